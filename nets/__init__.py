@@ -1,0 +1,14 @@
+"""Layers that know their own derivatives: prove every entry of a gradient, explain it, watch it while training."""
+
+from nets.calculus.jacobians import Jacobian as Jacobian
+from nets.calculus.jacobians import jacobians as jacobians
+from nets.calculus.layers import Layer as Layer
+from nets.calculus.losses import CrossEntropy as CrossEntropy
+from nets.calculus.losses import MeanSquaredError as MeanSquaredError
+from nets.calculus.network import Network as Network
+from nets.calculus.network import mlp as mlp
+from nets.errors import GradientError as GradientError
+from nets.errors import InputError as InputError
+from nets.verification.certificate import Certificate as Certificate
+from nets.verification.certificate import Check as Check
+from nets.verification.verify import verify as verify

@@ -1,0 +1,50 @@
+"""The closed form of each Jacobian, for a reader."""
+
+from nets.calculus.layers import Activation, Linear
+from nets.calculus.network import Network
+
+
+def formulas(network: Network) -> dict[str, str]:
+    """Parameter → its Jacobian in index form, such as '∂Y_k/∂W_ij = δ_ki (1 − Y_k²) X_j'.
+
+    X is the input of the network, Y its output, H1, H2, … the outputs of the layers between. Where another Linear layer lies
+    between a parameter and Y, the product of what lies between is A_ki = ∂Y_k/∂Z_i, Z being the layer's own output.
+    """
+    last = len(network) - 1
+    values = ["X", *(f"H{index + 1}" for index in range(last)), "Y"]
+    found = {}
+    for index, layer in enumerate(network):
+        if isinstance(layer, Linear):
+            factor = _factor(network, index, values)
+            found[f"{index}.weight"] = f"∂Y_k/∂W_ij = {factor} {values[index]}_j"
+            if layer.bias is not None:
+                found[f"{index}.bias"] = f"∂Y_k/∂B_i = {factor}"
+    found["input"] = f"∂Y_k/∂X_j = {_input_factor(network, values)}"
+    return found
+
+
+def _factor(network: Network, index: int, values: list[str]) -> str:
+    """∂Y_k/∂Z_i, with Z the output of layer `index`."""
+    if any(isinstance(layer, Linear) for layer in list(network)[index + 1 :]):
+        return "A_ki"
+    return " ".join(["δ_ki", *_slopes(network, index + 1, len(network), values, "k")])
+
+
+def _input_factor(network: Network, values: list[str]) -> str:
+    linear = [index for index, layer in enumerate(network) if isinstance(layer, Linear)]
+    if not linear:
+        return " ".join(["δ_kj", *_slopes(network, 0, len(network), values, "k")])
+    before = _slopes(network, 0, linear[0], values, "j")
+    if len(linear) == 1:
+        return " ".join([*_slopes(network, linear[0] + 1, len(network), values, "k"), "W_kj", *before])
+    return " ".join(["Σ_i A_ki W_ij", *before])
+
+
+def _slopes(network: Network, start: int, stop: int, values: list[str], letter: str) -> list[str]:
+    """The slopes of the activations from the last to the first."""
+    slopes = []
+    for index in reversed(range(start, stop)):
+        layer = network[index]
+        if isinstance(layer, Activation) and layer.symbol:
+            slopes.append(layer.symbol.format(z=f"{values[index]}_{letter}", y=f"{values[index + 1]}_{letter}"))
+    return slopes

@@ -1,0 +1,61 @@
+"""The closed form as the backward of a `torch.autograd.Function`, so that autograd's own tools can be turned on it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nets.calculus.layers import Layer
+from nets.calculus.network import Network
+
+
+class LayerFunction(torch.autograd.Function):
+    """Y = f(X; θ) with the layer's own pullback as vector-Jacobian product and its pushforward as Jacobian-vector product.
+
+    Both are made of differentiable operations, so the function can be differentiated any number of times.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(layer: Layer, x: Tensor, *parameters: Tensor) -> Tensor:
+        return layer.at(_named(layer, parameters))(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.layer, *tensors = inputs
+        ctx.save_for_backward(output, *tensors)
+        ctx.save_for_forward(output, *tensors)
+
+    @staticmethod
+    def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        y, x, *parameters = ctx.saved_tensors
+        named = _named(ctx.layer, parameters)
+        layer = ctx.layer.at(named)
+        gradients = layer.gradients(v, x)
+        return None, layer.pullback(v, x, y), *(gradients[name] for name in named)
+
+    @staticmethod
+    def jvp(ctx: Any, _: None, t: Tensor, *tangents: Tensor) -> Tensor:  # type: ignore[override]
+        y, x, *parameters = ctx.saved_tensors
+        moved = _named(ctx.layer, tangents)
+        layer = ctx.layer.at(_named(ctx.layer, parameters))
+        along_x = layer.pushforward(t, x, y)
+        # A layer is linear in its parameters, so moving them by a tangent moves Y by the layer at that tangent.
+        return along_x + layer.at(moved)(x) if moved else along_x
+
+
+def closed_form(network: Network, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
+    """Y of the network at `parameters` (keyed as `named_parameters()` keys them), differentiable through its closed forms alone."""
+    for index, layer in enumerate(network):
+        x = LayerFunction.apply(layer, x, *(parameters[f"{index}.{name}"] for name in _names(layer)))
+    return x
+
+
+def _names(layer: Layer) -> list[str]:
+    return [name for name, _ in layer.named_parameters()]
+
+
+def _named(layer: Layer, tensors: tuple[Tensor, ...] | list[Tensor]) -> dict[str, Tensor]:
+    return dict(zip(_names(layer), tensors, strict=True))

@@ -1,0 +1,233 @@
+"""Layers, each with its derivative in closed form directly beneath its forward.
+
+Index letters: n sample, i output of the layer, j input of the layer. A cotangent v_ni and a tangent t_nj may carry further
+axes in front (the outputs k of a whole network, say); every formula here broadcasts over them.
+
+Source of the formulas: Rumelhart, Hinton, Williams, "Learning representations by back-propagating errors", Nature 323 (1986);
+GELU: Hendrycks, Gimpel, arXiv:1606.08415.
+"""
+
+import copy
+import math
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+from typing_extensions import Self
+
+from nets.errors import InputError
+
+
+class Layer(nn.Module, ABC):
+    """Y_ni = f_i(X_n; θ), and what it does to cotangents and tangents."""
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor:
+        """X_nj → Y_ni."""
+
+    @abstractmethod
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """v_ni → Σ_i v_ni ∂Y_ni/∂X_nj."""
+
+    @abstractmethod
+    def pushforward(self, t: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """t_nj → Σ_j ∂Y_ni/∂X_nj t_nj."""
+
+    def gradients(self, v: Tensor, x: Tensor) -> dict[str, Tensor]:
+        """v_ni → Σ_n Σ_i v_ni ∂Y_ni/∂θ for every parameter θ of the layer, by name."""
+        return {}
+
+    def at(self, parameters: dict[str, Tensor]) -> Self:
+        """The same layer at other parameter values. Nothing is copied, and this layer stays as it is."""
+        view = copy.copy(self)
+        view._parameters = {**self._parameters, **parameters}  # type: ignore[assignment]
+        return view
+
+
+class Linear(Layer):
+    """Y_ni = Σ_j W_ij X_nj + B_i.
+
+    Shapes: W (I, J), B (I,), X (N, J), Y (N, I). Parameters are named as in `torch.nn.Linear`.
+
+    Args:
+        in_features: J.
+        out_features: I.
+        bias: whether there is a B.
+        gain: W_ij is drawn uniformly from ±gain·√(6 / (I + J)); B starts at zero (Glorot, Bengio, AISTATS 2010).
+        generator: where the draw comes from; the seed 0 if not given.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        gain: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        for name, size in (("in_features", in_features), ("out_features", out_features)):
+            if size < 1:
+                raise InputError(f"Linear was given {name}={size}; expected 1 or more: give the number of units.")
+        generator = generator or torch.Generator().manual_seed(0)
+        bound = gain * math.sqrt(6 / (in_features + out_features))
+        uniform = torch.rand(out_features, in_features, generator=generator)
+        self.weight = nn.Parameter((2 * uniform - 1) * bound)
+        self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
+
+    def forward(self, x: Float[Tensor, "*n j"]) -> Float[Tensor, "*n i"]:
+        """Y_ni = Σ_j W_ij X_nj + B_i."""
+        if x.shape[-1] != self.weight.shape[1]:
+            raise InputError(
+                f"a Linear layer with {self.weight.shape[1]} inputs was given X with {x.shape[-1]} features: "
+                "the sizes of the network must begin with the width of the data."
+            )
+        return F.linear(x, self.weight, self.bias)
+
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """∂Y_ni/∂X_nj = W_ij, so v_ni → Σ_i v_ni W_ij."""
+        return v @ self.weight
+
+    def pushforward(self, t: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """∂Y_ni/∂X_nj = W_ij, so t_nj → Σ_j W_ij t_nj."""
+        return t @ self.weight.mT
+
+    def gradients(self, v: Tensor, x: Tensor) -> dict[str, Tensor]:
+        """∂Y_nk/∂W_ij = δ_ki X_nj and ∂Y_nk/∂B_i = δ_ki, so W: Σ_n v_ni X_nj and B: Σ_n v_ni."""
+        gradients = {"weight": v.mT @ x}
+        if self.bias is not None:
+            gradients["bias"] = v.sum(-2)
+        return gradients
+
+    def extra_repr(self) -> str:
+        return f"{self.weight.shape[1]}, {self.weight.shape[0]}" + ("" if self.bias is not None else ", bias=False")
+
+
+class Activation(Layer):
+    """Y_ni = f(Z_ni), entry by entry: ∂Y_ni/∂Z_nj = δ_ij f′(Z_ni)."""
+
+    symbol: ClassVar[str]
+    """f′ for a reader, with {y} for the layer's output and {z} for its input."""
+
+    @abstractmethod
+    def slope(self, z: Tensor, y: Tensor) -> Tensor:
+        """f′(Z_ni), from the input or the output, whichever is cheaper."""
+
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """v_ni → v_ni f′(Z_ni)."""
+        return v * self.slope(x, y)
+
+    def pushforward(self, t: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """t_ni → f′(Z_ni) t_ni."""
+        return t * self.slope(x, y)
+
+
+class Tanh(Activation):
+    """Y = tanh Z."""
+
+    symbol = "(1 − {y}²)"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Y = tanh Z."""
+        return torch.tanh(x)
+
+    def slope(self, z: Tensor, y: Tensor) -> Tensor:
+        """f′ = 1 − Y²."""
+        return 1 - y * y
+
+
+class Sigmoid(Activation):
+    """Y = 1 / (1 + e^−Z)."""
+
+    symbol = "{y}(1 − {y})"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Y = 1 / (1 + e^−Z)."""
+        return torch.sigmoid(x)
+
+    def slope(self, z: Tensor, y: Tensor) -> Tensor:
+        """f′ = Y (1 − Y)."""
+        return y * (1 - y)
+
+
+class ReLU(Activation):
+    """Y = max(Z, 0)."""
+
+    symbol = "[{z} > 0]"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Y = max(Z, 0)."""
+        return torch.relu(x)
+
+    def slope(self, z: Tensor, y: Tensor) -> Tensor:
+        """f′ = 1 where Z > 0, else 0; at the kink Z = 0, where no derivative exists, 0 as in PyTorch."""
+        return (z > 0).to(z.dtype)
+
+
+class Softplus(Activation):
+    """Y = log(1 + e^Z), exact for every Z (`torch.nn.Softplus` turns into the identity, off by 2e-9, from Z = 20 on)."""
+
+    symbol = "σ({z})"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Y = log(1 + e^Z)."""
+        return torch.logaddexp(x, torch.zeros_like(x))
+
+    def slope(self, z: Tensor, y: Tensor) -> Tensor:
+        """f′ = 1 / (1 + e^−Z)."""
+        return torch.sigmoid(z)
+
+
+class GELU(Activation):
+    """Y = Z Φ(Z), with Φ the distribution function of the standard normal."""
+
+    symbol = "(Φ({z}) + {z} φ({z}))"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Y = Z Φ(Z), Φ(Z) = ½ erfc(−Z/√2)."""
+        return x * torch.erfc(-x * math.sqrt(0.5)) / 2
+
+    def slope(self, z: Tensor, y: Tensor) -> Tensor:
+        """f′ = Φ(Z) + Z φ(Z), φ(Z) = e^(−Z²/2) / √(2π)."""
+        return torch.erfc(-z * math.sqrt(0.5)) / 2 + z * torch.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+
+
+class Sin(Activation):
+    """Y = sin Z."""
+
+    symbol = "cos {z}"
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Y = sin Z."""
+        return torch.sin(x)
+
+    def slope(self, z: Tensor, y: Tensor) -> Tensor:
+        """f′ = cos Z."""
+        return torch.cos(z)
+
+
+class Identity(Activation):
+    """Y = Z."""
+
+    symbol = ""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Y = Z."""
+        # A view, since autograd treats an output that is its own input as a special case.
+        return x.view_as(x)
+
+    def slope(self, z: Tensor, y: Tensor) -> Tensor:
+        """f′ = 1."""
+        return torch.ones_like(z)
+
+
+ACTIVATIONS: dict[str, type[Activation]] = {
+    layer.__name__.lower(): layer for layer in (Tanh, Sigmoid, ReLU, Softplus, GELU, Sin, Identity)
+}

@@ -1,0 +1,128 @@
+"""Layers in sequence."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from nets.calculus.layers import ACTIVATIONS, Activation, Layer, Linear
+from nets.errors import InputError
+
+
+class Network(nn.Sequential):
+    """Y = (f_L ∘ … ∘ f_1)(X): layers that know their own derivatives, in sequence.
+
+    Shapes: X (N, J) → Y (N, K). Parameters are keyed as `torch.nn.Sequential` keys them ('0.weight', '0.bias'), so state dicts
+    load into and from the same sequence of `torch.nn` layers.
+    """
+
+    def __init__(self, layers: Iterable[Layer]) -> None:
+        super().__init__(*layers)
+        for index, layer in enumerate(self):
+            if not isinstance(layer, Layer):
+                raise InputError(
+                    f"layer {index} of a Network is a {type(layer).__name__}; expected layers of nets.calculus.layers: "
+                    "convert a torch.nn.Sequential with Network.from_torch."
+                )
+        names: dict[Tensor, str] = {}
+        for name, parameter in self.named_parameters(remove_duplicate=False):
+            if parameter in names:
+                raise InputError(
+                    f"'{name}' and '{names[parameter]}' are one and the same parameter; a Network expects each layer to have its "
+                    "own, since the factors of a shared one's Jacobian do not stay apart: use nets.verify on the torch module."
+                )
+            names[parameter] = name
+
+    @classmethod
+    def from_torch(cls, module: nn.Module) -> "Network":
+        """The same network as `module`, with the very same parameters.
+
+        Args:
+            module: a `torch.nn.Sequential` of Linear, Tanh, Sigmoid, ReLU, Softplus, GELU, Identity; or one such layer, which then
+                becomes layer 0.
+
+        Raises:
+            InputError: for a layer whose derivative is not known in closed form.
+        """
+        layers = list(module) if isinstance(module, nn.Sequential) else [module]
+        return cls(_from_torch(index, layer) for index, layer in enumerate(layers))
+
+    def trace(self, x: Tensor) -> list[Tensor]:
+        """[X, output of layer 0, …, Y]: what the chain rule needs of the forward pass."""
+        values = [x]
+        for layer in self:
+            values.append(layer(values[-1]))
+        return values
+
+    def check(self, x: Tensor) -> None:
+        """Raise InputError unless X is a batch (N, J) of at least one sample in the network's own precision."""
+        if x.ndim != 2 or len(x) == 0:
+            raise InputError(
+                f"X has the shape {tuple(x.shape)}; expected (samples, features) with at least one sample: "
+                "for a single sample use x[None]."
+            )
+        dtypes = {parameter.dtype for parameter in self.parameters()} or {x.dtype}
+        if dtypes != {x.dtype}:
+            raise InputError(
+                f"X is {x.dtype} and the network {', '.join(map(str, dtypes))}; expected the same for both: "
+                "convert one, for instance with network.to(x.dtype)."
+            )
+
+
+def mlp(
+    sizes: Sequence[int],
+    activation: str = "tanh",
+    output: str = "tanh",
+    *,
+    gain: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> Network:
+    """A multi-layer perceptron: X → Linear → activation → … → Linear → output.
+
+    Args:
+        sizes: (J, hidden…, K): the width of the data, of each hidden layer, and of the output.
+        activation: of the hidden layers: tanh, sigmoid, relu, softplus, gelu, sin or identity.
+        output: of the last layer, from the same list; 'identity' is left away. Several may be chained with '+', as in 'tanh+tanh'.
+        gain: scale of the initial weights, see `Linear`; 1 keeps the variance of signal and gradient (Glorot, Bengio 2010).
+        generator: where the initial weights come from; the seed 0 if not given.
+
+    Raises:
+        InputError: for fewer than two sizes, a size below one, or an unknown activation.
+    """
+    if len(sizes) < 2 or any(not isinstance(size, int) or size < 1 for size in sizes):
+        raise InputError(
+            f"sizes is {list(sizes)}; expected two or more whole numbers from 1 up, the width of the data first and that of the "
+            "output last, such as [64, 10]."
+        )
+    generator = generator or torch.Generator().manual_seed(0)
+    layers: list[Layer] = []
+    for index, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        layers.append(Linear(inputs, outputs, gain=gain, generator=generator))
+        names = output.split("+") if index == len(sizes) - 2 else [activation]
+        layers.extend(_activation(name)() for name in names if name != "identity")
+    return Network(layers)
+
+
+def _activation(name: str) -> type[Activation]:
+    if name not in ACTIVATIONS:
+        raise InputError(f"the activation is '{name}'; expected one of {', '.join(ACTIVATIONS)}.")
+    return ACTIVATIONS[name]
+
+
+def _from_torch(index: int, layer: nn.Module) -> Layer:
+    if isinstance(layer, Layer):
+        return layer
+    if type(layer) is nn.Linear:
+        linear = Linear(layer.in_features, layer.out_features, bias=layer.bias is not None)
+        linear.weight, linear.bias = layer.weight, layer.bias
+        return linear
+    # Only with their default arguments are these the functions whose derivatives we know.
+    standard = {nn.Tanh: "", nn.Sigmoid: "", nn.ReLU: "", nn.Identity: ""}
+    standard |= {nn.Softplus: "beta=1.0, threshold=20.0", nn.GELU: "approximate='none'"}
+    if type(layer) in standard and layer.extra_repr() in (standard[type(layer)], "inplace=True"):
+        return ACTIVATIONS[type(layer).__name__.lower()]()
+    known = ", ".join(["Linear", *(kind.__name__ for kind in standard)])
+    raise InputError(
+        f"layer {index} is {layer}; expected one of {known} with default settings, whose derivatives are known in closed form: "
+        "verify the module as it is with nets.verify(module, x)."
+    )

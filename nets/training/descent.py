@@ -1,0 +1,167 @@
+"""Gradient descent as a generator of records."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nets.calculus.losses import Loss
+from nets.calculus.network import Network
+from nets.data.batch import Batch
+from nets.errors import DivergenceError, InputError
+from nets.training.accumulation import Accumulation, accumulate
+from nets.training.engines import ENGINES, Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One update θ ← θ − η V, and what was seen on the way. Loss and gradient belong to the θ before the update.
+
+    Attributes:
+        step: number of this update, counted from 1.
+        epoch: pass over the training data that it belongs to, counted from 1.
+        loss: ℓ(θ), the mean over the batch.
+        gradient_norm: parameter → ‖∂ℓ/∂θ_p‖, the Euclidean norm, before momentum and weight decay.
+        total_gradient_norm: (Σ_p ‖∂ℓ/∂θ_p‖²)^½.
+        update_ratio: parameter → ‖Δθ_p‖ / ‖θ_p‖; infinite where θ_p = 0 and moves.
+        accumulation: the micro-batches whose weighted sum the gradient is.
+    """
+
+    step: int
+    epoch: int
+    loss: float
+    gradient_norm: Mapping[str, float]
+    total_gradient_norm: float
+    update_ratio: Mapping[str, float]
+    accumulation: Accumulation
+
+
+def descend(
+    network: Network,
+    data: Batch,
+    *,
+    loss: Loss,
+    learning_rate: float,
+    epochs: int | None = None,
+    steps: int | None = None,
+    batch_size: int | None = None,
+    micro_batch_size: int | None = None,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    engine: str = "closed_form",
+    seed: int = 0,
+) -> Iterator[Step]:
+    """Train `network` in place, one update for each record asked for.
+
+    With G = ∂ℓ/∂θ of a batch, per update: V ← μ V + G + λ θ (V = 0 before the first), θ ← θ − η V, as in `torch.optim.SGD`
+    (Polyak, USSR Computational Mathematics 4 (1964)). After each record `parameter.grad` holds G.
+
+    Args:
+        network: what is trained; its initial parameters are where the descent starts.
+        data: X (N, J) and targets; every epoch visits all samples once, in an order drawn from `seed`.
+        loss: ℓ(Y, T), a mean over samples.
+        learning_rate: η.
+        epochs: passes over the data after which to stop.
+        steps: updates after which to stop; with both given, whichever comes first.
+        batch_size: samples in an update, None for all of them (full batch); the last batch of an epoch may be smaller.
+        micro_batch_size: a batch is taken in pieces of this many samples whose gradients are accumulated; None for one piece.
+        momentum: μ.
+        weight_decay: λ.
+        engine: 'closed_form' (the layers' own derivatives) or 'autograd'.
+        seed: of the order of the samples. The trajectory depends on the initial parameters, the data and this seed alone.
+
+    Returns:
+        An iterator of frozen `Step` records. Nothing is computed before the first is asked for, but the arguments are checked.
+
+    Raises:
+        InputError: for an argument out of range, or data that do not fit network and loss.
+        DivergenceError: after the record of a step whose loss or gradient is not finite; that step's update is not made.
+    """
+    _at_least(1, epochs=epochs, steps=steps, batch_size=batch_size, micro_batch_size=micro_batch_size)
+    if epochs is None and steps is None:
+        raise InputError("descent was given neither epochs nor steps; expected at least one of them: say when to stop.")
+    _in_range(learning_rate=(learning_rate, math.inf), momentum=(momentum, 1.0), weight_decay=(weight_decay, math.inf))
+    if learning_rate == 0:
+        raise InputError("learning_rate is 0; expected a number above 0: nothing would be learnt.")
+    if engine not in ENGINES:
+        raise InputError(f"the engine is '{engine}'; expected one of {', '.join(ENGINES)}.")
+    network.check(data.inputs)
+    with torch.no_grad():
+        loss.check(network(data.inputs[:1]), data.targets[:1])
+    if not any(True for _ in network.parameters()):
+        raise InputError("the network has no parameters; expected at least one to descend along: add a Linear layer.")
+    batches = _batches(data, epochs, steps, batch_size or len(data), torch.Generator().manual_seed(seed))
+    return _descend(network, batches, ENGINES[engine], loss, micro_batch_size, learning_rate, momentum, weight_decay)
+
+
+def _descend(
+    network: Network,
+    batches: Iterator[tuple[int, Batch]],
+    engine: Engine,
+    loss: Loss,
+    micro_batch_size: int | None,
+    learning_rate: float,
+    momentum: float,
+    weight_decay: float,
+) -> Iterator[Step]:
+    parameters = dict(network.named_parameters())
+    velocities = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
+    for number, (epoch, batch) in enumerate(batches, start=1):
+        value, gradients, accumulation = accumulate(engine, network, loss, batch, micro_batch_size)
+        norms = _norms(gradients)
+        total = math.hypot(*norms.values())
+        finite = math.isfinite(value) and math.isfinite(total)
+        sizes = _norms(parameters)
+        for name, parameter in parameters.items():
+            parameter.grad = gradients[name]
+            if finite:
+                velocities[name].mul_(momentum).add_(gradients[name]).add_(parameter.detach(), alpha=weight_decay)
+                parameter.data.add_(velocities[name], alpha=-learning_rate)
+        moved = {name: learning_rate * norm for name, norm in _norms(velocities).items()}
+        ratios = {name: _ratio(moved[name], sizes[name]) for name in parameters}
+        yield Step(number, epoch, value, norms, total, ratios, accumulation)
+        if not finite:
+            raise DivergenceError(
+                f"step {number}: the loss is {value:.3g} and the gradient norm {total:.3g}; expected finite numbers: "
+                f"lower the learning rate ({learning_rate:g}), or look at which gradient grows first."
+            )
+
+
+def _batches(
+    data: Batch, epochs: int | None, steps: int | None, size: int, generator: torch.Generator
+) -> Iterator[tuple[int, Batch]]:
+    """(epoch, batch), each epoch in a new order."""
+    made, epoch = 0, 0
+    while epochs is None or epoch < epochs:
+        epoch += 1
+        order = torch.randperm(len(data), generator=generator).to(data.inputs.device)
+        for start in range(0, len(data), size):
+            if steps is not None and made == steps:
+                return
+            made += 1
+            yield epoch, data.take(order[start : start + size])
+
+
+def _norms(tensors: Mapping[str, Tensor]) -> dict[str, float]:
+    """Euclidean norms, with one transfer for all of them."""
+    stacked = torch.stack(torch._foreach_norm([tensor.detach() for tensor in tensors.values()]))
+    return dict(zip(tensors, stacked.tolist(), strict=True))
+
+
+def _ratio(moved: float, size: float) -> float:
+    return moved / size if size > 0 else math.inf if moved > 0 else 0.0
+
+
+def _at_least(least: int, **given: int | None) -> None:
+    for name, value in given.items():
+        if value is not None and (not isinstance(value, int) or value < least):
+            raise InputError(f"{name} is {value}; expected a whole number from {least} up, or null for no limit.")
+
+
+def _in_range(**given: tuple[float, float]) -> None:
+    for name, (value, below) in given.items():
+        if not isinstance(value, int | float) or not 0 <= value < below:
+            bound = "" if math.isinf(below) else f" and below {below:g}"
+            raise InputError(f"{name} is {value}; expected a number from 0 up{bound}.")

@@ -1,0 +1,41 @@
+"""The gradient of one batch, derived in two ways that share nothing but the forward pass.
+
+An engine takes (network, loss, batch) and returns the loss ℓ, a scalar tensor, and ∂ℓ/∂θ under the name of each parameter.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from nets.calculus.losses import Loss
+from nets.calculus.network import Network
+from nets.data.batch import Batch
+
+Engine = Callable[[Network, Loss, Batch], tuple[Tensor, dict[str, Tensor]]]
+
+
+@torch.no_grad()
+def closed_form(network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    """Backpropagation by the layers' own derivatives, those that `nets.verify` certifies: v = ∂ℓ/∂Y, then layer by layer
+    ∂ℓ/∂θ = Σ v ∂Z/∂θ and v ← Σ v ∂Z/∂X."""
+    values = network.trace(batch.inputs)
+    v = loss.gradient(values[-1], batch.targets)
+    gradients: dict[str, Tensor] = {}
+    for index in reversed(range(len(network))):
+        layer, x, y = network[index], values[index], values[index + 1]
+        gradients |= {f"{index}.{name}": gradient for name, gradient in layer.gradients(v, x).items()}
+        # Nobody asks for ∂ℓ/∂X of the first layer.
+        v = layer.pullback(v, x, y) if index else v
+    return loss(values[-1], batch.targets), {name: gradients[name] for name, _ in network.named_parameters()}
+
+
+def autograd(network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    """Reverse mode by PyTorch: the graph is recorded in the forward pass and walked back."""
+    named = dict(network.named_parameters())
+    value = loss(network(batch.inputs), batch.targets)
+    gradients = torch.autograd.grad(value, list(named.values()))
+    return value.detach(), dict(zip(named, gradients, strict=True))
+
+
+ENGINES: dict[str, Engine] = {"closed_form": closed_form, "autograd": autograd}

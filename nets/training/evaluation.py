@@ -1,0 +1,31 @@
+"""How well a network does on samples it has not seen."""
+
+from dataclasses import dataclass
+
+import torch
+
+from nets.calculus.losses import Loss
+from nets.calculus.network import Network
+from nets.data.batch import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Attributes:
+    loss: ℓ, the mean over the batch.
+    accuracy: the share of samples whose largest output is that of their class; None where there are no classes.
+    """
+
+    loss: float
+    accuracy: float | None
+
+
+@torch.no_grad()
+def evaluate(network: Network, loss: Loss, batch: Batch, classes: int | None = None) -> Evaluation:
+    """Loss, and with `classes` the accuracy 1/N Σ_n [argmax_k Y_nk = class of n]; the class is T_n, or argmax_k T_nk."""
+    y = network(batch.inputs)
+    accuracy = None
+    if classes is not None:
+        truth = batch.targets if batch.targets.ndim == 1 else batch.targets.argmax(1)
+        accuracy = float((y.argmax(1) == truth).double().mean())
+    return Evaluation(float(loss(y, batch.targets)), accuracy)
