@@ -96,6 +96,12 @@ def descend(
     return _descend(network, batches, ENGINES[engine], loss, micro_batch_size, learning_rate, momentum, weight_decay)
 
 
+def count_steps(samples: int, epochs: int | None, steps: int | None, batch_size: int | None) -> int:
+    """How many updates `descend` makes with these arguments, of which epochs or steps is given."""
+    in_epochs = math.inf if epochs is None else epochs * math.ceil(samples / (batch_size or samples))
+    return int(min(in_epochs, math.inf if steps is None else steps))
+
+
 def _descend(
     network: Network,
     batches: Iterator[tuple[int, Batch]],

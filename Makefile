@@ -1,0 +1,57 @@
+# `make train` and `make test` do everything, from a clean clone on; `make help` lists the rest.
+
+PYTHON ?= python3
+EXPERIMENT ?= tanh_linear
+
+.DEFAULT_GOAL := help
+.PHONY: help train test lint format types clean
+
+help: ## this list
+	@echo 'make TARGET [ARGS=...] [PYTHON=python3.12]; the environment .venv is made when a target first needs it'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' Makefile
+
+train: .venv/installed ## prove the gradients, then train; EXPERIMENT=tanh_mlp for another, ARGS='seed=1' for other settings
+	@.venv/bin/python train.py experiment=$(EXPERIMENT) $(ARGS)
+
+test: .venv/installed-tools ## run the whole suite; ARGS='-k tanh' for a part of it
+	@.venv/bin/python -m pytest $(ARGS)
+
+lint: .venv/installed-tools ## look for faults of style (ruff)
+	@.venv/bin/python -m ruff check
+	@.venv/bin/python -m ruff format --check
+
+format: .venv/installed-tools ## mend what ruff can mend by itself
+	@.venv/bin/python -m ruff check --fix
+	@.venv/bin/python -m ruff format
+
+types: .venv/installed-tools ## check the types of the package (mypy)
+	@.venv/bin/python -m mypy nets
+
+clean: ## remove .venv and what the tools leave behind; runs and data stay
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find nets tests -name __pycache__ -prune -exec rm -rf {} +
+
+# .venv. Each stamp is written once its installation is complete, and is gone while one is under way: where the first is
+# missing, the environment is new or an installation was cut short, and it is made afresh; where one is merely older than
+# the lists of packages, pip brings the environment up to date.
+pip = .venv/bin/python -m pip install -qq --disable-pip-version-check -c constraints.txt
+
+.venv/installed: pyproject.toml constraints.txt
+	$(if $(wildcard $@),,@rm -rf .venv && $(usable_python) -m venv .venv)
+	@rm -f $@ && echo 'Installing nets into .venv (once; one to three minutes) ...'
+	@$(pip) -e .
+	@touch $@
+
+.venv/installed-tools: .venv/installed
+	@rm -f $< $@ && echo 'Installing the tools that test and check nets into .venv (once; about half a minute) ...'
+	@$(pip) -e '.[test,dev]'
+	@touch $< $@
+
+# Looked into only where .venv is to be made.
+version = $(shell $(PYTHON) -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null)
+ensurepip = $(shell $(PYTHON) -c 'import ensurepip, venv; print("there")' 2>/dev/null)
+usable_python = $(PYTHON)$(if $(filter 3.10.% 3.11.% 3.12.% 3.13.%,$(version)),,$(error $(wrong_version)))$(if \
+    $(ensurepip),,$(error $(no_ensurepip)))
+wrong_version = $(PYTHON) is $(if $(version),Python $(version),not to be found); nets needs Python 3.10 to 3.13: \
+    name one, as in `make $(firstword $(MAKECMDGOALS)) PYTHON=python3.12`
+no_ensurepip = $(PYTHON) comes without ensurepip, which .venv is made with: install it (python3-venv on Debian and Ubuntu)

@@ -1,0 +1,59 @@
+"""The records that data arrives in."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """N samples and what they should become.
+
+    Attributes:
+        inputs: X_nj, shape (N, J), floating point.
+        targets: T_nk, shape (N, K), floating point; or the class of each sample, shape (N,), int64.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def take(self, indices: "Tensor | slice") -> "Batch":
+        """The samples at `indices`, in that order."""
+        return Batch(self.inputs[indices], self.targets[indices])
+
+    def to(self, dtype: torch.dtype) -> "Batch":
+        """The same samples in another precision; classes stay integers."""
+        targets = self.targets.to(dtype) if self.targets.is_floating_point() else self.targets
+        return Batch(self.inputs.to(dtype), targets)
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """Samples to learn from and samples held out.
+
+    Attributes:
+        name: what the data are called in messages.
+        train: the batch that gradient descent sees.
+        test: the batch that it never sees.
+        classes: the number of classes where the targets say which class a sample belongs to (as an index, or as the
+            largest of K outputs); None for regression.
+        truth: the parameters that made the targets, where they are known, keyed as `named_parameters()` keys them.
+        labels: what each class is called, where that is known; class c is `labels[c]`.
+    """
+
+    name: str
+    train: Batch
+    test: Batch
+    classes: int | None = None
+    truth: Mapping[str, Tensor] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+
+    def to(self, dtype: torch.dtype) -> "DataSet":
+        """The same data in another precision."""
+        truth = {name: value.to(dtype) for name, value in self.truth.items()}
+        return replace(self, train=self.train.to(dtype), test=self.test.to(dtype), truth=truth)

@@ -1,0 +1,162 @@
+"""Records on the TensorBoard page: which tag each number gets, and what stands beside it."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from tensorboard.plugins.custom_scalar.layout_pb2 import Category, Chart, Layout, MultilineChartContent
+
+from nets.errors import InputError
+from nets.telemetry.events import EventFile, Value, histogram_values, scalar_values, string_value
+from nets.training.descent import Step
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from nets.verification.certificate import Certificate
+
+
+class Board:
+    """What a run shows in TensorBoard. Use it as a context manager; nothing here feeds back into the run.
+
+    ======================================  =====================================================================
+    tag                                     what
+    ======================================  =====================================================================
+    `loss/train`                            ℓ(θ) of the step's batch, before the update
+    `gradient_norm/<parameter>`, `/total`   ‖∂ℓ/∂θ_p‖; (Σ_p ‖∂ℓ/∂θ_p‖²)^½
+    `update_ratio/<parameter>`              ‖Δθ_p‖ / ‖θ_p‖
+    `loss/test`, `accuracy/test`            of the samples held out, where they were evaluated
+    `histogram/parameter/<parameter>`       θ_p, where it was asked for
+    `histogram/gradient/<parameter>`        ∂ℓ/∂θ_p, likewise
+    `certificate`, `config`                 texts
+    ======================================  =====================================================================
+
+    The page's Custom Scalars tab gathers the gradient norms in one chart, the update ratios in a second, the losses in a third.
+
+    Args:
+        log_dir: the directory that `tensorboard --logdir` is pointed at; it is made where it does not exist.
+
+    Raises:
+        InputError: nothing can be written at `log_dir`.
+    """
+
+    def __init__(self, log_dir: str | os.PathLike[str]) -> None:
+        self.log_dir = Path(log_dir)
+        self._events = EventFile(log_dir)
+        self._events.write(0, [_layout()])
+
+    def write(
+        self,
+        step: Step,
+        *,
+        test_loss: float | None = None,
+        test_accuracy: float | None = None,
+        parameters: "Mapping[str, Tensor] | None" = None,
+        gradients: "Mapping[str, Tensor] | None" = None,
+    ) -> None:
+        """One Event with every number of `step`, and with whatever else is known at that step.
+
+        Args:
+            step: the record.
+            test_loss: ℓ on the samples held out.
+            test_accuracy: share of them that is classified right, 0 to 1.
+            parameters: parameter → θ_p, for histograms.
+            gradients: parameter → ∂ℓ/∂θ_p, for histograms.
+        """
+        numbers = {"loss/train": step.loss}
+        numbers.update((f"gradient_norm/{name}", norm) for name, norm in step.gradient_norm.items())
+        numbers["gradient_norm/total"] = step.total_gradient_norm
+        numbers.update((f"update_ratio/{name}", ratio) for name, ratio in step.update_ratio.items())
+        values = scalar_values(numbers) + _evaluation(test_loss, test_accuracy) + _histograms(parameters, gradients)
+        self._events.write(step.step, values)
+
+    def evaluation(self, step_number: int, loss: float, accuracy: float | None = None) -> None:
+        """Loss and accuracy on the samples held out, where no Step goes with them (before the first, after the last)."""
+        self._events.write(step_number, _evaluation(loss, accuracy))
+
+    def histograms(
+        self,
+        step_number: int,
+        parameters: "Mapping[str, Tensor]",
+        gradients: "Mapping[str, Tensor] | None" = None,
+    ) -> None:
+        """Histograms of every parameter and gradient, where no Step goes with them (as the network was made, say)."""
+        self._events.write(step_number, _histograms(parameters, gradients))
+
+    def certificate(self, certificate: "Certificate") -> None:
+        """The certificate on the Text page: its verdict, its sentence and its table."""
+        head = f"**{certificate.verdict}** · {certificate.sentence()}"
+        self._events.text("certificate", f"{head}\n\n{_fenced(str(certificate))}")
+
+    def config(self, yaml_text: str) -> None:
+        """The resolved configuration on the Text page."""
+        self._events.text("config", _fenced(yaml_text, "yaml"))
+
+    def picture(self, tag: str, path: str | os.PathLike[str], step: int = 0) -> None:
+        """A PNG file on the Images page.
+
+        Raises:
+            InputError: the file cannot be read or is no PNG file.
+        """
+        try:
+            png = Path(path).read_bytes()
+        except OSError as error:
+            raise InputError(
+                f"The picture '{os.fspath(path)}' cannot be read ({error.strerror or error}): name a PNG file that exists."
+            ) from error
+        self._events.image(tag, png, step)
+
+    def flush(self) -> None:
+        """Hand everything written so far to the operating system."""
+        self._events.flush()
+
+    def close(self) -> None:
+        """Close the event file. A second call does nothing."""
+        self._events.close()
+
+    def __enter__(self) -> "Board":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _evaluation(loss: float | None, accuracy: float | None) -> list[Value]:
+    known = {"loss/test": loss, "accuracy/test": accuracy}
+    return scalar_values({tag: number for tag, number in known.items() if number is not None})
+
+
+def _histograms(
+    parameters: "Mapping[str, Tensor] | None", gradients: "Mapping[str, Tensor] | None"
+) -> list[Value]:
+    values: list[Value] = []
+    for group, tensors in (("parameter", parameters or {}), ("gradient", gradients or {})):
+        for name, tensor in tensors.items():
+            values += histogram_values(f"histogram/{group}/{name}", tensor)
+    return values
+
+
+def _fenced(text: str, language: str = "") -> str:
+    """`text` as a Markdown block that is shown as it stands, whatever backticks are in it."""
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+
+
+def _layout() -> Value:
+    """Charts for the Custom Scalars tab. Their tags are patterns, so they fit any network."""
+    charts = [
+        Chart(title=title, multiline=MultilineChartContent(tag=[pattern]))
+        for title, pattern in (
+            ("gradient norm per parameter", r"gradient_norm/.*"),
+            ("update ratio per parameter", r"update_ratio/.*"),
+            ("loss", r"loss/.*"),
+        )
+    ]
+    layout = Layout(category=[Category(title="gradients at a glance", chart=charts)])
+    return string_value("custom_scalars__config__", "custom_scalars", layout.SerializeToString())
