@@ -1,6 +1,5 @@
 """The scans and the table that scikit-learn carries, against scikit-learn's own arrays."""
 
-import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -60,7 +59,7 @@ def test_digits_hold_out_a_fifth_of_each_class() -> None:
 
 
 def test_one_layer_of_tanh_learns_the_digits() -> None:
-    # 93 % is what the main job is to reach; this plain loop of 10 epochs reached 95.5 to 97.5 % with the seeds 0 to 4.
+    # 93 % is what the main job is to reach; this plain loop of 10 epochs reached 95.2 to 97.2 % with the seeds 0 to 4.
     data, generator = digits(), torch.Generator().manual_seed(0)
     weight, bias = torch.zeros(10, 64, requires_grad=True), torch.zeros(10, requires_grad=True)
     descent = torch.optim.SGD([weight, bias], lr=0.05, momentum=0.9)
@@ -87,7 +86,7 @@ def test_diabetes_is_standardised_by_the_training_part_alone() -> None:
 
 
 def test_diabetes_keeps_what_least_squares_explains() -> None:
-    # R² = 0.5177 of the 442 with all ten measurements: invariant under any scale. scikit-learn's docs; Efron et al. 2004.
+    # R² = 0.5177 of the 442 with all ten measurements (Efron et al. 2004, table 1), whatever the scale.
     data = diabetes()
     inputs, targets = every_input(data).double(), torch.cat([data.train.targets, data.test.targets]).double()
     table = torch.cat([inputs, torch.ones(442, 1)], 1)
@@ -111,10 +110,14 @@ def test_the_seed_decides(make: Callable[..., DataSet]) -> None:
 
 @pytest.mark.parametrize("make", MAKERS)
 def test_no_global_random_state_moves(make: Callable[..., DataSet]) -> None:
-    before = torch.get_rng_state(), repr(np.random.get_state()), random.getstate()
+    # Python's own `random` is left out: the run-time type checks of the test suite draw from it.
+    def states() -> tuple[object, ...]:
+        _, words, position, *_ = np.random.get_state()
+        return torch.get_rng_state().tolist(), words.tolist(), position
+
+    before = states()
     make(seed=1)
-    assert torch.equal(before[0], torch.get_rng_state())
-    assert before[1:] == (repr(np.random.get_state()), random.getstate())
+    assert states() == before
 
 
 @pytest.mark.parametrize("make", MAKERS)

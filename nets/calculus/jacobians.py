@@ -46,7 +46,9 @@ class Jacobian(ABC):
 
     def _expect(self, name: str, given: Tensor, shape: tuple[int, ...]) -> None:
         if tuple(given.shape) != shape:
-            raise InputError(f"{name} has the shape {tuple(given.shape)}; expected {shape}, for a Jacobian of shape {self.shape}.")
+            raise InputError(
+                f"{name} has the shape {tuple(given.shape)}; expected {shape}, for a Jacobian of shape {self.shape}."
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -220,8 +220,8 @@ class Identity(Activation):
 
     def forward(self, x: Tensor) -> Tensor:
         """Y = Z."""
-        # A view, since autograd treats an output that is its own input as a special case.
-        return x.view_as(x)
+        # A copy, since autograd treats an output that is its own input, or a view of it, as a special case.
+        return x.clone()
 
     def slope(self, z: Tensor, y: Tensor) -> Tensor:
         """f′ = 1."""

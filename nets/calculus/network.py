@@ -89,9 +89,10 @@ def mlp(
     Raises:
         InputError: for fewer than two sizes, a size below one, or an unknown activation.
     """
-    if len(sizes) < 2 or any(not isinstance(size, int) or size < 1 for size in sizes):
+    whole = isinstance(sizes, Sequence) and all(type(size) is int and size > 0 for size in sizes)
+    if not whole or len(sizes) < 2:
         raise InputError(
-            f"sizes is {list(sizes)}; expected two or more whole numbers from 1 up, the width of the data first and that of the "
+            f"sizes is {sizes}; expected two or more whole numbers from 1 up, the width of the data first and that of the "
             "output last, such as [64, 10]."
         )
     generator = generator or torch.Generator().manual_seed(0)

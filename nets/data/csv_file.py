@@ -40,7 +40,7 @@ class CsvFile:
         usable = np.abs(values) <= LARGEST  # False for NaN
         if not usable.all():
             at = int(np.argmin(usable))
-            given = f"'{_short(column[at])}'" if column[at] else "nothing"
+            given = repr(_short(column[at])) if column[at] else "nothing"
             raise InputError(
                 f"Column '{name}' of {self.path} has {given} in line {self.lines[at]} where a finite number such as"
                 f" 3.5 is expected: mend or delete the line, or {hint}."

@@ -27,7 +27,7 @@ def mnist(
     """Handwritten digits of 28 x 28 pixels: 60,000 to learn from and 10,000 held out, as their authors split them.
 
     X_nj = (pixel_nj - μ_j) / σ, with the mean μ_j of each pixel and one deviation σ, both of the training images that
-    are used; shape (N, 784), float32.
+    are used; shape (N, 784), float32. A pixel that is blank in all of those is 0 in the held-out images, too.
 
     Args:
         root: folder that holds MNIST/raw with the four IDX files, unpacked or as .gz.

@@ -76,8 +76,9 @@ class NpzFile:
                     f"Array '{name}' of {self.path} holds Python objects, which are never unpickled, where numbers or"
                     " text are expected: save it with a dtype of its own."
                 ) from error
+            reason = " ".join(str(error).split()) or type(error).__name__
             raise InputError(
-                f"Array '{name}' of {self.path} cannot be read ({error}): the file is damaged; save it again."
+                f"Array '{name}' of {self.path} cannot be read ({reason}): the file is damaged; save it again."
             ) from error
         if not isinstance(array, np.ndarray):
             raise InputError(f"'{name}' of {self.path} is no NumPy array: write the file with numpy.savez.")

@@ -12,8 +12,8 @@ def digits(*, targets: str = "signed", test_fraction: float = 0.2, seed: int = 0
     """1,797 handwritten digits, scanned to 8 x 8 pixels of 0 … 16.
 
     X_nj = (pixel_nj - μ_j) / σ, with the mean μ_j of each pixel and one deviation σ, both of the training part: 64
-    inputs of mean square 1. Pixels as they are, from 0 to 1, are all of one sign, and at a learning rate of 0.2 one layer
-    of tanh saturates on them: 26 to 53 % right with three seeds, where these gave 93 to 96 %.
+    inputs of mean square 1. Pixels as they are, from 0 to 1, are all of one sign, and at a learning rate of 0.2 one
+    layer of tanh saturates on them: 26 to 53 % right with three seeds, where these gave 93 to 96 %.
 
     Args:
         targets: "signed": T_nk = +1 for the right class, -1 for the others, shape (N, 10); "classes": shape (N,),

@@ -33,7 +33,8 @@ class Board:
     `certificate`, `config`                 texts
     ======================================  =====================================================================
 
-    The page's Custom Scalars tab gathers the gradient norms in one chart, the update ratios in a second, the losses in a third.
+    The page's Custom Scalars tab gathers the gradient norms in one chart, the update ratios in a second, the
+    losses in a third.
 
     Args:
         log_dir: the directory that `tensorboard --logdir` is pointed at; it is made where it does not exist.
@@ -73,7 +74,7 @@ class Board:
         self._events.write(step.step, values)
 
     def evaluation(self, step_number: int, loss: float, accuracy: float | None = None) -> None:
-        """Loss and accuracy on the samples held out, where no Step goes with them (before the first, after the last)."""
+        """Loss and accuracy on the samples held out, where no Step goes with them (before the first, say)."""
         self._events.write(step_number, _evaluation(loss, accuracy))
 
     def histograms(
@@ -86,9 +87,8 @@ class Board:
         self._events.write(step_number, _histograms(parameters, gradients))
 
     def certificate(self, certificate: "Certificate") -> None:
-        """The certificate on the Text page: its verdict, its sentence and its table."""
-        head = f"**{certificate.verdict}** · {certificate.sentence()}"
-        self._events.text("certificate", f"{head}\n\n{_fenced(str(certificate))}")
+        """The certificate on the Text page: its verdict, and its table as it is printed."""
+        self._events.text("certificate", f"**{certificate.verdict}**\n\n{_fenced(str(certificate))}")
 
     def config(self, yaml_text: str) -> None:
         """The resolved configuration on the Text page."""
@@ -104,7 +104,8 @@ class Board:
             png = Path(path).read_bytes()
         except OSError as error:
             raise InputError(
-                f"The picture '{os.fspath(path)}' cannot be read ({error.strerror or error}): name a PNG file that exists."
+                f"The picture '{os.fspath(path)}' cannot be read ({error.strerror or error}): "
+                "name a PNG file that exists."
             ) from error
         self._events.image(tag, png, step)
 
@@ -130,9 +131,7 @@ def _evaluation(loss: float | None, accuracy: float | None) -> list[Value]:
     return scalar_values({tag: number for tag, number in known.items() if number is not None})
 
 
-def _histograms(
-    parameters: "Mapping[str, Tensor] | None", gradients: "Mapping[str, Tensor] | None"
-) -> list[Value]:
+def _histograms(parameters: "Mapping[str, Tensor] | None", gradients: "Mapping[str, Tensor] | None") -> list[Value]:
     values: list[Value] = []
     for group, tensors in (("parameter", parameters or {}), ("gradient", gradients or {})):
         for name, tensor in tensors.items():

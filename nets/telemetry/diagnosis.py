@@ -1,10 +1,11 @@
 """What is wrong with the gradients of one step, in a sentence with its number and its parameter.
 
-Everything is read from the Step record: the loss, the gradient norms and the update ratios. The order of the parameters in it is
-taken as their order in the network, from input to output, and 'a.b.weight' as a parameter of the layer 'a.b'.
+Everything is read from the Step record: the loss, the gradient norms and the update ratios. The order of the
+parameters in it is taken as their order in the network, from input to output, and 'a.b.weight' as a parameter
+of the layer 'a.b'.
 
-A bias serves as the measure of what arrives at its layer, since ∂ℓ/∂B = Σ_n δ_n, but is never itself called too small: before a
-normalisation, for one, its true gradient is zero.
+A bias serves as the measure of what arrives at its layer, since ∂ℓ/∂B = Σ_n δ_n, but is never itself called too
+small: before a normalisation, for one, its true gradient is zero.
 """
 
 import math
@@ -12,18 +13,22 @@ from collections.abc import Mapping
 
 from nets.training.descent import Step
 
-#: In networks that train, norms of the weights' gradients lie within two orders of magnitude of each other (measured: at most 20
-#: in 11 digit classifiers of 1 to 20 layers). A healthy step changes a weight by about 1e-3 of itself; with a gradient 10⁴ times
-#: smaller that is 1e-7, about the 6e-8 (2⁻²⁴) at which float32 rounds the change away. 10³ speaks just before that point.
+#: In networks that train, norms of the weights' gradients lie within two orders of magnitude of each other
+#: (measured: a factor of at most 20 in 11 digit classifiers of 1 to 20 layers). A healthy step changes a weight
+#: by about 1e-3 of itself; with a gradient 10⁴ times smaller that is 1e-7, about the 6e-8 (2⁻²⁴) at which
+#: float32 rounds the change away. 10³ speaks just before that point.
 LAYER_FACTOR = 1e3
 
-#: An update ten times as long as the parameter replaces it ten times over: nothing that was learnt can survive that. Ratios of
-#: about one are usual after a start at zero, where the first update is the whole parameter.
+#: An update ten times as long as the parameter leaves nothing of what was learnt. Ratios of about one are usual
+#: after a start at zero, where the first update is the whole parameter.
 UPDATE_RATIO = 10.0
 
 
 def diagnose(step: Step) -> tuple[str, ...]:
-    """Every sentence that `step` gives reason for; none where it is healthy. What is not finite makes the rest meaningless."""
+    """Every sentence that `step` gives reason for; none where it is healthy.
+
+    What is not finite makes the rest meaningless, and is then the only sentence.
+    """
     broken = not_finite(step)
     if broken is not None:
         return (broken,)
@@ -55,18 +60,22 @@ def not_finite(step: Step) -> str | None:
 def vanishing(step: Step) -> str | None:
     """A weight has a gradient at least 1,000 times smaller than that of a later layer, or none at all.
 
-    Every gradient small at once is no fault: that is what a minimum looks like. Nor is a gradient of zero behind a weight that
-    starts at zero and is about to leave it.
+    Every gradient small at once is no fault: that is what a minimum looks like. Nor is a gradient of zero
+    behind a weight that starts at zero and is about to leave it.
     """
     if step.total_gradient_norm == 0 and step.loss > 0:
-        return f"gradients vanish: every gradient is exactly 0 at step {step.step}, so the loss stays at {step.loss:.4g}."
+        return (
+            f"gradients vanish: every gradient is exactly 0, so the loss stays at {step.loss:.4g} (step {step.step})."
+        )
     gap = _widest_gap(_layers(step.gradient_norm)[::-1])
     if gap is None:
         return None
     (late, large), (early, small) = gap
     if small > 0:
         how = f"is {small:.2g}, {_factor(large, small)} times smaller than that of {late}: it hardly learns"
-    elif any(math.isinf(ratio) and step.gradient_norm.get(name) for name, ratio in _weights(step.update_ratio).items()):
+    elif any(
+        math.isinf(step.update_ratio.get(name, 0)) and norm for name, norm in _weights(step.gradient_norm).items()
+    ):
         return None
     else:
         how = f"is exactly 0, while that of {late} is {large:.2g}: it does not learn at all"
@@ -76,7 +85,8 @@ def vanishing(step: Step) -> str | None:
 def exploding(step: Step) -> str | None:
     """An update is ten times as long as its weight, or a weight has a gradient 1,000 times that of a later weight.
 
-    Weights alone are compared here: a bias next to a layer that gets little input has a large gradient and nothing grows.
+    Weights alone are compared here: a bias beside a weight that gets little input has a large gradient, and
+    nothing grows.
     """
     ratios = {name: ratio for name, ratio in _weights(step.update_ratio).items() if math.isfinite(ratio)}
     longest = max(ratios, key=ratios.__getitem__, default=None)
@@ -91,8 +101,8 @@ def exploding(step: Step) -> str | None:
         return None
     (early, large), (late, small) = gap
     return (
-        f"gradients explode: ‖∂ℓ/∂θ‖ of {early} is {large:.2g}, {_factor(large, small)} times larger than that of {late}: "
-        f"it grows on its way back to the input (step {step.step})."
+        f"gradients explode: ‖∂ℓ/∂θ‖ of {early} is {large:.2g}, {_factor(large, small)} times larger than that of "
+        f"{late}: it grows on its way back to the input (step {step.step})."
     )
 
 

@@ -1,9 +1,9 @@
 """A TensorBoard event file: one `Event` for everything that belongs to one step.
 
-The file is a sequence of records (length, checksum, bytes, checksum), each record one `Event` protocol buffer; TensorBoard's own
-`RecordWriter` frames them. Numbers are written as `simple_value`, which is the one form that both `EventAccumulator.Scalars`
-and the TensorBoard page read; it is a float32. So a Python float x comes back as the float32 nearest to it: relative error
-at most 2⁻²⁴ = 6e-8, infinite above 3.4e38, zero below 7e-46.
+The file is a sequence of records (length, checksum, bytes, checksum), each record one `Event` protocol buffer;
+TensorBoard's own `RecordWriter` frames them. Numbers are written as `simple_value`, the one form that both
+`EventAccumulator.Scalars` and the TensorBoard page read. It is a float32: a Python float comes back as the
+float32 nearest to it, with a relative error of at most 2⁻²⁴ = 6e-8, infinite above 3.4e38 and zero below 7e-46.
 """
 
 import itertools
@@ -27,7 +27,8 @@ from nets.errors import InputError
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: One entry of an Event: a tag and a number, a text, a histogram or an image (`Summary.Value`, which has no type stubs).
+#: One entry of an Event: a tag with a number, a text, a histogram or an image (`Summary.Value`, which has no
+#: type stubs).
 Value: TypeAlias = Any
 
 BUCKETS = 64  # twice the 30 that TensorBoard redraws a histogram with, so that its own rebinning hardly shows
@@ -58,8 +59,8 @@ def text_value(tag: str, markdown: str) -> Value:
 def histogram_values(tag: str, tensor: "Tensor") -> list[Value]:
     """How often each size occurs in `tensor`: 64 equal buckets between its smallest and largest finite number.
 
-    NaN and infinity belong to no bucket and are left out. Where there are any, `not_finite/<tag>` states how many; a tensor
-    with nothing finite in it yields that number alone.
+    NaN and infinity belong to no bucket and are left out. Where there are any, `not_finite/<tag>` states how
+    many; a tensor with nothing finite in it yields that number alone.
     """
     numbers = tensor.detach().flatten().double().cpu()
     finite = numbers[numbers.isfinite()]
@@ -98,16 +99,17 @@ def image_value(tag: str, png: bytes) -> Value:
             f"The picture '{tag}' begins with {png[:8]!r} ({len(png)} bytes), but TensorBoard is given PNG files, "
             f"which begin with {PNG_SIGNATURE!r}: save it as PNG."
         )
-    # The first chunk of a PNG file is its header, and that begins with width and height (PNG specification, 11.2.1).
+    # The first chunk of a PNG file is its header, which begins with width and height (PNG specification, 11.2.1).
     width, height = struct.unpack(">II", png[16:24])
-    return Summary.Value(tag=tag, image=Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=png))
+    image = Summary.Image(width=width, height=height, colorspace=4, encoded_image_string=png)
+    return Summary.Value(tag=tag, image=image)
 
 
 class EventFile:
     """A new event file in `log_dir`, which is made where it does not exist. Use it as a context manager.
 
-    Each Event is handed to the operating system before the call returns. What was written is there after an exception and
-    after the process is killed; only a machine that loses power can lose it.
+    Each Event is handed to the operating system before the call returns. What was written is there after an
+    exception and after the process is killed; only a machine that loses power can lose it.
 
     Attributes:
         path: the file.

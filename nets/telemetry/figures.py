@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-#: Up to here every parameter has its own entry in the legend; beyond, a colour bar says which layer a line belongs to.
+#: Up to here every parameter has its own entry in the legend; beyond, a colour bar says which layer a line
+#: belongs to.
 NAMED_PARAMETERS = 12
-#: The noise of mini-batches fills a picture 1,000 pixels wide, the sooner the more lines there are. A run of more than twice
-#: this many steps is therefore drawn as the median of as many stretches of steps, over a band from smallest to largest.
+#: The noise of mini-batches fills a picture 1,000 pixels wide, the sooner the more lines there are. A run of
+#: more than twice this many steps is therefore drawn as the median of as many stretches, over a band from
+#: smallest to largest.
 STRETCHES_FEW_LINES = 120
 STRETCHES_MANY_LINES = 60
-STYLE_OF_LEAF = {"weight": "-", "bias": "--"}
+STYLE_OF_LEAF: dict[str, Any] = {"weight": "-", "bias": "--"}
 
 
 def gradient_figure(steps: Sequence[Step], path: str | os.PathLike[str]) -> None:
@@ -35,7 +37,7 @@ def gradient_figure(steps: Sequence[Step], path: str | os.PathLike[str]) -> None
         InputError: there is no step, or nothing can be written at `path`.
     """
     if not steps:
-        raise InputError("A picture of the gradients needs at least one step, and the run has none: train for at least one.")
+        raise InputError("The run has no step, and a picture of its gradients needs one: train for at least one step.")
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -48,10 +50,13 @@ def gradient_figure(steps: Sequence[Step], path: str | os.PathLike[str]) -> None
 def draw_gradient_norms(figure: "Figure", steps: Sequence[Step]) -> "Axes":
     """Draw one line per parameter and a heavier one for the total; return the axes they are on.
 
-    Each line carries its parameter's name as label. Weights are solid, biases dashed, other parameters dotted; the colour is
-    the depth of the layer. A norm of zero has no place on a log axis: it is a triangle on the lower edge. One that is not
-    finite is a triangle on the upper edge. A long run is drawn in stretches of steps, and the title says so.
+    Each line carries its parameter's name as label. Weights are solid, biases dashed, other parameters dotted;
+    the colour is the depth of the layer. A norm of zero has no place on a log axis: it is a triangle on the
+    lower edge. One that is not finite is a triangle on the upper edge. A long run is drawn in stretches of
+    steps, and the title says so.
     """
+    from matplotlib.ticker import MaxNLocator
+
     names = list(steps[0].gradient_norm)
     layers = list(dict.fromkeys(_layer(name) for name in names))
     colours = dict(zip(layers, _depth_colours(len(layers)), strict=True))
@@ -75,7 +80,7 @@ def draw_gradient_norms(figure: "Figure", steps: Sequence[Step]) -> "Axes":
     axes.set_xlabel("step")
     axes.set_ylabel("‖∂ℓ/∂θ‖")
     axes.grid(True, which="major", alpha=0.3)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlim(*((numbers[0], numbers[-1]) if numbers[0] < numbers[-1] else (numbers[0] - 1, numbers[0] + 1)))
     if not any(np.isfinite(line.get_ydata()).any() for line in axes.lines if line.get_label() != "_edge"):
         axes.tick_params(axis="y", which="both", left=False, labelleft=False)
@@ -109,7 +114,7 @@ def _line(
     ends = steps[np.append(starts[1:], len(steps)) - 1]
     axes.plot(ends, middle, marker="o" if np.isfinite(middle).sum() == 1 else "", markersize=5, **look)
     if band and stretch > 1:
-        # fmin and fmax pass over what is not drawable; a stretch with nothing drawable stays NaN, a gap in the band.
+        # fmin and fmax pass over what is not drawable; a stretch with nothing drawable is a gap in the band.
         lowest, highest = np.fmin.reduceat(shown, starts), np.fmax.reduceat(shown, starts)
         axes.fill_between(ends, lowest, highest, color=look["color"], alpha=0.12, linewidth=0)
     for where, height, marker in ((norms == 0, 0.0, "v"), (~np.isfinite(norms), 1.0, "^")):
@@ -117,8 +122,8 @@ def _line(
         if len(hits):
             hits = hits[:: math.ceil(len(hits) / 50)]
             axes.plot(
-                steps[hits], np.full(len(hits), height), transform=axes.get_xaxis_transform(), clip_on=False, zorder=3,
-                linestyle="", marker=marker, markersize=5, color=look["color"], label="_edge",
+                steps[hits], np.full(len(hits), height), transform=axes.get_xaxis_transform(), clip_on=False,
+                zorder=3, linestyle="", marker=marker, markersize=5, color=look["color"], label="_edge",
             )  # fmt: skip
 
 
@@ -129,7 +134,7 @@ def _median(norms: "NDArray[np.float64]") -> float:
 
 
 def _legend(figure: "Figure", axes: "Axes", names: list[str], layers: list[str]) -> None:
-    """Beside the axes, each parameter by name; where those are many, a colour bar of the layers, and the styles above."""
+    """Beside the axes, each parameter by name; where there are many, a colour bar of the layers, the styles above."""
     from matplotlib.lines import Line2D
 
     edges = [line for line in axes.lines if line.get_label() == "_edge"]

@@ -16,9 +16,10 @@ MOST_PLAIN_LINES = 20
 def progress(steps: Iterable[Step], total: int, console: "Console | None" = None) -> Iterator[Step]:
     """Pass `steps` through, and show on `console` how far they are.
 
-    On a terminal that is a bar with the loss ℓ and the total gradient norm ‖g‖, redrawn at most ten times a second.
-    Anywhere else (a file, a pipe, a notebook, TERM=dumb) it is ten to twenty plain lines a run, of steps at round numbers and of
-    the first and the last. In between a step costs one look at the clock or one division.
+    On a terminal that is a bar with the loss ℓ and the total gradient norm ‖g‖, redrawn at most ten times a
+    second. Anywhere else (a file, a pipe, a notebook, TERM=dumb) it is ten to twenty plain lines a run, of
+    steps at round numbers and of the first and the last. In between a step costs one look at the clock or one
+    division.
 
     Args:
         steps: the records, such as `descend` yields them.

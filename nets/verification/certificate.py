@@ -51,14 +51,19 @@ class Check:
     def __str__(self) -> str:
         """One sentence."""
         if self.worst_index is None:
-            return f"{self.parameter}: {self.oracle} against {self.against}: {self.verdict}" + f" ({self.reason})." * bool(self.reason)
+            return (
+                f"{self.parameter}: {self.oracle} against {self.against}: {self.verdict}"
+                + f" ({self.reason})." * bool(self.reason)
+            )
         where = ", ".join(map(str, self.worst_index))
         if self.verdict == "fail":
             return (
                 f"{self.parameter}, entry [{where}]: {self.oracle} gives {self.actual:.9g} where {self.against} gives "
                 f"{self.expected:.9g} (tolerance {self.tolerance:.1e}); {self.wrong:,} of {self.entries:,} entries are off."
             )
-        return f"{self.parameter}: {self.oracle} against {self.against}: {self.verdict}" + f" ({self.reason})." * bool(self.reason)
+        return f"{self.parameter}: {self.oracle} against {self.against}: {self.verdict}" + f" ({self.reason})." * bool(
+            self.reason
+        )
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,9 @@ class Certificate:
     def verdict(self) -> Verdict:
         """'fail' if any check failed, else 'inconclusive' if any is, else 'pass'."""
         verdicts = {check.verdict for check in self.checks}
-        return "fail" if "fail" in verdicts else "inconclusive" if "inconclusive" in verdicts or not verdicts else "pass"
+        return (
+            "fail" if "fail" in verdicts else "inconclusive" if "inconclusive" in verdicts or not verdicts else "pass"
+        )
 
     @property
     def entries(self) -> int:
@@ -118,7 +125,10 @@ class Certificate:
         widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
         lines = []
         for row, formula in zip(rows, formulas, strict=True):
-            aligned = [cell.rjust(w) if 0 < c <= 1 + len(columns) else cell.ljust(w) for c, (cell, w) in enumerate(zip(row, widths, strict=True))]
+            aligned = [
+                cell.rjust(w) if 0 < c <= 1 + len(columns) else cell.ljust(w)
+                for c, (cell, w) in enumerate(zip(row, widths, strict=True))
+            ]
             lines.append("  ".join(aligned).rstrip())
             if formula:
                 lines.append(" " * (widths[0] + 2) + formula)

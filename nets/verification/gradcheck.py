@@ -5,6 +5,7 @@ import warnings
 import torch
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
+from torch.autograd.gradcheck import GradcheckError
 
 from nets.calculus.function import closed_form
 from nets.calculus.network import Network
@@ -45,7 +46,7 @@ def check_function(problem: Problem) -> list[Check]:
                 torch.manual_seed(0)
                 tool(function, points, fast_mode=not slow)
             failure = ""
-        except torch.autograd.gradcheck.GradcheckError as error:
+        except GradcheckError as error:
             failure = str(error).strip().splitlines()[0].rstrip(":,. ")
         scope = f"every one of {entries:,} entries" if slow else f"one projection of {entries:,} entries"
         checks.append(

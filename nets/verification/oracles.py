@@ -1,5 +1,6 @@
 """Independent derivations of the same Jacobian. One signature: (problem, name) → ∂Y_m/∂name, shape (M, *point.shape)."""
 
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -33,7 +34,10 @@ def reverse_mode(problem: Problem, name: str) -> Tensor:
 def forward_mode(problem: Problem, name: str) -> Tensor:
     """`torch.func.jvp` along each entry of the point: dual numbers, no backward pass at all."""
     point = problem.points[name]
-    return by_columns(lambda t: jvp(lambda p: problem.along(name, p), (point,), (t,))[1], point)
+    with warnings.catch_warnings():
+        # torch compiles some of its rules with torch.jit.script, which it has deprecated, at their first use.
+        warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated", category=DeprecationWarning)
+        return by_columns(lambda t: jvp(lambda p: problem.along(name, p), (point,), (t,))[1], point)
 
 
 def by_columns(derivative: Callable[[Tensor], Tensor], point: Tensor) -> Tensor:

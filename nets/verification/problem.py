@@ -22,9 +22,13 @@ class Problem:
 
     def __init__(self, module: nn.Module, x: Tensor) -> None:
         if not x.is_floating_point():
-            raise InputError(f"X is {x.dtype}; expected floating-point numbers, since only those can be differentiated by.")
+            raise InputError(
+                f"X is {x.dtype}; expected floating-point numbers, since only those can be differentiated by."
+            )
         if not torch.isfinite(x).all():
-            raise InputError("X has an entry that is not finite; expected numbers at which a derivative exists: clean the data.")
+            raise InputError(
+                "X has an entry that is not finite; expected numbers at which a derivative exists: clean the data."
+            )
         self.module = copy.deepcopy(module).to(torch.float64)
         self.points = {name: parameter.detach() for name, parameter in self.module.named_parameters()}
         self.points["input"] = x.detach().to(torch.float64)

@@ -60,7 +60,9 @@ def _against_difference(
     step = best_step(problem, name, floor, seed)
     for h in (step, step / 8):
         difference = central_difference(problem, name, floor, h)
-        check = compare(problem, name, actual, ("central difference", difference.jacobian), difference.tolerance, constant)
+        check = compare(
+            problem, name, actual, ("central difference", difference.jacobian), difference.tolerance, constant
+        )
         if check.verdict != "fail":
             break
     return check

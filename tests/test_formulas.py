@@ -1,0 +1,40 @@
+"""The index form of each Jacobian, as the source document and the chain rule write it."""
+
+import pytest
+
+from nets.calculus.formulas import formulas
+from nets.calculus.layers import GELU, Identity, Linear, ReLU, Sigmoid, Sin, Softplus, Tanh
+from nets.calculus.network import Network
+
+
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        ([Linear(2, 2)], ["∂Y_k/∂W_ij = δ_ki X_j", "∂Y_k/∂B_i = δ_ki", "∂Y_k/∂X_j = W_kj"]),
+        (
+            [Linear(2, 2), Tanh()],
+            ["∂Y_k/∂W_ij = δ_ki (1 − Y_k²) X_j", "∂Y_k/∂B_i = δ_ki (1 − Y_k²)", "∂Y_k/∂X_j = (1 − Y_k²) W_kj"],
+        ),
+        ([Linear(2, 2, bias=False), Tanh(), Tanh()], ["∂Y_k/∂W_ij = δ_ki (1 − Y_k²) (1 − H2_k²) X_j",
+                                                       "∂Y_k/∂X_j = (1 − Y_k²) (1 − H2_k²) W_kj"]),
+        ([Tanh(), Tanh()], ["∂Y_k/∂X_j = δ_kj (1 − Y_k²) (1 − H1_k²)"]),
+        ([Sin(), Linear(2, 2, bias=False)], ["∂Y_k/∂W_ij = δ_ki H1_j", "∂Y_k/∂X_j = W_kj cos X_j"]),
+        ([Linear(2, 2, bias=False), Tanh(), Linear(2, 2, bias=False)],
+         ["∂Y_k/∂W_ij = A_ki X_j", "∂Y_k/∂W_ij = δ_ki H2_j", "∂Y_k/∂X_j = Σ_i A_ki W_ij"]),
+    ],
+)  # fmt: skip
+def test_formula(layers: list, expected: list[str]) -> None:
+    assert list(formulas(Network(layers)).values()) == expected
+
+
+@pytest.mark.parametrize(
+    ("layer", "slope"),
+    [
+        (Sigmoid(), "Y_k(1 − Y_k)"),
+        (ReLU(), "[H1_k > 0]"),
+        (Softplus(), "σ(H1_k)"),
+        (GELU(), "(Φ(H1_k) + H1_k φ(H1_k))"),
+    ],
+)
+def test_slope_of_each_activation(layer: Linear, slope: str) -> None:
+    assert formulas(Network([Linear(2, 2), layer, Identity()]))["0.bias"].endswith(slope.replace("Y_k", "H2_k"))

@@ -1,0 +1,73 @@
+"""Each loss against PyTorch's own, and ∂ℓ/∂Y in closed form against automatic differentiation and differences."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from nets.calculus.losses import LOSSES, CrossEntropy, Loss, MeanSquaredError
+from nets.errors import InputError
+
+GENERATOR = torch.Generator().manual_seed(0)
+Y = torch.randn(6, 4, generator=GENERATOR, dtype=torch.float64) * 3
+TARGETS = {
+    "mean_squared_error": torch.randn(6, 4, generator=GENERATOR, dtype=torch.float64),
+    "cross_entropy": torch.tensor([0, 3, 1, 1, 2, 0]),
+}
+TORCH = {"mean_squared_error": F.mse_loss, "cross_entropy": F.cross_entropy}
+EACH = pytest.mark.parametrize("name", list(LOSSES))
+
+
+@EACH
+def test_value_is_that_of_torch(name: str) -> None:
+    torch.testing.assert_close(LOSSES[name]()(Y, TARGETS[name]), TORCH[name](Y, TARGETS[name]), rtol=1e-14, atol=0)
+
+
+@EACH
+def test_gradient_is_that_of_autograd(name: str) -> None:
+    y = Y.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(TORCH[name](y, TARGETS[name]), y)
+    torch.testing.assert_close(LOSSES[name]().gradient(Y, TARGETS[name]), expected, rtol=1e-13, atol=1e-16)
+
+
+@EACH
+def test_gradient_agrees_with_differences(name: str) -> None:
+    loss, h = LOSSES[name](), 2.0**-17
+    gradient = loss.gradient(Y, TARGETS[name])
+    for n in range(6):
+        for k in range(4):
+            t = torch.zeros_like(Y)
+            t[n, k] = h
+            difference = (loss(Y + t, TARGETS[name]) - loss(Y - t, TARGETS[name])) / (2 * h)
+            # Rounding leaves u ℓ / h = 5e-11, truncation h² = 6e-11.
+            assert difference.item() == pytest.approx(gradient[n, k].item(), abs=2e-10)
+
+
+@EACH
+def test_micro_batches_weighted_by_their_share_give_the_whole(name: str) -> None:
+    loss, target = LOSSES[name](), TARGETS[name]
+    parts = [(slice(0, 4), 4 / 6), (slice(4, 6), 2 / 6)]
+    value = sum(weight * loss(Y[part], target[part]) for part, weight in parts)
+    gradient = torch.cat([weight * loss.gradient(Y[part], target[part]) for part, weight in parts])
+    torch.testing.assert_close(value, loss(Y, target))
+    torch.testing.assert_close(gradient, loss.gradient(Y, target))
+
+
+def test_cross_entropy_of_large_logits_is_finite() -> None:
+    y, target = torch.tensor([[1e4, -1e4]]), torch.tensor([1])
+    assert CrossEntropy()(y, target) == 2e4
+    assert CrossEntropy().gradient(y, target).tolist() == [[1, -1]]
+
+
+@pytest.mark.parametrize(
+    ("loss", "target", "message"),
+    [
+        (MeanSquaredError(), torch.zeros(6, 3), r"\(6, 3\).* for outputs of shape \(6, 4\)"),
+        (MeanSquaredError(), torch.zeros(6, dtype=torch.int64), "use cross_entropy for classes"),
+        (CrossEntropy(), torch.zeros(6, 4), "the class of each sample"),
+        (CrossEntropy(), torch.tensor([0, 1, 2, 3, 4, 0]), "classes 0 to 4 for 4 outputs"),
+        (CrossEntropy(), torch.tensor([0, -1, 2, 3, 1, 0]), "classes -1 to 3"),
+    ],
+)
+def test_targets_that_do_not_fit_are_told(loss: Loss, target: torch.Tensor, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        loss.check(Y, target)

@@ -1,0 +1,169 @@
+"""The wheel holds the whole library and nothing else, works where there is no checkout, and asks for what it imports."""
+
+import ast
+import email
+import importlib.metadata
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from collections.abc import Iterable
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+MODULES = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("nets/**/*.py")}
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+
+
+def run(*command: object, cwd: Path) -> str:
+    done = subprocess.run([*map(str, command)], cwd=cwd, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy, so that neither a stale build folder gets in nor a new one is left in the checkout."""
+    source = tmp_path_factory.mktemp("source")
+    for name in ("pyproject.toml", "LICENSE", "README.md", "train.py"):
+        if (ROOT / name).exists():
+            shutil.copy(ROOT / name, source)
+    for name in ("nets", "configs", "tests"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    # Without isolation, since that would fetch setuptools: tests need no network.
+    run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", "dist", ".", cwd=source)
+    (built,) = source.glob("dist/*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of a new environment with that wheel in it, and behind it the dependencies of this one."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, with_pip=False)
+    python = folder / "bin" / "python"
+    run(sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-index", wheel, cwd=folder)
+    # The folder alone: its own .pth files, such as that of an editable nets, do not count in a folder named by another.
+    (site_packages,) = folder.glob("lib/python*/site-packages")
+    here = dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
+    (site_packages / "dependencies.pth").write_text("\n".join(here))
+    return python
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: Path) -> email.message.Message:
+    with ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        return email.message_from_bytes(archive.read(name))
+
+
+@pytest.fixture(scope="module")
+def requirements(metadata: email.message.Message) -> list[Requirement]:
+    return [Requirement(line) for line in metadata.get_all("Requires-Dist", [])]
+
+
+def test_the_wheel_holds_every_module_and_nothing_else(wheel: Path) -> None:
+    with ZipFile(wheel) as archive:
+        names = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert names == MODULES | {"nets/py.typed"}
+
+
+def test_the_installed_library_verifies_a_network(python: Path, tmp_path: Path) -> None:
+    script = """
+import sys, torch, nets
+assert nets.__file__.startswith(sys.prefix), nets.__file__
+net = nets.mlp([3, 2])
+x = torch.randn(4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+assert nets.verify(net, x).passed
+"""
+    run(python, "-I", "-c", script, cwd=tmp_path)
+
+
+def test_every_installed_module_can_be_imported(python: Path, tmp_path: Path) -> None:
+    script = """
+import importlib, pkgutil, nets
+for module in pkgutil.walk_packages(nets.__path__, "nets."):
+    print(importlib.import_module(module.name).__file__)
+"""
+    installed = run(python, "-I", "-c", script, cwd=tmp_path).split()
+    folder = python.parents[1].as_posix()
+    assert all(path.startswith(folder) for path in installed)
+    assert len(installed) == len(MODULES) - 1  # nets/__init__.py is not walked to, but from
+
+
+def test_what_is_imported_is_required(requirements: list[Requirement]) -> None:
+    """Also where it comes along with something else today: torch needs typing-extensions until it does not."""
+    required = {canonicalize_name(requirement.name) for requirement in requirements if requirement.marker is None}
+    providers = importlib.metadata.packages_distributions()
+    for path in (*ROOT.glob("nets/**/*.py"), ROOT / "train.py"):
+        for package in imported(ast.parse(path.read_text("utf-8"))) - sys.stdlib_module_names - {"nets"}:
+            names = {canonicalize_name(name) for name in providers.get(package, [package])}
+            assert names & required, f"{path.relative_to(ROOT)} imports {package}, which pyproject.toml does not name"
+
+
+def imported(tree: ast.AST) -> set[str]:
+    """The top-level packages that a module imports, anywhere in it."""
+    modules: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            modules.add(node.module)
+    return {name.partition(".")[0] for name in modules}
+
+
+@pytest.mark.parametrize("version", PYTHONS)
+def test_every_requirement_has_one_pin_within_its_range(requirements: list[Requirement], version: str) -> None:
+    pinned = pins(version)
+    for requirement in requirements:
+        name = canonicalize_name(requirement.name)
+        assert name in pinned, f"constraints.txt has no pin of {name} for Python {version}"
+        assert pinned[name] in requirement.specifier
+
+
+def test_every_requirement_of_a_requirement_is_pinned(requirements: list[Requirement]) -> None:
+    """What is not pinned is another one tomorrow, and may then be a fault that nobody made."""
+    pinned = pins(f"{sys.version_info.major}.{sys.version_info.minor}")
+    assert closure(requirements) - pinned.keys() == set()
+
+
+def closure(requirements: Iterable[Requirement]) -> set[str]:
+    """The names of these requirements, of theirs, and so on, as installed here."""
+    names: set[str] = set()
+    waiting = list(requirements)
+    while waiting:
+        name = canonicalize_name(waiting.pop().name)
+        if name not in names:
+            names.add(name)
+            lines = importlib.metadata.requires(name) or []
+            waiting += [r for r in map(Requirement, lines) if r.marker is None or r.marker.evaluate({"extra": ""})]
+    return names
+
+
+def pins(version: str) -> dict[str, str]:
+    """Name → version, as constraints.txt pins it for one Python on Linux."""
+    found: dict[str, str] = {}
+    for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines():
+        if line and not line.startswith("#"):
+            pin = Requirement(line)
+            if pin.marker is None or pin.marker.evaluate({"python_version": version}):
+                name, (exact,) = canonicalize_name(pin.name), pin.specifier
+                assert exact.operator == "==" and "*" not in exact.version, f"{line} is not exact"
+                assert name not in found, f"{name} has two pins for Python {version}"
+                found[name] = exact.version
+    return found
+
+
+def test_make_accepts_the_pythons_that_the_wheel_accepts(metadata: email.message.Message) -> None:
+    accepted = SpecifierSet(metadata["Requires-Python"])
+    in_makefile = re.findall(r"3\.(\d+)\.%", (ROOT / "Makefile").read_text("utf-8"))
+    assert in_makefile == [str(minor) for minor in range(20) if f"3.{minor}.0" in accepted]
+    assert tuple(f"3.{minor}" for minor in in_makefile) == PYTHONS

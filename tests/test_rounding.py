@@ -1,0 +1,37 @@
+"""The noise that stochastic arithmetic reports is that of rounding."""
+
+import torch
+from torch import nn
+
+from nets.verification.problem import Problem
+from nets.verification.rounding import StochasticRounding, output_floor
+
+UNIT = torch.finfo(torch.float64).eps / 2
+
+
+def test_one_operation_is_off_by_one_unit() -> None:
+    x = torch.linspace(1, 2, 1000, dtype=torch.float64)
+    with StochasticRounding(torch.Generator().manual_seed(0)):
+        y = x * 3
+    error = ((y - x * 3) / (x * 3)).abs()
+    assert error.max() <= 2 * UNIT and (error > 0).float().mean() > 0.3
+
+
+def test_a_cancellation_is_seen() -> None:
+    """(X + 1e8) − 1e8 keeps eight digits: its noise is that of 1e8, u · 1e8 = 1.1e-8, not that of X."""
+
+    class Cancels(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (x + 1e8) - 1e8
+
+    floor = output_floor(Problem(Cancels(), torch.ones(1, 20)), seed=0)
+    assert 0.5e-8 < floor.max() < 5e-8
+
+
+def test_views_and_integers_are_left_alone() -> None:
+    x = torch.ones(4, dtype=torch.float64)
+    with StochasticRounding(torch.Generator().manual_seed(0)):
+        view = x.view(2, 2)
+        view[0, 0] = 5.0
+        count = torch.arange(3) + 1
+    assert x[0] == 5 and count.tolist() == [1, 2, 3]
