@@ -14,7 +14,7 @@ train: .venv/installed ## prove the gradients, then train; EXPERIMENT=tanh_mlp f
 	@.venv/bin/python train.py experiment=$(EXPERIMENT) $(ARGS)
 
 test: .venv/installed-tools ## run the whole suite; ARGS='-k tanh' for a part of it
-	@.venv/bin/python -m pytest $(ARGS)
+	@.venv/bin/python -m pytest -n auto --maxprocesses=4 --dist=loadfile $(ARGS)
 
 lint: .venv/installed-tools ## look for faults of style (ruff)
 	@.venv/bin/python -m ruff check

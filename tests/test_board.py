@@ -80,12 +80,12 @@ def test_one_event_per_step_even_where_it_is_evaluated_and_has_histograms(tmp_pa
 def test_evaluation_goes_with_its_step_and_stands_alone(tmp_path: Path) -> None:
     first, second = records(2)
     with Board(tmp_path) as board:
-        board.evaluation(0, 2.5, 0.125)
+        board.evaluation(0, 2.5, 0.0)
         board.write(first)
         board.write(second, test_loss=1.5, test_accuracy=0.75)
     accumulator = read(tmp_path)
     assert series(accumulator, "loss/test") == [(0, 2.5), (2, 1.5)]
-    assert series(accumulator, "accuracy/test") == [(0, 0.125), (2, 0.75)]
+    assert series(accumulator, "accuracy/test") == [(0, 0.0), (2, 0.75)]
 
 
 def test_regression_has_no_accuracy(tmp_path: Path) -> None:
@@ -125,7 +125,9 @@ def text(log_dir: Path, tag: str) -> str:
 
 
 def test_certificate_stands_on_the_text_page_as_it_is_printed(tmp_path: Path) -> None:
-    check = Check("0.weight", "closed form", "reverse mode", 6, 0, 1e-16, 2e-16, (0, 1, 2), 0.5, 0.5, 1e-12, 1e-9, "pass")
+    check = Check(
+        "0.weight", "closed form", "reverse mode", 6, 0, 1e-16, 2e-16, (0, 1, 2), 0.5, 0.5, 1e-12, 1e-9, "pass"
+    )
     certificate = Certificate((check,), {"0.weight": "∂Y_k/∂W_ij = δ_ki X_j"})
     with Board(tmp_path) as board:
         board.certificate(certificate)
@@ -146,7 +148,11 @@ def test_custom_scalars_gather_what_belongs_in_one_chart(tmp_path: Path) -> None
     assert list(accumulator.PluginTagToContent("custom_scalars")) == ["custom_scalars__config__"]
     (event,) = accumulator.Tensors("custom_scalars__config__")
     (category,) = Layout.FromString(event.tensor_proto.string_val[0]).category
-    assert [list(chart.multiline.tag) for chart in category.chart] == [["gradient_norm/.*"], ["update_ratio/.*"], ["loss/.*"]]
+    assert [list(chart.multiline.tag) for chart in category.chart] == [
+        ["gradient_norm/.*"],
+        ["update_ratio/.*"],
+        ["loss/.*"],
+    ]
 
 
 def test_picture(tmp_path: Path) -> None:
@@ -155,7 +161,9 @@ def test_picture(tmp_path: Path) -> None:
     Image.new("RGB", (3, 2)).save(tmp_path / "p.png")
     with Board(tmp_path / "log") as board:
         board.picture("gradients", tmp_path / "p.png", 9)
-        with pytest.raises(InputError, match=r"^The picture '.*none.png' cannot be read \(No such file or directory\): "):
+        with pytest.raises(
+            InputError, match=r"^The picture '.*none.png' cannot be read \(No such file or directory\): "
+        ):
             board.picture("gradients", tmp_path / "none.png")
     (event,) = read(tmp_path / "log").Images("gradients")
     assert (event.step, event.width, event.height) == (9, 3, 2)

@@ -96,12 +96,15 @@ def test_image_comes_back_with_its_size(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("png", [b"", b"GIF89a" + b"\0" * 40, PNG_SIGNATURE], ids=["empty", "gif", "cut short"])
 def test_a_picture_that_is_no_png_is_refused_in_a_sentence(tmp_path: Path, png: bytes) -> None:
-    with EventFile(tmp_path) as file, pytest.raises(InputError, match=r"^The picture 'p' begins with .* save it as PNG\.$"):
+    with (
+        EventFile(tmp_path) as file,
+        pytest.raises(InputError, match=r"^The picture 'p' begins with .* save it as PNG\.$"),
+    ):
         file.image("p", png, 1)
 
 
 def test_histogram_of_known_numbers(tmp_path: Path) -> None:
-    # -1 in the first bucket, the two 0.99 in the last, 0.5 in bucket 48 of 64 over [-1, 1]; [0.5, …) is where bucket 48 begins.
+    # 64 buckets over [-1, 1]: -1 is in the first, 0.99 and 1 in the last, and 0.5 is where bucket 48 begins.
     with EventFile(tmp_path) as file:
         file.histogram("h", torch.tensor([[-1.0, 1.0], [0.99, 0.5]], dtype=torch.float64), 2)
     (event,) = read(tmp_path).Histograms("h")
@@ -126,6 +129,13 @@ def test_histogram_leaves_out_what_is_not_finite_and_counts_it(tmp_path: Path) -
     assert accumulator.Scalars("not_finite/nothing")[0].value == 4
     assert accumulator.Tags()["histograms"] == ["h", "healthy"]
     assert accumulator.Tags()["scalars"] == ["not_finite/h", "not_finite/nothing"]
+
+
+def test_histogram_of_a_range_wider_than_the_largest_float() -> None:
+    # 1.7e308 − (−1.7e308) overflows; a histogram over it would have limits of infinity and NaN.
+    (value,) = histogram_values("h", torch.tensor([-1.7e308, 0.0, 1.7e308], dtype=torch.float64))
+    assert {place: n for place, n in enumerate(value.histo.bucket) if n} == {0: 1, 32: 1, 63: 1}
+    assert np.isfinite(value.histo.bucket_limit).all()
 
 
 @given(st.lists(st.floats(), max_size=40), st.sampled_from([torch.float16, torch.float32, torch.float64]))
@@ -165,8 +175,8 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, "subprocess.
         "import os, signal, sys, torch\n"
         "from nets.telemetry.events import EventFile\n"
         "file = EventFile(sys.argv[1])\n"
-        "for step in range(1, 101): file.scalars(step, {'x': step})\n"
         "file.text('t', 'text'); file.histogram('h', torch.ones(3), 1)\n"
+        "for step in range(1, 101): file.scalars(step, {'x': step})\n"
         "print('tensorflow' in sys.modules, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
@@ -209,5 +219,7 @@ def test_two_files_at_once_in_one_directory_do_not_collide(tmp_path: Path) -> No
 
 def test_a_directory_that_cannot_be_made_is_refused_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"^The TensorBoard directory '.*file/runs' cannot be written \(Not a directory\): "):
+    with pytest.raises(
+        InputError, match=r"^The TensorBoard directory '.*file/runs' cannot be written \(Not a directory\): "
+    ):
         EventFile(tmp_path / "file" / "runs")

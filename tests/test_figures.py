@@ -128,14 +128,17 @@ def test_the_file_is_a_png_of_the_stated_size(tmp_path: Path, steps: int, layers
     gradient_figure(records(steps, names(layers)), tmp_path / "gradients.png")
     with Image.open(tmp_path / "gradients.png") as image:
         assert (image.format, image.size) == ("PNG", (1200, 672))
-        # Something is drawn: the ink of twenty layers covers more than a hundredth of the paper, of one at least the frame.
+        # Something is drawn: the frame and the letters alone cover about 1 % of the paper.
         ink = np.asarray(image.convert("L")) < 250
         assert ink.mean() > 0.005
 
 
 def test_nothing_but_the_picture_is_left_in_the_directory(tmp_path: Path) -> None:
     (tmp_path / "gradients.png").write_text("of an earlier run")
-    gradient_figure(records(3, names(1)), tmp_path / "gradients.png")
+    with (tmp_path / "gradients.png").open() as earlier:
+        gradient_figure(records(3, names(1)), tmp_path / "gradients.png")
+        # Whoever has the earlier file open still reads it whole: it was replaced, not overwritten.
+        assert earlier.read() == "of an earlier run"
     assert [path.name for path in tmp_path.iterdir()] == ["gradients.png"]
     assert (tmp_path / "gradients.png").read_bytes().startswith(b"\x89PNG")
 
@@ -159,7 +162,7 @@ def test_bad_input_ends_in_a_sentence(tmp_path: Path) -> None:
         gradient_figure(records(1, names(1)), tmp_path / "nowhere" / "g.png")
 
 
-def test_no_global_state_of_matplotlib_is_touched() -> None:
+def test_no_global_state_of_matplotlib_is_touched(tmp_path: Path) -> None:
     # pyplot keeps every figure it makes alive and picks a window system; nobody who imports nets has asked for that.
     script = (
         "import sys, nets.telemetry.figures as f\n"
@@ -170,6 +173,6 @@ def test_no_global_state_of_matplotlib_is_touched() -> None:
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     here = Path(__file__).resolve().parents[1]
-    command = [sys.executable, "-W", "error", "-c", script, "/dev/null/none.png"]
+    command = [sys.executable, "-W", "error", "-c", script, str(tmp_path / "g.png")]
     done = subprocess.run(command, cwd=here, capture_output=True, text=True, check=False)
-    assert done.stderr.splitlines()[-1].startswith("nets.errors.InputError: The picture '/dev/null/none.png'")
+    assert (done.returncode, done.stderr) == (0, "")

@@ -63,7 +63,7 @@ def vanishing(step: Step) -> str | None:
     Every gradient small at once is no fault: that is what a minimum looks like. Nor is a gradient of zero
     behind a weight that starts at zero and is about to leave it.
     """
-    if step.total_gradient_norm == 0 and step.loss > 0:
+    if step.gradient_norm and step.total_gradient_norm == 0 and step.loss > 0:
         return (
             f"gradients vanish: every gradient is exactly 0, so the loss stays at {step.loss:.4g} (step {step.step})."
         )

@@ -1,15 +1,16 @@
-"""The outcome of a verification, as records, as a table, as JSON."""
+"""The outcome of a verification, as records and as JSON."""
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from nets.errors import GradientError
+from nets.errors import GradientError, InputError
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 
 SCHEMA = "nets.certificate/1"
+"""Of `to_json`, see docs/certificate.md; the number goes up when a field changes its meaning or goes away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,7 @@ class Check:
     """One derivation of ∂Y/∂parameter held against another.
 
     Attributes:
-        parameter: its name, as in `named_parameters()`, or 'input'.
+        parameter: its name, as in `named_parameters()`; 'input' or 'input[0]', …; 'all' or 'output' where none is singled out.
         oracle: the derivation that is judged.
         against: the derivation that it is held against.
         entries: how many entries of the Jacobian were compared.
@@ -29,8 +30,9 @@ class Check:
         actual: what `oracle` gives there.
         tolerance: the error that rounding and truncation explain there.
         detects: the smallest relative fault of the gradient that this check would have seen at this point.
-        verdict: 'pass', 'fail', or 'inconclusive' where the check could not have seen a fault of a thousandth.
+        verdict: 'pass', 'fail', or 'inconclusive' where there is no derivative or the check could not have seen a fault.
         reason: why, in a few words; empty for a plain pass.
+        ulp: in low precision, the largest error in units in the last place of the largest entry.
     """
 
     parameter: str
@@ -40,29 +42,33 @@ class Check:
     wrong: int
     max_abs_error: float | None
     max_rel_error: float | None
-    worst_index: tuple[int, ...] | None
+    worst_index: tuple[Any, ...] | None
     expected: float | None
     actual: float | None
     tolerance: float | None
     detects: float | None
     verdict: Verdict
     reason: str = ""
+    ulp: float | None = None
+
+    @classmethod
+    def plain(cls, parameter: str, oracle: str, against: str, entries: int, verdict: Verdict, reason: str) -> "Check":
+        """A check that answers yes or no, with no entry to show."""
+        return cls(parameter, oracle, against, entries, 0, *[None] * 7, verdict, reason)  # type: ignore[arg-type]
+
+    def because(self, more: str) -> "Check":
+        """The same check with more to its reason."""
+        return replace(self, reason=self.reason + more)
 
     def __str__(self) -> str:
         """One sentence."""
-        if self.worst_index is None:
-            return (
-                f"{self.parameter}: {self.oracle} against {self.against}: {self.verdict}"
-                + f" ({self.reason})." * bool(self.reason)
-            )
+        why = f" ({self.reason})" if self.reason else ""
+        if self.worst_index is None or self.verdict != "fail":
+            return f"{self.parameter}: {self.oracle} against {self.against}: {self.verdict}{why}."
         where = ", ".join(map(str, self.worst_index))
-        if self.verdict == "fail":
-            return (
-                f"{self.parameter}, entry [{where}]: {self.oracle} gives {self.actual:.9g} where {self.against} gives "
-                f"{self.expected:.9g} (tolerance {self.tolerance:.1e}); {self.wrong:,} of {self.entries:,} entries are off."
-            )
-        return f"{self.parameter}: {self.oracle} against {self.against}: {self.verdict}" + f" ({self.reason})." * bool(
-            self.reason
+        return (
+            f"{self.parameter}, entry [{where}]: {self.oracle} gives {self.actual:.9g} where {self.against} gives "
+            f"{self.expected:.9g}; {self.wrong:,} of {self.entries:,} entries are off{why}."
         )
 
 
@@ -73,10 +79,12 @@ class Certificate:
     Attributes:
         checks: in the order of the parameters.
         formulas: parameter → its Jacobian in index form, where it is known in closed form.
+        notes: what else a reader must know: derivations that were not to be had, and with what probability a fault would be seen.
     """
 
     checks: tuple[Check, ...]
-    formulas: dict[str, str]
+    formulas: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -86,23 +94,25 @@ class Certificate:
     def verdict(self) -> Verdict:
         """'fail' if any check failed, else 'inconclusive' if any is, else 'pass'."""
         verdicts = {check.verdict for check in self.checks}
-        return (
-            "fail" if "fail" in verdicts else "inconclusive" if "inconclusive" in verdicts or not verdicts else "pass"
-        )
+        return "fail" if "fail" in verdicts else "inconclusive" if "inconclusive" in verdicts or not verdicts else "pass"
 
     @property
     def entries(self) -> int:
         """How many entries of Jacobians were checked, each counted once however many derivations it was held against."""
-        return sum({check.parameter: check.entries for check in self.checks if check.worst_index is not None}.values())
+        found: dict[str, int] = {}
+        for check in self.checks:
+            if check.worst_index is not None:
+                found[check.parameter] = max(found.get(check.parameter, 0), check.entries)
+        return sum(found.values())
 
     def sentence(self) -> str:
         """The outcome in one sentence: what was shown, or which entry of which parameter is wrong."""
         if self.verdict == "pass":
             oracles = list(dict.fromkeys(check.against for check in self.checks))
-            return f"pass: {self.entries:,} entries, {self.checks[0].oracle} against {_listed(oracles)}."
-        # A check with an entry to show says more than one that only says no.
+            return f"pass: {self.entries:,} entries, {self.checks[0].oracle} against {listed(oracles)}."
+        # A check with an entry to show says more than one that only says no, and differences need no one's word.
         culprits = [check for check in self.checks if check.verdict == self.verdict]
-        return f"{self.verdict}: {min(culprits, key=lambda check: check.worst_index is None)}"
+        return f"{self.verdict}: {min(culprits, key=lambda c: (c.worst_index is None, c.against != 'central difference'))}"
 
     def raise_if_failed(self) -> None:
         """Raise GradientError, with the one sentence, unless every check passed."""
@@ -111,48 +121,54 @@ class Certificate:
 
     def __str__(self) -> str:
         """A table: a row per parameter, the largest error against each derivation in a column, the formula beneath."""
-        entrywise = [check for check in self.checks if check.worst_index is not None]
-        columns = list(dict.fromkeys(check.against for check in entrywise))
-        rows = [["parameter", "entries", *columns, "worst entry", "verdict"]]
-        formulas = [""]
-        for name in dict.fromkeys(check.parameter for check in entrywise):
-            checks = {check.against: check for check in entrywise if check.parameter == name}
-            worst = max(checks.values(), key=_excess)
-            errors = [f"{checks[c].max_abs_error:.1e}" if c in checks else "" for c in columns]
-            verdict = Certificate(tuple(checks.values()), {}).verdict
-            rows.append([name, f"{worst.entries:,}", *errors, _listed_index(worst.worst_index), verdict])
-            formulas.append(self.formulas.get(name, ""))
-        widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
-        lines = []
-        for row, formula in zip(rows, formulas, strict=True):
-            aligned = [
-                cell.rjust(w) if 0 < c <= 1 + len(columns) else cell.ljust(w)
-                for c, (cell, w) in enumerate(zip(row, widths, strict=True))
-            ]
-            lines.append("  ".join(aligned).rstrip())
-            if formula:
-                lines.append(" " * (widths[0] + 2) + formula)
-        lines += [str(check) for check in self.checks if check.worst_index is None]
-        return "\n".join([*lines, self.sentence()])
+        # Imported here, since the table is made of the records that are defined above.
+        from nets.verification.table import table
+
+        return table(self)
 
     def to_json(self) -> str:
-        """The certificate as JSON: {schema, verdict, formulas, checks: [the fields of Check]}; a number that is not finite is null."""
-        checks = [{key: _finite(value) for key, value in asdict(check).items()} for check in self.checks]
-        document = {"schema": SCHEMA, "verdict": self.verdict, "formulas": self.formulas, "checks": checks}
+        """The certificate as JSON: {schema, verdict, formulas, notes, checks: [the fields of Check]}.
+
+        A number that is not finite is written as the string 'inf', '-inf' or 'nan'.
+        """
+        checks = [{key: _written(value) for key, value in asdict(check).items()} for check in self.checks]
+        document = {
+            "schema": SCHEMA,
+            "verdict": self.verdict,
+            "formulas": self.formulas,
+            "notes": list(self.notes),
+            "checks": checks,
+        }
         return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
 
+    @classmethod
+    def from_json(cls, text: str) -> "Certificate":
+        """The certificate that `to_json` wrote.
 
-def _excess(check: Check) -> float:
-    return (check.max_abs_error or 0.0) / (check.tolerance or math.inf)
+        Raises:
+            InputError: if the text is no such document, or one of another version.
+        """
+        try:
+            document = json.loads(text)
+            schema = document["schema"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(f"the text is no certificate ({error}); expected what Certificate.to_json wrote.") from error
+        if schema != SCHEMA:
+            raise InputError(f"the certificate has the schema {schema}; expected {SCHEMA}: read it with the nets that wrote it.")
+        checks = [{key: _read(key, value) for key, value in check.items()} for check in document["checks"]]
+        return cls(tuple(Check(**check) for check in checks), document["formulas"], tuple(document["notes"]))
 
 
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _listed_index(index: tuple[int, ...] | None) -> str:
-    return "(" + ", ".join(map(str, index or ())) + ")"
-
-
-def _listed(words: list[str]) -> str:
+def listed(words: list[str]) -> str:
+    """'a, b and c'."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _written(value: Any) -> Any:
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _read(key: str, value: Any) -> Any:
+    if key == "worst_index":
+        return None if value is None else tuple(value)
+    return float(value) if value in ("inf", "-inf", "nan") else value

@@ -1,50 +1,102 @@
-"""Two derivations of one Jacobian, entry against entry."""
+"""Derivations of one Jacobian, entry against entry: who is off, where, by how much, and could it have been seen at all."""
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from nets.verification.causes import cause
 from nets.verification.certificate import Check, Verdict
+from nets.verification.difference import Measured, Refined, measure, measure_twice, refine, steps
 from nets.verification.problem import Problem
 
 POWER = 1e-3
 """A check is worth a verdict only if it would have seen a gradient that is a thousandth off."""
 
+REFINED = 128
+"""Columns that disagree with a difference and are measured again, the worst first; the verdict rests on these."""
 
-def compare(
-    problem: Problem,
-    name: str,
-    actual: tuple[str, Tensor],
-    expected: tuple[str, Tensor],
-    tolerance: Tensor,
-    constant: bool = False,
-) -> Check:
-    """Hold the derivation `actual` against `expected`; both are (what it is called, ∂Y/∂name of shape (M, *point.shape)).
+
+@dataclass(frozen=True, slots=True)
+class Derivation:
+    """∂Y/∂point as one derivation has it.
+
+    Attributes:
+        name: what the derivation is called.
+        jacobian: shape (M, P).
+        tolerance: how far off it may be, broadcasting to (M, P).
+        kink: where there is no derivative, since the slopes to both sides differ; None where that was not looked at.
+    """
+
+    name: str
+    jacobian: Tensor
+    tolerance: Tensor
+    kink: Tensor | None = None
+
+
+def by_difference(problem: Problem, name: str, actual: Tensor, floor: Tensor, seed: int) -> Derivation:
+    """Central differences of every entry, those that disagree with `actual` measured again."""
+    measured = measure(problem, name, floor, seed)
+    measured, kink, settled = _refined(problem, name, actual, measured, floor, seed)
+    if not settled:
+        # So many disagree, and none of those measured again was confirmed: the one step suits too few of the entries.
+        middle = steps(problem.points[name])
+        measured = measure_twice(problem, name, floor, middle[len(middle) // 2])
+        measured, kink, _ = _refined(problem, name, actual, measured, floor, seed)
+    return Derivation("central difference", measured.jacobian, measured.tolerance, kink)
+
+
+def _refined(
+    problem: Problem, name: str, actual: Tensor, measured: Measured, floor: Tensor, seed: int
+) -> tuple[Measured, Tensor, bool]:
+    """The measurement with disagreeing columns measured again, the kinks found, and whether the verdict can rest on it."""
+    jacobian, tolerance = measured.jacobian.clone(), measured.tolerance.expand_as(actual).clone()
+    kink = torch.zeros_like(actual, dtype=torch.bool)
+    excess = _excess(actual, jacobian, tolerance).max(0).values
+    suspects = (excess > 1).nonzero()[:, 0]
+    if len(suspects) > REFINED:
+        order = torch.randperm(len(suspects), generator=torch.Generator().manual_seed(seed))
+        worst = suspects[excess[suspects].argsort(descending=True)]
+        chosen = torch.cat([worst[: REFINED // 2], suspects[order][: REFINED // 2]]).unique()
+    else:
+        chosen = suspects
+    confirmed = False
+    for entry in chosen.tolist():
+        column: Refined = refine(problem, name, entry, floor)
+        jacobian[:, entry], tolerance[:, entry], kink[:, entry] = column.derivative, column.tolerance, column.kink
+        confirmed |= bool((_excess(actual[:, entry], column.derivative, column.tolerance) > 1).any())
+    return Measured(jacobian, tolerance), kink, confirmed or len(chosen) == len(suspects)
+
+
+def compare(problem: Problem, name: str, actual: Derivation, expected: Derivation, constant: bool) -> Check:
+    """Hold one derivation against another.
 
     Args:
-        tolerance: the error that is explained, one number or one per entry.
         constant: whether Y is known not to depend on `name`, so that a gradient below the tolerance is the right one.
     """
-    oracle, a = actual
-    against, e = expected
-    a, e = a.reshape(len(a), -1), e.reshape(len(e), -1)
-    tolerance = tolerance.reshape(len(e), -1) if tolerance.ndim else tolerance.expand_as(e)
-    tolerance = tolerance.expand_as(e).clamp(min=torch.finfo(e.dtype).tiny)
-    error = (a - e).abs()
-    # An entry that is not a number exceeds every tolerance.
-    excess = torch.nan_to_num(error / tolerance, nan=torch.inf)
-    wrong = int((excess > 1).sum())
-    row, column = divmod(int(excess.argmax()), e.shape[1])
-    scale = float(e.abs().max())
-    detects = float((tolerance / e.abs()).min()) if scale > 0 else float("inf")
-    verdict, reason = _judge(wrong, detects, constant)
+    a, e = actual.jacobian, expected.jacobian
+    tolerance = torch.maximum(actual.tolerance, expected.tolerance).expand_as(e)
+    tolerance = tolerance.clamp(min=torch.finfo(e.dtype).tiny)
+    excess = _excess(a, e, tolerance)
+    off = excess > 1
+    wrong = off & ~expected.kink if expected.kink is not None else off
+    # Of the entries that are off, one that is off for a reason of its own rather than for a kink is the one to show.
+    row, column = divmod(int((excess * (wrong if wrong.any() else 1)).argmax()), e.shape[1])
+    error, scale = (a - e).abs(), float(e.abs().max())
+    seen = tolerance / e.abs()
+    detects = float(seen.min()) if scale > 0 else float("inf")
+    verdict, reason = _judge(bool(wrong.any()), bool(off.any()), detects, constant)
+    if verdict == "fail":
+        likely = cause(problem, name, a, e, wrong)
+        reason += f"; it looks like {likely}" if likely else ""
     return Check(
         parameter=name,
-        oracle=oracle,
-        against=against,
+        oracle=actual.name,
+        against=expected.name,
         entries=e.numel(),
-        wrong=wrong,
+        wrong=int(off.sum()),
         max_abs_error=float(error.max()),
-        max_rel_error=float(error.max()) / scale if scale > 0 else float("inf") if wrong else 0.0,
+        max_rel_error=float(error.max()) / scale if scale > 0 else float("inf") if off.any() else 0.0,
         worst_index=problem.index(name, row, column),
         expected=float(e[row, column]),
         actual=float(a[row, column]),
@@ -55,11 +107,34 @@ def compare(
     )
 
 
-def _judge(wrong: int, detects: float, constant: bool) -> tuple[Verdict, str]:
+def odd_one_out(derivations: list[Derivation]) -> Derivation | None:
+    """The one derivation that disagrees with all the others, where those, two or more, agree among themselves."""
+    for suspect in derivations:
+        others = [derivation for derivation in derivations if derivation is not suspect]
+        agree = all(_agree(one, other) for i, one in enumerate(others) for other in others[i + 1 :])
+        if len(others) > 1 and agree and not any(_agree(suspect, other) for other in others):
+            return suspect
+    return None
+
+
+def _agree(one: Derivation, other: Derivation) -> bool:
+    tolerance = torch.maximum(one.tolerance, other.tolerance).clamp(min=torch.finfo(one.jacobian.dtype).tiny)
+    return not bool((_excess(one.jacobian, other.jacobian, tolerance) > 1).any())
+
+
+def _excess(actual: Tensor, expected: Tensor, tolerance: Tensor) -> Tensor:
+    """|actual − expected| in units of the tolerance; an entry that is not a number exceeds every one."""
+    tolerance = tolerance.clamp(min=torch.finfo(expected.dtype).tiny)
+    return torch.nan_to_num((actual - expected).abs() / tolerance, nan=torch.inf)
+
+
+def _judge(wrong: bool, off: bool, detects: float, constant: bool) -> tuple[Verdict, str]:
     if wrong:
         return "fail", "wrong derivative"
+    if off:
+        return "inconclusive", "kink: the slopes to the right and to the left differ, so there is no derivative here; move the point"
     if constant:
         return "pass", "zero up to rounding: the output does not depend on it"
     if detects > POWER:
-        return "inconclusive", f"the gradient is too small here to see a fault below {detects:.1%}"
+        return "inconclusive", f"rounding: the gradient is too small here to see a fault below {detects:.1%}"
     return "pass", ""

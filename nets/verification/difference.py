@@ -1,69 +1,101 @@
-"""Central differences with their own error bars.
+"""Central differences with their own error bars: the derivation that needs nothing but the forward pass.
 
-    D(h) = (f(p + h t) − f(p − h t)) / 2h = f′ + h²/6 f‴ + O(h⁴)        D = (4 D(h) − D(2h)) / 3 = f′ + O(h⁴)
+    D(h) = (f(p + h) − f(p − h)) / 2h = f′ + h²/6 f‴ + O(h⁴)            an output with noise ε adds at most ε / h
+    T(h) = (D(h) − D(2h)) / 3                                            measures the h² term of D(h)
+    E(h) = (4 D(h) − D(2h)) / 3 = f′ + O(h⁴)                             is off by about T · T/|f′|, and 3/2 ε / h
 
-The difference (D(h) − D(2h))/3 measures the h² term, T. The h⁴ term that is left in D is smaller by about the ratio T / |f′|
-once more, and rounding adds at most (3/2) ε / h for an output with noise ε. Source: Fornberg, Mathematics of Computation 51 (1988);
-Press et al., "Numerical Recipes", section 5.7.
+Every entry is measured once, at a step that suits the point. An entry that then disagrees with what it is compared with is
+measured again over a ladder of steps; what is left of the disagreement is not the difference's own error.
+Source: Fornberg, Mathematics of Computation 51 (1988); Press et al., "Numerical Recipes", section 5.7.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.func import vmap
 
-from nets.verification.oracles import by_columns
 from nets.verification.problem import Problem
 
-STEPS = tuple(2.0**-k for k in (4, 7, 10, 13, 16, 19))
-"""Steps to choose from: powers of two, so that p + h is exact for most p."""
+LADDER = tuple(2.0**-k for k in range(2, 27, 3))
+"""Steps, in units of the point's size and of one. Powers of two, so that p + h is exact for most p."""
 
 SAFETY = 8.0
 """Both error terms are estimates of a size, not bounds: a derivation is called wrong when it is off by this many of them."""
 
+PROBES = 8
+"""Entries on which the step is chosen."""
+
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """∂Y/∂point by central differences, and how far off each entry may be. Both have the shape (M, *point.shape)."""
+class Measured:
+    """∂Y/∂point by differences, shape (M, P), and how far off each entry may be, of a shape that broadcasts to it."""
 
     jacobian: Tensor
     tolerance: Tensor
-    step: float
 
 
-def central_difference(problem: Problem, name: str, floor: Tensor, step: float) -> Difference:
-    """Every entry of ∂Y/∂point.
+@dataclass(frozen=True, slots=True)
+class Refined:
+    """One column, ∂Y/∂p for one number p: derivative, tolerance, and where f has a kink at p; each of shape (M,)."""
+
+    derivative: Tensor
+    tolerance: Tensor
+    kink: Tensor
+
+
+def measure(problem: Problem, name: str, floor: Tensor, seed: int) -> Measured:
+    """Every entry of ∂Y/∂point by D(h), two evaluations each.
 
     Args:
         problem: the function.
         name: which of its points.
         floor: ε, the noise of each output, shape (M,).
-        step: h, see `best_step`.
+        seed: of the entries on which the step is chosen.
     """
-    point = problem.points[name]
-    narrow, wide = by_columns(lambda t: _two_widths(problem, name, t, step), point)
-    jacobian, error = _extrapolate(narrow, wide)
-    noise = (1.5 / step * floor).reshape(-1, *[1] * point.ndim)
-    return Difference(jacobian, SAFETY * (noise + error), step)
-
-
-def best_step(problem: Problem, name: str, floor: Tensor, seed: int) -> float:
-    """The step with the smallest sum of truncation error and noise, on eight entries chosen at random."""
+    point = problem.points[name].view(-1)
     generator = torch.Generator().manual_seed(seed)
-    point = problem.points[name]
-    entries = torch.randperm(point.numel(), generator=generator)[:8]
-    directions = torch.zeros(len(entries), point.numel(), dtype=point.dtype)
-    directions[torch.arange(len(entries)), entries] = 1
-    directions = directions.reshape(len(entries), *point.shape)
+    probes = torch.randperm(len(point), generator=generator)[:PROBES].tolist()
+    best, step, truncation = torch.inf, LADDER[0], 0.0
+    wider: Tensor | None = None
+    for h in steps(problem.points[name]):
+        found = torch.stack([central(problem, point, entry, h) for entry in probes])
+        if wider is not None:
+            # D(rh) − D(h) = (r² − 1) h² f‴/6, with r the ratio of two rungs.
+            second_order = (wider - found).abs() / ((wide / h) ** 2 - 1)
+            error = float(torch.nan_to_num(second_order + floor / h, nan=torch.inf).max())
+            if error < best:
+                best, step, truncation = error, h, float(second_order.max())
+        wider, wide = found, h
+    columns = [central(problem, point, entry, step) for entry in range(len(point))]
+    return Measured(torch.stack(columns, 1), SAFETY * (floor[:, None] / step + truncation))
 
-    def error(step: float) -> float:
-        with torch.no_grad():
-            narrow, wide = vmap(lambda t: _two_widths(problem, name, t, step))(directions).unbind(1)
-        truncation = _extrapolate(narrow, wide)[1]
-        return float((truncation + 1.5 / step * floor).max())
 
-    return min(STEPS, key=error)
+def measure_twice(problem: Problem, name: str, floor: Tensor, step: float) -> Measured:
+    """Every entry of ∂Y/∂point by E(h), four evaluations each, with an error bar of its own for each."""
+    point = problem.points[name].view(-1)
+    pairs = [
+        torch.stack([central(problem, point, entry, step), central(problem, point, entry, 2 * step)])
+        for entry in range(len(point))
+    ]
+    narrow, wide = torch.stack(pairs, -1)
+    derivative, error = _extrapolated(narrow, wide)
+    return Measured(derivative, SAFETY * (error + 1.5 * floor[:, None] / step))
+
+
+def refine(problem: Problem, name: str, entry: int, floor: Tensor) -> Refined:
+    """One column by E(h), for each output at the step with the smallest error of its own."""
+    point = problem.points[name].view(-1)
+    here = abs(float(point[entry]))
+    ladder = sorted({h * size for h in LADDER for size in (1.0, here) if size > 1e-12}, reverse=True)
+    derivatives, errors = [], []
+    for h in ladder:
+        derivative, error = _extrapolated(central(problem, point, entry, h), central(problem, point, entry, 2 * h))
+        derivatives.append(derivative)
+        errors.append(torch.nan_to_num(error + 1.5 * floor / h, nan=torch.inf))
+    error, choice = torch.stack(errors).min(0)
+    derivative = torch.stack(derivatives).gather(0, choice[None])[0]
+    return Refined(derivative, SAFETY * error, _kink(problem, point, entry, floor, max(here, 1.0) * 2.0**-20))
 
 
 def is_constant(problem: Problem, name: str, floor: Tensor, seed: int) -> bool:
@@ -73,27 +105,59 @@ def is_constant(problem: Problem, name: str, floor: Tensor, seed: int) -> bool:
     """
     generator = torch.Generator().manual_seed(seed)
     point = problem.points[name]
-    for _ in range(8):
-        sign = torch.randint(0, 2, point.shape, generator=generator, dtype=point.dtype) * 2 - 1
-        with torch.no_grad():
-            moved = (problem.along(name, point + sign / 8) - problem.y).abs()
-        if (moved > SAFETY * floor).any():
-            return False
+    here = point.clone()
+    try:
+        for _ in range(8):
+            sign = torch.randint(0, 2, point.shape, generator=generator).to(point.dtype) * 2 - 1
+            point.copy_(here + sign / 8)
+            if ((problem.evaluate() - problem.y).abs() > SAFETY * floor).any():
+                return False
+    finally:
+        point.copy_(here)
     return True
 
 
-def _two_widths(problem: Problem, name: str, t: Tensor, step: float) -> Tensor:
-    """D(h) and D(2h) along t, shape (2, M)."""
-    point = problem.points[name]
-    widths = [
-        (problem.along(name, point + h * t) - problem.along(name, point - h * t)) / (2 * h) for h in (step, 2 * step)
-    ]
-    return torch.stack(widths)
+def central(problem: Problem, point: Tensor, entry: int, step: float) -> Tensor:
+    """D(h) of every output along one entry of the flattened point, shape (M,). The point is put back."""
+    here = point[entry].clone()
+    upper, lower = here + step, here - step
+    try:
+        point[entry] = upper
+        above = problem.evaluate()
+        point[entry] = lower
+        below = problem.evaluate()
+    finally:
+        point[entry] = here
+    return (above - below) / (upper - lower)
 
 
-def _extrapolate(narrow: Tensor, wide: Tensor) -> tuple[Tensor, Tensor]:
-    """D and the size of the truncation error left in it."""
-    jacobian = (4 * narrow - wide) / 3
+def steps(point: Tensor) -> list[float]:
+    """The ladder in units of one and of the point's own size, largest first."""
+    size = float(point.square().mean().sqrt())
+    far = size > 0 and not 1 / 8 < size < 8
+    units = {1.0, 2.0 ** round(math.log2(size))} if far else {1.0}
+    return sorted({h * unit for h in LADDER for unit in units}, reverse=True)
+
+
+def _extrapolated(narrow: Tensor, wide: Tensor) -> tuple[Tensor, Tensor]:
+    """E and the size of the truncation error left in it."""
+    derivative = (4 * narrow - wide) / 3
     second_order = (narrow - wide).abs() / 3
-    scale = jacobian.abs().max().clamp(min=torch.finfo(jacobian.dtype).tiny) if jacobian.numel() else 1.0
-    return jacobian, second_order * (second_order / scale).clamp(max=1.0)
+    scale = derivative.abs().max().clamp(min=torch.finfo(derivative.dtype).tiny)
+    return derivative, second_order * (second_order / scale).clamp(max=1.0)
+
+
+def _kink(problem: Problem, point: Tensor, entry: int, floor: Tensor, step: float) -> Tensor:
+    """Where the slopes to the right and to the left stay apart as the step shrinks; for a smooth f they differ by h f″."""
+    here = point[entry].clone()
+    gaps = []
+    try:
+        for h in (8 * step, step):
+            point[entry] = here + h
+            right = (problem.evaluate() - problem.y) / h
+            point[entry] = here - h
+            left = (problem.y - problem.evaluate()) / h
+            gaps.append((right - left).abs())
+    finally:
+        point[entry] = here
+    return (gaps[1] > gaps[0] / 2) & (gaps[1] > 4 * SAFETY * floor / step)

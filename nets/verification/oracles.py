@@ -1,58 +1,130 @@
-"""Independent derivations of the same Jacobian. One signature: (problem, name) → ∂Y_m/∂name, shape (M, *point.shape)."""
+"""Independent derivations of the same Jacobian: ∂Y_m/∂point, flattened to shape (M, P).
 
+Each gives None where the module has no such derivation: no forward-mode rule, an operation that cannot be batched, a forward
+that complex numbers cannot pass or that is not analytic.
+"""
+
+import contextlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor
-from torch.func import jacrev, jvp, vmap
+from torch.autograd import forward_ad
+from torch.func import jvp, vmap
 
 from nets.calculus.jacobians import jacobians
 from nets.calculus.network import Network
 from nets.verification.problem import Problem
+from nets.verification.rounding import row_gradients
 
 CHUNK = 2**18
-"""Numbers that a batch of moved parameters may hold: two megabytes, which stay in the processor's cache."""
+"""Numbers that a batch of directions may hold: two megabytes, which stay in the processor's cache."""
 
 
-def closed_form(problem: Problem, name: str) -> Tensor:
-    """The chain rule over the layers' own derivatives; there is one for a `Network`."""
-    assert isinstance(problem.module, Network)
-    dense = jacobians(problem.module, problem.points["input"])[name].dense()
-    if name == "input":
+def closed_form(network: Network, problem: Problem) -> dict[str, Tensor]:
+    """The chain rule over the layers' own derivatives."""
+    x = problem.points["input"]
+    found = {}
+    for name, jacobian in jacobians(network, x).items():
+        dense = jacobian.dense()
         # No sample's output depends on another sample: ∂Y_nk/∂X_mj = δ_nm ∂Y_nk/∂X_nj.
-        dense = torch.block_diag(*dense)
-    return dense.reshape(len(problem.y), *problem.points[name].shape)
+        found[name] = torch.block_diag(*dense) if name == "input" else dense.reshape(len(problem.y), -1)
+    return found
 
 
-def reverse_mode(problem: Problem, name: str) -> Tensor:
-    """`torch.func.jacrev`: one backward pass for each output."""
-    jacobian: Tensor = jacrev(lambda point: problem.along(name, point))(problem.points[name])
-    return jacobian.detach()
+def from_engine(
+    derive: Callable[[Network, Tensor], Mapping[str, Tensor] | None], network: Network, problem: Problem
+) -> dict[str, Tensor] | None:
+    """The derivation of another engine, which has the input Jacobian by sample, as the closed form has."""
+    found = derive(network, problem.points["input"])
+    if found is None:
+        return None
+    blocks = {name: torch.block_diag(*j) if name == "input" else j for name, j in found.items()}
+    return {name: jacobian.reshape(len(problem.y), -1) for name, jacobian in blocks.items()}
 
 
-def forward_mode(problem: Problem, name: str) -> Tensor:
-    """`torch.func.jvp` along each entry of the point: dual numbers, no backward pass at all."""
+def reverse_mode(problem: Problem) -> dict[str, Tensor]:
+    """The module's own backward pass, as a user runs it, once for each output."""
+    y, leaves = problem.record()
+    rows = [row_gradients(y, row, leaves) for row in range(len(y))]
+    return {name: torch.stack([row[name].reshape(-1) for row in rows]) for name in leaves}
+
+
+def batched_reverse(problem: Problem) -> dict[str, Tensor] | None:
+    """The same backward pass under vmap, for all outputs at once."""
+    with _quiet():
+        try:
+            y, leaves = problem.record()
+            eye = torch.eye(len(y), dtype=y.dtype)
+            found = torch.autograd.grad(y, list(leaves.values()), eye, is_grads_batched=True, allow_unused=True)
+        except (RuntimeError, NotImplementedError, ValueError):
+            return None
+    jacobian = {}
+    for (name, leaf), gradient in zip(leaves.items(), found, strict=True):
+        dense = torch.zeros(len(y), *leaf.shape, dtype=leaf.dtype) if gradient is None else gradient
+        dense = torch.view_as_real(dense.resolve_conj()) if dense.is_complex() else dense
+        jacobian[name] = dense.reshape(len(y), -1)
+    return jacobian
+
+
+def forward_mode(problem: Problem, name: str) -> Tensor | None:
+    """Dual numbers along each entry of the point: no backward pass at all. Batched where that works, else one by one."""
     point = problem.points[name]
-    with warnings.catch_warnings():
-        # torch compiles some of its rules with torch.jit.script, which it has deprecated, at their first use.
-        warnings.filterwarnings("ignore", message="`torch.jit.script` is deprecated", category=DeprecationWarning)
-        return by_columns(lambda t: jvp(lambda p: problem.along(name, p), (point,), (t,))[1], point)
+
+    def batched(t: Tensor) -> Tensor:
+        return jvp(lambda p: problem.along(name, p), (point,), (t,))[1]
+
+    def single(t: Tensor) -> Tensor:
+        with forward_ad.dual_level():
+            moved = problem.along(name, forward_ad.make_dual(point, t))
+            tangent = forward_ad.unpack_dual(moved).tangent
+        return torch.zeros_like(problem.y) if tangent is None else tangent
+
+    return _by_columns(batched, single, point, problem.random)
 
 
-def by_columns(derivative: Callable[[Tensor], Tensor], point: Tensor) -> Tensor:
-    """∂Y/∂point from `derivative`, which gives ∂Y/∂t, shape (..., M), along a direction t: one unit direction per entry.
+def complex_step(problem: Problem, name: str) -> Tensor | None:
+    """Im f(p + i h t) / h with h = 1e-30: a difference without a subtraction, so exact to rounding, where f is analytic.
 
-    Returns a tensor of shape (..., M, *point.shape).
+    Source: Squire, Trapp, "Using complex variables to estimate derivatives of real functions", SIAM Review 40 (1998).
     """
+    point, h = problem.points[name], 1e-30
+
+    def single(t: Tensor) -> Tensor:
+        return problem.in_complex({**problem.points, name: torch.complex(point, h * t)}).imag / h
+
+    return _by_columns(None, single, point, problem.random)
+
+
+def _by_columns(
+    batched: Callable[[Tensor], Tensor] | None, single: Callable[[Tensor], Tensor], point: Tensor, random: bool
+) -> Tensor | None:
+    """∂Y/∂point from ∂Y/∂t along one unit direction t per entry."""
+    with _quiet(), torch.no_grad():
+        if batched is not None and not random:
+            with contextlib.suppress(RuntimeError, NotImplementedError, ValueError):
+                return torch.cat([vmap(batched)(directions) for directions in _directions(point)]).mT
+        try:
+            return torch.stack([single(t) for directions in _directions(point) for t in directions], 1)
+        except (RuntimeError, NotImplementedError, ValueError, TypeError):
+            return None
+
+
+def _directions(point: Tensor) -> Iterator[Tensor]:
+    """Unit directions, as many at a time as fit the chunk."""
     count = point.numel()
-    width = max(1, min(count, CHUNK // max(count, 1)))
-    columns = []
+    width = max(1, min(count, CHUNK // count))
     for start in range(0, count, width):
         entries = torch.arange(start, min(start + width, count))
         directions = torch.zeros(len(entries), count, dtype=point.dtype)
         directions[torch.arange(len(entries)), entries] = 1
-        with torch.no_grad():
-            columns.append(vmap(derivative)(directions.reshape(len(entries), *point.shape)))
-    stacked = torch.cat(columns).movedim(0, -1)
-    return stacked.reshape(*stacked.shape[:-1], *point.shape)
+        yield directions.reshape(len(entries), *point.shape)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the warnings of torch about its own batching rules and deprecated compiler, which are none of the user's."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,55 +1,260 @@
-"""What is verified: a module at a point, as one function of named tensors, in double precision and on copies."""
+"""What is verified: a module at a point, on copies in double precision, as one real function of named real tensors."""
 
+import contextlib
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.utils import _pytree as pytree
 
 from nets.errors import InputError
 
+COMPLEX = {torch.float64: torch.complex128, torch.float32: torch.complex64}
+
 
 class Problem:
-    """Y = f(θ, X) as a function of named points, with Y flattened to M entries.
+    """Y = f(θ, X), with everything that is floating point in Y flattened to one vector of M real numbers.
 
-    The module is a copy in float64; the caller's is never called.
+    A complex number counts as two real ones, real part first, in a last axis of its own. Where the module draws random numbers,
+    each call draws the same ones, and each begins with the buffers as they were.
 
     Attributes:
-        points: every parameter under its name, then the input under 'input'.
-        output_shape: the shape of Y before it is flattened.
+        module: a copy; the caller's is never called.
+        points: parameter → its value, then 'input' (or 'input[0]', 'input[1]', …) → X. These share memory with what the module
+            reads: writing to one moves the function. Frozen parameters and integer inputs are not among them.
+        y: Y, shape (M,).
+        samples: N, the size of the first axis of the first input.
+
+    Args:
+        module: any module.
+        inputs: its arguments, tensors or nested lists, tuples and dicts of them. Where some require a gradient, only those are
+            points, otherwise all that are floating point or complex.
+        dtype: the precision of the copy; None to leave it as it is.
+        seed: of the random numbers that the module draws.
+
+    Raises:
+        InputError: if the module cannot be copied or called, or has nothing to be differentiated.
     """
 
-    def __init__(self, module: nn.Module, x: Tensor) -> None:
-        if not x.is_floating_point():
-            raise InputError(
-                f"X is {x.dtype}; expected floating-point numbers, since only those can be differentiated by."
-            )
-        if not torch.isfinite(x).all():
-            raise InputError(
-                "X has an entry that is not finite; expected numbers at which a derivative exists: clean the data."
-            )
-        self.module = copy.deepcopy(module).to(torch.float64)
-        self.points = {name: parameter.detach() for name, parameter in self.module.named_parameters()}
-        self.points["input"] = x.detach().to(torch.float64)
-        with torch.no_grad():
-            y = self.module(self.points["input"])
-        self.output_shape = tuple(y.shape)
-        self.y = y.flatten()
+    def __init__(
+        self, module: nn.Module, inputs: tuple[Any, ...], *, dtype: torch.dtype | None = torch.float64, seed: int = 0
+    ) -> None:
+        self.module, self.seed, self.random = _copied(module, dtype), seed, False
+        leaves, self._structure = pytree.tree_flatten_with_path(inputs)
+        self._leaves = [_cast(leaf, dtype).detach().clone(memory_format=torch.contiguous_format) if isinstance(leaf, Tensor) else leaf for _, leaf in leaves]
+        names = _input_names([path for path, _ in leaves])
+        chosen = [_differentiable(leaf) for leaf in self._leaves]
+        if any(isinstance(leaf, Tensor) and leaf.requires_grad for _, leaf in leaves):
+            chosen = [isinstance(leaf, Tensor) and leaf.requires_grad for _, leaf in leaves]
+        self._inputs = {name: i for i, (name, yes) in enumerate(zip(names, chosen, strict=True)) if yes}
+        self._parameters = {n: p for n, p in self.module.named_parameters() if p.requires_grad}
+        self._buffers = {name: buffer.clone() for name, buffer in self.module.named_buffers()}
+        tensors = {n: p.detach() for n, p in self._parameters.items()} | {n: self._leaves[i] for n, i in self._inputs.items()}
+        self.points = {name: _real(tensor) for name, tensor in tensors.items()}
+        self._check_points()
+        self.samples = next((len(x) for x in self._leaves if isinstance(x, Tensor) and x.ndim), 1)
+        self._outputs: list[tuple[tuple[Any, ...], tuple[int, ...]]] = []
+        self.y = self._first_call()
 
     def __call__(self, points: Mapping[str, Tensor]) -> Tensor:
-        """Y at other points, shape (M,)."""
-        parameters = {name: point for name, point in points.items() if name != "input"}
-        return functional_call(self.module, parameters, (points["input"],)).flatten()
+        """Y, shape (M,), as a pure function of all the points; differentiable, and fit for `torch.func`."""
+        given = {n: _like(points[n], p) for n, p in self._parameters.items()}
+        leaves = list(self._leaves)
+        for name, i in self._inputs.items():
+            leaves[i] = _like(points[name], self._leaves[i])
+        buffers = {name: buffer.clone() for name, buffer in self._buffers.items()}
+        with self._draws():
+            output = functional_call(self.module, given | buffers, tuple(self._arguments(leaves)))
+        return _flat(output)
+
+    def in_complex(self, points: Mapping[str, Tensor]) -> Tensor:
+        """Y, shape (M,), with the module's arithmetic done in complex numbers. Fails where an operation has no complex form."""
+        state = dict(self.module.named_parameters()) | self._buffers
+        given = {n: t.detach().to(torch.complex128) for n, t in state.items() if t.is_floating_point()}
+        leaves = [leaf.to(torch.complex128) if _differentiable(leaf) else leaf for leaf in self._leaves]
+        for name, i in self._inputs.items():
+            leaves[i] = points[name].to(torch.complex128)
+        given |= {name: points[name].to(torch.complex128) for name in self._parameters}
+        with self._draws():
+            output = functional_call(self.module, given, tuple(self._arguments(leaves)))
+        return torch.cat([leaf.reshape(-1) for leaf in pytree.tree_leaves(output) if _differentiable(leaf)])
 
     def along(self, name: str, point: Tensor) -> Tensor:
         """Y, shape (M,), where only `name` has moved."""
         return self({**self.points, name: point})
 
-    def index(self, name: str, row: int, column: int) -> tuple[int, ...]:
+    def evaluate(self) -> Tensor:
+        """Y, shape (M,), at what the points hold now; no graph."""
+        with torch.no_grad():
+            return _flat(self.call(self._leaves))
+
+    def record(self) -> tuple[Tensor, dict[str, Tensor]]:
+        """Y with the graph that the module itself records, hooks and all, and the leaves of that graph by name."""
+        leaves = list(self._leaves)
+        for i in self._inputs.values():
+            leaves[i] = leaves[i].detach().clone().requires_grad_()
+        with torch.enable_grad():
+            y = _flat(self.call(leaves))
+        return y, self._parameters | {name: leaves[i] for name, i in self._inputs.items()}
+
+    def call_with(self, function: Callable[..., Any]) -> Any:
+        """`function(module, *inputs)`, on the copies."""
+        with torch.no_grad():
+            return function(self.module, *self._arguments(self._leaves))
+
+    def call(self, leaves: list[Any]) -> Any:
+        """The module's own output at these inputs, with its buffers as they were to begin with."""
+        for name, buffer in self._buffers.items():
+            # A copy, since a graph recorded earlier may still need what the last call left in the old one.
+            path, _, own = name.rpartition(".")
+            self.module.get_submodule(path)._buffers[own] = buffer.clone()
+        with self._draws():
+            return self.module(*self._arguments(leaves))
+
+    def index(self, name: str, row: int, column: int) -> tuple[Any, ...]:
         """Where an entry of the (M, P) matrix ∂Y/∂name stands: the index of the output, then that in the parameter."""
-        return _unravel(row, self.output_shape) + _unravel(column, tuple(self.points[name].shape))
+        return self.output_index(row) + _unravel(column, tuple(self.points[name].shape))
+
+    def output_index(self, row: int) -> tuple[Any, ...]:
+        """The index of one of the M outputs; where the module returns several tensors, the key of the tensor comes first."""
+        for key, shape in self._outputs:
+            size = int(torch.Size(shape).numel())
+            if row < size:
+                return (*key, *_unravel(row, shape))
+            row -= size
+        raise IndexError(row)
+
+    def row_samples(self) -> Tensor | None:
+        """The sample n that each output belongs to, shape (M,), where the first axis of every output runs over the samples."""
+        if not all(shape and shape[0] == self.samples for _, shape in self._outputs):
+            return None
+        return torch.cat([torch.arange(s[0]).repeat_interleave(torch.Size(s[1:]).numel()) for _, s in self._outputs])
+
+    def _arguments(self, leaves: list[Any]) -> Any:
+        # Copies, since a module may write to what it is given.
+        copies = [leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        return pytree.tree_unflatten(copies, self._structure)
+
+    @contextlib.contextmanager
+    def _draws(self) -> Iterator[None]:
+        if not self.random:
+            yield
+            return
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            yield
+
+    def _first_call(self) -> Tensor:
+        before = torch.random.get_rng_state()
+        try:
+            with torch.no_grad():
+                output = self.call(self._leaves)
+        except Exception as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(
+                f"the module cannot be called with these inputs: {type(error).__name__}: {_one_line(error)}; expected "
+                "module(*inputs) to work on a copy in float64: call it yourself first, or pass dtype='as is'."
+            ) from error
+        finally:
+            self.random = not torch.equal(torch.random.get_rng_state(), before)
+            torch.random.set_rng_state(before)
+        found, _ = pytree.tree_flatten_with_path(output)
+        tensors = [(_key(path), leaf) for path, leaf in found if _differentiable(leaf)]
+        if not tensors or not sum(leaf.numel() for _, leaf in tensors):
+            raise InputError(
+                f"the module returned {_described(output)}; expected at least one floating-point number, since there is "
+                "nothing else to differentiate: give it a batch with one sample or more."
+            )
+        self._outputs = [(key, tuple(_real(leaf).shape)) for key, leaf in tensors]
+        return self.evaluate() if self.random else _flat(output)
+
+    def _check_points(self) -> None:
+        if not self.points:
+            raise InputError(
+                "the module has no parameter that requires a gradient and no floating-point input; expected something to "
+                "differentiate by: call requires_grad_() on it."
+            )
+        for name, point in self.points.items():
+            if not torch.isfinite(point).all():
+                raise InputError(
+                    f"{name} has an entry that is not finite; expected a point at which a derivative can exist: mend the "
+                    "data or the initial values."
+                )
+            if name in self._inputs and point.numel() == 0:
+                raise InputError(
+                    f"{name} is empty, of shape {tuple(point.shape)}; expected at least one sample: there is no derivative "
+                    "to check in an empty batch."
+                )
+
+
+def _copied(module: nn.Module, dtype: torch.dtype | None) -> nn.Module:
+    try:
+        twin = copy.deepcopy(module)
+    except Exception as error:
+        raise InputError(
+            f"the module cannot be copied ({_one_line(error)}); expected one that copy.deepcopy takes, since verification "
+            "leaves the original alone: keep no tensors with a graph as its attributes."
+        ) from error
+    # A deep copy of a parameter loses the hooks that belong to its backward.
+    for parameter, original in zip(twin.parameters(), module.parameters(), strict=True):
+        for hook in (original._backward_hooks or {}).values():
+            parameter.register_hook(hook)
+        parameter.grad = None
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            parameter.data = _cast(parameter.data, dtype).contiguous()
+        for owner in twin.modules():
+            for name, buffer in owner._buffers.items():
+                if buffer is not None:
+                    owner._buffers[name] = _cast(buffer, dtype)
+    return twin
+
+
+def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    if dtype is None or not (tensor.is_floating_point() or tensor.is_complex()):
+        return tensor
+    return tensor.to(COMPLEX[dtype] if tensor.is_complex() else dtype)
+
+
+def _differentiable(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and (leaf.is_floating_point() or leaf.is_complex())
+
+
+def _real(tensor: Tensor) -> Tensor:
+    return torch.view_as_real(tensor) if tensor.is_complex() else tensor
+
+
+def _like(point: Tensor, original: Tensor) -> Tensor:
+    return torch.view_as_complex(point.contiguous()) if original.is_complex() else point
+
+
+def _flat(output: Any) -> Tensor:
+    return torch.cat([_real(leaf).reshape(-1) for leaf in pytree.tree_leaves(output) if _differentiable(leaf)])
 
 
 def _unravel(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(int(i) for i in torch.unravel_index(torch.tensor(flat), shape))
+    return tuple(int(i) for i in torch.unravel_index(torch.tensor(flat), shape)) if shape else ()
+
+
+def _key(path: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(getattr(step, "key", getattr(step, "idx", getattr(step, "name", str(step)))) for step in path)
+
+
+def _input_names(paths: list[tuple[Any, ...]]) -> list[str]:
+    if len(paths) == 1:
+        return ["input"]
+    return ["input" + "".join(f"[{part}]" for part in _key(path)) for path in paths]
+
+
+def _described(output: Any) -> str:
+    if isinstance(output, Tensor):
+        return f"a tensor of shape {tuple(output.shape)} and type {output.dtype}"
+    return f"a {type(output).__name__}"
+
+
+def _one_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

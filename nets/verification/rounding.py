@@ -10,12 +10,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nets.verification.problem import Problem
 
 PASSES = 4
 """Random runs per estimate; the largest deviation counts."""
+
+ROWS = 16
+"""Outputs whose derivatives are estimated, chosen at random where there are more."""
 
 
 class StochasticRounding(TorchDispatchMode):
@@ -30,41 +34,66 @@ class StochasticRounding(TorchDispatchMode):
         # A view, or a tensor written in place, must stay the tensor that it is.
         if any(value.alias_info is not None for value in func._schema.returns):
             return result
-        return torch.utils._pytree.tree_map(self._perturb, result)
+        return pytree.tree_map(self._perturb, result)
 
     def _perturb(self, value: Any) -> Any:
-        if not isinstance(value, Tensor) or not value.is_floating_point():
+        if not isinstance(value, Tensor) or not (value.is_floating_point() or value.is_complex()):
             return value
-        signs = torch.randint(0, 2, value.shape, generator=self.generator, dtype=value.dtype) * 2 - 1
-        return value * (1 + torch.finfo(value.dtype).eps / 2 * signs)
+        signs = torch.randint(0, 2, value.shape, generator=self.generator, dtype=torch.int8)
+        unit = unit_roundoff(value.dtype)
+        # In low precision 1 ± u is itself rounded to 1; adding the error to the value rounds it half of the time.
+        return value + value * (signs.to(value.dtype) * 2 - 1) * (unit if unit < 1e-10 else 2 * unit)
+
+
+def unit_roundoff(dtype: torch.dtype) -> float:
+    """u, half the distance from 1 to the next number."""
+    return torch.finfo(dtype).eps / 2
 
 
 def output_floor(problem: Problem, seed: int) -> Tensor:
     """The noise of each output: max over the passes of |Y′_m − Y_m|, and at least u |Y_m|. Shape (M,)."""
     generator = torch.Generator().manual_seed(seed)
-    floor = problem.y.abs() * torch.finfo(problem.y.dtype).eps / 2
+    floor = problem.y.abs() * unit_roundoff(problem.y.dtype)
     for _ in range(PASSES):
         with torch.no_grad(), StochasticRounding(generator):
-            y = problem(problem.points)
-        floor = torch.maximum(floor, (y - problem.y).abs())
+            y = problem.evaluate()
+        floor = torch.maximum(floor, torch.nan_to_num((y - problem.y).abs()))
     return floor
 
 
-def gradient_floor(problem: Problem, jacobians: Mapping[str, Tensor], seed: int, rows: int = 16) -> dict[str, float]:
-    """The noise of the derivatives by each point: the largest change that rounding makes in any entry of ∂Y/∂point.
-
-    Measured by reverse mode on at most `rows` outputs chosen at random, and at least u times the largest entry.
-    """
+def gradient_floor(problem: Problem, jacobians: Mapping[str, Tensor], seed: int) -> dict[str, float]:
+    """The noise of the derivatives by each point: the largest change that rounding makes in any entry of ∂Y/∂point, seen on some
+    of the outputs, and at least u times the largest entry."""
     generator = torch.Generator().manual_seed(seed)
-    floor = {name: float(j.abs().max()) * torch.finfo(j.dtype).eps / 2 for name, j in jacobians.items() if j.numel()}
-    chosen = torch.randperm(len(problem.y), generator=generator)[:rows]
+    floor = {n: float(j.abs().max()) * unit_roundoff(j.dtype) if j.numel() else 0.0 for n, j in jacobians.items()}
+    chosen = torch.randperm(len(problem.y), generator=generator)[:ROWS]
     for _ in range(PASSES):
-        points = {name: point.clone().requires_grad_() for name, point in problem.points.items()}
         with StochasticRounding(generator):
-            y = problem(points)
+            y, leaves = problem.record()
             for row in chosen.tolist():
-                gradients = torch.autograd.grad(y[row], list(points.values()), retain_graph=True, allow_unused=True)
-                for name, gradient in zip(points, gradients, strict=True):
-                    if gradient is not None and gradient.numel():
-                        floor[name] = max(floor[name], float((gradient - jacobians[name][row]).abs().max()))
+                gradients = row_gradients(y, row, leaves)
+                for name, gradient in gradients.items():
+                    if gradient.numel():
+                        change = (gradient.reshape(-1) - jacobians[name][row]).abs().max()
+                        floor[name] = max(floor[name], float(torch.nan_to_num(change)))
     return floor
+
+
+def row_gradients(y: Tensor, row: int, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """∂Y_row/∂leaf for every leaf of a recorded graph, as real tensors; zero where the graph does not reach."""
+    cotangent = torch.zeros_like(y)
+    cotangent[row] = 1
+    return pull_back(y, cotangent, leaves)
+
+
+def pull_back(y: Tensor, cotangent: Tensor, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Σ_m v_m ∂Y_m/∂leaf for every leaf of a recorded graph, as real tensors; zero where the graph does not reach."""
+    if not y.requires_grad:
+        found: tuple[Tensor | None, ...] = (None,) * len(leaves)
+    else:
+        found = torch.autograd.grad(y, list(leaves.values()), cotangent, retain_graph=True, allow_unused=True)
+    gradients = {}
+    for (name, leaf), gradient in zip(leaves.items(), found, strict=True):
+        dense = torch.zeros_like(leaf) if gradient is None else gradient.to_dense() if gradient.is_sparse else gradient
+        gradients[name] = torch.view_as_real(dense.resolve_conj()) if dense.is_complex() else dense
+    return gradients

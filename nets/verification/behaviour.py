@@ -1,0 +1,104 @@
+"""What must hold before a derivative can be checked at all: finite numbers, the same ones twice, gradients that add up."""
+
+import torch
+from torch import Tensor, nn
+
+from nets.verification.certificate import Check
+from nets.verification.problem import Problem
+from nets.verification.rounding import pull_back
+
+
+def check_behaviour(problem: Problem, seed: int) -> list[Check]:
+    """One failed check for the first thing that does not hold; none if all does."""
+    for look in (_not_finite, _not_deterministic, _stateful):
+        found = look(problem, seed)
+        if found:
+            return found
+    return []
+
+
+def _not_finite(problem: Problem, seed: int) -> list[Check]:
+    if not torch.isfinite(problem.y).all():
+        row = int((~torch.isfinite(problem.y)).nonzero()[0])
+        where = _first_not_finite(problem)
+        return [_failed("output", "forward", f"not finite: output {list(problem.output_index(row))} is {float(problem.y[row])}{where}")]
+    y, leaves = problem.record()
+    for name, gradient in pull_back(y, torch.ones_like(y), leaves).items():
+        if not torch.isfinite(gradient).all():
+            index = (~torch.isfinite(gradient)).nonzero()[0].tolist()
+            reason = f"not finite: the backward pass gives {float(gradient[tuple(index)])} at {index}, though the output is finite"
+            return [_failed(name, "reverse mode", reason)]
+    return []
+
+
+def _first_not_finite(problem: Problem) -> str:
+    """Where it began: the first submodule that turned finite numbers into others."""
+    begun: list[str] = []
+
+    def hook(name: str) -> object:
+        def look(module: nn.Module, inputs: object, output: object) -> None:
+            tensors = [t for t in (output if isinstance(output, tuple | list) else [output]) if isinstance(t, Tensor)]
+            if not begun and any(not torch.isfinite(t).all() for t in tensors if t.is_floating_point()):
+                begun.append(f"; it began in '{name}', a {type(module).__name__}")
+
+        return look
+
+    inner = [(name, module) for name, module in problem.module.named_modules() if name]
+    handles = [module.register_forward_hook(hook(name)) for name, module in inner]  # type: ignore[arg-type]
+    try:
+        problem.evaluate()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return begun[0] if begun else ""
+
+
+def _not_deterministic(problem: Problem, seed: int) -> list[Check]:
+    again = problem.evaluate()
+    if not torch.equal(again, problem.y):
+        row = int((again - problem.y).abs().argmax())
+        reason = (
+            f"not deterministic: two calls at the same point give {float(problem.y[row]):.9g} and {float(again[row]):.9g} at "
+            f"output {list(problem.output_index(row))}"
+        )
+        return [_failed("output", "forward", reason)]
+    return []
+
+
+def _stateful(problem: Problem, seed: int) -> list[Check]:
+    """Two backward passes into `.grad`, as a user accumulates: G, then 2 G; and the same G from a graph of its own."""
+    generator = torch.Generator().manual_seed(seed)
+    v = torch.randn(len(problem.y), generator=generator, dtype=torch.float64).to(problem.y.dtype)
+    y, leaves = problem.record()
+    if not y.requires_grad:
+        return []
+    scale = {name: 0.0 for name in leaves}
+    first: dict[str, Tensor] = {}
+    try:
+        for passes in (1, 2, 3):
+            y, fresh = (y, leaves) if passes == 1 else problem.record()
+            for name, leaf in leaves.items():
+                fresh[name].grad = leaf.grad
+            y.backward(v, retain_graph=True)
+            leaves = fresh
+            for name, leaf in leaves.items():
+                total = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad.to_dense() if leaf.grad.is_sparse else leaf.grad
+                if passes == 1:
+                    first[name], scale[name] = total.detach().clone(), float(total.abs().max())
+                elif float((total - passes * first[name]).abs().max()) > 1e-9 * scale[name]:
+                    kept = float((total - first[name]).abs().max()) <= 1e-9 * scale[name]
+                    return [_failed(name, "reverse mode", _story(kept, passes))]
+    finally:
+        for parameter in problem.module.parameters():
+            parameter.grad = None
+    return []
+
+
+def _story(kept: bool, passes: int) -> str:
+    if kept:
+        return f"stateful: backward pass {passes} overwrites .grad instead of adding to it"
+    return f"stateful: backward pass {passes} gives another gradient than the first, at the same point"
+
+
+def _failed(parameter: str, oracle: str, reason: str) -> Check:
+    return Check.plain(parameter, oracle, "itself", 0, "fail", reason)

@@ -1,0 +1,55 @@
+"""Import a large package in silence, and leave the process as it was."""
+
+import importlib
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+def load(name: str) -> Any:
+    """The module `name`, which the extra 'oracles' installs."""
+    if name in sys.modules:
+        return sys.modules[name]
+    with _environment_kept(), _silence(), warnings.catch_warnings():
+        # What a package warns of while it is loaded concerns its own code, and nobody who uses it from here.
+        warnings.simplefilter("ignore")
+        # TensorFlow reads it once, when it is loaded: 3 leaves out all but fatal errors. JAX sets it to 1.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        return importlib.import_module(name)
+
+
+@contextmanager
+def _environment_kept() -> Iterator[None]:
+    """TensorFlow and JAX leave settings of theirs in os.environ, which the programs that one starts would inherit."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep from the terminal what compiled code writes before its logging is set up; if the import fails, show it.
+
+    TensorFlow says that it uses oneDNN whatever the log level. Only the file descriptor reaches compiled code.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as caught:
+        os.dup2(caught.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            caught.seek(0)
+            os.write(kept, caught.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)

@@ -1,0 +1,16 @@
+"""What holds in every test: one thread, the same examples each time, and shapes that are what they are said to be."""
+
+import os
+
+import hypothesis
+from jaxtyping import install_import_hook
+
+# Before torch is loaded, and for the programs that tests start: many small networks, side by side, gain nothing by more.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+# Nothing depends on the clock, nor on what was drawn the last time.
+hypothesis.settings.register_profile("nets", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("nets")
+
+# Before nets is loaded. Programs that tests start are not checked.
+install_import_hook("nets", "shapes.checked")
