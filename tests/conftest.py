@@ -5,7 +5,7 @@ import os
 import hypothesis
 from jaxtyping import install_import_hook
 
-# Before torch is loaded, and for the programs that tests start: many small networks, side by side, gain nothing by more.
+# Before torch is loaded, and for the programs that tests start: small networks, side by side, gain nothing by more.
 os.environ["OMP_NUM_THREADS"] = "1"
 
 # Nothing depends on the clock, nor on what was drawn the last time.

@@ -73,10 +73,11 @@ def test_a_common_scale_by_hand() -> None:
     torch.testing.assert_close(test, torch.tensor([[0.0, 2.0 / math.sqrt(2.5)]]))
 
 
-def test_a_constant_column_becomes_zero_although_its_mean_is_rounded() -> None:
-    # The mean of 49 times 0.1 is not 0.1 in binary, so that a deviation computed from it is 1e-17 instead of 0.
-    column = torch.full((49, 1), 0.1, dtype=torch.float64)
-    train, test = standardise(column, column[:3] + 1)
+@pytest.mark.parametrize("count", range(2, 60))
+def test_a_constant_column_becomes_zero_although_its_mean_is_rounded(count: int) -> None:
+    # The mean of 3 times 0.1 is not 0.1 in binary: a deviation computed from it is 1e-17, not 0; so for other counts.
+    column = torch.full((count, 1), 0.1, dtype=torch.float64)
+    train, test = standardise(column, column[:2] + 1)
     assert not train.any() and not test.any()
 
 

@@ -49,6 +49,15 @@ def test_noise_is_added_to_the_targets_alone() -> None:
         assert (noisy.train.targets - clean.train.targets).std().item() == pytest.approx(0.5, rel=0.05)
 
 
+def test_noise_comes_from_the_seed() -> None:
+    before = torch.get_rng_state()
+    for make in (teacher, sine):
+        one, same, other = (make(noise=0.5, seed=seed) for seed in (1, 1, 2))
+        assert torch.equal(one.train.targets, same.train.targets)
+        assert not torch.equal(one.train.targets, other.train.targets)
+    assert torch.equal(before, torch.get_rng_state())
+
+
 def test_sine_covers_one_period() -> None:
     data = sine(samples=1000)
     inputs = torch.cat([data.train.inputs, data.test.inputs])

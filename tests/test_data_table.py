@@ -112,8 +112,19 @@ def test_the_seed_decides_and_each_class_gives_its_share(tmp_path: Path) -> None
         "\ufeff" + PLANTS,
         PLANTS.rstrip("\n"),
         PLANTS.replace("fern", '"fern, the\n""first"""'),
+        PLANTS.replace("fern", ' "fern, the first"'),
     ],
-    ids=["semicolon", "tab", "space", "windows", "blank lines", "byte-order mark", "no last newline", "quoted"],
+    ids=[
+        "semicolon",
+        "tab",
+        "space",
+        "windows",
+        "blank lines",
+        "byte-order mark",
+        "no last newline",
+        "quoted",
+        "space before a quotation mark",
+    ],
 )
 def test_the_same_table_in_other_dress(plants: Path, text: str) -> None:
     plants.write_bytes(text.encode())
@@ -309,6 +320,7 @@ BAD_ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
         {"X": np.array(["a", "b", "c"]), "y": SIX[:3]},
         r"^Array 'X' of .* holds <U1 where numbers .*: leave 'X' out",
     ),
+    "beyond float32": ({"X": SIX * 1e39, "y": SIX}, r"^Array 'X' of .* has 1e\+39 at \[1\] where a finite number"),
     "complex": ({"X": SIX * 1j, "y": SIX}, r"^Array 'X' of .* holds complex128 where numbers are expected"),
     "pictures": (
         {"X": np.zeros((6, 2, 2)), "y": SIX},

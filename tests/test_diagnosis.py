@@ -116,9 +116,10 @@ def test_the_factor_of_a_thousand_is_where_it_begins_to_speak() -> None:
         step({"0.weight": 0.3, "0.bias": 0.1}, {"0.weight": math.inf, "0.bias": math.inf}),  # a start at zero
         step({"0.weight": 0.0, "2.weight": 0.2}, {"0.weight": 0.0, "2.weight": math.inf}),  # the last layer so
         step({"0.weight": 0.3}, {"0.weight": 1.0}),  # the step after a start at zero
+        step({"0.weight": 0.3, "2.weight": 0.0}),  # a last layer that is not used
         step({}, {}, loss=0.5),
     ],
-    ids=["healthy", "minimum", "bottom", "bias", "one layer", "zero start", "zero last layer", "second step", "none"],
+    ids=["well", "minimum", "bottom", "bias", "one layer", "zero", "zero last layer", "second step", "unused", "none"],
 )
 def test_silent_where_nothing_is_wrong(record: Step) -> None:
     assert diagnose(record) == ()

@@ -1,4 +1,4 @@
-"""The wheel holds the whole library and nothing else, works where there is no checkout, and asks for what it imports."""
+"""The wheel holds the whole library and nothing else, works without the checkout, and asks for what it imports."""
 
 import ast
 import email
@@ -21,6 +21,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).parents[1]
 MODULES = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("nets/**/*.py")}
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def run(*command: object, cwd: Path) -> str:
@@ -101,12 +102,17 @@ for module in pkgutil.walk_packages(nets.__path__, "nets."):
 
 def test_what_is_imported_is_required(requirements: list[Requirement]) -> None:
     """Also where it comes along with something else today: torch needs typing-extensions until it does not."""
-    required = {canonicalize_name(requirement.name) for requirement in requirements if requirement.marker is None}
-    providers = importlib.metadata.packages_distributions()
+    # An extra is not counted: whatever it brings is imported by name, where it is there.
+    files = [file for requirement in requirements if not requirement.marker for file in contents(requirement.name)]
+    provided = {file.parts[0].removesuffix(".py") for file in files}
     for path in (*ROOT.glob("nets/**/*.py"), ROOT / "train.py"):
-        for package in imported(ast.parse(path.read_text("utf-8"))) - sys.stdlib_module_names - {"nets"}:
-            names = {canonicalize_name(name) for name in providers.get(package, [package])}
-            assert names & required, f"{path.relative_to(ROOT)} imports {package}, which pyproject.toml does not name"
+        foreign = imported(ast.parse(path.read_text("utf-8"))) - sys.stdlib_module_names - {"nets"}
+        assert foreign <= provided, f"{path.relative_to(ROOT)} imports what pyproject.toml does not name"
+
+
+def contents(name: str) -> list[importlib.metadata.PackagePath]:
+    """The files of an installed package."""
+    return importlib.metadata.files(name) or []
 
 
 def imported(tree: ast.AST) -> set[str]:
@@ -124,28 +130,48 @@ def imported(tree: ast.AST) -> set[str]:
 def test_every_requirement_has_one_pin_within_its_range(requirements: list[Requirement], version: str) -> None:
     pinned = pins(version)
     for requirement in requirements:
-        name = canonicalize_name(requirement.name)
-        assert name in pinned, f"constraints.txt has no pin of {name} for Python {version}"
-        assert pinned[name] in requirement.specifier
+        extras = re.findall(r"extra == .(\w+)", str(requirement.marker))
+        if applies(requirement, extras, version):
+            name = canonicalize_name(requirement.name)
+            assert name in pinned, f"constraints.txt has no pin of {name} for Python {version}"
+            assert pinned[name] in requirement.specifier
 
 
 def test_every_requirement_of_a_requirement_is_pinned(requirements: list[Requirement]) -> None:
     """What is not pinned is another one tomorrow, and may then be a fault that nobody made."""
-    pinned = pins(f"{sys.version_info.major}.{sys.version_info.minor}")
+    pinned = pins(HERE)
     assert closure(requirements) - pinned.keys() == set()
 
 
 def closure(requirements: Iterable[Requirement]) -> set[str]:
-    """The names of these requirements, of theirs, and so on, as installed here."""
+    """The names of these requirements, of theirs, and so on, as far as they are installed here."""
     names: set[str] = set()
     waiting = list(requirements)
     while waiting:
-        name = canonicalize_name(waiting.pop().name)
-        if name not in names:
+        requirement = waiting.pop()
+        name = canonicalize_name(requirement.name)
+        if name not in names and installed(name):
             names.add(name)
-            lines = importlib.metadata.requires(name) or []
-            waiting += [r for r in map(Requirement, lines) if r.marker is None or r.marker.evaluate({"extra": ""})]
+            further = map(Requirement, importlib.metadata.requires(name) or [])
+            waiting += [one for one in further if applies(one, requirement.extras, HERE)]
     return names
+
+
+def installed(name: str) -> bool:
+    try:
+        importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def applies(requirement: Requirement, extras: Iterable[str], version: str) -> bool:
+    """Whether a package with these extras brings `requirement` along, on this Python."""
+    marker = requirement.marker
+    if marker is None:
+        return True
+    python = {"python_version": version, "python_full_version": f"{version}.0"}
+    return any(marker.evaluate({**python, "extra": extra}) for extra in ("", *extras))
 
 
 def pins(version: str) -> dict[str, str]:
@@ -154,7 +180,7 @@ def pins(version: str) -> dict[str, str]:
     for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines():
         if line and not line.startswith("#"):
             pin = Requirement(line)
-            if pin.marker is None or pin.marker.evaluate({"python_version": version}):
+            if applies(pin, (), version):
                 name, (exact,) = canonicalize_name(pin.name), pin.specifier
                 assert exact.operator == "==" and "*" not in exact.version, f"{line} is not exact"
                 assert name not in found, f"{name} has two pins for Python {version}"

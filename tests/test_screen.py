@@ -3,6 +3,7 @@
 import io
 import math
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -127,6 +128,12 @@ def test_the_bar_is_redrawn_at_most_ten_times_a_second(monkeypatch: pytest.Monke
     list(progress(records(1000), 1000, console))
     drawn = re.findall(r"(\d+)/1000", without_escapes(written(console)))
     assert 10 <= len(drawn) <= 13  # ten, and what rich draws at its start and its end
+
+
+def test_the_bar_runs_in_the_thread_of_the_steps() -> None:
+    # A thread that redraws takes the interpreter's lock from the training in mid-step.
+    before = threading.active_count()
+    assert [threading.active_count() for _ in progress(records(5), 5, terminal())] == [before] * 5
 
 
 def test_the_cursor_comes_back_whatever_ends_the_run() -> None:

@@ -73,7 +73,7 @@ def _images(
 ) -> DataSet:
     kind = one_of("targets", targets, KINDS)
     may_fetch = yes_or_no("download", download)
-    folder = Path(str(root)).expanduser().absolute() / name / "raw"
+    folder = Path(os.path.expanduser(str(root))).absolute() / name / "raw"
     missing = idx.missing(folder)
     if missing and not may_fetch:
         raise InputError(

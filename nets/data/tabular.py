@@ -55,7 +55,7 @@ def table(
     """
     kind = one_of("targets", targets, ("values", *KINDS))
     scaled = yes_or_no("standardise", standardise)
-    source = _open(Path(str(path)).expanduser())
+    source = _open(Path(os.path.expanduser(str(path))))
     wanted = _known(source, "target", target)
     used = (
         [name for name in source.names if name not in wanted] if columns is None else _known(source, "columns", columns)

@@ -22,8 +22,8 @@ def vision_data_sets() -> Any:
     except RuntimeError as error:
         if "torchvision::nms does not exist" not in str(error):
             raise
-    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
+    library = torch.library.Library("torchvision", "DEF")
     for operator in ("nms", "qnms"):
-        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore[no-untyped-call]
+        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     _schemas.append(library)
     return importlib.import_module("torchvision.datasets")

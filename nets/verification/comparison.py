@@ -68,11 +68,14 @@ def _refined(
     return Measured(jacobian, tolerance), kink, confirmed or len(chosen) == len(suspects)
 
 
-def compare(problem: Problem, name: str, actual: Derivation, expected: Derivation, constant: bool) -> Check:
+def compare(
+    problem: Problem, name: str, actual: Derivation, expected: Derivation, constant: bool, power: float = POWER
+) -> Check:
     """Hold one derivation against another.
 
     Args:
         constant: whether Y is known not to depend on `name`, so that a gradient below the tolerance is the right one.
+        power: the relative fault that must have been seen for a verdict.
     """
     a, e = actual.jacobian, expected.jacobian
     tolerance = torch.maximum(actual.tolerance, expected.tolerance).expand_as(e)
@@ -85,7 +88,7 @@ def compare(problem: Problem, name: str, actual: Derivation, expected: Derivatio
     error, scale = (a - e).abs(), float(e.abs().max())
     seen = tolerance / e.abs()
     detects = float(seen.min()) if scale > 0 else float("inf")
-    verdict, reason = _judge(bool(wrong.any()), bool(off.any()), detects, constant)
+    verdict, reason = _judge(bool(wrong.any()), bool(off.any()), detects, constant, power)
     if verdict == "fail":
         likely = cause(problem, name, a, e, wrong)
         reason += f"; it looks like {likely}" if likely else ""
@@ -128,13 +131,13 @@ def _excess(actual: Tensor, expected: Tensor, tolerance: Tensor) -> Tensor:
     return torch.nan_to_num((actual - expected).abs() / tolerance, nan=torch.inf)
 
 
-def _judge(wrong: bool, off: bool, detects: float, constant: bool) -> tuple[Verdict, str]:
+def _judge(wrong: bool, off: bool, detects: float, constant: bool, power: float) -> tuple[Verdict, str]:
     if wrong:
         return "fail", "wrong derivative"
     if off:
         return "inconclusive", "kink: the slopes to the right and to the left differ, so there is no derivative here; move the point"
     if constant:
         return "pass", "zero up to rounding: the output does not depend on it"
-    if detects > POWER:
+    if detects > power:
         return "inconclusive", f"rounding: the gradient is too small here to see a fault below {detects:.1%}"
     return "pass", ""

@@ -1,7 +1,7 @@
 """How many digits of an output and of a gradient are noise, measured by stochastic arithmetic.
 
-Each operation's result is multiplied by 1 + u r, with u the unit roundoff and r = ±1 at random; what then changes in the end
-result is what rounding alone can change. Source: Vignes, "A stochastic arithmetic for reliable scientific computation",
+Each operation's result is moved to the next number up or down, each with a probability of one in four, as a result that is
+rounded at random would be; what then changes in the end result is what rounding alone can change. Source: Vignes, "A stochastic arithmetic for reliable scientific computation",
 Mathematics and Computers in Simulation 35 (1993).
 """
 
@@ -23,7 +23,7 @@ ROWS = 16
 
 
 class StochasticRounding(TorchDispatchMode):
-    """While active, every operation's floating-point result is off by one unit roundoff, up or down at random."""
+    """While active, half of all floating-point results of operations are off by one unit in the last place, up or down."""
 
     def __init__(self, generator: torch.Generator) -> None:
         super().__init__()
@@ -39,10 +39,9 @@ class StochasticRounding(TorchDispatchMode):
     def _perturb(self, value: Any) -> Any:
         if not isinstance(value, Tensor) or not (value.is_floating_point() or value.is_complex()):
             return value
-        signs = torch.randint(0, 2, value.shape, generator=self.generator, dtype=torch.int8)
-        unit = unit_roundoff(value.dtype)
-        # In low precision 1 ± u is itself rounded to 1; adding the error to the value rounds it half of the time.
-        return value + value * (signs.to(value.dtype) * 2 - 1) * (unit if unit < 1e-10 else 2 * unit)
+        draw = torch.randint(0, 4, value.shape, generator=self.generator, dtype=torch.int8)
+        step = (draw == 3).to(torch.int8) - (draw == 0).to(torch.int8)
+        return value + value * step.to(value.dtype) * torch.finfo(value.dtype).eps
 
 
 def unit_roundoff(dtype: torch.dtype) -> float:

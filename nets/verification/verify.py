@@ -1,12 +1,14 @@
 """Is every derivative of this module right, at this point?"""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nets.calculus.formulas import formulas
+from nets.calculus.jacobians import jacobians
 from nets.calculus.network import Network
 from nets.errors import InputError
 from nets.verification import oracles
@@ -15,11 +17,17 @@ from nets.verification.certificate import Certificate, Check, listed
 from nets.verification.comparison import Derivation, by_difference, compare, odd_one_out
 from nets.verification.difference import is_constant
 from nets.verification.gradcheck import check_function
+from nets.verification.precision import check_as_is
+from nets.verification.probing import Prober, check_by_probes
 from nets.verification.problem import Problem
 from nets.verification.rounding import gradient_floor, output_floor
+from nets.verification.second_order import GradientOf, plain
 
 ROUNDING_SAFETY = 32.0
 """Two derivations without truncation error agree to a few units of the rounding noise; an entry off by 32 of them is wrong."""
+
+BUDGET = 5_000
+"""Numbers in parameters and inputs up to which coverage='auto' checks every entry."""
 
 COMPLEX_BUDGET = 1_000
 """Numbers in parameters and inputs up to which the complex step is taken along each; it has no batched form."""
@@ -31,7 +39,10 @@ Engine = Callable[[Network, Tensor], Mapping[str, Tensor]]
 def verify(
     module: nn.Module,
     *inputs: Any,
+    coverage: str = "auto",
     seed: int = 0,
+    order: int = 1,
+    dtype: str = "float64",
     closed_form: ClosedForm | None = None,
     intended: tuple[str, ...] = (),
     engines: Mapping[str, Engine] | None = None,
@@ -46,7 +57,12 @@ def verify(
         module: what to verify. It is copied; its parameters, `.grad`, buffers and mode, and the global random state stay as they are.
         inputs: what to call it with: tensors, or nested lists, tuples and dicts of them. A few samples are enough, since every
             entry is checked for each. Floating-point inputs are differentiated by (only those that require a gradient, if some do).
+        coverage: 'full' to check every entry; 'auto' to do so up to BUDGET numbers in parameters and inputs and to probe beyond
+            (see `nets.verification.probing`), where the certificate says with what probability a fault would have been seen.
         seed: of the module's own random numbers and of every random choice made here.
+        order: 1 for the gradient; 2 for the gradient of the gradient: then the module that is checked is the one whose output
+            is Σ_m v_m ∂Y_m/∂p, for every parameter and input p and a random v.
+        dtype: 'float64', or 'as is' to check also the module in the precision that it has, against its copy in float64.
         closed_form: `closed_form(module, *inputs)` → {name: ∂Y/∂name of shape (*Y.shape, *parameter.shape)}, a derivation of yours.
         intended: names whose gradient is meant to differ from the derivative, such as that of a straight-through estimator; it is
             then held against `closed_form` alone.
@@ -58,16 +74,52 @@ def verify(
     Raises:
         InputError: if the module cannot be copied or called, or there is nothing to differentiate.
     """
+    _one_of("coverage", coverage, ("auto", "full"))
+    _one_of("order", order, (1, 2))
+    _one_of("dtype", dtype, ("float64", "as is"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         problem = Problem(module, inputs, seed=seed)
         failed = check_behaviour(problem, seed)
         if failed:
             return Certificate(tuple(failed))
+        if order == 2:
+            return _second_order(problem, inputs, seed)
         stated = _stated(problem, closed_form, intended)
-        if isinstance(problem.module, Network):
-            return _network_certificate(problem.module, problem, seed, stated, intended, engines or {})
-        return _certificate(problem, seed, stated, intended)
+        certificate = _first_order(problem, coverage, seed, stated, intended, engines or {})
+        if dtype == "as is":
+            checks = check_as_is(module, inputs, problem, seed)
+            return replace(certificate, checks=(*certificate.checks, *checks))
+        return certificate
+
+
+def _first_order(
+    problem: Problem,
+    coverage: str,
+    seed: int,
+    stated: Mapping[str, Tensor],
+    intended: tuple[str, ...],
+    engines: Mapping[str, Engine],
+) -> Certificate:
+    if coverage == "auto" and sum(point.numel() for point in problem.points.values()) > BUDGET:
+        return _probed_certificate(problem, seed, intended)
+    if isinstance(problem.module, Network):
+        return _network_certificate(problem.module, problem, seed, stated, intended, engines)
+    return _certificate(problem, seed, stated, intended)
+
+
+def _second_order(problem: Problem, inputs: tuple[Any, ...], seed: int) -> Certificate:
+    """The certificate of the module whose output is the gradient, under the names of the module itself."""
+    second = Problem(GradientOf(problem, seed), inputs, seed=seed)
+    failed = check_behaviour(second, seed)
+    certificate = Certificate(tuple(failed)) if failed else _certificate(second, seed, {}, ())
+    checks = tuple(replace(check, parameter=plain(check.parameter)) for check in certificate.checks)
+    return replace(certificate, checks=checks, notes=tuple(note.replace("module.", "") for note in certificate.notes))
+
+
+def _one_of(name: str, given: object, among: tuple[object, ...]) -> None:
+    if given not in among:
+        raise InputError(f"{name} is {given!r}; expected {' or '.join(map(repr, among))}.")
 
 
 def _certificate(problem: Problem, seed: int, stated: Mapping[str, Tensor], intended: tuple[str, ...]) -> Certificate:
@@ -112,6 +164,19 @@ def _network_certificate(
         }
         checks += _judged(problem, name, derivations, noise[name], floor, seed, name in intended)
     return Certificate((*checks, *check_function(network, problem)), formulas(network))
+
+
+def _probed_certificate(problem: Problem, seed: int, intended: tuple[str, ...]) -> Certificate:
+    """Random directions instead of every entry."""
+    floor = output_floor(problem, seed)
+    given, oracle = None, "reverse mode"
+    if isinstance(problem.module, Network):
+        oracle, v = "closed form", Prober(problem, floor, seed).v
+        found = jacobians(problem.module, problem.points["input"])
+        given = {name: jacobian.vjp(v.reshape(jacobian.shape[:2])) for name, jacobian in found.items()}
+    prober = Prober(problem, floor, seed, given)
+    results = [check_by_probes(prober, name, oracle, seed) for name in problem.points if name not in intended]
+    return Certificate(tuple(check for check, _ in results), notes=tuple(note for _, note in results if note))
 
 
 def _judged(

@@ -27,10 +27,10 @@ def jacobians(network: Network, x: Tensor) -> dict[str, Tensor]:
             y = x0
             for index, kind in enumerate(kinds):
                 y = _layer(tf, kind, y, theta.get(f"{index}.weight"), theta.get(f"{index}.bias"))
-        # Without pfor, which would first compile the loop over the outputs and takes longer for it.
-        found = {name: tape.jacobian(y, point, experimental_use_pfor=False) for name, point in theta.items()}
-        found["input"] = tape.batch_jacobian(y, x0, experimental_use_pfor=False)
-        return tensors(parameters, found)
+        # Without pfor, which compiles the loop over the outputs, and complains on stderr when it has done so five times.
+        found = tape.jacobian(y, theta, experimental_use_pfor=False) if theta else {}
+        by_input = tape.batch_jacobian(y, x0, experimental_use_pfor=False)
+        return tensors(parameters, {**found, "input": by_input})
 
 
 def _layer(tf: Any, kind: str, x: Any, w: Any, b: Any) -> Any:

@@ -1,7 +1,6 @@
 """Modules whose forward is right and whose gradient is not, as such mistakes are made.
 
-`ByHand` holds a backward pass written by hand; the others spoil autograd's: by a detached path, a hook, a cache, a write in
-place. None of them needs more than its constructor's arguments, so that wrong_backwards.py can be a table.
+`ByHand` has a backward pass written by hand; the others spoil autograd's, by a detached path, a hook, a cache or state.
 """
 
 import functools
@@ -30,7 +29,7 @@ class _ByHand(torch.autograd.Function):
 
 
 class ByHand(nn.Module):
-    """formula(*inputs, *parameters), whose gradients are rule(*upstream, *inputs, *parameters): one for each of them."""
+    """formula(*inputs, *parameters), each of whose gradients is given by rule(*upstream, *inputs, *parameters)."""
 
     def __init__(self, formula: Formula, rule: Rule, **parameters: Tensor) -> None:
         super().__init__()
@@ -40,19 +39,6 @@ class ByHand(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Any:
         return _ByHand.apply(self.formula, self.rule, *inputs, *self.parameters())
-
-
-class Written(nn.Module):
-    """formula(self, *inputs), which autograd differentiates, with the mistake in the formula."""
-
-    def __init__(self, formula: Formula, **parameters: Tensor) -> None:
-        super().__init__()
-        self.formula = formula
-        for name, value in parameters.items():
-            self.register_parameter(name, nn.Parameter(value))
-
-    def forward(self, *inputs: Tensor) -> Any:
-        return self.formula(self, *inputs)
 
 
 class WrongForwardMode(torch.autograd.Function):
@@ -257,7 +243,11 @@ class Tied(nn.Module):
 
 
 class Normalized(nn.Module):
-    """Layer norm (over 'features') or batch norm (over 'batch') with weight and bias; `detached`: 'mean', 'variance', 'both'."""
+    """Layer norm (over 'features') or batch norm (over 'batch'), with weight and bias.
+
+    Args:
+        detached: 'mean', 'variance' or 'both'.
+    """
 
     def __init__(self, over: str, detached: str, weight: Tensor, bias: Tensor) -> None:
         super().__init__()

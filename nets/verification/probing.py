@@ -1,0 +1,221 @@
+"""Parameters too large to check entry by entry: random directions, and what they would have seen.
+
+For a cotangent v and a direction t, both with random signs and sizes between 1/2 and 3/2, the number vᵀ(∂Y/∂p) t is known twice:
+as the gradient of vᵀY, which the module's backward gives, times t; and as a difference of vᵀY along t. An error E of the gradient
+shows as E·t, which a single wrong entry, row or scale cannot make vanish, and which several can only make vanish by accident,
+since no two entries weigh the same. Each point is probed block by block of its rows, so that a small gradient in one
+block is not drowned by a large one in another, and at single entries. A block that fails is halved until the entry is found.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nets.verification.certificate import Check
+from nets.verification.comparison import POWER
+from nets.verification.difference import LADDER, SAFETY, is_constant, refine
+from nets.verification.problem import Problem
+from nets.verification.rounding import StochasticRounding, pull_back
+
+BLOCKS = 4
+"""Blocks of rows that each point is cut into, each probed with signs of its own; and single entries that are probed."""
+
+ROUNDING_SAFETY = 32.0
+"""As in `verify`: units of rounding noise by which two exact derivations may differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """vᵀ(∂Y/∂p) t by both derivations.
+
+    Attributes:
+        entries: the range of entries of the flattened point that the direction moves.
+        direction: t, of the same length.
+        actual: by the backward pass.
+        expected: by differences.
+        tolerance: how far apart rounding and truncation may have put them.
+        reach: h ‖t‖, how far the point was moved for the difference.
+    """
+
+    entries: slice
+    direction: Tensor
+    actual: float
+    expected: float
+    tolerance: float
+    reach: float
+
+    @property
+    def excess(self) -> float:
+        return abs(self.actual - self.expected) / self.tolerance
+
+
+class Prober:
+    """The gradient of vᵀY, and differences of vᵀY along any direction."""
+
+    def __init__(self, problem: Problem, floor: Tensor, seed: int, given: Mapping[str, Tensor] | None = None) -> None:
+        self.problem, self.floor = problem, floor
+        self.generator = torch.Generator().manual_seed(seed)
+        self.v = self.weights(len(problem.y))
+        y, leaves = problem.record()
+        backward = pull_back(y, self.v, leaves)
+        self.noisy = []
+        for _ in range(2):
+            with StochasticRounding(self.generator):
+                y, leaves = problem.record()
+                self.noisy.append({n: g.reshape(-1) for n, g in pull_back(y, self.v, leaves).items()})
+        self.backward = {n: g.reshape(-1) for n, g in backward.items()}
+        self.gradient = self.backward if given is None else {n: g.reshape(-1) for n, g in given.items()}
+        self.noise = float((self.v * floor).norm())
+
+    def weights(self, count: int) -> Tensor:
+        """Random signs, random sizes between 1/2 and 3/2."""
+        signs = torch.randint(0, 2, (count,), generator=self.generator) * 2 - 1
+        return signs * (torch.rand(count, generator=self.generator, dtype=torch.float64) + 0.5)
+
+    def probe(self, name: str, entries: slice, reach: float | None = None) -> Probe:
+        """Along a fresh direction over these entries: at the reach that served a larger direction, or else, and wherever that does
+        not agree, at the reach with the smallest error."""
+        t = self.weights(entries.stop - entries.start)
+        if reach is not None:
+            found = self._measured(name, entries, t, [8 * reach, reach])
+            if found.excess <= 1:
+                return found
+        return self._measured(name, entries, t, list(LADDER[1:6]))
+
+    def _measured(self, name: str, entries: slice, t: Tensor, reaches: list[float]) -> Probe:
+        length = float(t.norm())
+        best, expected, chosen, wider = torch.inf, 0.0, reaches[0], None
+        for reach in reaches:
+            h = reach / length
+            found = self._difference(name, entries, t, h)
+            if wider is not None:
+                # D(8h) − D(h) = 63 h² f‴/6
+                error = abs(wider - found) / 63 + self.noise / h
+                if error < best:
+                    best, expected, chosen = error, found, reach
+            wider = found
+        rounding = max(abs(float((noisy[name] - self.backward[name])[entries] @ t)) for noisy in self.noisy)
+        actual = float(self.gradient[name][entries] @ t)
+        tolerance = SAFETY * best + ROUNDING_SAFETY * max(rounding, abs(actual) * 2.0**-53)
+        return Probe(entries, t, actual, expected, max(tolerance, 1e-300), chosen)
+
+    def _difference(self, name: str, entries: slice, t: Tensor, h: float) -> float:
+        point = self.problem.points[name].view(-1)[entries]
+        here = point.clone()
+        try:
+            torch.add(here, t, alpha=h, out=point)
+            above = self.problem.evaluate()
+            torch.sub(here, t, alpha=h, out=point)
+            below = self.problem.evaluate()
+        finally:
+            point.copy_(here)
+        return float(self.v @ (above - below)) / (2 * h)
+
+
+def check_by_probes(prober: Prober, name: str, oracle: str, seed: int) -> tuple[Check, str]:
+    """One check of one point, and a note of what it would have seen."""
+    point = prober.problem.points[name]
+    width = point[0].numel() if point.ndim else 1
+    blocks = _split(slice(0, point.numel()), min(BLOCKS, max(1, point.numel() // width)), width)
+    whole = prober.probe(name, slice(0, point.numel()))
+    probes = [prober.probe(name, block, whole.reach) for block in blocks]
+    chosen = [int(torch.randint(block.start, block.stop, (), generator=prober.generator)) for block in blocks]
+    probes += [whole, *(prober.probe(name, slice(entry, entry + 1), whole.reach) for entry in chosen)]
+    worst = max(probes, key=lambda probe: probe.excess)
+    if worst.excess > 1:
+        return _located(prober, name, worst, oracle), ""
+    detects = min(p.tolerance / max(abs(p.actual), 1e-300) for p in probes[: len(blocks)])
+    constant = detects > POWER and is_constant(prober.problem, name, prober.floor, seed)
+    reason = f"{len(blocks)} blocks of rows and {len(chosen)} entries probed"
+    if constant:
+        reason = "zero up to rounding: the output does not depend on it"
+    elif detects > POWER:
+        reason = f"rounding: the gradient is too small here to see a fault below {detects:.1%}"
+    check = Check(
+        parameter=name,
+        oracle=oracle,
+        against="central difference",
+        entries=point.numel(),
+        wrong=0,
+        max_abs_error=abs(worst.actual - worst.expected),
+        max_rel_error=abs(worst.actual - worst.expected) / max(abs(worst.expected), 1e-300),
+        worst_index=(),
+        expected=worst.expected,
+        actual=worst.actual,
+        tolerance=worst.tolerance,
+        detects=detects,
+        verdict="pass" if constant or detects <= POWER else "inconclusive",
+        reason=reason,
+    )
+    return check, "" if constant else f"{name}: {_power(prober, name, probes[: len(blocks)], detects)}"
+
+
+def _power(prober: Prober, name: str, probes: list[Probe], detects: float) -> str:
+    """With what probability these probes would have seen one entry zeroed, one row zeroed or flipped, or a wrong scale.
+
+    An entry e that is wrong by its own size moves the probe by |g_e t_e|, for certain; a row by a random sum of the size
+    ‖g_r t_r‖, which falls within the tolerance with a probability of about tolerance / ‖g_r t_r‖. Averaged over the entries and rows.
+    """
+    point = prober.problem.points[name]
+    width = point[0].numel() if point.ndim else 1
+    entries = rows = 0.0
+    for probe in probes:
+        moved = prober.gradient[name][probe.entries] * probe.direction
+        entries += float((moved.abs() > probe.tolerance).sum()) / point.numel()
+        sizes = moved.reshape(-1, width).norm(dim=1)
+        hidden = (probe.tolerance / sizes.clamp(min=1e-300)).clamp(max=1.0)
+        rows += float((1 - hidden).sum()) * width / point.numel()
+    return (
+        f"by probes, one zeroed entry is seen with probability {entries:.4f}, one zeroed or flipped row with "
+        f"{rows:.4f}, a scale that is off by {detects:.0e} for certain"
+    )
+
+
+def _located(prober: Prober, name: str, probe: Probe, oracle: str) -> Check:
+    """Halve the block that fails, going on with the half that fails by more, until one entry is left; then look at every output."""
+    problem = prober.problem
+    while probe.entries.stop - probe.entries.start > 1:
+        halves = [prober.probe(name, half, probe.reach) for half in _split(probe.entries, 2)]
+        probe = max(halves, key=lambda half: half.excess)
+    entry = probe.entries.start
+    if probe.excess <= 1:
+        return Check.plain(name, oracle, "central difference", 1, "fail", "wrong derivative: a probe fails, its halves do not")
+    column = refine(problem, name, entry, prober.floor)
+    y, leaves = problem.record()
+    unit = torch.zeros_like(y)
+    actual = torch.zeros_like(y)
+    for row in range(len(y)):
+        unit[row] = 1
+        actual[row] = pull_back(y, unit, {name: leaves[name]})[name].reshape(-1)[entry]
+        unit[row] = 0
+    if oracle == "closed form":
+        # The closed form's own column is not at hand here; the probe's number stands for it.
+        actual = actual * (probe.actual / float(prober.v @ actual)) if float(prober.v @ actual) else actual
+    error = (actual - column.derivative).abs() / column.tolerance.clamp(min=1e-300)
+    row = int(error.argmax())
+    expected = float(column.derivative[row])
+    return Check(
+        parameter=name,
+        oracle=oracle,
+        against="central difference",
+        entries=len(y),
+        wrong=int((error > 1).sum()),
+        max_abs_error=float((actual - column.derivative).abs().max()),
+        max_rel_error=float((actual - column.derivative).abs().max()) / max(float(column.derivative.abs().max()), 1e-300),
+        worst_index=problem.index(name, row, entry),
+        expected=expected,
+        actual=float(actual[row]),
+        tolerance=float(column.tolerance[row]),
+        detects=None,
+        verdict="inconclusive" if column.kink.any() else "fail",
+        reason="kink: there is no derivative here; move the point" if column.kink.any() else "wrong derivative, found by probes",
+    )
+
+
+def _split(entries: slice, parts: int, width: int = 1) -> list[slice]:
+    """A range in parts of about the same length, each a whole number of rows of that width."""
+    rows = (entries.stop - entries.start) // width
+    marks = [entries.start + width * (rows * part // parts) for part in range(parts + 1)]
+    return [slice(start, stop) for start, stop in zip(marks[:-1], marks[1:], strict=True)]

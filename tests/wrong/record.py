@@ -1,0 +1,54 @@
+"""One wrong backward pass, and where it is tried."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from tests.building import Draw, Make, shaped
+from tests.wrong.modules import ByHand, Rule
+
+Cause = Literal[
+    "wrong sign",
+    "constant factor",
+    "transposed",
+    "zero",
+    "not summed over the batch",
+    "averaged over the batch",
+    "upstream gradient ignored",
+    "one row",
+    "stateful",
+]
+Shows = Literal["backward", "later call", "parameters only", "accumulation", "forward mode"]
+
+
+@dataclass(frozen=True)
+class WrongBackward:
+    """A module with the right values and a wrong gradient, and where that gradient can be seen to be wrong.
+
+    Attributes:
+        name: what is wrong, in words.
+        make: the module and its inputs, in float64, drawn from a generator.
+        cause: the pattern of the fault, where there is a plain one that a report could name.
+        parameter: whose gradient is wrong, as in `named_parameters()`, or 'input', or 'input[0]' where there are several; None
+            where the fault spoils more than one.
+        shows: 'backward' in any backward pass; 'later call' in that of a later call, after one at another point;
+            'parameters only' where the inputs need no gradient; 'accumulation' in .grad after two backward passes;
+            'forward mode' in the product of the Jacobian with a direction, while the backward pass is right.
+    """
+
+    name: str
+    make: Make
+    cause: Cause | None = None
+    parameter: str | None = None
+    shows: Shows = "backward"
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def of_input(formula: Callable[..., Tensor], rule: Rule, *points: Draw) -> Make:
+    """A formula without parameters, at the given points: by default one of shape (3, 4)."""
+    drawn = points or (shaped(3, 4),)
+    return lambda generator: (ByHand(formula, rule), tuple(point(generator) for point in drawn))
