@@ -1,30 +1,38 @@
 """`python train.py experiment=tanh_linear`: prove the gradients, train, show. The only file that knows Hydra."""
 
+import contextlib
 import difflib
 import inspect
+import json
+import math
 import os
+import shlex
+import shutil
 import sys
+import textwrap
 import time
-from collections.abc import Callable, Iterator, Mapping
+import traceback
+import types
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException
+from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
 TRACEBACK_WANTED = os.environ.get("HYDRA_FULL_ERROR") == "1"
-# With this, Hydra hands errors on as they are instead of printing its own account of them.
-os.environ["HYDRA_FULL_ERROR"] = "1"
-EVALUATIONS = 50
-"""How often a run looks at the samples held out; histograms are ten times as rare."""
+EVALUATIONS = 50  # in a run, of the samples held out; histograms are ten times as rare
 
 
-def experiment(config: DictConfig) -> None:
+def experiment(
+    *, name: str, config: str, data: dict, network: dict, loss: str, descent: dict, verification: dict,
+    seed: int, dtype: str, run_dir: str | None,
+) -> None:  # fmt: skip
     """Config → data → network → certificate → descent → records → board."""
     # Imported here, so that --help and a misspelt key need not wait for torch.
     import torch
@@ -32,43 +40,54 @@ def experiment(config: DictConfig) -> None:
 
     import nets
     from nets.calculus.losses import LOSSES
+    from nets.data.arguments import one_of, seeded
     from nets.telemetry.board import Board
     from nets.telemetry.screen import say, summary
 
-    console = Console()
-    settings: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
-
     # What can be wrong with the input is found before anything is written.
-    dtype = choose(settings, "dtype", {"float32": torch.float32, "float64": torch.float64})
-    loss = choose(settings, "loss", LOSSES)()
-    seed = whole(settings, "seed", 0)
-    data = load(settings["data"]).to(dtype)
-    generator = torch.Generator().manual_seed(seed)
-    network = call(nets.mlp, settings["network"], "network", generator=generator).to(dtype)
-    samples = data.train.inputs[: whole(settings["verification"], "samples", 1, "verification.")]
-    steps = call(nets.descend, settings["descent"], "descent", network=network, data=data.train, loss=loss, seed=seed)
+    precision = getattr(torch, one_of("dtype", dtype, ("float32", "float64")))
+    objective = LOSSES[one_of("loss", loss, tuple(LOSSES))]()
+    samples = load(data).to(precision)
+    model = call(nets.mlp, network, "network", generator=seeded(seed)).to(precision)
+    with torch.no_grad():
+        for part in (samples.train, samples.test):
+            objective.check(model(part.inputs), part.targets)
+    points = call(first, verification, "verification", inputs=samples.train.inputs)
+    steps = call(nets.descend, descent, "descent", network=model, data=samples.train, loss=objective, seed=seed)
 
-    directory = new_directory(settings["run_dir"], HydraConfig.get().runtime.choices["experiment"])
+    console = Console()
+    directory = new_directory(run_dir, name)
+    say(console, f"{name}: {sum(map(torch.numel, model.parameters())):,} parameters; checking every derivative ...\n")
+    try:
+        certificate = nets.verify(model, points, seed=seed)
+    except BaseException:
+        directory.rmdir()  # Nothing is in it yet.
+        raise
     with Board(directory) as board:
-        board.config(OmegaConf.to_yaml(config, resolve=True))
-        (directory / "config.yaml").write_text(OmegaConf.to_yaml(config, resolve=True), encoding="utf-8")
-
-        certificate = nets.verify(network, samples, seed=seed)
+        (directory / "config.yaml").write_text(config, encoding="utf-8")
+        board.config(config)
         (directory / "certificate.json").write_text(certificate.to_json(), encoding="utf-8")
         board.certificate(certificate)
         say(console, f"{certificate}\n")
         if certificate.verdict == "fail":
-            raise nets.GradientError(f"{certificate.sentence()} Not a step was made; the certificate is in {directory}.")
-
-        rows = train(network, steps, data, loss, settings["descent"], board, console, directory)
-    summary(console, {"certificate": certificate.sentence(), **rows, "TensorBoard": f"tensorboard --logdir {directory}"})
+            fault = certificate.sentence().rstrip(".")
+            raise nets.GradientError(f"{fault}; not a step was made, and the certificate is in {directory}.")
+        try:
+            rows = train(model, steps, samples, objective, descent, board, console, directory)
+        except (nets.DivergenceError, KeyboardInterrupt) as end:
+            reason = str(end).rstrip(".") or "interrupted"
+            raise type(end)(f"{reason}; what was recorded up to there is in {directory}.") from end
+    rows = {"certificate": certificate.sentence(), **rows}
+    room = console.width - 2 - max(map(len, rows)) if console.is_terminal else sys.maxsize
+    rows = {title: "\n".join(textwrap.wrap(text, room, break_on_hyphens=False)) for title, text in rows.items()}
+    summary(console, {**rows, "run": str(directory), "TensorBoard": tensorboard(directory)})
 
 
 def train(
-    network: Any, steps: Any, data: Any, loss: Any, descent: Mapping[str, Any], board: Any, console: Any, directory: Path
+    network: Any, steps: Iterable[Any], data: Any, loss: Any, descent: dict, board: Any, console: Any, directory: Path
 ) -> dict[str, str]:
-    """Follow the descent to its end, writing every record; what there is to say of it afterwards, as {name: text}."""
-    from safetensors.torch import save_file
+    """Follow the descent to its end, writing every record; what there is to say of it afterwards, as {title: text}."""
+    import safetensors.torch
 
     from nets.telemetry.diagnosis import diagnose
     from nets.telemetry.figures import gradient_figure
@@ -76,173 +95,204 @@ def train(
     from nets.training.descent import count_steps
     from nets.training.evaluation import evaluate
 
-    total = count_steps(len(data.train), descent["epochs"], descent["steps"], descent["batch_size"])
+    total = count_steps(len(data.train), *(descent.get(key) for key in ("epochs", "steps", "batch_size")))
     looks = {1, total, *range(0, total, max(1, total // EVALUATIONS))}
     portraits = {1, total, *range(0, total, max(1, total * 10 // EVALUATIONS))}
+    named = dict(network.named_parameters())
     records = []
     started = time.perf_counter()
     try:
-        for step in progress(steps, total, console):
-            records.append(step)
-            seen: dict[str, Any] = {}
-            if step.step in looks:
-                test = evaluate(network, loss, data.test, data.classes)
-                seen |= {"test_loss": test.loss, "test_accuracy": test.accuracy}
-            if step.step in portraits:
-                named = dict(network.named_parameters())
-                seen |= {"parameters": named, "gradients": {name: p.grad for name, p in named.items()}}
-            board.write(step, **seen)
+        with contextlib.closing(progress(steps, total, console)) as followed:
+            for step in followed:
+                records.append(step)
+                seen: dict[str, Any] = {}
+                if step.step in looks:
+                    test = evaluate(network, loss, data.test, data.classes)
+                    seen |= {"test_loss": test.loss, "test_accuracy": test.accuracy}
+                if step.step in portraits:
+                    seen |= {"parameters": named, "gradients": {key: p.grad for key, p in named.items()}}
+                board.write(step, **seen)
     finally:
         # Whatever ends the descent, what was seen up to there can be looked at.
         seconds = time.perf_counter() - started
         if records:
             gradient_figure(records, directory / "gradients.png")
             board.picture("gradients", directory / "gradients.png", records[-1].step)
-    save_file(dict(network.state_dict()), directory / "weights.safetensors")
+    (directory / "weights.safetensors").write_bytes(safetensors.torch.save(dict(network.state_dict())))
 
-    last, final = records[-1], evaluate(network, loss, data.test, data.classes)
-    rows = {"loss": f"{last.loss:.4g} in training, {final.loss:.4g} on {len(data.test):,} samples held out"}
-    if final.accuracy is not None:
-        rows["accuracy"] = f"{final.accuracy:.2%} on {len(data.test):,} samples held out"
-    for name, truth in data.truth.items():
-        parameter = network.get_parameter(name).detach()
-        rows[f"recovery of {name}"] = f"‖θ − θ*‖/‖θ*‖ = {float((parameter - truth).norm() / truth.norm()):.2e}"
-    rows["diagnosis"] = "\n".join(diagnose(records[0])) or "the gradients are neither vanishing nor exploding"
+    fit, test = (evaluate(network, loss, part, data.classes) for part in (data.train, data.test))
+    rows = {"loss": f"{fit.loss:.4g} on {len(data.train):,} samples, {test.loss:.4g} on {len(data.test):,} held out"}
+    if test.accuracy is not None:
+        rows["accuracy"] = f"{test.accuracy:.2%} of the {len(data.test):,} samples held out"
+    for key, truth in data.truth.items():
+        if key in named and named[key].shape == truth.shape:
+            rows[f"{key} found"] = f"‖θ − θ*‖/‖θ*‖ = {float((named[key].detach() - truth).norm() / truth.norm()):.2e}"
+    found = dict.fromkeys(diagnose(records[0]) + diagnose(records[-1]))
+    rows["diagnosis"] = " ".join(found) or "gradients neither vanish nor explode, at the first step or the last"
     rows["speed"] = f"{len(records) / seconds:,.0f} steps a second, {len(records):,} steps in {seconds:.1f} s"
-    rows["run"] = f"{directory}: certificate.json, gradients.png, weights.safetensors, config.yaml, TensorBoard's events"
     return rows
 
 
-def load(settings: Mapping[str, Any]) -> Any:
+def first(inputs: Any, samples: int) -> Any:
+    """The points at which a network is verified."""
+    from nets.data.arguments import whole
+
+    return inputs[: whole("verification.samples", samples, 1)]
+
+
+def load(settings: dict) -> Any:
     """The data set that `data._target_` names, a function of `nets.data`."""
     import nets.data
-    from nets.errors import InputError
+    from nets.data.arguments import one_of
 
-    target = str(settings.get("_target_"))
     functions = {f"nets.data.{name}": function for name, function in inspect.getmembers(nets.data, inspect.isfunction)}
     # Only these: a target of Hydra's may be any function that Python can import, torch.load among them.
-    if target not in functions:
-        raise InputError(f"data._target_ is '{target}'; expected one of {', '.join(sorted(functions))}.")
+    target = one_of("data._target_", settings.get("_target_"), tuple(functions))
     return call(functions[target], {key: value for key, value in settings.items() if key != "_target_"}, "data")
 
 
-def call(function: Callable[..., Any], settings: Mapping[str, Any], section: str, **given: Any) -> Any:
-    """`function(**settings, **given)`, after a look at the names: one that it does not know is the user's slip."""
+def call(function: Callable[..., Any], settings: dict, section: str = "", **given: Any) -> Any:
+    """`function(**settings, **given)`, once the settings are known to be arguments of it, of the annotated types."""
     from nets.errors import InputError
 
-    known = [name for name in inspect.signature(function).parameters if name not in given]
-    for key in settings:
-        if key not in known:
-            raise InputError(f"{section}.{key} is not a setting; {closest(key, known)}")
+    prefix = f"{section}." if section else ""
+    wanted = {name: p for name, p in inspect.signature(function).parameters.items() if name not in given}
+    kinds = dict.fromkeys(wanted, object) | get_type_hints(function)
+    for name in settings:
+        if name not in wanted:
+            hint = closest(prefix + name, [prefix + known for known in wanted])
+            raise InputError(f"'{prefix}{name}' is not a setting; {hint}")
+    for name, parameter in wanted.items():
+        expected = f"where {described(kinds[name])} is expected"
+        if name not in settings and parameter.default is parameter.empty:
+            raise InputError(f"'{prefix}{name}' is missing {expected}: set it, as {prefix}{name}=VALUE.")
+        if name in settings and not fits(settings[name], kinds[name]):
+            raise InputError(f"{prefix}{name}={json.dumps(settings[name], ensure_ascii=False)} was given {expected}.")
     return function(**settings, **given)
 
 
-def choose(settings: Mapping[str, Any], key: str, among: Mapping[str, Any]) -> Any:
-    """What the setting names."""
-    from nets.errors import InputError
+def fits(value: Any, kind: Any) -> bool:
+    """Whether a value from YAML is what an annotation asks for. No setting has a use for NaN or infinity."""
+    if get_origin(kind) is types.UnionType:
+        return any(fits(value, one) for one in get_args(kind))
+    if get_origin(kind) is Sequence:
+        return isinstance(value, list) and all(fits(entry, get_args(kind)[0]) for entry in value)
+    if kind is float:
+        return fits(value, int) or (isinstance(value, float) and math.isfinite(value))
+    return isinstance(value, get_origin(kind) or kind) and (kind in (bool, object) or not isinstance(value, bool))
 
-    if settings[key] not in among:
-        raise InputError(f"{key} is '{settings[key]}'; expected one of {', '.join(among)}.")
-    return among[settings[key]]
 
-
-def whole(settings: Mapping[str, Any], key: str, least: int, section: str = "") -> int:
-    """A setting that is a whole number."""
-    from nets.errors import InputError
-
-    value = settings[key]
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise InputError(f"{section}{key} is {value}; expected a whole number from {least} up.")
-    return value
+def described(kind: Any) -> str:
+    """What an annotation asks for, in English."""
+    words = {int: "a whole number", float: "a finite number", str: "text", bool: "true or false", object: "a value"}
+    if get_origin(kind) is types.UnionType:
+        return " or ".join(described(one) for one in get_args(kind) if get_origin(one) is not os.PathLike)
+    if get_origin(kind) is Sequence:
+        return f"a list (of which each entry is {described(get_args(kind)[0])})"
+    return words.get(kind, "a section of settings" if kind is dict else "null")
 
 
 def new_directory(wanted: str | None, name: str) -> Path:
     """An empty directory for the run: the one that was asked for, or one named after the experiment and the time."""
     from nets.errors import InputError
 
-    if wanted is not None:
-        directory = Path(wanted)
-        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-            raise InputError(f"run_dir is '{wanted}', which is there already; expected a new directory, so that no run is overwritten: choose another.")
-        directory.mkdir(parents=True, exist_ok=True)
-        return directory
-    stem = Path("runs") / name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    for directory in _numbered(stem):
-        try:
-            directory.mkdir(parents=True)
+    stem = Path("runs", name, f"{datetime.now():%Y-%m-%d_%H-%M-%S}") if wanted is None else Path(wanted)
+    if wanted is not None and stem.is_dir() and not any(stem.iterdir()):
+        return stem
+    for suffix in [""] if wanted is not None else ["", *(f"_{number}" for number in range(2, 1000))]:
+        with contextlib.suppress(FileExistsError):
+            (directory := Path(f"{stem}{suffix}")).mkdir(parents=True)
             return directory
-        except FileExistsError:
-            continue
-    raise AssertionError("unreachable: there are infinitely many numbers")
+    raise InputError(f"run_dir={stem} is there already, and no run is ever overwritten: name a new directory.")
 
 
-def _numbered(stem: Path) -> Iterator[Path]:
-    yield stem
-    number = 1
-    while True:
-        number += 1
-        yield stem.with_name(f"{stem.name}_{number}")
+def tensorboard(directory: Path) -> str:
+    """The command that opens the run: that of the environment we are in, which need not be the activated one."""
+    ours = shutil.which("tensorboard", path=str(Path(sys.executable).parent)) or "tensorboard"
+    short = "tensorboard" if shutil.which("tensorboard") == ours else min(ours, os.path.relpath(ours), key=len)
+    return shlex.join([short, "--logdir", str(directory)])
 
 
 def closest(word: str, known: list[str]) -> str:
-    """The one that was probably meant, for a slip of the keyboard; the whole list for anything else."""
+    """The one that was probably meant, for a slip of the keyboard; or how to see all that there are."""
     near = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean '{near[0]}'?" if near else f"expected one of {', '.join(known)}."
+    few = f"expected one of {', '.join(known)}." if 0 < len(known) < 20 else "python train.py --help lists them."
+    return f"did you mean '{near[0]}'?" if near else few
 
 
 def sentence(error: BaseException) -> str | None:
-    """What a user needs to know of an error that is theirs to mend, in one sentence; None if it is ours."""
+    """What a user needs to know of an error in a run, if it is theirs to mend; None if it is ours."""
+    if type(error).__module__ == "nets.errors":  # whose messages are written for a user
+        return str(error)
+    if isinstance(error, OSError):
+        return f"'{error.filename}' cannot be read or written ({error.strerror}): mend that, or set run_dir elsewhere."
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return "there is not enough memory: make network.sizes, verification.samples or descent.batch_size smaller."
+    return misread(error) if isinstance(error, OmegaConfBaseException) else None
+
+
+def misread(error: BaseException) -> str:
+    """What is wrong with settings of which no configuration could be made."""
+    text = str(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        return f"there is no {group} called '{option}'; {closest(option, list(error.options or []))}"
-    if isinstance(error, ConfigCompositionException) and str(error).startswith("Could not override"):
-        key = str(error).split("'")[1]
-        return f"'{key}' is not a setting; {closest(key, keys())}"
-    if isinstance(error, HydraException | OmegaConfBaseException):
-        return f"the settings cannot be read: {' '.join(str(error).split())} (see python train.py --help)."
-    nets_errors = sys.modules.get("nets.errors")
-    ours = () if nets_errors is None else (nets_errors.InputError, nets_errors.GradientError, nets_errors.DivergenceError)
-    return str(error) if isinstance(error, ours) else None
+        return f"there is no {group or 'configuration'} called '{option}'; {closest(option, list(error.options or []))}"
+    if isinstance(error, MissingMandatoryValue):
+        return f"'{error.full_key}' has no value, and needs one: add {error.full_key}=VALUE to the command line."
+    if isinstance(error, OverrideParseException):
+        like = "KEY=VALUE, brackets closed, and unusual text in quotes of its own ('data.path=\"my table.csv\"')"
+        return f"'{error.override}' cannot be read; expected {like}."
+    if text.startswith("Ambiguous value"):
+        return f"{text.splitlines()[0]}: add -m to make a run with each, or write brackets around a list."
+    if isinstance(error, ConfigCompositionException) and text.startswith("Could not override"):
+        return unknown(text.split("'")[1])
+    return f"the settings cannot be read ({' '.join(text.split())}): python train.py --help lists what they are."
 
 
-def keys() -> list[str]:
-    """Every setting there is, in every file of the configuration."""
-    found: list[str] = []
-    for path in [CONFIGS / "train.yaml", *sorted(CONFIGS.glob("d*/*.yaml"))]:
-        section = "" if path.parent == CONFIGS else f"{path.parent.name}."
-        for key, value in OmegaConf.to_container(OmegaConf.load(path)).items():  # type: ignore[union-attr]
-            nested = [f"{key}.{inner}" for inner in value] if isinstance(value, dict) and key != "hydra" else [str(key)]
-            found += [section + name for name in nested if name not in ("defaults", "hydra", "_target_")]
-    return list(dict.fromkeys([*(path.name for path in CONFIGS.iterdir() if path.is_dir()), *found]))
+def unknown(key: str) -> str:
+    """What to say of a setting that there is not: it is misspelt, or belongs to a data set, say, that is not chosen."""
+    known = [path.name for path in CONFIGS.iterdir() if path.is_dir()]
+    for path in [CONFIGS / "train.yaml", *CONFIGS.glob("data/*.yaml"), *CONFIGS.glob("descent/*.yaml")]:
+        choice = "" if path.parent == CONFIGS else f"{path.parent.name}={path.stem}"
+        for name, value in OmegaConf.to_container(OmegaConf.load(path)).items():  # type: ignore[union-attr]
+            full = f"{path.parent.name}.{name}" if choice else str(name)
+            if full == key:
+                return f"'{key}' is a setting of {choice}, which was not chosen: add {choice}."
+            known += [full, *(f"{full}.{inner}" for inner in (value if isinstance(value, dict) else ()))]
+    return f"'{key}' is not a setting; {closest(key, list(dict.fromkeys(known)))}"
+
+
+def stop(error: BaseException, text: str | None) -> NoReturn:
+    """End with status 1, after one sentence; or after a traceback, where it is asked for or the fault is ours."""
+    if TRACEBACK_WANTED or text is None:
+        traceback.print_exception(error)
+    else:
+        print(text.replace("\n", " "), file=sys.stderr)
+    raise SystemExit(1) from error
 
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")
 def app(config: DictConfig) -> None:
-    """The experiment, with an error of the user's told before Hydra gives its own account of it."""
+    """The experiment. What goes wrong in it is told here, before Hydra gives its own account of it."""
     try:
-        experiment(config)
+        settings: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        name = HydraConfig.get().runtime.choices.get("experiment") or "unnamed"
+        call(experiment, settings, name=name, config=OmegaConf.to_yaml(config, resolve=True))
     except Exception as error:
-        tell(error)
-
-
-def tell(error: Exception) -> None:
-    """Print the sentence and end with status 1; an error of ours, or one whose traceback is wanted, goes on its way."""
-    text = sentence(error)
-    if TRACEBACK_WANTED or text is None:
-        raise error
-    print(text, file=sys.stderr)
-    raise SystemExit(1)
+        stop(error, sentence(error))
 
 
 def main() -> None:
     """Exit status 0 for a run that ended as it should; 1 for one that did not, after one sentence that says why."""
+    # With this, Hydra hands errors on as they are instead of printing its own account of them.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         app()
-    except KeyboardInterrupt:
-        print("interrupted; what was written up to here is in the run directory.", file=sys.stderr)
+    except KeyboardInterrupt as interruption:
+        print(str(interruption) or "interrupted; nothing was recorded.", file=sys.stderr)
         raise SystemExit(130) from None
     except Exception as error:
-        tell(error)
+        stop(error, misread(error))
 
 
 if __name__ == "__main__":

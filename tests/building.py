@@ -41,7 +41,7 @@ def normal(generator: torch.Generator, *shape: int) -> Tensor:
 
 
 def apart(generator: torch.Generator, *shape: int) -> Tensor:
-    """Numbers of either sign, at least 0.1 away from zero and 0.15 from one another, the largest about 0.1 times their count."""
+    """Numbers of either sign, at least 0.1 away from zero and 0.15 from one another, up to a tenth of their count."""
     count = torch.Size(shape).numel()
     ranks = torch.randperm(count, generator=generator).double() - (count // 2) + 0.5
     return (0.2 * ranks + 0.05 * torch.rand(count, generator=generator, dtype=torch.float64)).reshape(shape)

@@ -1,16 +1,28 @@
-"""The table of right modules, which a checker of gradients has to pass, each of them, at every seed.
+"""The table of right modules. A checker of gradients has to pass each of them, at every seed."""
 
-Most are PyTorch's own. The others are right in ways that a checker may stumble over: gradients that are zero, outputs in
-dictionaries, caches, views, writes in place, branches on the data, scales far from one.
-"""
-
-import functools
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from tests.building import Make
+from tests.right.activations import ACTIVATIONS, LOSSES
+from tests.right.compositions import COMPOSITIONS
+from tests.right.layers import NORMS, POOLS, PRODUCTS, SEQUENCES
 
-from tests.right_compositions import COMPOSITIONS
+
+@dataclass(frozen=True)
+class RightModule:
+    """A module whose backward pass is right.
+
+    Attributes:
+        name: what it is, in words.
+        make: the module and its inputs, in float64, drawn from a generator.
+    """
+
+    name: str
+    make: Make
+
+    def __str__(self) -> str:
+        return self.name
+
+
+TABLE = PRODUCTS | POOLS | NORMS | SEQUENCES | ACTIVATIONS | LOSSES | COMPOSITIONS
+RIGHT: list[RightModule] = [RightModule(name, make) for name, make in TABLE.items()]

@@ -66,7 +66,7 @@ def test_no_step_is_computed_before_it_is_asked_for(console: Console) -> None:
     assert computed == [1]
 
 
-@pytest.mark.parametrize("total", [11, 15, 20, 100, 333, 450, 2000, 12345, 99999])
+@pytest.mark.parametrize("total", [11, 15, 20, 100, 333, 450, 2000, 12345])
 def test_plain_lines_are_ten_to_twenty_with_the_first_and_the_last_step(total: int) -> None:
     console = file_console()
     for _ in progress(records(total), total, console):

@@ -1,11 +1,17 @@
 """What must hold before a derivative can be checked at all: finite numbers, the same ones twice, gradients that add up."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
 from nets.verification.certificate import Check
 from nets.verification.problem import Problem
 from nets.verification.rounding import pull_back
+
+
+SAFETY = 32.0
+"""Units of rounding noise by which two sums of the same numbers may differ."""
 
 
 def check_behaviour(problem: Problem, seed: int) -> list[Check]:
@@ -98,6 +104,29 @@ def _story(kept: bool, passes: int) -> str:
     if kept:
         return f"stateful: backward pass {passes} overwrites .grad instead of adding to it"
     return f"stateful: backward pass {passes} gives another gradient than the first, at the same point"
+
+
+def check_pullback(problem: Problem, jacobians: Mapping[str, Tensor], noise: Mapping[str, float], seed: int) -> list[Check]:
+    """One backward pass with a random v, each |v_m| about ten, must give vᵀ(∂Y/∂p): for all points at once, and for each where it is
+    the only one that requires a gradient. A failed check for the first that does not; none if all do."""
+    generator = torch.Generator().manual_seed(seed)
+    v = 10 * torch.randn(len(problem.y), generator=generator, dtype=torch.float64).to(problem.y.dtype)
+    for alone in (None, *problem.points):
+        y, leaves = problem.record(alone)
+        for name, gradient in pull_back(y, v, leaves).items():
+            error = (gradient.reshape(-1) - v @ jacobians[name]).abs()
+            # Both are sums over the outputs, each of which may be off by the noise of one entry.
+            if (error > SAFETY * noise[name] * v.abs().sum()).any():
+                entry = int(error.argmax())
+                why = "the backward pass is not linear in the gradient that reaches it" if alone is None else (
+                    "the gradient is another one where nothing else requires one"
+                )
+                return [
+                    _failed(name, "reverse mode", f"wrong derivative: {why}: at entry {list(problem.point_index(name, entry))} it "
+                    f"gives {float(gradient.reshape(-1)[entry]):.9g} where the sum over the outputs is "
+                    f"{float(v @ jacobians[name][:, entry]):.9g}")
+                ]
+    return []
 
 
 def _failed(parameter: str, oracle: str, reason: str) -> Check:

@@ -91,14 +91,22 @@ class Problem:
         with torch.no_grad():
             return _flat(self.call(self._leaves))
 
-    def record(self) -> tuple[Tensor, dict[str, Tensor]]:
-        """Y with the graph that the module itself records, hooks and all, and the leaves of that graph by name."""
+    def record(self, alone: str | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Y with the graph that the module itself records, hooks and all, and the leaves of that graph by name; where `alone`
+        names a point, nothing but that point requires a gradient."""
         leaves = list(self._leaves)
-        for i in self._inputs.values():
-            leaves[i] = leaves[i].detach().clone().requires_grad_()
-        with torch.enable_grad():
-            y = _flat(self.call(leaves))
-        return y, self._parameters | {name: leaves[i] for name, i in self._inputs.items()}
+        for name, i in self._inputs.items():
+            leaves[i] = leaves[i].detach().clone().requires_grad_(alone in (None, name))
+        for name, parameter in self._parameters.items():
+            parameter.requires_grad_(alone in (None, name))
+        try:
+            with torch.enable_grad():
+                y = _flat(self.call(leaves))
+        finally:
+            for parameter in self._parameters.values():
+                parameter.requires_grad_()
+        recorded = self._parameters | {name: leaves[i] for name, i in self._inputs.items()}
+        return y, recorded if alone is None else {alone: recorded[alone]}
 
     def call_with(self, function: Callable[..., Any]) -> Any:
         """`function(module, *inputs)`, on the copies."""
@@ -116,7 +124,11 @@ class Problem:
 
     def index(self, name: str, row: int, column: int) -> tuple[Any, ...]:
         """Where an entry of the (M, P) matrix ∂Y/∂name stands: the index of the output, then that in the parameter."""
-        return self.output_index(row) + _unravel(column, tuple(self.points[name].shape))
+        return self.output_index(row) + self.point_index(name, column)
+
+    def point_index(self, name: str, column: int) -> tuple[int, ...]:
+        """The index of one of the P numbers of a point."""
+        return _unravel(column, tuple(self.points[name].shape))
 
     def output_index(self, row: int) -> tuple[Any, ...]:
         """The index of one of the M outputs; where the module returns several tensors, the key of the tensor comes first."""

@@ -18,7 +18,7 @@ from nets.verification.problem import Problem
 PASSES = 4
 """Random runs per estimate; the largest deviation counts."""
 
-ROWS = 16
+ROWS = 6
 """Outputs whose derivatives are estimated, chosen at random where there are more."""
 
 

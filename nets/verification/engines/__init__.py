@@ -10,7 +10,10 @@ from nets.verification.engines import jax_grad, numpy_by_hand, symbolic, tensorf
 from nets.verification.engines.reading import OutOfReachError as OutOfReachError
 
 Engine = Callable[[Network, Tensor], dict[str, Tensor]]
-"""(network, X) → what `nets.calculus.jacobians.jacobians` gives, dense and in float64; raises OutOfReachError if it has no way to."""
+"""(network, X) → {name: ∂Y/∂name} as `nets.calculus.jacobians.jacobians` gives it, dense and in float64.
+
+Raises OutOfReachError where it has no way to derive that network.
+"""
 
 _ENGINES: dict[str, tuple[str, Engine]] = {
     "NumPy by hand": ("numpy", numpy_by_hand.jacobians),
@@ -21,7 +24,7 @@ _ENGINES: dict[str, tuple[str, Engine]] = {
 
 
 def available() -> dict[str, Engine]:
-    """What it is called → its function, for every engine that is installed; none of them is imported before it is called."""
+    """What it is called → its function, for every engine that is installed; none is imported before it is called."""
     return {name: engine for name, (package, engine) in _ENGINES.items() if _installed(package)}
 
 

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import random
 import sys
 import tempfile
 import warnings
@@ -9,12 +10,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 
 def load(name: str) -> Any:
     """The module `name`, which the extra 'oracles' installs."""
     if name in sys.modules:
         return sys.modules[name]
-    with _environment_kept(), _silence(), warnings.catch_warnings():
+    with _state_kept(), _silence(), warnings.catch_warnings():
         # What a package warns of while it is loaded concerns its own code, and nobody who uses it from here.
         warnings.simplefilter("ignore")
         # TensorFlow reads it once, when it is loaded: 3 leaves out all but fatal errors. JAX sets it to 1.
@@ -23,15 +26,20 @@ def load(name: str) -> Any:
 
 
 @contextmanager
-def _environment_kept() -> Iterator[None]:
-    """TensorFlow and JAX leave settings of theirs in os.environ, which the programs that one starts would inherit."""
-    before = dict(os.environ)
+def _state_kept() -> Iterator[None]:
+    """TensorFlow and JAX leave settings of theirs in os.environ, which the programs that one starts would inherit.
+
+    TensorFlow also brings along packages that draw random numbers while they are loaded.
+    """
+    environment, drawn, drawn_by_numpy = dict(os.environ), random.getstate(), np.random.get_state()
     try:
         yield
     finally:
-        for name in os.environ.keys() - before.keys():
+        for name in os.environ.keys() - environment.keys():
             del os.environ[name]
-        os.environ.update(before)
+        os.environ.update(environment)
+        random.setstate(drawn)
+        np.random.set_state(drawn_by_numpy)
 
 
 @contextmanager

@@ -1,9 +1,9 @@
 """∂Y/∂θ by the chain rule, written out in NumPy alone; each derivative stands beside its forward.
 
-Index letters: n sample, k output of the network, i output and j input of a layer, p output of the layer before the last one seen.
-The sum runs forward: beside each value Z_ni goes ∂Z_ni/∂θ for every θ met so far, with the axes (n, i, *θ.shape), so nothing is
-pulled back. Derivatives of the activations are taken from the input, in forms that neither overflow nor cancel; source: Abramowitz,
-Stegun, "Handbook of Mathematical Functions", 4.5 and 7.1.
+Index letters: n sample, i output and j input of a layer. The chain rule runs forward: beside each value Z_ni goes
+∂Z_ni/∂θ for every θ met so far, with the axes (n, i, *θ.shape), so that nothing is pulled back. The slopes are taken
+from the input, in forms that neither overflow nor cancel; source: Abramowitz, Stegun, "Handbook of Mathematical
+Functions", 4.5 and 7.1.
 """
 
 import math

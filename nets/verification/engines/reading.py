@@ -18,7 +18,7 @@ LAYERS: tuple[type[Layer], ...] = (Linear, Tanh, Sigmoid, ReLU, Softplus, GELU, 
 
 
 class OutOfReachError(Exception):
-    """An engine has no way to derive this network: it has a layer that the engine does not know, or too many entries."""
+    """An engine has no way to derive this network: a layer is unknown, or there are too many entries."""
 
 
 def read(network: Network, x: Tensor) -> tuple[list[str], dict[str, Array], Array]:
@@ -39,11 +39,13 @@ def tensors(parameters: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str
 
 
 def _kind(index: int, layer: nn.Module) -> str:
-    # The forward is the formula. A layer that inherits it and has another derivative is what an engine is there to judge.
+    # The forward is the formula. A layer that inherits it, with another derivative, is what an engine can judge.
     owner = next(owner for owner in type(layer).__mro__ if "forward" in vars(owner))
     if owner not in LAYERS:
         known = ", ".join(kind.__name__ for kind in LAYERS)
-        raise OutOfReachError(f"layer {index} is a {type(layer).__name__}, of which no engine has a forward; known: {known}.")
+        raise OutOfReachError(
+            f"layer {index} is a {type(layer).__name__}, of which no engine has a forward; known: {known}."
+        )
     return owner.__name__
 
 

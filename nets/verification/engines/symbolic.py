@@ -1,12 +1,14 @@
-"""∂Y/∂θ by SymPy: expressions, differentiated by symbol, and evaluated in so many digits that only the result is rounded.
+"""∂Y/∂θ by SymPy: expressions, differentiated by symbol, in so many digits that only the result is rounded.
 
-A stage is a Linear layer with all activations up to the next one. All its units are one expression, H = f(Σ_j W_j X_j + B), in symbols
-of its own; SymPy differentiates it by each W_j, B and X_j. From stage to stage goes ∂Y_k/∂X_j = Σ_i ∂Y_k/∂H_i ∂H_i/∂X_j, from the
-last to the first. Index letters: n sample, k output of the network, i output and j input of a stage.
+Index letters: n sample, k output of the network, i output and j input of a stage. A stage is a Linear layer with all
+activations up to the next one. All its units are one expression, H = f(Σ_j W_j X_j + B), in symbols of its own, which
+SymPy differentiates by each W_j, X_j and B. The chain ∂Y_k/∂X_j = Σ_i ∂Y_k/∂H_i ∂H_i/∂X_j runs over the stages, on
+numbers, from the last to the first; a network of one stage, such as tanh(W X + B), is symbolic as a whole.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from nets.verification.engines.loading import load
 from nets.verification.engines.reading import Array, OutOfReachError, read, tensors
 
 BUDGET = 2**15
-"""What a network may cost: for each stage with J inputs and I units, 2J + 1 derivatives of J terms, evaluated N·I times."""
+"""What a network may cost: for each stage of I units, 2J + 1 derivatives of J terms, evaluated N·I times."""
 
 DIGITS = 400
 """1 − tanh² has sixteen digits left wherever it does not round to zero: the smallest float64 is 5e-324."""
@@ -44,7 +46,7 @@ def jacobians(network: Network, x: Tensor) -> dict[str, Tensor]:
 
     Raises:
         InputError: unless X is a batch (N, J) in the network's precision.
-        OutOfReachError: for a layer of an unknown kind, a network beyond the BUDGET, or a number beyond the reach of mpmath.
+        OutOfReachError: for a layer of an unknown kind, a network beyond the BUDGET, or a number beyond mpmath's reach.
     """
     kinds, parameters, h = read(network, x)
     stages = _stages(kinds, parameters)
@@ -67,10 +69,10 @@ def jacobians(network: Network, x: Tensor) -> dict[str, Tensor]:
 
 
 def _stages(kinds: list[str], parameters: dict[str, Array]) -> list[Stage]:
-    starts = sorted({0, *(index for index, kind in enumerate(kinds) if kind == "Linear")}) if kinds else []
+    starts = sorted({0, *(index for index, kind in enumerate(kinds) if kind == "Linear")})
     return [
         Stage(start, kinds[start:end], parameters.get(f"{start}.weight"), parameters.get(f"{start}.bias"))
-        for start, end in zip(starts, [*starts[1:], len(kinds)], strict=True)
+        for start, end in pairwise([*starts, len(kinds)])
     ]
 
 
@@ -107,7 +109,9 @@ def _unit(stage: Stage) -> Callable[[list[float]], list[float]]:
             with mpmath.workdps(DIGITS):
                 return [float(result) for result in function([mpmath.mpf(float(value)) for value in values])]
         except OverflowError as error:  # of erfc, from 1e154 on
-            raise OutOfReachError(f"SymPy has no value of layer {stage.first} at so large a number: {error}.") from error
+            raise OutOfReachError(
+                f"SymPy has no value of layer {stage.first} at so large a number: {error}."
+            ) from error
 
     return evaluated
 

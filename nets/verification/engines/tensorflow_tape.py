@@ -27,7 +27,7 @@ def jacobians(network: Network, x: Tensor) -> dict[str, Tensor]:
             y = x0
             for index, kind in enumerate(kinds):
                 y = _layer(tf, kind, y, theta.get(f"{index}.weight"), theta.get(f"{index}.bias"))
-        # Without pfor, which compiles the loop over the outputs, and complains on stderr when it has done so five times.
+        # Without pfor, which compiles the loop over the outputs, and the fifth time complains of it on stderr.
         found = tape.jacobian(y, theta, experimental_use_pfor=False) if theta else {}
         by_input = tape.batch_jacobian(y, x0, experimental_use_pfor=False)
         return tensors(parameters, {**found, "input": by_input})
