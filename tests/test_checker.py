@@ -1,5 +1,6 @@
 """The checker is checked: every wrong backward pass of the table fails, every right module passes, five times."""
 
+import functools
 from collections.abc import Sequence
 
 import pytest
@@ -7,12 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from tests.right_modules import RightModule
+import nets
+from tests.right_modules import RIGHT, RightModule
 from tests.wrong_backwards import WRONG, WrongBackward
 
 SEEDS = range(5)
 VISIBLE = 1e-4
-"""How far a wrong gradient must be off, relative to its largest entry, to stand in the table."""
+"""How far off a wrong gradient must be along a random direction, relative to its norm, to stand in the table."""
 
 
 def made(record: WrongBackward | RightModule, seed: int) -> tuple[nn.Module, tuple[Tensor, ...]]:
@@ -43,9 +45,7 @@ def differentiable(module: nn.Module, inputs: Sequence[Tensor]) -> dict[str, Ten
 
 
 @torch.no_grad()
-def differences(
-    module: nn.Module, inputs: Sequence[Tensor], point: Tensor, directions: Tensor
-) -> tuple[Tensor, Tensor]:
+def differences(module: nn.Module, inputs: Sequence[Tensor], point: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
     """∂Y/∂t along the directions t, shape (M, T), by differences of steps h and h/2, and a bound on their errors."""
     numbers = real(point.detach())
     here = numbers.clone()
@@ -54,9 +54,7 @@ def differences(
         numbers.copy_(here + step.reshape(here.shape))
         return called(module, inputs)
 
-    wide, narrow = (
-        torch.stack([(moved(h * t) - moved(-h * t)) / (2 * h) for t in directions], -1) for h in (1e-3, 5e-4)
-    )
+    wide, narrow = (torch.stack([(moved(h * t) - moved(-h * t)) / (2 * h) for t in directions], -1) for h in (1e-3, 5e-4))
     numbers.copy_(here)
     return (4 * narrow - wide) / 3, (narrow - wide).abs()
 
@@ -122,3 +120,51 @@ def test_the_tables_faults_are_faults(record: WrongBackward, seed: int) -> None:
         if ((error > VISIBLE * scale) & (error > 10 * upstream.abs() @ uncertainty)).any():
             wrong.add(name)
     assert wrong if record.parameter is None else wrong == {record.parameter}
+
+
+# The checker sees them all.
+
+
+@functools.cache
+def judged(record: WrongBackward | RightModule, seed: int) -> nets.Certificate:
+    module, inputs = made(record, seed)
+    return nets.verify(module, *inputs)
+
+
+@pytest.mark.parametrize("record", WRONG, ids=str)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_wrong_backward_fails(record: WrongBackward, seed: int) -> None:
+    """And the report names the parameter, and the cause where there is a plain one."""
+    certificate = judged(record, seed)
+    assert certificate.verdict == "fail", str(certificate)
+    failed = [check for check in certificate.checks if check.verdict == "fail"]
+    if record.parameter is not None:
+        assert {check.parameter for check in failed} == {record.parameter}, str(certificate)
+    if record.cause is not None:
+        assert any(record.cause in check.reason for check in failed), str(certificate)
+
+
+@pytest.mark.parametrize("record", RIGHT, ids=str)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_right_module_passes(record: RightModule, seed: int) -> None:
+    certificate = judged(record, seed)
+    assert certificate.passed, str(certificate)
+
+
+def test_the_single_precision_in_torchs_hardsigmoid_is_seen() -> None:
+    """Its backward pass multiplies by 1/6 in float32, also where all else is float64: 0.16666667163, 3e-8 too much."""
+    certificate = nets.verify(nn.Hardsigmoid(), torch.linspace(-2, 2, 4, dtype=torch.float64))
+    check = next(check for check in certificate.checks if check.against == "central difference")
+    assert check.verdict == "fail"
+    assert (check.actual, check.expected) == (float(torch.tensor(1 / 6)), pytest.approx(1 / 6, rel=1e-10))
+
+
+def test_the_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    seen = sum(judged(record, seed).verdict == "fail" for record in WRONG for seed in SEEDS)
+    alarms = sum(not judged(record, seed).passed for record in RIGHT for seed in SEEDS)
+    wrong, right = (len(table) * len(SEEDS) for table in (WRONG, RIGHT))
+    with capsys.disabled():
+        print(f"\n{len(WRONG)} wrong backward passes × {len(SEEDS)} seeds: {seen} of {wrong} seen; ", end="")
+        print(f"{len(RIGHT)} right modules × {len(SEEDS)} seeds: {alarms} false alarms.")
+    assert len(WRONG) >= 48 and len(RIGHT) >= 48
+    assert (seen, alarms) == (wrong, 0), f"{wrong - seen} of {wrong} missed, {alarms} of {right} false alarms"

@@ -14,7 +14,7 @@ def test_one_operation_is_off_by_one_unit() -> None:
     with StochasticRounding(torch.Generator().manual_seed(0)):
         y = x * 3
     error = ((y - x * 3) / (x * 3)).abs()
-    assert error.max() <= 2 * UNIT and (error > 0).float().mean() > 0.3
+    assert error.max() <= 3 * UNIT and 0.4 < (error > 0).float().mean() < 0.6
 
 
 def test_a_cancellation_is_seen() -> None:
@@ -24,7 +24,7 @@ def test_a_cancellation_is_seen() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return (x + 1e8) - 1e8
 
-    floor = output_floor(Problem(Cancels(), torch.ones(1, 20)), seed=0)
+    floor = output_floor(Problem(Cancels(), (torch.ones(1, 20),)), seed=0)
     assert 0.5e-8 < floor.max() < 5e-8
 
 

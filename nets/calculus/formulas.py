@@ -13,7 +13,7 @@ def formulas(network: Network) -> dict[str, str]:
     last = len(network) - 1
     values = ["X", *(f"H{index + 1}" for index in range(last)), "Y"]
     found = {}
-    for index, layer in enumerate(network):
+    for index, layer in enumerate(network.layers):
         if isinstance(layer, Linear):
             factor = _factor(network, index, values)
             found[f"{index}.weight"] = f"∂Y_k/∂W_ij = {factor} {values[index]}_j"
@@ -25,13 +25,13 @@ def formulas(network: Network) -> dict[str, str]:
 
 def _factor(network: Network, index: int, values: list[str]) -> str:
     """∂Y_k/∂Z_i, with Z the output of layer `index`."""
-    if any(isinstance(layer, Linear) for layer in list(network)[index + 1 :]):
+    if any(isinstance(layer, Linear) for layer in network.layers[index + 1 :]):
         return "A_ki"
     return " ".join(["δ_ki", *_slopes(network, index + 1, len(network), values, "k")])
 
 
 def _input_factor(network: Network, values: list[str]) -> str:
-    linear = [index for index, layer in enumerate(network) if isinstance(layer, Linear)]
+    linear = [index for index, layer in enumerate(network.layers) if isinstance(layer, Linear)]
     if not linear:
         return " ".join(["δ_kj", *_slopes(network, 0, len(network), values, "k")])
     before = _slopes(network, 0, linear[0], values, "j")
@@ -44,7 +44,7 @@ def _slopes(network: Network, start: int, stop: int, values: list[str], letter: 
     """The slopes of the activations from the last to the first."""
     slopes = []
     for index in reversed(range(start, stop)):
-        layer = network[index]
+        layer = network.layers[index]
         if isinstance(layer, Activation) and layer.symbol:
             slopes.append(layer.symbol.format(z=f"{values[index]}_{letter}", y=f"{values[index + 1]}_{letter}"))
     return slopes

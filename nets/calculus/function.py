@@ -29,7 +29,7 @@ class LayerFunction(torch.autograd.Function):
         ctx.save_for_forward(output, *tensors)
 
     @staticmethod
-    def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:
         y, x, *parameters = ctx.saved_tensors
         named = _named(ctx.layer, parameters)
         layer = ctx.layer.at(named)
@@ -37,7 +37,7 @@ class LayerFunction(torch.autograd.Function):
         return None, layer.pullback(v, x, y), *(gradients[name] for name in named)
 
     @staticmethod
-    def jvp(ctx: Any, _: None, t: Tensor, *tangents: Tensor) -> Tensor:  # type: ignore[override]
+    def jvp(ctx: Any, _: None, t: Tensor, *tangents: Tensor) -> Tensor:
         y, x, *parameters = ctx.saved_tensors
         moved = _named(ctx.layer, tangents)
         layer = ctx.layer.at(_named(ctx.layer, parameters))
@@ -48,8 +48,10 @@ class LayerFunction(torch.autograd.Function):
 
 def closed_form(network: Network, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
     """Y of the network at `parameters` (keyed as `named_parameters()` keys them), differentiable through its closed forms alone."""
-    for index, layer in enumerate(network):
-        x = LayerFunction.apply(layer, x, *(parameters[f"{index}.{name}"] for name in _names(layer)))
+    for index, layer in enumerate(network.layers):
+        x = LayerFunction.apply(  # type: ignore[no-untyped-call]
+            layer, x, *(parameters[f"{index}.{name}"] for name in _names(layer))
+        )
     return x
 
 

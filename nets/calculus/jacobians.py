@@ -46,9 +46,7 @@ class Jacobian(ABC):
 
     def _expect(self, name: str, given: Tensor, shape: tuple[int, ...]) -> None:
         if tuple(given.shape) != shape:
-            raise InputError(
-                f"{name} has the shape {tuple(given.shape)}; expected {shape}, for a Jacobian of shape {self.shape}."
-            )
+            raise InputError(f"{name} has the shape {tuple(given.shape)}; expected {shape}, for a Jacobian of shape {self.shape}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +161,7 @@ def jacobians(network: Network, x: Float[Tensor, "n j"]) -> dict[str, Jacobian]:
     a = torch.eye(outputs, dtype=y.dtype, device=y.device)[:, None, :].expand(outputs, samples, outputs)
     found: dict[str, Jacobian] = {}
     for index in reversed(range(len(network))):
-        layer = network[index]
+        layer = network.layers[index]
         if isinstance(layer, Linear):
             factor = a.transpose(0, 1)
             if layer.bias is not None:

@@ -43,7 +43,7 @@ class Layer(nn.Module, ABC):
     def at(self, parameters: dict[str, Tensor]) -> Self:
         """The same layer at other parameter values. Nothing is copied, and this layer stays as it is."""
         view = copy.copy(self)
-        view._parameters = {**self._parameters, **parameters}  # type: ignore[assignment]
+        view._parameters = {**self._parameters, **parameters}  # type: ignore[dict-item]
         return view
 
 

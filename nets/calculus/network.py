@@ -1,6 +1,8 @@
 """Layers in sequence."""
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -47,10 +49,15 @@ class Network(nn.Sequential):
         layers = list(module) if isinstance(module, nn.Sequential) else [module]
         return cls(_from_torch(index, layer) for index, layer in enumerate(layers))
 
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers, first to last."""
+        return cast("tuple[Layer, ...]", tuple(self))
+
     def trace(self, x: Tensor) -> list[Tensor]:
         """[X, output of layer 0, …, Y]: what the chain rule needs of the forward pass."""
         values = [x]
-        for layer in self:
+        for layer in self.layers:
             values.append(layer(values[-1]))
         return values
 
@@ -97,7 +104,7 @@ def mlp(
         )
     generator = generator or torch.Generator().manual_seed(0)
     layers: list[Layer] = []
-    for index, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for index, (inputs, outputs) in enumerate(pairwise(sizes)):
         layers.append(Linear(inputs, outputs, gain=gain, generator=generator))
         names = output.split("+") if index == len(sizes) - 2 else [activation]
         layers.extend(_activation(name)() for name in names if name != "identity")

@@ -101,9 +101,7 @@ def _draw(images: Tensor, classes: Tensor, argument: str, count: int | None, see
     """`count` of the images as rows of numbers from 0 to 1, with their classes; all of them where it is None."""
     if count is not None:
         if whole(argument, count, 1) > len(images):
-            raise InputError(
-                f"{argument}={count} was asked for where the files hold {len(images)} images: ask for fewer."
-            )
+            raise InputError(f"{argument}={count} was asked for where the files hold {len(images)} images: ask for fewer.")
         chosen = torch.randperm(len(images), generator=seeded(seed))[:count]
         images, classes = images[chosen], classes[chosen]
     return images.flatten(1).float() / 255, classes

@@ -104,8 +104,7 @@ class Board:
             png = Path(path).read_bytes()
         except OSError as error:
             raise InputError(
-                f"The picture '{os.fspath(path)}' cannot be read ({error.strerror or error}): "
-                "name a PNG file that exists."
+                f"The picture '{os.fspath(path)}' cannot be read ({error.strerror or error}): name a PNG file that exists."
             ) from error
         self._events.image(tag, png, step)
 
@@ -120,9 +119,7 @@ class Board:
     def __enter__(self) -> "Board":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
 

@@ -64,18 +64,14 @@ def vanishing(step: Step) -> str | None:
     behind a weight that starts at zero and is about to leave it.
     """
     if step.gradient_norm and step.total_gradient_norm == 0 and step.loss > 0:
-        return (
-            f"gradients vanish: every gradient is exactly 0, so the loss stays at {step.loss:.4g} (step {step.step})."
-        )
+        return f"gradients vanish: every gradient is exactly 0, so the loss stays at {step.loss:.4g} (step {step.step})."
     gap = _widest_gap(_layers(step.gradient_norm)[::-1])
     if gap is None:
         return None
     (late, large), (early, small) = gap
     if small > 0:
         how = f"is {small:.2g}, {_factor(large, small)} times smaller than that of {late}: it hardly learns"
-    elif any(
-        math.isinf(step.update_ratio.get(name, 0)) and norm for name, norm in _weights(step.gradient_norm).items()
-    ):
+    elif any(math.isinf(step.update_ratio.get(name, 0)) and norm for name, norm in _weights(step.gradient_norm).items()):
         return None
     else:
         how = f"is exactly 0, while that of {late} is {large:.2g}: it does not learn at all"

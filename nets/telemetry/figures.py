@@ -102,9 +102,7 @@ def _layer(parameter: str) -> str:
     return module or leaf
 
 
-def _line(
-    axes: "Axes", steps: "NDArray[np.int64]", norms: "NDArray[np.float64]", stretch: int, *, band: bool, **look: Any
-) -> None:
+def _line(axes: "Axes", steps: "NDArray[np.int64]", norms: "NDArray[np.float64]", stretch: int, *, band: bool, **look: Any) -> None:
     """One line, and the triangles on the edges for what a log axis cannot show."""
     drawable = np.isfinite(norms) & (norms > 0)
     starts = np.arange(0, len(norms), stretch)

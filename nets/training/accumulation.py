@@ -43,5 +43,5 @@ def accumulate(
         losses.append(float(value))
         for name, gradient in gradients.items():
             total[name] = total[name].add_(gradient, alpha=weight) if name in total else gradient * weight
-    value = sum(w * ell for w, ell in zip(weights, losses, strict=True))
-    return value, total, Accumulation(tuple(map(len, micro_batches)), weights, tuple(losses))
+    mean = sum(w * ell for w, ell in zip(weights, losses, strict=True))
+    return mean, total, Accumulation(tuple(map(len, micro_batches)), weights, tuple(losses))

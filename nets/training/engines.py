@@ -23,7 +23,7 @@ def closed_form(network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dic
     v = loss.gradient(values[-1], batch.targets)
     gradients: dict[str, Tensor] = {}
     for index in reversed(range(len(network))):
-        layer, x, y = network[index], values[index], values[index + 1]
+        layer, x, y = network.layers[index], values[index], values[index + 1]
         gradients |= {f"{index}.{name}": gradient for name, gradient in layer.gradients(v, x).items()}
         # Nobody asks for ∂ℓ/∂X of the first layer.
         v = layer.pullback(v, x, y) if index else v

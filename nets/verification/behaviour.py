@@ -9,7 +9,6 @@ from nets.verification.certificate import Check
 from nets.verification.problem import Problem
 from nets.verification.rounding import pull_back
 
-
 SAFETY = 32.0
 """Units of rounding noise by which two sums of the same numbers may differ."""
 
@@ -27,7 +26,9 @@ def _not_finite(problem: Problem, seed: int) -> list[Check]:
     if not torch.isfinite(problem.y).all():
         row = int((~torch.isfinite(problem.y)).nonzero()[0])
         where = _first_not_finite(problem)
-        return [_failed("output", "forward", f"not finite: output {list(problem.output_index(row))} is {float(problem.y[row])}{where}")]
+        return [
+            _failed("output", "forward", f"not finite: output {list(problem.output_index(row))} is {float(problem.y[row])}{where}")
+        ]
     y, leaves = problem.record()
     for name, gradient in pull_back(y, torch.ones_like(y), leaves).items():
         if not torch.isfinite(gradient).all():
@@ -50,7 +51,7 @@ def _first_not_finite(problem: Problem) -> str:
         return look
 
     inner = [(name, module) for name, module in problem.module.named_modules() if name]
-    handles = [module.register_forward_hook(hook(name)) for name, module in inner]  # type: ignore[arg-type]
+    handles = [module.register_forward_hook(hook(name)) for name, module in inner]
     try:
         problem.evaluate()
     finally:
@@ -107,8 +108,8 @@ def _story(kept: bool, passes: int) -> str:
 
 
 def check_pullback(problem: Problem, jacobians: Mapping[str, Tensor], noise: Mapping[str, float], seed: int) -> list[Check]:
-    """One backward pass with a random v, each |v_m| about ten, must give vᵀ(∂Y/∂p): for all points at once, and for each where it is
-    the only one that requires a gradient. A failed check for the first that does not; none if all do."""
+    """One backward pass with a random v, each |v_m| about ten, must give vᵀ(∂Y/∂p): for all points at once, and for each where it
+    is the only one that requires a gradient. A failed check for the first that does not; none if all do."""
     generator = torch.Generator().manual_seed(seed)
     v = 10 * torch.randn(len(problem.y), generator=generator, dtype=torch.float64).to(problem.y.dtype)
     for alone in (None, *problem.points):
@@ -118,13 +119,19 @@ def check_pullback(problem: Problem, jacobians: Mapping[str, Tensor], noise: Map
             # Both are sums over the outputs, each of which may be off by the noise of one entry.
             if (error > SAFETY * noise[name] * v.abs().sum()).any():
                 entry = int(error.argmax())
-                why = "the backward pass is not linear in the gradient that reaches it" if alone is None else (
-                    "the gradient is another one where nothing else requires one"
+                why = (
+                    "the backward pass is not linear in the gradient that reaches it"
+                    if alone is None
+                    else ("the gradient is another one where nothing else requires one")
                 )
                 return [
-                    _failed(name, "reverse mode", f"wrong derivative: {why}: at entry {list(problem.point_index(name, entry))} it "
-                    f"gives {float(gradient.reshape(-1)[entry]):.9g} where the sum over the outputs is "
-                    f"{float(v @ jacobians[name][:, entry]):.9g}")
+                    _failed(
+                        name,
+                        "reverse mode",
+                        f"wrong derivative: {why}: at entry {list(problem.point_index(name, entry))} it "
+                        f"gives {float(gradient.reshape(-1)[entry]):.9g} where the sum over the outputs is "
+                        f"{float(v @ jacobians[name][:, entry]):.9g}",
+                    )
                 ]
     return []
 

@@ -1,4 +1,4 @@
-"""The outcome of a verification, as records and as JSON."""
+"""The outcome of a verification, as records, as a table, and as JSON."""
 
 import json
 import math
@@ -11,6 +11,9 @@ Verdict = Literal["pass", "fail", "inconclusive"]
 
 SCHEMA = "nets.certificate/1"
 """Of `to_json`, see docs/certificate.md; the number goes up when a field changes its meaning or goes away."""
+
+SHORT = {"reverse mode": "reverse", "forward mode": "forward", "batched reverse": "batched", "central difference": "difference"}
+"""Names of derivations at the head of a column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,7 @@ class Check:
         wrong: how many of them differ by more than the tolerance.
         max_abs_error: the largest |actual − expected|; None where the oracle only answers yes or no.
         max_rel_error: the same over the largest |expected|.
-        worst_index: the entry that exceeds its tolerance the most: the index of the output (n, k), then that of the parameter (i, j).
+        worst_index: the entry that exceeds its tolerance the most: the index of the output (n, k), then of the parameter (i, j).
         expected: what `against` gives there.
         actual: what `oracle` gives there.
         tolerance: the error that rounding and truncation explain there.
@@ -54,7 +57,7 @@ class Check:
     @classmethod
     def plain(cls, parameter: str, oracle: str, against: str, entries: int, verdict: Verdict, reason: str) -> "Check":
         """A check that answers yes or no, with no entry to show."""
-        return cls(parameter, oracle, against, entries, 0, *[None] * 7, verdict, reason)  # type: ignore[arg-type]
+        return cls(parameter, oracle, against, entries, 0, None, None, None, None, None, None, None, verdict, reason)
 
     def because(self, more: str) -> "Check":
         """The same check with more to its reason."""
@@ -120,11 +123,12 @@ class Certificate:
             raise GradientError(self.sentence())
 
     def __str__(self) -> str:
-        """A table: a row per parameter, the largest error against each derivation in a column, the formula beneath."""
-        # Imported here, since the table is made of the records that are defined above.
-        from nets.verification.table import table
-
-        return table(self)
+        """A table with a row per parameter: entries, largest error against each derivation, worst entry, verdict, and the formula
+        beneath. Then what only answers yes or no, the notes, and the outcome in one sentence."""
+        entrywise = [check for check in self.checks if check.worst_index is not None]
+        lines = _rows(entrywise, self.formulas) if entrywise else []
+        lines += [str(check) for check in self.checks if check.worst_index is None and check.verdict == "pass"]
+        return "\n".join([*lines, *self.notes, self.sentence()])
 
     def to_json(self) -> str:
         """The certificate as JSON: {schema, verdict, formulas, notes, checks: [the fields of Check]}.
@@ -172,3 +176,37 @@ def _read(key: str, value: Any) -> Any:
     if key == "worst_index":
         return None if value is None else tuple(value)
     return float(value) if value in ("inf", "-inf", "nan") else value
+
+
+def _rows(checks: list[Check], formulas: dict[str, str]) -> list[str]:
+    columns = list(dict.fromkeys(check.against for check in checks))
+    cells = [["parameter", "entries", *(SHORT.get(column, column) for column in columns), "worst entry", "verdict"]]
+    beneath = [""]
+    for name in dict.fromkeys(check.parameter for check in checks):
+        own = {check.against: check for check in checks if check.parameter == name}
+        worst = max(own.values(), key=lambda check: (check.verdict == "fail", _excess(check)))
+        errors = [f"{own[c].max_abs_error:.1e}" if c in own else "–" for c in columns]
+        verdict = Certificate(tuple(own.values())).verdict
+        entries = max(check.entries for check in own.values())
+        cells.append([name, f"{entries:,}", *errors, _index(worst), verdict])
+        beneath.append(formulas.get(name, ""))
+    widths = [max(len(row[c]) for row in cells) for c in range(len(cells[0]))]
+    title = f"largest error of the {checks[0].oracle} against"
+    lines = [" " * (widths[0] + widths[1] + 4) + title]
+    for row, formula in zip(cells, beneath, strict=True):
+        padded = [
+            cell.rjust(w) if 0 < c <= 1 + len(columns) else cell.ljust(w)
+            for c, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(padded).rstrip())
+        if formula:
+            lines.append(" " * (widths[0] + 2) + formula)
+    return lines
+
+
+def _excess(check: Check) -> float:
+    return (check.max_abs_error or 0.0) / max(check.tolerance or 0.0, 1e-300)
+
+
+def _index(check: Check) -> str:
+    return "(" + ", ".join(map(str, check.worst_index or ())) + ")"

@@ -68,9 +68,7 @@ def _refined(
     return Measured(jacobian, tolerance), kink, confirmed or len(chosen) == len(suspects)
 
 
-def compare(
-    problem: Problem, name: str, actual: Derivation, expected: Derivation, constant: bool, power: float = POWER
-) -> Check:
+def compare(problem: Problem, name: str, actual: Derivation, expected: Derivation, constant: bool, power: float = POWER) -> Check:
     """Hold one derivation against another.
 
     Args:
@@ -144,7 +142,10 @@ def _judge(wrong: bool, off: bool, detects: float, constant: bool, power: float)
     if wrong:
         return "fail", "wrong derivative"
     if off:
-        return "inconclusive", "kink: the slopes to the right and to the left differ, so there is no derivative here; move the point"
+        return (
+            "inconclusive",
+            "kink: the slopes to the right and to the left differ, so there is no derivative here; move the point",
+        )
     if constant:
         return "pass", "zero up to rounding: the output does not depend on it"
     if detects > power:

@@ -57,7 +57,7 @@ def measure(problem: Problem, name: str, floor: Tensor, seed: int) -> Measured:
     generator = torch.Generator().manual_seed(seed)
     probes = torch.randperm(len(point), generator=generator)[:PROBES].tolist()
     best, step, truncation = torch.inf, LADDER[0], 0.0
-    wider: Tensor | None = None
+    wider, wide = None, 0.0
     for h in steps(problem.points[name]):
         found = torch.stack([central(problem, point, entry, h) for entry in probes])
         if wider is not None:
@@ -75,8 +75,7 @@ def measure_twice(problem: Problem, name: str, floor: Tensor, step: float) -> Me
     """Every entry of ∂Y/∂point by E(h), four evaluations each, with an error bar of its own for each."""
     point = problem.points[name].view(-1)
     pairs = [
-        torch.stack([central(problem, point, entry, step), central(problem, point, entry, 2 * step)])
-        for entry in range(len(point))
+        torch.stack([central(problem, point, entry, step), central(problem, point, entry, 2 * step)]) for entry in range(len(point))
     ]
     narrow, wide = torch.stack(pairs, -1)
     derivative, error = _extrapolated(narrow, wide)
@@ -88,7 +87,7 @@ def refine(problem: Problem, name: str, entry: int, floor: Tensor) -> Refined:
     point = problem.points[name].view(-1)
     here = abs(float(point[entry]))
     ladder = sorted({h * size for h in LADDER for size in (1.0, here) if size > 1e-12}, reverse=True)
-    derivatives, errors = [], []
+    derivatives, errors = list[Tensor](), list[Tensor]()
     for rung, h in enumerate(ladder):
         derivative, error = _extrapolated(central(problem, point, entry, h), central(problem, point, entry, 2 * h))
         if rung:

@@ -1,13 +1,12 @@
 """PyTorch's own `gradcheck` and `gradgradcheck`, turned on the closed form as the backward of a `torch.autograd.Function`."""
 
-import torch
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 from torch.autograd.gradcheck import GradcheckError
 
 from nets.calculus.function import closed_form
 from nets.calculus.network import Network
-from nets.verification.certificate import Check
+from nets.verification.certificate import Check, Verdict
 from nets.verification.problem import Problem
 
 FIRST_ORDER_BUDGET = 3_000
@@ -25,9 +24,7 @@ def check_function(network: Network, problem: Problem) -> list[Check]:
         return closed_form(network, at.pop("input"), at)
 
     # Two samples show whether a sum over the batch is right; more would only repeat it.
-    points = tuple(
-        (point[:2] if name == "input" else point).clone().requires_grad_() for name, point in problem.points.items()
-    )
+    points = tuple((point[:2] if name == "input" else point).clone().requires_grad_() for name, point in problem.points.items())
     size, outputs = sum(point.numel() for point in points), function(*points).numel()
     checks = []
     for tool, budget, entries in (
@@ -42,6 +39,6 @@ def check_function(network: Network, problem: Problem) -> list[Check]:
         except GradcheckError as error:
             failure = ": " + str(error).strip().splitlines()[0].rstrip(":,. ")
         scope = f"every one of {entries:,} entries" if slow else f"one projection of {entries:,} entries"
-        verdict = "fail" if failure else "pass"
+        verdict: Verdict = "fail" if failure else "pass"
         checks.append(Check.plain("all", "closed form", tool.__name__, entries if slow else 1, verdict, scope + failure))
     return checks

@@ -15,6 +15,7 @@ from torch.func import jvp, vmap
 
 from nets.calculus.jacobians import jacobians
 from nets.calculus.network import Network
+from nets.verification.engines.reading import OutOfReachError
 from nets.verification.problem import Problem
 from nets.verification.rounding import row_gradients
 
@@ -34,11 +35,12 @@ def closed_form(network: Network, problem: Problem) -> dict[str, Tensor]:
 
 
 def from_engine(
-    derive: Callable[[Network, Tensor], Mapping[str, Tensor] | None], network: Network, problem: Problem
+    derive: Callable[[Network, Tensor], Mapping[str, Tensor]], network: Network, problem: Problem
 ) -> dict[str, Tensor] | None:
     """The derivation of another engine, which has the input Jacobian by sample, as the closed form has."""
-    found = derive(network, problem.points["input"])
-    if found is None:
+    try:
+        found = derive(network, problem.points["input"])
+    except OutOfReachError:
         return None
     blocks = {name: torch.block_diag(*j) if name == "input" else j for name, j in found.items()}
     return {name: jacobian.reshape(len(problem.y), -1) for name, jacobian in blocks.items()}

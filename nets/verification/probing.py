@@ -9,6 +9,7 @@ block is not drowned by a large one in another, and at single entries. A block t
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -156,7 +157,7 @@ def _power(prober: Prober, name: str, probes: list[Probe], detects: float) -> st
     """With what probability these probes would have seen one entry zeroed, one row zeroed or flipped, or a wrong scale.
 
     An entry e that is wrong by its own size moves the probe by |g_e t_e|, for certain; a row by a random sum of the size
-    ‖g_r t_r‖, which falls within the tolerance with a probability of about tolerance / ‖g_r t_r‖. Averaged over the entries and rows.
+    ‖g_r t_r‖, which falls within the tolerance with a probability of about tolerance / ‖g_r t_r‖. Averaged over entries and rows.
     """
     point = prober.problem.points[name]
     width = point[0].numel() if point.ndim else 1
@@ -174,7 +175,7 @@ def _power(prober: Prober, name: str, probes: list[Probe], detects: float) -> st
 
 
 def _located(prober: Prober, name: str, probe: Probe, oracle: str) -> Check:
-    """Halve the block that fails, going on with the half that fails by more, until one entry is left; then look at every output."""
+    """Halve the block that fails, going on with the half that fails by more, down to one entry; then look at every output."""
     problem = prober.problem
     while probe.entries.stop - probe.entries.start > 1:
         halves = [prober.probe(name, half, probe.reach) for half in _split(probe.entries, 2)]
@@ -218,4 +219,4 @@ def _split(entries: slice, parts: int, width: int = 1) -> list[slice]:
     """A range in parts of about the same length, each a whole number of rows of that width."""
     rows = (entries.stop - entries.start) // width
     marks = [entries.start + width * (rows * part // parts) for part in range(parts + 1)]
-    return [slice(start, stop) for start, stop in zip(marks[:-1], marks[1:], strict=True)]
+    return [slice(start, stop) for start, stop in pairwise(marks)]

@@ -44,7 +44,10 @@ class Problem:
     ) -> None:
         self.module, self.seed, self.random = _copied(module, dtype), seed, False
         leaves, self._structure = pytree.tree_flatten_with_path(inputs)
-        self._leaves = [_cast(leaf, dtype).detach().clone(memory_format=torch.contiguous_format) if isinstance(leaf, Tensor) else leaf for _, leaf in leaves]
+        self._leaves = [
+            _cast(leaf, dtype).detach().clone(memory_format=torch.contiguous_format) if isinstance(leaf, Tensor) else leaf
+            for _, leaf in leaves
+        ]
         names = _input_names([path for path, _ in leaves])
         chosen = [_differentiable(leaf) for leaf in self._leaves]
         if any(isinstance(leaf, Tensor) and leaf.requires_grad for _, leaf in leaves):

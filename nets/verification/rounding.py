@@ -1,8 +1,8 @@
 """How many digits of an output and of a gradient are noise, measured by stochastic arithmetic.
 
 Each operation's result is moved to the next number up or down, each with a probability of one in four, as a result that is
-rounded at random would be; what then changes in the end result is what rounding alone can change. Source: Vignes, "A stochastic arithmetic for reliable scientific computation",
-Mathematics and Computers in Simulation 35 (1993).
+rounded at random would be; what then changes in the end result is what rounding alone can change. Source: Vignes, "A stochastic
+arithmetic for reliable scientific computation", Mathematics and Computers in Simulation 35 (1993).
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ class StochasticRounding(TorchDispatchMode):
     """While active, half of all floating-point results of operations are off by one unit in the last place, up or down."""
 
     def __init__(self, generator: torch.Generator) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.generator = generator
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

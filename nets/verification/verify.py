@@ -54,7 +54,8 @@ def verify(
     three derivations or more are at hand, the one that disagrees with the rest is named.
 
     Args:
-        module: what to verify. It is copied; its parameters, `.grad`, buffers and mode, and the global random state stay as they are.
+        module: what to verify. It is copied; its parameters, `.grad`, buffers and mode, and the global random state stay as they
+            are.
         inputs: what to call it with: tensors, or nested lists, tuples and dicts of them. A few samples are enough, since every
             entry is checked for each. Floating-point inputs are differentiated by (only those that require a gradient, if some do).
         coverage: 'full' to check every entry; 'auto' to do so up to BUDGET numbers in parameters and inputs and to probe beyond
@@ -132,7 +133,7 @@ def _certificate(problem: Problem, seed: int, stated: Mapping[str, Tensor], inte
     for name in problem.points:
         derivations = {
             "reverse mode": reverse[name],
-            "batched reverse": batched and batched[name],
+            "batched reverse": None if batched is None else batched[name],
             "forward mode": oracles.forward_mode(problem, name),
             "complex step": oracles.complex_step(problem, name) if small else None,
             "stated closed form": stated.get(name),
@@ -162,7 +163,7 @@ def _network_certificate(
             "closed form": closed[name],
             "reverse mode": reverse[name],
             "forward mode": oracles.forward_mode(problem, name),
-            **{engine: found and found[name] for engine, found in others.items()},
+            **{engine: None if found is None else found[name] for engine, found in others.items()},
             "stated closed form": stated.get(name),
         }
         checks += _judged(problem, name, derivations, noise[name], floor, seed, name in intended)
@@ -201,7 +202,7 @@ def _judged(
         return checks or [Check.plain(name, subject.name, "intention", 0, "pass", reason)]
     difference = by_difference(problem, name, subject.jacobian, floor, seed)
     # Only where the gradient cannot be measured does it matter whether it is truly zero.
-    faint = float((difference.tolerance / difference.jacobian.abs()).min()) > POWER
+    faint = not bool((difference.tolerance < POWER * difference.jacobian.abs()).any())
     constant = faint and is_constant(problem, name, floor, seed)
     # A complex step through an operation that is not analytic is no derivative.
     others = [d for d in others if d.name != "complex step" or not compare(problem, name, d, difference, constant).wrong]
@@ -212,9 +213,7 @@ def _judged(
     return _blamed(problem, name, [subject, *others], checks, constant)
 
 
-def _blamed(
-    problem: Problem, name: str, derivations: list[Derivation], checks: list[Check], constant: bool
-) -> list[Check]:
+def _blamed(problem: Problem, name: str, derivations: list[Derivation], checks: list[Check], constant: bool) -> list[Check]:
     """The same checks, with the derivation named that disagrees with the rest. Where that is not the one that was judged, it is
     held against differences in its place."""
     odd = odd_one_out(derivations)

@@ -43,7 +43,7 @@ PARAMETERS: dict[str, Make] = {
     "a number as parameter": _written(lambda m, x: m.scale * x.sin(), shaped(2, 3), scale=()),
     "no parameters": _written(lambda m, x: x.sin(), shaped(2, 3)),
     "complex linear": built(lambda: nn.Linear(3, 2, dtype=torch.complex128), _complex(shaped(2, 3))),
-    "complex weight, real output": _complex_weight(lambda m, x: (x @ m.weight).abs().square(), shaped(2, 3)),
+    "complex weight, real output": _complex_weight(lambda m, x: (x @ m.weight).abs().square(), _complex(shaped(2, 3))),
     "complex modulus and angle": _complex_weight(lambda m, x: (x * m.weight.abs(), m.weight.angle()), shaped(4, 3, 2)),
     "fourier transform": _written(lambda m, x: torch.fft.rfft(x * m.filter).abs(), shaped(2, 5), filter=(5,)),
     "fourier transform, complex output": _written(lambda m, x: torch.fft.fft(x), shaped(2, 4)),

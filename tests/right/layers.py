@@ -88,11 +88,11 @@ NORMS: dict[str, Make] = {
 }
 
 SEQUENCES: dict[str, Make] = {
-    "rnn": built(lambda: nn.RNN(3, 2), shaped(4, 2, 3)),
-    "lstm": built(lambda: nn.LSTM(3, 2, batch_first=True), shaped(2, 4, 3)),
-    "lstm in two layers with dropout": built(lambda: nn.LSTM(2, 2, num_layers=2, dropout=0.5), shaped(3, 2, 2)),
-    "gru in both directions": built(lambda: nn.GRU(2, 2, bidirectional=True), shaped(3, 2, 2)),
-    "gru with its first state": built(lambda: nn.GRU(2, 3), shaped(3, 2, 2), shaped(1, 2, 3)),
+    "rnn": built(lambda: nn.RNN(2, 2), shaped(3, 2, 2)),
+    "lstm": built(lambda: nn.LSTM(2, 2, batch_first=True), shaped(1, 3, 2)),
+    "lstm in two layers with dropout": built(lambda: nn.LSTM(1, 1, num_layers=2, dropout=0.5), shaped(2, 2, 1)),
+    "gru in both directions": built(lambda: nn.GRU(2, 1, bidirectional=True), shaped(3, 1, 2)),
+    "gru with its first state": built(lambda: nn.GRU(2, 2), shaped(2, 2, 2), shaped(1, 2, 2)),
     "rnn cell": built(lambda: nn.RNNCell(3, 2), shaped(2, 3), shaped(2, 2)),
     "lstm cell": built(lambda: nn.LSTMCell(3, 2), shaped(2, 3)),
     "gru cell": built(lambda: nn.GRUCell(3, 2), shaped(2, 3)),
@@ -102,17 +102,17 @@ SEQUENCES: dict[str, Make] = {
     ),
     "attention, evaluation": evaluated(lambda: nn.MultiheadAttention(4, 1, batch_first=True), *[shaped(1, 3, 4)] * 3),
     "transformer encoder without dropout": built(
-        lambda: nn.TransformerEncoderLayer(4, 2, 6, dropout=0.0, batch_first=True, activation="gelu"), shaped(2, 3, 4)
+        lambda: nn.TransformerEncoderLayer(2, 1, 3, dropout=0.0, batch_first=True, activation="gelu"), shaped(1, 3, 2)
     ),
     "transformer encoder, evaluation": evaluated(
-        lambda: nn.TransformerEncoderLayer(4, 2, 6, batch_first=True), shaped(2, 3, 4)
+        lambda: nn.TransformerEncoderLayer(4, 2, 2, batch_first=True), shaped(1, 3, 4)
     ),
     "transformer encoder with dropout": built(
-        lambda: nn.TransformerEncoderLayer(4, 2, 6, dropout=0.3, batch_first=True, activation="gelu"), shaped(2, 3, 4)
+        lambda: nn.TransformerEncoderLayer(2, 1, 3, dropout=0.3, batch_first=True, activation="gelu"), shaped(2, 2, 2)
     ),
     "transformer decoder": built(
-        lambda: nn.TransformerDecoderLayer(4, 1, 4, dropout=0.0, norm_first=True, activation="gelu"),
-        shaped(2, 1, 4),
-        shaped(3, 1, 4),
+        lambda: nn.TransformerDecoderLayer(2, 1, 2, dropout=0.0, norm_first=True, activation="gelu"),
+        shaped(2, 1, 2),
+        shaped(3, 1, 2),
     ),
 }

@@ -36,6 +36,16 @@ LAYERS = [
         parameter="input[0]",
     ),
     WrongBackward(
+        # The gradient counts on a log_softmax before it, which takes a term away that is left in.
+        "connectionist temporal: torch's own, by log-probabilities",
+        lambda r: (
+            nn.CTCLoss(),
+            (normal(r, 4, 1, 3).log_softmax(-1), torch.tensor([[1, 2]]), torch.tensor([4]), torch.tensor([2])),
+        ),
+        None,
+        "input[0]",
+    ),
+    WrongBackward(
         "normalize: projection forgotten",
         of_input(lambda x: F.normalize(x, dim=-1), lambda g, x: g / x.norm(dim=-1, keepdim=True)),
         None,
@@ -166,7 +176,7 @@ LAYERS = [
     *(
         WrongBackward(
             f"{kind}: {what} cut before step 2",
-            built(lambda cell=cell: Recurrent(cell(3, 4), 2), shaped(4, 2, 3)),
+            built(lambda cell=cell: Recurrent(cell(2, 3), 2), shaped(4, 1, 2)),
         )
         for kind, what, cell in (("rnn", "state", nn.RNNCell), ("lstm", "memory", nn.LSTMCell))
     ),

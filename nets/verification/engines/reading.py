@@ -43,9 +43,7 @@ def _kind(index: int, layer: nn.Module) -> str:
     owner = next(owner for owner in type(layer).__mro__ if "forward" in vars(owner))
     if owner not in LAYERS:
         known = ", ".join(kind.__name__ for kind in LAYERS)
-        raise OutOfReachError(
-            f"layer {index} is a {type(layer).__name__}, of which no engine has a forward; known: {known}."
-        )
+        raise OutOfReachError(f"layer {index} is a {type(layer).__name__}, of which no engine has a forward; known: {known}.")
     return owner.__name__
 
 

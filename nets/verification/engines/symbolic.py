@@ -109,9 +109,7 @@ def _unit(stage: Stage) -> Callable[[list[float]], list[float]]:
             with mpmath.workdps(DIGITS):
                 return [float(result) for result in function([mpmath.mpf(float(value)) for value in values])]
         except OverflowError as error:  # of erfc, from 1e154 on
-            raise OutOfReachError(
-                f"SymPy has no value of layer {stage.first} at so large a number: {error}."
-            ) from error
+            raise OutOfReachError(f"SymPy has no value of layer {stage.first} at so large a number: {error}.") from error
 
     return evaluated
 
