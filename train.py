@@ -52,14 +52,14 @@ def experiment(
     with torch.no_grad():
         for part in (samples.train, samples.test):
             objective.check(model(part.inputs), part.targets)
-    points = call(first, verification, "verification", inputs=samples.train.inputs)
+    prove = call(verification_of, verification, "verification", model=model, inputs=samples.train.inputs, seed=seed)
     steps = call(nets.descend, descent, "descent", network=model, data=samples.train, loss=objective, seed=seed)
 
     console = Console()
     directory = new_directory(run_dir, name)
     say(console, f"{name}: {sum(map(torch.numel, model.parameters())):,} parameters; checking every derivative ...\n")
     try:
-        certificate = nets.verify(model, points, seed=seed)
+        certificate = prove()
     except BaseException:
         directory.rmdir()  # Nothing is in it yet.
         raise
@@ -133,11 +133,15 @@ def train(
     return rows
 
 
-def first(inputs: Any, samples: int) -> Any:
-    """The points at which a network is verified."""
-    from nets.data.arguments import whole
+def verification_of(model: Any, inputs: Any, seed: int, samples: int, coverage: str = "full") -> Callable[[], Any]:
+    """`nets.verify` at the first samples, also against every engine that is installed; to be called once there is a directory."""
+    import nets
+    from nets.data.arguments import one_of, whole
+    from nets.verification.engines import available
 
-    return inputs[: whole("verification.samples", samples, 1)]
+    points = inputs[: whole("verification.samples", samples, 1)]
+    one_of("verification.coverage", coverage, ("auto", "full"))
+    return lambda: nets.verify(model, points, coverage=coverage, seed=seed, engines=available())
 
 
 def load(settings: dict) -> Any:

@@ -86,7 +86,7 @@ def _stateful(problem: Problem, seed: int) -> list[Check]:
             y, fresh = (y, leaves) if passes == 1 else problem.record()
             for name, leaf in leaves.items():
                 fresh[name].grad = leaf.grad
-            y.backward(v, retain_graph=True)
+            y.backward(v.clone(), retain_graph=True)
             leaves = fresh
             for name, leaf in leaves.items():
                 total = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad.to_dense() if leaf.grad.is_sparse else leaf.grad

@@ -115,7 +115,7 @@ class Certificate:
             return f"pass: {self.entries:,} entries, {self.checks[0].oracle} against {listed(oracles)}."
         # A check with an entry to show says more than one that only says no, and differences need no one's word.
         culprits = [check for check in self.checks if check.verdict == self.verdict]
-        return f"{self.verdict}: {min(culprits, key=lambda c: (c.worst_index is None, c.against != 'central difference'))}"
+        return f"{self.verdict}: {min(culprits, key=lambda c: (c.worst_index is None, not _word(c)))}"
 
     def raise_if_failed(self) -> None:
         """Raise GradientError, with the one sentence, unless every check passed."""
@@ -184,7 +184,7 @@ def _rows(checks: list[Check], formulas: dict[str, str]) -> list[str]:
     beneath = [""]
     for name in dict.fromkeys(check.parameter for check in checks):
         own = {check.against: check for check in checks if check.parameter == name}
-        worst = max(own.values(), key=lambda check: (check.verdict == "fail", _excess(check)))
+        worst = max(own.values(), key=lambda check: (check.verdict == "fail", _word(check), _excess(check)))
         errors = [f"{own[c].max_abs_error:.1e}" if c in own else "–" for c in columns]
         verdict = Certificate(tuple(own.values())).verdict
         entries = max(check.entries for check in own.values())
@@ -202,6 +202,11 @@ def _rows(checks: list[Check], formulas: dict[str, str]) -> list[str]:
         if formula:
             lines.append(" " * (widths[0] + 2) + formula)
     return lines
+
+
+def _word(check: Check) -> bool:
+    """Whether a check that fails rests on differences, which need no other derivation's word."""
+    return check.verdict == "fail" and check.against == "central difference"
 
 
 def _excess(check: Check) -> float:

@@ -111,13 +111,14 @@ def odd_one_out(derivations: list[Derivation]) -> Derivation | None:
     """The one derivation that disagrees with all the others, where those, two or more, agree among themselves."""
     for suspect in derivations:
         others = [derivation for derivation in derivations if derivation is not suspect]
-        agree = all(_agree(one, other) for i, one in enumerate(others) for other in others[i + 1 :])
-        if len(others) > 1 and agree and not any(_agree(suspect, other) for other in others):
+        united = all(agree(one, other) for i, one in enumerate(others) for other in others[i + 1 :])
+        if len(others) > 1 and united and not any(agree(suspect, other) for other in others):
             return suspect
     return None
 
 
-def _agree(one: Derivation, other: Derivation) -> bool:
+def agree(one: Derivation, other: Derivation) -> bool:
+    """Whether no entry of the two differs by more than their tolerances."""
     return not bool((_excess(one.jacobian, other.jacobian, _common(one, other)) > 1).any())
 
 

@@ -129,6 +129,8 @@ def central(problem: Problem, point: Tensor, entry: int, step: float) -> Tensor:
         above = problem.evaluate()
         point[entry] = lower
         below = problem.evaluate()
+    except (RuntimeError, ValueError):
+        return torch.full_like(problem.y, torch.nan)  # the step has left the domain of f
     finally:
         point[entry] = here
     return (above - below) / (upper - lower)
@@ -161,6 +163,8 @@ def _kink(problem: Problem, point: Tensor, entry: int, floor: Tensor, step: floa
             point[entry] = here - h
             left = (problem.y - problem.evaluate()) / h
             gaps.append((right - left).abs())
+    except (RuntimeError, ValueError):
+        return torch.zeros_like(problem.y, dtype=torch.bool)
     finally:
         point[entry] = here
     return (gaps[1] > gaps[0] / 2) & (gaps[1] > 4 * SAFETY * floor / step)

@@ -53,6 +53,7 @@ class Problem:
         if any(isinstance(leaf, Tensor) and leaf.requires_grad for _, leaf in leaves):
             chosen = [isinstance(leaf, Tensor) and leaf.requires_grad for _, leaf in leaves]
         self._inputs = {name: i for i, (name, yes) in enumerate(zip(names, chosen, strict=True)) if yes}
+        self._owners = [(owner, key, p) for owner in self.module.modules() for key, p in owner._parameters.items()]
         self._parameters = {n: p for n, p in self.module.named_parameters() if p.requires_grad}
         self._buffers = {name: buffer.clone() for name, buffer in self.module.named_buffers()}
         tensors = {n: p.detach() for n, p in self._parameters.items()} | {n: self._leaves[i] for n, i in self._inputs.items()}
@@ -69,9 +70,7 @@ class Problem:
         for name, i in self._inputs.items():
             leaves[i] = _like(points[name], self._leaves[i])
         buffers = {name: buffer.clone() for name, buffer in self._buffers.items()}
-        with self._draws():
-            output = functional_call(self.module, given | buffers, tuple(self._arguments(leaves)))
-        return _flat(output)
+        return _flat(self._swapped(given | buffers, leaves))
 
     def in_complex(self, points: Mapping[str, Tensor]) -> Tensor:
         """Y, shape (M,), with the module's arithmetic done in complex numbers. Fails where an operation has no complex form."""
@@ -81,9 +80,11 @@ class Problem:
         for name, i in self._inputs.items():
             leaves[i] = points[name].to(torch.complex128)
         given |= {name: points[name].to(torch.complex128) for name in self._parameters}
-        with self._draws():
-            output = functional_call(self.module, given, tuple(self._arguments(leaves)))
-        return torch.cat([leaf.reshape(-1) for leaf in pytree.tree_leaves(output) if _differentiable(leaf)])
+        output = self._swapped(given, leaves)
+        y = torch.cat([leaf.reshape(-1) for leaf in pytree.tree_leaves(output) if _differentiable(leaf)])
+        if y.shape != self.y.shape or not y.is_complex():
+            raise RuntimeError("the output is complex to begin with, or has not become complex")
+        return y
 
     def along(self, name: str, point: Tensor) -> Tensor:
         """Y, shape (M,), where only `name` has moved."""
@@ -147,6 +148,17 @@ class Problem:
         if not all(shape and shape[0] == self.samples for _, shape in self._outputs):
             return None
         return torch.cat([torch.arange(s[0]).repeat_interleave(torch.Size(s[1:]).numel()) for _, s in self._outputs])
+
+    def _swapped(self, given: Mapping[str, Tensor], leaves: list[Any]) -> Any:
+        """The module's output with other tensors in the places of its parameters and buffers, for this one call."""
+        try:
+            with self._draws():
+                return functional_call(self.module, dict(given), tuple(self._arguments(leaves)))
+        finally:
+            # functional_call leaves the swapped tensors in a module that is registered under two names.
+            for owner, key, parameter in self._owners:
+                if owner._parameters[key] is not parameter:
+                    setattr(owner, key, parameter)
 
     def _arguments(self, leaves: list[Any]) -> Any:
         # Copies, since a module may write to what it is given.

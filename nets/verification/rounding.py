@@ -90,9 +90,10 @@ def pull_back(y: Tensor, cotangent: Tensor, leaves: Mapping[str, Tensor]) -> dic
     if not y.requires_grad:
         found: tuple[Tensor | None, ...] = (None,) * len(leaves)
     else:
-        found = torch.autograd.grad(y, list(leaves.values()), cotangent, retain_graph=True, allow_unused=True)
+        found = torch.autograd.grad(y, list(leaves.values()), cotangent.clone(), retain_graph=True, allow_unused=True)
     gradients = {}
     for (name, leaf), gradient in zip(leaves.items(), found, strict=True):
         dense = torch.zeros_like(leaf) if gradient is None else gradient.to_dense() if gradient.is_sparse else gradient
-        gradients[name] = torch.view_as_real(dense.resolve_conj()) if dense.is_complex() else dense
+        # A copy, since autograd may hand out the cotangent itself, or one tensor for two leaves.
+        gradients[name] = (torch.view_as_real(dense.resolve_conj()) if dense.is_complex() else dense).clone()
     return gradients

@@ -14,7 +14,7 @@ from nets.errors import InputError
 from nets.verification import oracles
 from nets.verification.behaviour import check_behaviour, check_pullback
 from nets.verification.certificate import Certificate, Check, listed
-from nets.verification.comparison import POWER, Derivation, by_difference, compare, odd_one_out
+from nets.verification.comparison import POWER, Derivation, agree, by_difference, compare, odd_one_out
 from nets.verification.difference import is_constant
 from nets.verification.gradcheck import check_function
 from nets.verification.precision import check_as_is
@@ -216,10 +216,12 @@ def _judged(
 def _blamed(problem: Problem, name: str, derivations: list[Derivation], checks: list[Check], constant: bool) -> list[Check]:
     """The same checks, with the derivation named that disagrees with the rest. Where that is not the one that was judged, it is
     held against differences in its place."""
-    odd = odd_one_out(derivations)
+    # The same backward pass in another order is no second witness, unless it says something else.
+    witnesses = [d for d in derivations if d.name != "batched reverse" or not agree(d, derivations[0])]
+    odd = odd_one_out(witnesses)
     if odd is None:
         return checks
-    rest = listed([d.name for d in derivations if d is not odd])
+    rest = listed([d.name for d in witnesses if d is not odd])
     verdict = f"; {rest} agree, {odd.name} is the one that is wrong"
     if odd is derivations[0]:
         return [check.because(verdict) if check.verdict == "fail" else check for check in checks]
