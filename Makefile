@@ -4,7 +4,7 @@ PYTHON ?= python3
 EXPERIMENT ?= tanh_linear
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint format types clean
+.PHONY: help train test oracles lint format types clean
 
 help: ## this list
 	@echo 'make TARGET [ARGS=...] [PYTHON=python3.12]; the environment .venv is made when a target first needs it'
@@ -15,6 +15,9 @@ train: .venv/installed ## prove the gradients, then train; EXPERIMENT=tanh_mlp f
 
 test: .venv/installed-tools ## run the whole suite; ARGS='-k tanh' for a part of it
 	@.venv/bin/python -m pytest -n auto --maxprocesses=4 --dist=loadfile $(ARGS)
+
+oracles: .venv/installed-oracles ## install SymPy, TensorFlow and JAX, and hold the closed form against them
+	@.venv/bin/python -m pytest tests/test_engines_cross.py $(ARGS)
 
 lint: .venv/installed-tools ## look for faults of style (ruff)
 	@.venv/bin/python -m ruff check
@@ -46,6 +49,11 @@ pip = .venv/bin/python -m pip install -qq --disable-pip-version-check -c constra
 	@rm -f $< $@ && echo 'Installing the tools that test and check nets into .venv (once; about half a minute) ...'
 	@$(pip) -e '.[test,dev]'
 	@touch $< $@
+
+.venv/installed-oracles: .venv/installed-tools
+	@rm -f $@ && echo 'Installing SymPy, TensorFlow and JAX into .venv (once; one to three minutes) ...'
+	@$(pip) -e '.[test,dev,oracles]'
+	@touch $@
 
 # Looked into only where .venv is to be made.
 version = $(shell $(PYTHON) -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null)

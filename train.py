@@ -26,7 +26,6 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
 TRACEBACK_WANTED = os.environ.get("HYDRA_FULL_ERROR") == "1"
-EVALUATIONS = 50  # in a run, of the samples held out; histograms are ten times as rare
 
 
 def experiment(
@@ -75,8 +74,7 @@ def experiment(
         try:
             rows = train(model, steps, samples, objective, descent, board, console, directory)
         except (nets.DivergenceError, KeyboardInterrupt) as end:
-            reason = str(end).rstrip(".") or "interrupted"
-            raise type(end)(f"{reason}; what was recorded up to there is in {directory}.") from end
+            raise type(end)(f"{str(end).rstrip('.') or 'interrupted'}; what was recorded is in {directory}.") from end
     rows = {"certificate": certificate.sentence(), **rows}
     room = console.width - 2 - max(map(len, rows)) if console.is_terminal else sys.maxsize
     rows = {title: "\n".join(textwrap.wrap(text, room, break_on_hyphens=False)) for title, text in rows.items()}
@@ -96,8 +94,8 @@ def train(
     from nets.training.evaluation import evaluate
 
     total = count_steps(len(data.train), *(descent.get(key) for key in ("epochs", "steps", "batch_size")))
-    looks = {1, total, *range(0, total, max(1, total // EVALUATIONS))}
-    portraits = {1, total, *range(0, total, max(1, total * 10 // EVALUATIONS))}
+    looks = {1, total, *range(0, total, max(1, total // 50))}
+    portraits = {1, total, *range(0, total, max(1, total // 5))}
     named = dict(network.named_parameters())
     records = []
     started = time.perf_counter()
@@ -134,7 +132,7 @@ def train(
 
 
 def verification_of(model: Any, inputs: Any, seed: int, samples: int, coverage: str = "full") -> Callable[[], Any]:
-    """`nets.verify` at the first samples, also against every engine that is installed; to be called once there is a directory."""
+    """`nets.verify` at the first samples, against every engine that is installed as well: to be called when it is time."""
     import nets
     from nets.data.arguments import one_of, whole
     from nets.verification.engines import available
@@ -160,13 +158,12 @@ def call(function: Callable[..., Any], settings: dict, section: str = "", **give
     from nets.errors import InputError
 
     prefix = f"{section}." if section else ""
-    wanted = {name: p for name, p in inspect.signature(function).parameters.items() if name not in given}
-    kinds = dict.fromkeys(wanted, object) | get_type_hints(function)
+    known = {name: p for name, p in inspect.signature(function).parameters.items() if name not in given}
+    kinds = dict.fromkeys(known, object) | get_type_hints(function)
     for name in settings:
-        if name not in wanted:
-            hint = closest(prefix + name, [prefix + known for known in wanted])
-            raise InputError(f"'{prefix}{name}' is not a setting; {hint}")
-    for name, parameter in wanted.items():
+        if name not in known:
+            raise InputError(f"'{prefix}{name}' is not a setting; {closest(prefix + name, [prefix + k for k in known])}")
+    for name, parameter in known.items():
         expected = f"where {described(kinds[name])} is expected"
         if name not in settings and parameter.default is parameter.empty:
             raise InputError(f"'{prefix}{name}' is missing {expected}: set it, as {prefix}{name}=VALUE.")
@@ -244,8 +241,7 @@ def misread(error: BaseException) -> str:
     if isinstance(error, MissingMandatoryValue):
         return f"'{error.full_key}' has no value, and needs one: add {error.full_key}=VALUE to the command line."
     if isinstance(error, OverrideParseException):
-        like = "KEY=VALUE, brackets closed, and unusual text in quotes of its own ('data.path=\"my table.csv\"')"
-        return f"'{error.override}' cannot be read; expected {like}."
+        return f"'{error.override}' is not KEY=VALUE: close each bracket, and quote unusual text twice ('KEY=\"my file\"')."
     if text.startswith("Ambiguous value"):
         return f"{text.splitlines()[0]}: add -m to make a run with each, or write brackets around a list."
     if isinstance(error, ConfigCompositionException) and text.startswith("Could not override"):

@@ -1,0 +1,325 @@
+"""`nets.verify` on modules of every kind: what it is given, what it leaves alone, what it says when it cannot go on."""
+
+import copy
+import io
+import itertools
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+
+import nets
+from nets.verification.certificate import Check
+
+G = torch.Generator().manual_seed(0)
+
+
+def _randn(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(shape, generator=G, dtype=dtype)
+
+
+class Forward(nn.Module):
+    """A module that is a function."""
+
+    def __init__(self, function: object, **parameters: Tensor) -> None:
+        super().__init__()
+        self.function = function
+        for name, value in parameters.items():
+            self.register_parameter(name, nn.Parameter(value))
+
+    def forward(self, *inputs: object) -> object:
+        return self.function(self, *inputs)  # type: ignore[operator]
+
+
+def _check(certificate: nets.Certificate, parameter: str, against: str = "central difference") -> Check:
+    return next(c for c in certificate.checks if (c.parameter, c.against) == (parameter, against))
+
+
+def test_several_inputs_of_any_shape_are_each_differentiated_by() -> None:
+    module = Forward(lambda self, a, b, c: torch.einsum("ijk,j->ik", a, b) * c, scale=_randn(1))
+    certificate = nets.verify(module, _randn(2, 3, 4), _randn(3), _randn())
+    assert certificate.passed
+    assert {"input[0]": 192, "input[1]": 24, "input[2]": 8} == {
+        name: _check(certificate, name).entries for name in ("input[0]", "input[1]", "input[2]")
+    }
+    assert "does not depend on it" in _check(certificate, "scale").reason
+
+
+def test_nested_inputs_are_named_by_their_place() -> None:
+    module = Forward(lambda self, pair, options: pair[0] * pair[1] * options["scale"])
+    certificate = nets.verify(module, (_randn(2), _randn(2)), {"scale": _randn(2)})
+    assert [check.parameter for check in certificate.checks if check.against == "central difference"] == [
+        "input[0][0]",
+        "input[0][1]",
+        "input[1][scale]",
+    ]
+
+
+def test_integer_inputs_are_not_differentiated_by() -> None:
+    certificate = nets.verify(nn.Embedding(5, 3), torch.tensor([[0, 1, 1]]))
+    assert certificate.passed and {check.parameter for check in certificate.checks} == {"weight"}
+
+
+def test_only_the_inputs_that_require_a_gradient_are_differentiated_by_if_some_do() -> None:
+    module = Forward(lambda self, a, b: a * b)
+    certificate = nets.verify(module, _randn(3), _randn(3).requires_grad_())
+    assert {check.parameter for check in certificate.checks} == {"input[1]"}
+
+
+@pytest.mark.parametrize(
+    ("output", "index"),
+    [
+        (lambda y: (y * 0, y.sum()), (1,)),
+        (lambda y: [y * 0, y], (1, 0)),
+        (lambda y: {"a": y * 0, "b": y}, ("b", 0)),
+        (lambda y: (torch.tensor(3), None, y), (2, 0)),
+        (lambda y: y.sum(), ()),
+    ],
+)
+def test_outputs_of_any_structure_keep_their_index(output: object, index: tuple[object, ...]) -> None:
+    """The one wrong output is found under its own key."""
+    module = Forward(lambda self, x: output(_doubled(x)))  # type: ignore[operator]
+    certificate = nets.verify(module, _randn(1))
+    assert _check(certificate, "input").worst_index[: len(index)] == index
+
+
+def _doubled(x: Tensor) -> Tensor:
+    class Wrong(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: object, x: Tensor) -> Tensor:
+            return x * 2
+
+        @staticmethod
+        def backward(ctx: object, v: Tensor) -> Tensor:
+            return v * 3
+
+    return Wrong.apply(x)
+
+
+def test_frozen_parameters_are_left_out_and_unused_ones_are_zero() -> None:
+    module = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 2)).double()
+    module[0].weight.requires_grad_(False)
+    module.register_parameter("unused", nn.Parameter(_randn(2)))
+    certificate = nets.verify(module, _randn(2, 3))
+    assert certificate.passed
+    assert "0.weight" not in {check.parameter for check in certificate.checks}
+    assert "does not depend on it" in _check(certificate, "unused").reason
+
+
+def test_a_tied_parameter_has_the_sum_of_both_its_gradients() -> None:
+    module = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 3)).double()
+    module[2].weight = module[0].weight
+    certificate = nets.verify(module, _randn(2, 3))
+    assert certificate.passed
+    assert {check.parameter for check in certificate.checks} == {"0.weight", "0.bias", "2.bias", "input"}
+
+
+def test_parametrizations_are_verified_by_their_own_parameters() -> None:
+    module = parametrizations.weight_norm(nn.Linear(3, 2).double())
+    certificate = nets.verify(module, _randn(2, 3))
+    assert certificate.passed
+    assert "parametrizations.weight.original0" in {check.parameter for check in certificate.checks}
+
+
+def test_complex_parameters_count_twice() -> None:
+    module = nn.Linear(2, 3, dtype=torch.complex128)
+    certificate = nets.verify(module, _randn(2, 2, dtype=torch.complex128))
+    assert certificate.passed
+    assert _check(certificate, "weight").entries == (2 * 3 * 2) * (3 * 2 * 2)
+
+
+def test_train_and_eval_mode_are_verified_as_they_are() -> None:
+    module = nn.BatchNorm1d(3).double()
+    module.running_mean.fill_(5.0)
+    x = _randn(4, 3)
+    train, evaluation = nets.verify(module.train(), x), nets.verify(module.eval(), x)
+    assert train.passed and evaluation.passed
+    # In evaluation no sample touches another; in training all do.
+    assert _check(train, "input").tolerance != _check(evaluation, "input").tolerance
+
+
+def test_a_bias_before_batch_norm_is_truly_zero_and_says_so() -> None:
+    module = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)).double()
+    for seed in range(5):
+        certificate = nets.verify(module, _randn(4, 3), seed=seed)
+        assert certificate.passed
+        assert _check(certificate, "0.bias").reason.startswith("zero up to rounding")
+
+
+def test_dropout_in_training_is_verified_with_one_draw() -> None:
+    assert nets.verify(nn.Sequential(nn.Linear(4, 6), nn.Dropout(0.5), nn.Tanh()), _randn(3, 4, dtype=torch.float32)).passed
+
+
+def test_the_callers_module_is_untouched() -> None:
+    module = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Dropout(0.3), nn.Tanh())
+    module[0].weight.grad = torch.ones(3, 3)
+    calls = itertools.count()
+    module.register_forward_hook(lambda *_: print(next(calls), end="", file=io.StringIO()))
+    x = _randn(4, 3, dtype=torch.float32).requires_grad_()
+    state, number = copy.deepcopy(module.state_dict()), torch.random.get_rng_state()
+    assert nets.verify(module, x).passed
+    assert all(torch.equal(state[name], value) for name, value in module.state_dict().items())
+    assert torch.equal(number, torch.random.get_rng_state())
+    assert torch.equal(module[0].weight.grad, torch.ones(3, 3)) and module[0].bias.grad is None
+    assert module.training and module[0].weight.dtype is torch.float32 and x.grad is None
+    assert all(parameter.requires_grad for parameter in module.parameters())
+
+
+@pytest.mark.parametrize(
+    ("module", "inputs", "message"),
+    [
+        (nn.Linear(3, 2), (torch.zeros(0, 3),), r"input is empty, of shape \(0, 3\); expected at least one sample"),
+        (nn.Linear(3, 2), (torch.zeros(2, 4),), "the module cannot be called with these inputs: RuntimeError"),
+        (nn.Linear(3, 2), (torch.full((1, 3), torch.nan),), "input has an entry that is not finite"),
+        (Forward(lambda self, x: x.argmax()), (torch.zeros(2),), "expected at least one floating-point number"),
+        (nn.Flatten(), (torch.zeros(2, 3, dtype=torch.int64),), "no parameter that requires a gradient"),
+    ],
+)
+def test_what_cannot_be_verified_is_told(module: nn.Module, inputs: tuple[Tensor, ...], message: str) -> None:
+    with pytest.raises(nets.InputError, match=message):
+        nets.verify(module, *inputs)
+
+
+def test_a_module_that_cannot_be_copied_is_told() -> None:
+    module = nn.Linear(2, 2)
+    module.graph = module(torch.ones(1, 2))
+    with pytest.raises(nets.InputError, match="the module cannot be copied"):
+        nets.verify(module, torch.ones(1, 2))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"coverage": "most"}, "coverage is 'most'; expected 'auto' or 'full'"),
+        ({"order": 3}, "order is 3; expected 1 or 2"),
+        ({"dtype": "float16"}, "dtype is 'float16'; expected 'float64' or 'as is'"),
+        ({"intended": ("wieght",)}, "intended names wieght; expected one of weight, bias, input"),
+        ({"closed_form": lambda module, x: {"weight": torch.zeros(3)}}, "closed_form returned weight with the shape"),
+        ({"closed_form": lambda module, x: {"w": torch.zeros(3)}}, "closed_form returned 'w'"),
+    ],
+)
+def test_an_option_that_is_none_is_told(options: dict, message: str) -> None:
+    with pytest.raises(nets.InputError, match=message):
+        nets.verify(nn.Linear(2, 2), torch.ones(1, 2), **options)
+
+
+# Why a check failed.
+
+
+def test_a_point_on_a_kink_is_inconclusive() -> None:
+    certificate = nets.verify(nn.ReLU(), torch.tensor([[1.0, 0.0, -1.0]]))
+    assert certificate.verdict == "inconclusive"
+    assert _check(certificate, "input").reason.startswith("kink") and _check(certificate, "input").worst_index == (0, 1, 0, 1)
+
+
+def test_not_finite_says_where_it_began() -> None:
+    module = nn.Sequential(nn.Linear(2, 2), Forward(lambda self, x: torch.log(-x.abs())), nn.Tanh())
+    certificate = nets.verify(module, torch.ones(1, 2))
+    assert certificate.verdict == "fail"
+    assert "not finite" in certificate.sentence() and "it began in '1', a Forward" in certificate.sentence()
+
+
+def test_a_gradient_that_is_not_finite_is_told_from_an_output_that_is_not() -> None:
+    certificate = nets.verify(Forward(lambda self, x: torch.sqrt(x)), torch.tensor([4.0, 0.0]))
+    assert "not finite: the backward pass gives inf at [1], though the output is finite" in certificate.sentence()
+
+
+def test_not_deterministic() -> None:
+    generator = torch.Generator().manual_seed(0)
+    module = Forward(lambda self, x: x * torch.rand(3, generator=generator, dtype=x.dtype))
+    with pytest.raises(nets.InputError, match="cannot be copied"):
+        nets.verify(nn.Sequential(Unkept(generator)), torch.ones(3))
+    counter = itertools.count()
+    module = Forward(lambda self, x: x * next(counter))
+    certificate = nets.verify(module, torch.ones(3))
+    assert certificate.verdict == "fail" and "not deterministic" in certificate.sentence()
+
+
+class Unkept(nn.Module):
+    """Holds what deepcopy refuses."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        super().__init__()
+        self.things = (generator for _ in range(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+def test_a_backward_that_overwrites_is_stateful() -> None:
+    class Overwrites(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            y = super().forward(x)
+            if y.requires_grad:
+                weight = self.weight
+                y.register_hook(lambda v: setattr(weight, "grad", None))
+            return y
+
+    certificate = nets.verify(Overwrites(2, 2), torch.ones(1, 2))
+    assert certificate.verdict == "fail" and "stateful" in certificate.sentence() and "overwrites" in certificate.sentence()
+
+
+# Witnesses.
+
+
+def test_a_wrong_forward_mode_is_named_while_the_backward_is_right() -> None:
+    class Square(torch.autograd.Function):
+        @staticmethod
+        def forward(x: Tensor) -> Tensor:
+            return x * x
+
+        @staticmethod
+        def setup_context(ctx: object, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+            ctx.save_for_backward(*inputs)  # type: ignore[attr-defined]
+            ctx.save_for_forward(*inputs)  # type: ignore[attr-defined]
+
+        @staticmethod
+        def backward(ctx: object, v: Tensor) -> Tensor:
+            return 2 * ctx.saved_tensors[0] * v  # type: ignore[attr-defined]
+
+        @staticmethod
+        def jvp(ctx: object, t: Tensor) -> Tensor:
+            return ctx.saved_tensors[0] * t  # type: ignore[attr-defined]
+
+    certificate = nets.verify(Forward(lambda self, x: Square.apply(x)), _randn(3))
+    (failed,) = [check for check in certificate.checks if check.verdict == "fail"]
+    assert failed.oracle == "forward mode" and "forward mode is the one that is wrong" in failed.reason
+
+
+def test_a_stated_closed_form_is_a_witness() -> None:
+    module, x = nn.Linear(3, 2).double(), _randn(2, 3)
+
+    def right(module: nn.Module, x: Tensor) -> dict[str, Tensor]:
+        return {"weight": torch.einsum("ki,nj->nkij", torch.eye(2).double(), x)}
+
+    def wrong(module: nn.Module, x: Tensor) -> dict[str, Tensor]:
+        return {"weight": -right(module, x)["weight"]}
+
+    assert nets.verify(module, x, closed_form=right).passed
+    certificate = nets.verify(module, x, closed_form=wrong)
+    (failed,) = [check for check in certificate.checks if check.verdict == "fail"]
+    assert failed.oracle == "stated closed form" and "wrong sign" in failed.reason
+
+
+class Straight(torch.autograd.Function):
+    """round, with the gradient of the identity."""
+
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:
+        return torch.round(x)
+
+    @staticmethod
+    def backward(ctx: object, v: Tensor) -> Tensor:
+        return v
+
+
+def test_a_straight_through_estimator_fails_unless_it_is_intended() -> None:
+    module, x = Forward(lambda self, x: Straight.apply(x)), torch.tensor([0.2, 1.3, -0.7])
+    certificate = nets.verify(module, x)
+    assert certificate.verdict == "fail" and "wrong derivative" in certificate.sentence()
+    assert nets.verify(module, x, intended=("input",)).passed
+    identity = {"input": torch.eye(3)}
+    assert nets.verify(module, x, intended=("input",), closed_form=lambda module, x: identity).passed
+    double = {"input": 2 * torch.eye(3)}
+    assert not nets.verify(module, x, intended=("input",), closed_form=lambda module, x: double).passed

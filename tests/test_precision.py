@@ -1,0 +1,64 @@
+"""A module in the precision that it has."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import nets
+
+DTYPES = [torch.float32, torch.bfloat16, torch.float16]
+
+
+def _module(dtype: torch.dtype) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2)).to(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_right_module_passes_within_a_few_units_in_the_last_place(dtype: torch.dtype) -> None:
+    x = torch.randn(2, 3, generator=torch.Generator().manual_seed(0)).to(dtype)
+    with torch.random.fork_rng():
+        certificate = nets.verify(_module(dtype), x, dtype="as is")
+    assert certificate.passed, str(certificate)
+    own = [check for check in certificate.checks if check.against == "reverse mode in float64"]
+    assert {check.parameter for check in own} == {"0.weight", "0.bias", "2.weight", "2.bias", "input"}
+    assert all(check.ulp is not None and check.ulp < 8 for check in own)
+    assert {check.oracle for check in own} == {f"reverse mode in {str(dtype).removeprefix('torch.')}"}
+
+
+class Coarse(nn.Module):
+    """Right in float64; in less, a backward that goes through numbers of three digits."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _Coarse.apply(x)
+
+
+class _Coarse(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)  # type: ignore[attr-defined]
+        return torch.sin(x)
+
+    @staticmethod
+    def backward(ctx: object, v: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        slope = torch.cos(x)
+        return v * (slope if x.dtype is torch.float64 else (slope * 100).round() / 100)
+
+
+def test_a_backward_that_loses_digits_in_its_own_precision_fails_there_alone() -> None:
+    x = torch.tensor([0.3, 0.7], dtype=torch.float32)
+    assert nets.verify(Coarse(), x).passed
+    certificate = nets.verify(Coarse(), x, dtype="as is")
+    assert certificate.verdict == "fail"
+    assert "reverse mode in float32 gives" in certificate.sentence()
+
+
+class Large(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return (x * 300) ** 2
+
+
+def test_an_overflow_in_float16_is_not_finite() -> None:
+    certificate = nets.verify(Large(), torch.tensor([1.0], dtype=torch.float16), dtype="as is")
+    assert certificate.verdict == "fail" and "not finite" in certificate.sentence()

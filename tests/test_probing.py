@@ -1,0 +1,99 @@
+"""Networks too large for every entry: random directions see what gradcheck's fast mode passes, and say what they would have seen."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import nets
+from nets.verification.verify import BUDGET
+
+FAULTS = {
+    "zeroed row": lambda g: g.index_fill(0, torch.tensor([7]), 0.0),
+    "flipped row": lambda g: g.index_copy(0, torch.tensor([7]), -g[7:8]),
+    "rolled rows": lambda g: g.roll(1, 0),
+    "one zeroed entry": lambda g: g.index_put((torch.tensor([7]), torch.tensor([30])), torch.zeros(1, dtype=g.dtype)),
+    "a millionth too large": lambda g: g * (1 + 1e-6),
+}
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: object, x: Tensor, weight: Tensor, fault: object) -> Tensor:
+        ctx.save_for_backward(x, weight)  # type: ignore[attr-defined]
+        ctx.fault = fault  # type: ignore[attr-defined]
+        return x @ weight.mT
+
+    @staticmethod
+    def backward(ctx: object, v: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors  # type: ignore[attr-defined]
+        gradient = v.mT @ x
+        return v @ weight, ctx.fault(gradient) if ctx.fault else gradient, None  # type: ignore[attr-defined]
+
+
+class Wrong(nn.Module):
+    def __init__(self, fault: object, generator: torch.Generator) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(96, 64, generator=generator) / 8)
+        self.fault = fault
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(_Linear.apply(x, self.weight, self.fault))
+
+
+def _problem(fault: object, seed: int) -> tuple[nn.Module, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return Wrong(fault, generator), torch.randn(4, 64, generator=generator)
+
+
+@pytest.mark.parametrize("fault", list(FAULTS))
+def test_every_fault_is_seen_at_every_seed(fault: str) -> None:
+    for seed in range(20):
+        certificate = nets.verify(*_problem(FAULTS[fault], seed), seed=seed)
+        assert certificate.verdict == "fail" and certificate.sentence().startswith("fail: weight, entry [")
+
+
+def test_the_wrong_entry_is_found_by_halving() -> None:
+    certificate = nets.verify(*_problem(FAULTS["one zeroed entry"], 3))
+    (failed,) = [check for check in certificate.checks if check.verdict == "fail"]
+    assert failed.worst_index is not None and failed.worst_index[-2:] == (7, 30)
+    assert failed.actual == 0
+
+
+def test_a_right_module_passes_at_every_seed_and_states_its_power() -> None:
+    for seed in range(20):
+        certificate = nets.verify(*_problem(None, seed), seed=seed)
+        assert certificate.passed
+    assert sum(point.numel() for point in _problem(None, 0)[0].parameters()) > BUDGET
+    note = next(note for note in certificate.notes if note.startswith("weight:"))
+    assert "one zeroed entry is seen with probability 0.99" in note or "probability 1.0000" in note
+    assert all(check.detects is not None and check.detects < 1e-6 for check in certificate.checks)
+
+
+def test_full_coverage_checks_every_entry_of_the_same_module() -> None:
+    module, x = _problem(None, 0)
+    module.weight = nn.Parameter(module.weight[:9])
+    certificate = nets.verify(module, x[:1], coverage="full")
+    assert certificate.passed and certificate.checks[0].entries == 9 * 9 * 64
+
+
+def test_the_closed_form_of_a_large_network_is_probed() -> None:
+    network = nets.mlp([128, 64, 10], generator=torch.Generator().manual_seed(0))
+    certificate = nets.verify(network, torch.randn(4, 128, generator=torch.Generator().manual_seed(1)))
+    assert certificate.passed and {check.oracle for check in certificate.checks} == {"closed form"}
+
+
+def test_a_wrong_closed_form_of_a_large_network_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    from nets.calculus.layers import Tanh
+
+    monkeypatch.setattr(Tanh, "slope", lambda self, z, y: (1 - y * y) * torch.where(z < 0, 1.001, 1.0))
+    network = nets.mlp([128, 64, 10], generator=torch.Generator().manual_seed(0))
+    assert nets.verify(network, torch.randn(4, 128, generator=torch.Generator().manual_seed(1))).verdict == "fail"
+
+
+def test_a_gradient_below_the_noise_is_inconclusive() -> None:
+    """tanh at 17: a slope of 7e-15, and the output is one."""
+    module = nn.Sequential(nn.Linear(100, 60), nn.Tanh()).double()
+    nn.init.zeros_(module[0].weight)
+    nn.init.constant_(module[0].bias, 17.0)
+    certificate = nets.verify(module, torch.randn(2, 100, generator=torch.Generator().manual_seed(0)))
+    assert certificate.verdict == "inconclusive"

@@ -1,0 +1,58 @@
+"""`assert_gradients`, and the certificate that it shows."""
+
+import json
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import nets
+from nets.testing import assert_gradients
+from nets.verification.certificate import Certificate, Check
+
+X = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
+
+
+class Wrong(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.tanh(x)
+        if y.requires_grad:
+            y.register_hook(lambda v: -v)
+        return y
+
+
+def test_right_gradients_pass_in_silence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert_gradients(nn.Sequential(nn.Linear(3, 2), nn.Tanh()), X)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_wrong_gradients_raise_an_assertion_error_with_sentence_and_table() -> None:
+    with pytest.raises(AssertionError) as caught:
+        assert_gradients(Wrong(), X)
+    sentence, table = str(caught.value).split("\n\n", 1)
+    assert isinstance(caught.value, nets.GradientError)
+    assert sentence.startswith("fail: input, entry [") and "it looks like wrong sign" in sentence
+    assert "parameter" in table and table.endswith(sentence)
+
+
+def test_options_reach_verify() -> None:
+    with pytest.raises(nets.InputError, match="order is 3"):
+        assert_gradients(Wrong(), X, order=3)
+
+
+def test_json_reads_back_whatever_is_in_it() -> None:
+    certificate = nets.verify(Wrong(), X)
+    odd = Check("p", "a", "b", 1, 0, math.inf, math.nan, ("key", 0), -math.inf, 0.5, 1e-300, None, "inconclusive", "why", 3.5)
+    whole = Certificate((*certificate.checks, odd), {"p": "∂Y"}, ("a note",))
+    again = Certificate.from_json(whole.to_json())
+    assert again.to_json() == whole.to_json()
+    assert again.checks[:-1] == whole.checks[:-1] and again.formulas == whole.formulas and again.notes == whole.notes
+    assert again.checks[-1].worst_index == ("key", 0) and math.isnan(again.checks[-1].max_rel_error or 0)
+    json.loads(whole.to_json(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 3}', '{"schema": "nets.certificate/99"}'])
+def test_what_is_no_certificate_is_told(text: str) -> None:
+    with pytest.raises(nets.InputError, match="certificate"):
+        Certificate.from_json(text)
