@@ -125,8 +125,8 @@ def train(
     for key, truth in data.truth.items():
         if key in named and named[key].shape == truth.shape:
             rows[f"{key} found"] = f"‖θ − θ*‖/‖θ*‖ = {float((named[key].detach() - truth).norm() / truth.norm()):.2e}"
-    found = dict.fromkeys(diagnose(records[0]) + diagnose(records[-1]))
-    rows["diagnosis"] = " ".join(found) or "gradients neither vanish nor explode, at the first step or the last"
+    faults = diagnose(records[0]) or diagnose(records[-1])
+    rows["diagnosis"] = " ".join(faults) or "gradients neither vanish nor explode, at the first step or the last"
     rows["speed"] = f"{len(records) / seconds:,.0f} steps a second, {len(records):,} steps in {seconds:.1f} s"
     return rows
 

@@ -40,8 +40,10 @@ def test_several_inputs_of_any_shape_are_each_differentiated_by() -> None:
     module = Forward(lambda self, a, b, c: torch.einsum("ijk,j->ik", a, b) * c, scale=_randn(1))
     certificate = nets.verify(module, _randn(2, 3, 4), _randn(3), _randn())
     assert certificate.passed
-    assert {"input[0]": 192, "input[1]": 24, "input[2]": 8} == {
-        name: _check(certificate, name).entries for name in ("input[0]", "input[1]", "input[2]")
+    assert {name: _check(certificate, name).entries for name in ("input[0]", "input[1]", "input[2]")} == {
+        "input[0]": 192,
+        "input[1]": 24,
+        "input[2]": 8,
     }
     assert "does not depend on it" in _check(certificate, "scale").reason
 

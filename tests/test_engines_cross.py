@@ -201,9 +201,7 @@ def test_what_a_package_says_and_sets_while_it_is_loaded_is_kept_from_the_caller
             os.environ["TF2_BEHAVIOR"] = "1"
         """)
     )
-    (tmp_path / "broken.py").write_text(
-        "import os\nos.write(2, b'no such instruction\\n')\nraise ImportError('broken')"
-    )
+    (tmp_path / "broken.py").write_text("import os\nos.write(2, b'no such instruction\\n')\nraise ImportError('broken')")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
     before, filters = dict(os.environ), list(warnings.filters)

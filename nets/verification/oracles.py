@@ -19,8 +19,11 @@ from nets.verification.engines.reading import OutOfReachError
 from nets.verification.problem import Problem
 from nets.verification.rounding import row_gradients
 
-CHUNK = 2**18
-"""Numbers that a batch of directions may hold: two megabytes, which stay in the processor's cache."""
+CHUNK = 2**20
+"""Numbers that a batch of moved parameters may hold: eight megabytes, beyond which it gets no faster."""
+
+EVERY_COLUMN = 4_096
+"""Numbers in a point up to which forward mode goes along each of them; beyond, it goes along random directions."""
 
 
 def closed_form(network: Network, problem: Problem) -> dict[str, Tensor]:
@@ -55,7 +58,7 @@ def reverse_mode(problem: Problem) -> dict[str, Tensor]:
 
 def batched_reverse(problem: Problem) -> dict[str, Tensor] | None:
     """The same backward pass under vmap, for all outputs at once."""
-    with _quiet():
+    with quiet():
         try:
             y, leaves = problem.record()
             eye = torch.eye(len(y), dtype=y.dtype)
@@ -71,7 +74,27 @@ def batched_reverse(problem: Problem) -> dict[str, Tensor] | None:
 
 
 def forward_mode(problem: Problem, name: str) -> Tensor | None:
-    """Dual numbers along each entry of the point: no backward pass at all. Batched where that works, else one by one."""
+    """Dual numbers along each entry of the point: no backward pass at all. Batched where that works, else one by one.
+
+    None also for a point of more than EVERY_COLUMN numbers, see `forward_along`.
+    """
+    if problem.points[name].numel() > EVERY_COLUMN:
+        return None
+    return _by_columns(*_dual(problem, name), problem.points[name], problem.random)
+
+
+def forward_along(problem: Problem, name: str, directions: Tensor) -> Tensor | None:
+    """∂Y/∂t by dual numbers along some directions, shape (T, *point.shape); of shape (M, T)."""
+    _, single = _dual(problem, name)
+    with quiet(), torch.no_grad():
+        try:
+            return torch.stack([single(t) for t in directions], 1)
+        except Exception:  # as in _by_columns
+            return None
+
+
+def _dual(problem: Problem, name: str) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+    """t → ∂Y/∂t by dual numbers, to be batched, and not to be."""
     point = problem.points[name]
 
     def batched(t: Tensor) -> Tensor:
@@ -83,7 +106,7 @@ def forward_mode(problem: Problem, name: str) -> Tensor | None:
             tangent = forward_ad.unpack_dual(moved).tangent
         return torch.zeros_like(problem.y) if tangent is None else tangent
 
-    return _by_columns(batched, single, point, problem.random)
+    return batched, single
 
 
 def complex_step(problem: Problem, name: str) -> Tensor | None:
@@ -103,7 +126,7 @@ def _by_columns(
     batched: Callable[[Tensor], Tensor] | None, single: Callable[[Tensor], Tensor], point: Tensor, random: bool
 ) -> Tensor | None:
     """∂Y/∂point from ∂Y/∂t along one unit direction t per entry."""
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         if batched is not None and not random:
             with contextlib.suppress(Exception):
                 return torch.cat([vmap(batched)(directions) for directions in _directions(point)]).mT
@@ -125,7 +148,7 @@ def _directions(point: Tensor) -> Iterator[Tensor]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the warnings of torch about its own batching rules and deprecated compiler, which are none of the user's."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

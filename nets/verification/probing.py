@@ -8,7 +8,7 @@ block is not drowned by a large one in another, and at single entries. A block t
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -21,7 +21,10 @@ from nets.verification.problem import Problem
 from nets.verification.rounding import StochasticRounding, pull_back
 
 BLOCKS = 4
-"""Blocks of rows that each point is cut into, each probed with signs of its own; and single entries that are probed."""
+"""Blocks of rows that each point is cut into, each probed with signs of its own."""
+
+ENTRIES = 2
+"""Single entries that are probed besides, one in every other block."""
 
 ROUNDING_SAFETY = 32.0
 """As in `verify`: units of rounding noise by which two exact derivations may differ."""
@@ -38,6 +41,7 @@ class Probe:
         expected: by differences.
         tolerance: how far apart rounding and truncation may have put them.
         reach: h ‖t‖, how far the point was moved for the difference.
+        truncation: the error of the difference that rounding does not explain, measured here or at a larger direction.
     """
 
     entries: slice
@@ -46,6 +50,7 @@ class Probe:
     expected: float
     tolerance: float
     reach: float
+    truncation: float
 
     @property
     def excess(self) -> float:
@@ -61,13 +66,13 @@ class Prober:
         self.v = self.weights(len(problem.y))
         y, leaves = problem.record()
         backward = pull_back(y, self.v, leaves)
-        self.noisy = []
-        for _ in range(2):
-            with StochasticRounding(self.generator):
-                y, leaves = problem.record()
-                self.noisy.append({n: g.reshape(-1) for n, g in pull_back(y, self.v, leaves).items()})
-        self.backward = {n: g.reshape(-1) for n, g in backward.items()}
-        self.gradient = self.backward if given is None else {n: g.reshape(-1) for n, g in given.items()}
+        with StochasticRounding(self.generator):
+            y, leaves = problem.record()
+            noisy = pull_back(y, self.v, leaves)
+        self.rounding = {n: (noisy[n] - gradient).reshape(-1) for n, gradient in backward.items()}
+        self.gradient = (
+            {n: g.reshape(-1) for n, g in backward.items()} if given is None else {n: g.reshape(-1) for n, g in given.items()}
+        )
         self.noise = float((self.v * floor).norm())
 
     def weights(self, count: int) -> Tensor:
@@ -75,32 +80,42 @@ class Prober:
         signs = torch.randint(0, 2, (count,), generator=self.generator) * 2 - 1
         return signs * (torch.rand(count, generator=self.generator, dtype=torch.float64) + 0.5)
 
-    def probe(self, name: str, entries: slice, reach: float | None = None) -> Probe:
+    def probe(self, name: str, entries: slice, larger: Probe | None = None) -> Probe:
         """Along a fresh direction over these entries: at the reach that served a larger direction, or else, and wherever that does
         not agree, at the reach with the smallest error."""
         t = self.weights(entries.stop - entries.start)
-        if reach is not None:
-            found = self._measured(name, entries, t, [8 * reach, reach])
+        if larger is not None:
+            h = larger.reach / float(t.norm())
+            found = self._held(name, entries, t, self._difference(name, entries, t, h), larger.truncation + self.noise / h, larger)
             if found.excess <= 1:
                 return found
-        return self._measured(name, entries, t, list(LADDER[1:6]))
+        return self._measured(name, entries, t)
 
-    def _measured(self, name: str, entries: slice, t: Tensor, reaches: list[float]) -> Probe:
+    def _measured(self, name: str, entries: slice, t: Tensor) -> Probe:
+        """The probe at the reach with the smallest sum of truncation error and noise."""
         length = float(t.norm())
-        best, expected, chosen, wider = torch.inf, 0.0, reaches[0], None
-        for reach in reaches:
+        best: Probe | None = None
+        wider = self._difference(name, entries, t, LADDER[1] / length)
+        for reach in LADDER[2:6]:
             h = reach / length
             found = self._difference(name, entries, t, h)
-            if wider is not None:
-                # D(8h) − D(h) = 63 h² f‴/6
-                error = abs(wider - found) / 63 + self.noise / h
-                if error < best:
-                    best, expected, chosen = error, found, reach
+            # D(8h) − D(h) = 63 h² f‴/6
+            truncation = abs(wider - found) / 63
+            held = self._held(name, entries, t, found, truncation + self.noise / h, None)
+            held = replace(held, reach=reach, truncation=truncation)
+            best = held if best is None or held.tolerance < best.tolerance else best
             wider = found
-        rounding = max(abs(float((noisy[name] - self.backward[name])[entries] @ t)) for noisy in self.noisy)
+        assert best is not None
+        return best
+
+    def _held(self, name: str, entries: slice, t: Tensor, found: float, error: float, like: Probe | None) -> Probe:
+        """The probe with its tolerance."""
+        # A sum of rounding errors of random sign is about as large as the length of the vector of them.
+        rounding = float((self.rounding[name][entries] * t).norm())
         actual = float(self.gradient[name][entries] @ t)
-        tolerance = SAFETY * best + ROUNDING_SAFETY * max(rounding, abs(actual) * 2.0**-53)
-        return Probe(entries, t, actual, expected, max(tolerance, 1e-300), chosen)
+        tolerance = SAFETY * error + ROUNDING_SAFETY * max(rounding, abs(actual) * 2.0**-53)
+        reach, truncation = (like.reach, like.truncation) if like is not None else (0.0, 0.0)
+        return Probe(entries, t, actual, found, max(tolerance, 1e-300), reach, truncation)
 
     def _difference(self, name: str, entries: slice, t: Tensor, h: float) -> float:
         point = self.problem.points[name].view(-1)[entries]
@@ -121,9 +136,12 @@ def check_by_probes(prober: Prober, name: str, oracle: str, seed: int) -> tuple[
     width = point[0].numel() if point.ndim else 1
     blocks = _split(slice(0, point.numel()), min(BLOCKS, max(1, point.numel() // width)), width)
     whole = prober.probe(name, slice(0, point.numel()))
-    probes = [prober.probe(name, block, whole.reach) for block in blocks]
-    chosen = [int(torch.randint(block.start, block.stop, (), generator=prober.generator)) for block in blocks]
-    probes += [whole, *(prober.probe(name, slice(entry, entry + 1), whole.reach) for entry in chosen)]
+    probes = [prober.probe(name, block, whole) for block in blocks]
+    chosen = [
+        int(torch.randint(block.start, block.stop, (), generator=prober.generator))
+        for block in blocks[:: max(1, len(blocks) // ENTRIES)]
+    ]
+    probes += [whole, *(prober.probe(name, slice(entry, entry + 1), whole) for entry in chosen)]
     worst = max(probes, key=lambda probe: probe.excess)
     if worst.excess > 1:
         return _located(prober, name, worst, oracle), ""
@@ -178,7 +196,7 @@ def _located(prober: Prober, name: str, probe: Probe, oracle: str) -> Check:
     """Halve the block that fails, going on with the half that fails by more, down to one entry; then look at every output."""
     problem = prober.problem
     while probe.entries.stop - probe.entries.start > 1:
-        halves = [prober.probe(name, half, probe.reach) for half in _split(probe.entries, 2)]
+        halves = [prober.probe(name, half, probe) for half in _split(probe.entries, 2)]
         probe = max(halves, key=lambda half: half.excess)
     entry = probe.entries.start
     if probe.excess <= 1:

@@ -48,6 +48,7 @@ class Problem:
             _cast(leaf, dtype).detach().clone(memory_format=torch.contiguous_format) if isinstance(leaf, Tensor) else leaf
             for _, leaf in leaves
         ]
+        self._plain = all(isinstance(x, Tensor) for x in inputs)
         names = _input_names([path for path, _ in leaves])
         chosen = [_differentiable(leaf) for leaf in self._leaves]
         if any(isinstance(leaf, Tensor) and leaf.requires_grad for _, leaf in leaves):
@@ -163,7 +164,7 @@ class Problem:
     def _arguments(self, leaves: list[Any]) -> Any:
         # Copies, since a module may write to what it is given.
         copies = [leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-        return pytree.tree_unflatten(copies, self._structure)
+        return copies if self._plain else pytree.tree_unflatten(copies, self._structure)
 
     @contextlib.contextmanager
     def _draws(self) -> Iterator[None]:
@@ -260,6 +261,8 @@ def _like(point: Tensor, original: Tensor) -> Tensor:
 
 
 def _flat(output: Any) -> Tensor:
+    if isinstance(output, Tensor) and output.is_floating_point():
+        return output.reshape(-1)
     return torch.cat([_real(leaf).reshape(-1) for leaf in pytree.tree_leaves(output) if _differentiable(leaf)])
 
 

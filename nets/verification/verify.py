@@ -141,6 +141,7 @@ def _certificate(problem: Problem, seed: int, stated: Mapping[str, Tensor], inte
         for oracle in ("forward mode", "batched reverse"):
             if derivations[oracle] is None:
                 missing.setdefault(oracle, []).append(name)
+        checks += _along(problem, name, "reverse mode", reverse[name], noise[name], seed)
         checks += _judged(problem, name, derivations, noise[name], floor, seed, name in intended)
     return Certificate((*checks, *failed), notes=tuple(f"no {oracle} for {listed(names)}" for oracle, names in missing.items()))
 
@@ -166,8 +167,26 @@ def _network_certificate(
             **{engine: None if found is None else found[name] for engine, found in others.items()},
             "stated closed form": stated.get(name),
         }
+        checks += _along(problem, name, "closed form", closed[name], noise[name], seed)
         checks += _judged(problem, name, derivations, noise[name], floor, seed, name in intended)
     return Certificate((*checks, *check_function(network, problem)), formulas(network))
+
+
+def _along(problem: Problem, name: str, oracle: str, jacobian: Tensor, noise: float, seed: int) -> list[Check]:
+    """A point too large for forward mode along each of its entries: the same along sixteen random directions."""
+    point = problem.points[name]
+    if point.numel() <= oracles.EVERY_COLUMN:
+        return []
+    generator = torch.Generator().manual_seed(seed)
+    t = torch.randint(0, 2, (16, *point.shape), generator=generator).to(point.dtype) * 2 - 1
+    found = oracles.forward_along(problem, name, t)
+    if found is None:
+        return []
+    flat = t.reshape(16, -1).mT
+    # A sum of P rounding errors of random sign is about √P times as large as one of them.
+    off = (jacobian @ flat - found).abs() > ROUNDING_SAFETY * noise * point.numel() ** 0.5
+    reason = f"along 16 random directions; {int(off.sum())} of {off.numel()} slopes are off"
+    return [Check.plain(name, oracle, "forward mode", off.numel(), "fail" if off.any() else "pass", reason)]
 
 
 def _probed_certificate(problem: Problem, seed: int, intended: tuple[str, ...]) -> Certificate:

@@ -15,9 +15,7 @@ def linear(rule: Rule, samples: int = 4, wide: int = 3, high: int = 5, scale: fl
 
     def make(generator: torch.Generator) -> Made:
         weight, bias = normal(generator, high, wide), normal(generator, high)
-        return ByHand(lambda x, w, b: x @ w.T + b, rule, weight=weight, bias=bias), (
-            scale * normal(generator, samples, wide),
-        )
+        return ByHand(lambda x, w, b: x @ w.T + b, rule, weight=weight, bias=bias), (scale * normal(generator, samples, wide),)
 
     return make
 
@@ -92,9 +90,7 @@ LINEAR = [
         linear(lambda g, x, w, b: (g @ w, g.clamp(-1, 1).T @ x, g.sum(0))),
         parameter="weight",
     ),
-    WrongBackward(
-        "linear: upstream without sign", linear(lambda g, x, w, b: (g @ w, g.T @ x, g.abs().sum(0))), parameter="bias"
-    ),
+    WrongBackward("linear: upstream without sign", linear(lambda g, x, w, b: (g @ w, g.T @ x, g.abs().sum(0))), parameter="bias"),
     WrongBackward(
         "linear: input's weight transposed",
         linear(lambda g, x, w, b: (g @ w.T, g.T @ x, g.sum(0)), 4, 4, 4),
