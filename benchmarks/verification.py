@@ -153,9 +153,8 @@ def main() -> None:
     RESULTS.write_text(json.dumps(everything, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     for row in results:
         verdict = "met" if row["met"] else "MISSED"
-        print(
-            f"{row['row']} ({row['setting']}): {row['ratio']:.3g} [{row['low']:.3g}, {row['high']:.3g}], target {row['target']}: {verdict}"
-        )
+        spread = f"{row['ratio']:.3g} [{row['low']:.3g}, {row['high']:.3g}]"
+        print(f"{row['row']} ({row['setting']}): {spread}, target {row['target']}: {verdict}")
 
 
 if __name__ == "__main__":

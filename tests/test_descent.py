@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from itertools import chain
 
 import pytest
 import torch
@@ -114,7 +115,7 @@ def test_every_epoch_visits_every_sample_once_in_a_new_order() -> None:
 
     steps = _descend(_network(), loss=Spy(), batch_size=4, epochs=2, steps=None)
     assert [len(targets) for targets in seen] == [4, 4, 2, 4, 4, 2]
-    first, second = sum(seen[:3], []), sum(seen[3:], [])
+    first, second = [*chain(*seen[:3])], [*chain(*seen[3:])]
     assert sorted(first) == sorted(second) == sorted(DATA.targets[:, 0].tolist())
     assert first != second
     assert [step.epoch for step in steps] == [1, 1, 1, 2, 2, 2]
@@ -162,8 +163,8 @@ def test_divergence_is_recorded_then_told_and_the_network_keeps_its_last_numbers
 
 
 def test_count_steps_is_what_descend_makes() -> None:
-    for settings in ({"epochs": 3, "steps": None, "batch_size": 4}, {"epochs": 3, "steps": 5, "batch_size": 4},
-                     {"epochs": None, "steps": 11, "batch_size": None}, {"epochs": 2, "steps": None, "batch_size": None}):  # fmt: skip
+    for epochs, limit, batch_size in [(3, None, 4), (3, 5, 4), (None, 11, None), (2, None, None)]:
+        settings = {"epochs": epochs, "steps": limit, "batch_size": batch_size}
         assert len(_descend(_network(), **settings)) == count_steps(10, **settings)  # type: ignore[arg-type]
 
 
@@ -185,7 +186,7 @@ def test_count_steps_is_what_descend_makes() -> None:
         ({"loss": CrossEntropy()}, "cross entropy was given targets"),
         ({"data": Batch(DATA.inputs[:, :2], DATA.targets)}, "with 3 inputs was given X with 2 features"),
         ({"data": Batch(DATA.inputs.float(), DATA.targets)}, "X is torch.float32"),
-        ({"network": nets.Network([nets.Network.from_torch(nn.Tanh())[0]]), "data": Batch(DATA.inputs, DATA.inputs)}, "no parameters"),
+        ({"network": nets.Network.from_torch(nn.Tanh()), "data": Batch(DATA.inputs, DATA.inputs)}, "no parameters"),
     ],
 )  # fmt: skip
 def test_an_argument_out_of_range_is_told_before_anything_is_computed(settings: dict, message: str) -> None:

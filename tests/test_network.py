@@ -53,7 +53,7 @@ def test_from_torch_takes_every_known_layer_and_a_single_one() -> None:
 
 @pytest.mark.parametrize("layer", [nn.Conv2d(1, 1, 1), nn.GELU(approximate="tanh"), nn.Softplus(beta=2), nn.Dropout()])
 def test_from_torch_refuses_what_it_has_no_derivative_for(layer: nn.Module) -> None:
-    with pytest.raises(InputError, match="layer 1 is .*expected one of Linear"):
+    with pytest.raises(InputError, match=r"layer 1 is .*expected one of Linear"):
         Network.from_torch(nn.Sequential(nn.Linear(1, 1), layer))
 
 
@@ -64,7 +64,7 @@ def test_a_network_of_foreign_layers_is_refused() -> None:
 
 def test_a_shared_parameter_is_refused() -> None:
     shared = Linear(2, 2)
-    with pytest.raises(InputError, match="'2.weight' and '0.weight' are one and the same"):
+    with pytest.raises(InputError, match=r"'2\.weight' and '0\.weight' are one and the same"):
         Network([shared, Tanh(), shared])
 
 

@@ -1,4 +1,4 @@
-"""Networks too large for every entry: random directions see what gradcheck's fast mode passes, and say what they would have seen."""
+"""Networks too large for every entry: random directions see what gradcheck's fast mode passes, and state their power."""
 
 import pytest
 import torch
