@@ -14,6 +14,7 @@ import shutil
 import struct
 import sys
 from collections.abc import Callable
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -297,14 +298,22 @@ def row(title: str, said: str) -> str:
     return found[1]
 
 
-def test_runs_without_a_name_never_meet(run: Run, tmp_path: Path) -> None:
-    # The second begins within the same second or two, and would take the same name; the first is left as it was.
+class StoppedClock(datetime):
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> "StoppedClock":
+        return cls(2026, 1, 2, 3, 4, 5, tzinfo=tz)
+
+
+def test_runs_without_a_name_never_meet(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The second begins in the same second, and takes another name; the first is left as it was.
+    monkeypatch.setattr(train, "datetime", StoppedClock)
     settings = "experiment=teacher", "descent.steps=1", "verification.samples=1"
     run(*settings)
     (first,) = (tmp_path / "runs" / "teacher").iterdir()
     before = {path: path.read_bytes() for path in first.iterdir()}
     run(*settings)
     (second,) = set((tmp_path / "runs" / "teacher").iterdir()) - {first}
+    assert (first.name, second.name) == ("2026-01-02_03-04-05", "2026-01-02_03-04-05_2")
     assert {path: path.read_bytes() for path in first.iterdir()} == before
     assert (second / "weights.safetensors").read_bytes() == (first / "weights.safetensors").read_bytes()
 

@@ -1,11 +1,16 @@
 """What must hold before a derivative can be checked at all: finite numbers, the same ones twice, gradients that add up."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from nets.errors import InputError
 
 from nets.verification.certificate import Check
+from nets.verification.oracles import quiet
 from nets.verification.problem import Problem
 from nets.verification.rounding import pull_back
 
@@ -112,9 +117,11 @@ def check_pullback(problem: Problem, jacobians: Mapping[str, Tensor], noise: Map
     is the only one that requires a gradient. A failed check for the first that does not; none if all do."""
     generator = torch.Generator().manual_seed(seed)
     v = 10 * torch.randn(len(problem.y), generator=generator, dtype=torch.float64).to(problem.y.dtype)
-    for alone in (None, *problem.points):
-        y, leaves = problem.record(alone)
-        for name, gradient in pull_back(y, v, leaves).items():
+    for alone in (*problem.points, None):
+        with quiet():
+            y, leaves = problem.record(alone)
+            gradients = pull_back(y, v, leaves)
+        for name, gradient in gradients.items():
             error = (gradient.reshape(-1) - v @ jacobians[name]).abs()
             # Both are sums over the outputs, each of which may be off by the noise of one entry.
             if (error > SAFETY * noise[name] * v.abs().sum()).any():
@@ -133,6 +140,37 @@ def check_pullback(problem: Problem, jacobians: Mapping[str, Tensor], noise: Map
                         f"{float(v @ jacobians[name][:, entry]):.9g}",
                     )
                 ]
+    return []
+
+
+def check_memory(module: nn.Module, inputs: tuple[Any, ...], problem: Problem, seed: int) -> list[Check]:
+    """The gradient after a first call at another point: a module may keep what it should have forgotten. A failed check if it does.
+
+    The other inputs are up to a tenth larger or smaller; where the module does not take them, there is nothing to check.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def moved(x: Any) -> Any:
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            return x
+        factor = 1 + 0.1 * torch.rand(x.shape, generator=generator).to(x.dtype)
+        return (x.detach() * factor).requires_grad_(x.requires_grad)
+
+    try:
+        fresh = Problem(module, pytree.tree_map(moved, inputs), seed=seed)
+    except InputError:
+        return []
+    for name, point in fresh.points.items():
+        point.copy_(problem.points[name])
+    v = torch.randn(len(problem.y), generator=generator, dtype=torch.float64)
+    y, leaves = problem.record()
+    expected = pull_back(y, v, leaves)
+    y, leaves = fresh.record()
+    if not torch.equal(y.detach(), problem.y):
+        return [_failed("output", "forward", "stateful: the output depends on an earlier call at another point")]
+    for name, gradient in pull_back(y, v, leaves).items():
+        if ((gradient - expected[name]).abs() > 1e-9 * expected[name].abs().max()).any():
+            return [_failed(name, "reverse mode", "stateful: the gradient depends on an earlier call at another point")]
     return []
 
 

@@ -54,7 +54,9 @@ class Problem:
         if any(isinstance(leaf, Tensor) and leaf.requires_grad for _, leaf in leaves):
             chosen = [isinstance(leaf, Tensor) and leaf.requires_grad for _, leaf in leaves]
         self._inputs = {name: i for i, (name, yes) in enumerate(zip(names, chosen, strict=True)) if yes}
-        self._owners = [(owner, key, p) for owner in self.module.modules() for key, p in owner._parameters.items()]
+        # Numbers of another kind may leave traces in a module that remembers its calls, so they get one of their own.
+        self._twin = _copied(self.module, None)
+        self._owners = [(owner, key, p) for owner in self._twin.modules() for key, p in owner._parameters.items()]
         self._parameters = {n: p for n, p in self.module.named_parameters() if p.requires_grad}
         self._buffers = {name: buffer.clone() for name, buffer in self.module.named_buffers()}
         tensors = {n: p.detach() for n, p in self._parameters.items()} | {n: self._leaves[i] for n, i in self._inputs.items()}
@@ -98,18 +100,14 @@ class Problem:
 
     def record(self, alone: str | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Y with the graph that the module itself records, hooks and all, and the leaves of that graph by name; where `alone`
-        names a point, nothing but that point requires a gradient."""
+        names a point, nothing but that point requires a gradient, until the next call of this."""
         leaves = list(self._leaves)
         for name, i in self._inputs.items():
             leaves[i] = leaves[i].detach().clone().requires_grad_(alone in (None, name))
         for name, parameter in self._parameters.items():
             parameter.requires_grad_(alone in (None, name))
-        try:
-            with torch.enable_grad():
-                y = _flat(self.call(leaves))
-        finally:
-            for parameter in self._parameters.values():
-                parameter.requires_grad_()
+        with torch.enable_grad():
+            y = _flat(self.call(leaves))
         recorded = self._parameters | {name: leaves[i] for name, i in self._inputs.items()}
         return y, recorded if alone is None else {alone: recorded[alone]}
 
@@ -154,7 +152,7 @@ class Problem:
         """The module's output with other tensors in the places of its parameters and buffers, for this one call."""
         try:
             with self._draws():
-                return functional_call(self.module, dict(given), tuple(self._arguments(leaves)))
+                return functional_call(self._twin, dict(given), tuple(self._arguments(leaves)))
         finally:
             # functional_call leaves the swapped tensors in a module that is registered under two names.
             for owner, key, parameter in self._owners:

@@ -12,7 +12,7 @@ from nets.calculus.jacobians import jacobians
 from nets.calculus.network import Network
 from nets.errors import InputError
 from nets.verification import oracles
-from nets.verification.behaviour import check_behaviour, check_pullback
+from nets.verification.behaviour import check_behaviour, check_memory, check_pullback
 from nets.verification.certificate import Certificate, Check, listed
 from nets.verification.comparison import POWER, Derivation, agree, by_difference, compare, odd_one_out
 from nets.verification.difference import is_constant
@@ -86,6 +86,9 @@ def verify(
             return Certificate(tuple(failed))
         if order == 2:
             return _second_order(problem, inputs, seed)
+        remembered = check_memory(module, inputs, problem, seed)
+        if remembered:
+            return Certificate(tuple(remembered))
         stated = _stated(problem, closed_form, intended)
         certificate = _first_order(problem, coverage, seed, stated, intended, engines or {})
         if dtype == "as is":
