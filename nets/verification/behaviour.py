@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from nets.errors import InputError
-
 from nets.verification.certificate import Check
 from nets.verification.oracles import quiet
 from nets.verification.problem import Problem
@@ -150,8 +149,11 @@ def check_memory(module: nn.Module, inputs: tuple[Any, ...], problem: Problem, s
     """
     generator = torch.Generator().manual_seed(seed)
 
+    chosen = any(isinstance(x, Tensor) and x.requires_grad for x in pytree.tree_leaves(inputs))
+
     def moved(x: Any) -> Any:
-        if not isinstance(x, Tensor) or not x.is_floating_point():
+        # What is no point stays where it is, since it could not be put back.
+        if not isinstance(x, Tensor) or not x.is_floating_point() or (chosen and not x.requires_grad):
             return x
         factor = 1 + 0.1 * torch.rand(x.shape, generator=generator).to(x.dtype)
         return (x.detach() * factor).requires_grad_(x.requires_grad)
