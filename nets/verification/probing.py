@@ -23,6 +23,9 @@ from nets.verification.rounding import StochasticRounding, pull_back
 BLOCKS = 4
 """Blocks of rows that each point is cut into, each probed with signs of its own."""
 
+SMALL = 1_024
+"""Numbers in a point up to which it is one block."""
+
 ENTRIES = 2
 """Single entries that are probed besides, one in every other block."""
 
@@ -96,7 +99,7 @@ class Prober:
         length = float(t.norm())
         best: Probe | None = None
         wider = self._difference(name, entries, t, LADDER[1] / length)
-        for reach in LADDER[2:6]:
+        for reach in LADDER[2:5]:
             h = reach / length
             found = self._difference(name, entries, t, h)
             # D(8h) − D(h) = 63 h² f‴/6
@@ -134,8 +137,9 @@ def check_by_probes(prober: Prober, name: str, oracle: str, seed: int) -> tuple[
     """One check of one point, and a note of what it would have seen."""
     point = prober.problem.points[name]
     width = point[0].numel() if point.ndim else 1
-    blocks = _split(slice(0, point.numel()), min(BLOCKS, max(1, point.numel() // width)), width)
-    whole = prober.probe(name, slice(0, point.numel()))
+    everything = slice(0, point.numel())
+    blocks = _split(everything, min(BLOCKS, point.numel() // width), width) if point.numel() > SMALL else [everything]
+    whole = prober.probe(name, everything)
     probes = [prober.probe(name, block, whole) for block in blocks]
     chosen = [
         int(torch.randint(block.start, block.stop, (), generator=prober.generator))

@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -54,9 +55,6 @@ class Problem:
         if any(isinstance(leaf, Tensor) and leaf.requires_grad for _, leaf in leaves):
             chosen = [isinstance(leaf, Tensor) and leaf.requires_grad for _, leaf in leaves]
         self._inputs = {name: i for i, (name, yes) in enumerate(zip(names, chosen, strict=True)) if yes}
-        # Numbers of another kind may leave traces in a module that remembers its calls, so they get one of their own.
-        self._twin = _copied(self.module, None)
-        self._owners = [(owner, key, p) for owner in self._twin.modules() for key, p in owner._parameters.items()]
         self._parameters = {n: p for n, p in self.module.named_parameters() if p.requires_grad}
         self._buffers = {name: buffer.clone() for name, buffer in self.module.named_buffers()}
         tensors = {n: p.detach() for n, p in self._parameters.items()} | {n: self._leaves[i] for n, i in self._inputs.items()}
@@ -148,14 +146,24 @@ class Problem:
             return None
         return torch.cat([torch.arange(s[0]).repeat_interleave(torch.Size(s[1:]).numel()) for _, s in self._outputs])
 
+    @functools.cached_property
+    def _twin(self) -> nn.Module:
+        """Numbers of another kind may leave traces in a module that remembers its calls, so they get a copy of their own."""
+        return _copied(self.module, None)
+
+    @functools.cached_property
+    def _owners(self) -> list[tuple[nn.Module, str, nn.Parameter | None]]:
+        return [(owner, key, p) for owner in self._twin.modules() for key, p in owner._parameters.items()]
+
     def _swapped(self, given: Mapping[str, Tensor], leaves: list[Any]) -> Any:
         """The module's output with other tensors in the places of its parameters and buffers, for this one call."""
+        owners = self._owners
         try:
             with self._draws():
                 return functional_call(self._twin, dict(given), tuple(self._arguments(leaves)))
         finally:
             # functional_call leaves the swapped tensors in a module that is registered under two names.
-            for owner, key, parameter in self._owners:
+            for owner, key, parameter in owners:
                 if owner._parameters[key] is not parameter:
                     setattr(owner, key, parameter)
 

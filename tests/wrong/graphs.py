@@ -1,6 +1,7 @@
 """Faults of paths, hooks, caches and state."""
 
 from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -11,6 +12,10 @@ from tests.wrong.record import WrongBackward, of_input
 
 def hooked(hook: Callable[[Hooked], object]) -> Make:
     return lambda r: (Hooked(r, hook), (normal(r, 3, 3),))
+
+
+def halved(layer: nn.Module, inputs: Any, outputs: Any) -> Any:
+    return tuple(None if g is None else g / 2 for g in inputs)
 
 
 def stateful(mistake: str) -> WrongBackward:
@@ -64,7 +69,7 @@ GRAPHS = [
     ),
     WrongBackward(
         "hook: input's gradient halved by a module's",
-        hooked(lambda m: m.last.register_full_backward_hook(lambda layer, inputs, outputs: (inputs[0] / 2,))),
+        hooked(lambda m: m.last.register_full_backward_hook(halved)),
     ),
     WrongBackward(
         "hook: upstream's sign by a module's",

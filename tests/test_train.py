@@ -1,0 +1,255 @@
+"""What a run of train.py writes and says, and how it ends when it cannot go on."""
+
+import contextlib
+import io
+import json
+import math
+import re
+import shlex
+import shutil
+import signal
+from collections.abc import Callable
+from datetime import datetime, tzinfo
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+from running import Descent, command_line, events
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+import train
+from nets.calculus.layers import Tanh
+from nets.telemetry.board import Board
+
+Run = Callable[..., None]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """run(setting, …): what `python train.py setting …` does in the folder `tmp_path`."""
+    # Checking every entry once more by gradcheck's slow mode takes ten times as long as all else; the main job below does.
+    monkeypatch.setattr("nets.verification.gradcheck.FIRST_ORDER_BUDGET", 0)
+    monkeypatch.setattr("nets.verification.gradcheck.SECOND_ORDER_BUDGET", 0)
+
+    def started(*settings: str) -> None:
+        command_line(monkeypatch, tmp_path, *settings)
+
+    return started
+
+
+@pytest.fixture(scope="module")
+def main_job(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """`python train.py`, to the end: where it wrote, and what it said."""
+    folder, said = tmp_path_factory.mktemp("main_job"), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
+        command_line(patch, folder)
+    (directory,) = (folder / "runs" / "tanh_linear").iterdir()
+    return directory, said.getvalue()
+
+
+# Every number of every step.
+
+
+def test_the_event_file_holds_every_number_of_every_step(main_job: tuple[Path, str]) -> None:
+    # As the float32 nearest to it, which is what an Event can hold; of the samples held out, at 50 steps or a few more.
+    board, descent = events(main_job[0]), Descent()
+    evaluated = {event.step for event in board.Scalars("loss/test")}
+    assert evaluated == {1, *range(18, 901, 18)}
+    expected: dict[str, list[tuple[int, float]]] = {}
+    for step in descent.steps:
+        numbers = {"loss/train": step.loss, "gradient_norm/total": step.total_gradient_norm}
+        numbers |= {f"gradient_norm/{name}": norm for name, norm in step.gradient_norm.items()}
+        numbers |= {f"update_ratio/{name}": ratio for name, ratio in step.update_ratio.items()}
+        if step.step in evaluated:
+            held_out = descent.held_out()
+            assert held_out.accuracy is not None
+            numbers |= {"loss/test": held_out.loss, "accuracy/test": held_out.accuracy}
+        for tag, number in numbers.items():
+            expected.setdefault(tag, []).append((step.step, float(np.float32(number))))
+    assert {tag: [(e.step, e.value) for e in board.Scalars(tag)] for tag in board.Tags()["scalars"]} == expected
+    assert len(expected["loss/train"]) == 900  # 20 epochs of 1,438 samples in batches of 32
+    assert math.isinf(expected["update_ratio/0.bias"][0][1])  # a bias starts at zero
+
+
+def test_the_event_file_holds_histograms_and_texts(main_job: tuple[Path, str]) -> None:
+    board = events(main_job[0])
+    assert set(board.Tags()["histograms"]) == {
+        f"histogram/{kind}/{name}" for kind in ("parameter", "gradient") for name in ("0.weight", "0.bias")
+    }
+    assert [event.step for event in board.Histograms("histogram/gradient/0.weight")] == [1, 180, 360, 540, 720, 900]
+    texts = {tag: b"".join(board.Tensors(tag)[0].tensor_proto.string_val).decode() for tag in ("certificate", "config")}
+    assert "∂Y_k/∂W_ij = δ_ki (1 − Y_k²) X_j" in texts["certificate"] and "**pass**" in texts["certificate"]
+    assert (main_job[0] / "config.yaml").read_text("utf-8").strip() in texts["config"]
+
+
+# What a run says of itself is true.
+
+
+def test_the_main_job_leaves_the_network_that_it_reports(main_job: tuple[Path, str]) -> None:
+    directory, said = main_job
+    layers = nn.Sequential(nn.Linear(64, 10), nn.Tanh())
+    layers.load_state_dict(load_file(directory / "weights.safetensors"))
+    data = Descent().data
+    right = (layers(data.test.inputs).argmax(1) == data.test.targets.argmax(1)).double().mean().item()
+    assert right >= 0.93
+    assert row("accuracy", said) == f"{right:.2%} of the 359 samples held out"
+    assert events(directory).Scalars("accuracy/test")[-1].value == np.float32(right)
+
+
+def test_the_main_job_says_what_it_did(main_job: tuple[Path, str]) -> None:
+    directory, said = main_job
+    certificate = json.loads((directory / "certificate.json").read_text("utf-8"))
+    assert certificate["verdict"] == "pass" and row("certificate", said).startswith("pass: 36,240 entries")
+    assert "∂Y_k/∂B_i = δ_ki (1 − Y_k²)\n" in said
+    assert "\nstep 900/900  epoch 20 " in said
+    where = f"runs/tanh_linear/{directory.name}"
+    assert row("run", said) == where
+    # The last line is the command to give next, wherever the environment is that this ran in.
+    program, *arguments = shlex.split(row("TensorBoard", said))
+    assert shutil.which(program) is not None and arguments == ["--logdir", where]
+    assert said.splitlines()[-1].startswith("TensorBoard ")
+
+
+def row(title: str, said: str) -> str:
+    found = re.search(rf"^{title} +(.+)$", said, re.MULTILINE)
+    assert found is not None, said
+    return found[1]
+
+
+class StoppedClock(datetime):
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> "StoppedClock":
+        return cls(2026, 1, 2, 3, 4, 5, tzinfo=tz)
+
+
+def test_runs_without_a_name_never_meet(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The second begins in the same second, and takes another name; the first is left as it was.
+    monkeypatch.setattr(train, "datetime", StoppedClock)
+    settings = "experiment=teacher", "descent.steps=1", "verification.samples=1"
+    run(*settings)
+    (first,) = (tmp_path / "runs" / "teacher").iterdir()
+    before = {path: path.read_bytes() for path in first.iterdir()}
+    run(*settings)
+    (second,) = set((tmp_path / "runs" / "teacher").iterdir()) - {first}
+    assert (first.name, second.name) == ("2026-01-02_03-04-05", "2026-01-02_03-04-05_2")
+    assert {path: path.read_bytes() for path in first.iterdir()} == before
+    assert (second / "weights.safetensors").read_bytes() == (first / "weights.safetensors").read_bytes()
+
+
+def test_one_command_for_several_runs(run: Run, tmp_path: Path) -> None:
+    run("-m", "experiment=teacher", "seed=0,1", "descent.steps=1", "verification.samples=1")
+    one, other = (path / "config.yaml" for path in (tmp_path / "runs" / "teacher").iterdir())
+    assert {OmegaConf.load(path).seed for path in (one, other)} == {0, 1}
+    assert {path.name for path in tmp_path.iterdir()} == {"runs"}
+
+
+# A derivative that is wrong.
+
+
+@pytest.mark.parametrize("fault", [-1.0, 1.001])
+def test_a_wrong_derivative_stops_the_run(
+    fault: float, run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def slope(self: Tanh, z: Tensor, y: Tensor) -> Tensor:
+        return fault * (1 - y * y)
+
+    monkeypatch.setattr(Tanh, "slope", slope)
+    with pytest.raises(SystemExit) as ended:
+        run("experiment=teacher", "run_dir=here")
+    assert ended.value.code == 1
+    (sentence,) = capsys.readouterr().err.splitlines()
+    assert re.match(r"fail: 0\.weight, entry \[\d, \d, \d, \d\]: closed form gives \S+ where [a-z ]+ gives ", sentence)
+    assert sentence.endswith("; not a step was made, and the certificate is in here.")
+    certificate = json.loads((tmp_path / "here" / "certificate.json").read_text("utf-8"))
+    assert certificate["verdict"] == "fail"
+    assert not (tmp_path / "here" / "weights.safetensors").exists()
+    assert events(tmp_path / "here").Tags()["scalars"] == []
+
+
+# Runs that end before their time.
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # main() sets it
+    monkeypatch.setattr(train, "TRACEBACK_WANTED", False)
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+
+
+def end_of(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *settings: str) -> tuple[int, str]:
+    """Status and stderr of a run in this process."""
+    monkeypatch.setattr(sys, "argv", ["train.py", "experiment=linear", "verification.samples=1", *settings])
+    with pytest.raises(SystemExit) as ended:
+        train.main()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, capsys.readouterr().err
+
+
+def steps_in(directory: Path) -> list[int]:
+    return [event.step for event in EventAccumulator(str(directory)).Reload().Scalars("loss/train")]
+
+
+def test_divergence(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    # The error grows by about a factor of η λ a step, λ ≤ 2 (10 + 1) the largest curvature: beyond float32 in ten steps.
+    status, said = end_of(monkeypatch, capsys, "descent.learning_rate=1e6", "run_dir=run")
+    assert status == 1
+    found = re.fullmatch(
+        r"step (\d+): the loss is .*; expected finite numbers: lower the learning rate \(1e\+06\), .*"
+        r"; what was recorded is in run\.\n",
+        said,
+    )
+    assert found is not None, said
+    last = int(found[1])
+    assert last < 20
+    assert steps_in(here / "run") == list(range(1, last + 1))
+    assert (here / "run" / "gradients.png").exists() and not (here / "run" / "weights.safetensors").exists()
+
+
+def test_interruption(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    # Ctrl-C is the signal SIGINT. 130 is the status that shells give to a program that ended by it: 128 + 2.
+    write = Board.write
+
+    def write_until_the_tenth(board: Board, step: Any, **seen: Any) -> None:
+        write(board, step, **seen)
+        if step.step == 10:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Board, "write", write_until_the_tenth)
+    assert end_of(monkeypatch, capsys, "run_dir=run") == (130, "interrupted; what was recorded is in run.\n")
+    assert steps_in(here / "run") == list(range(1, 11))
+    assert (here / "run" / "gradients.png").exists() and not (here / "run" / "weights.safetensors").exists()
+
+
+def test_interruption_before_the_first_step(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def verify(*_: Any, **__: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("nets.verify", verify)
+    assert end_of(monkeypatch, capsys, "run_dir=run") == (130, "interrupted; nothing was recorded.\n")
+    assert list(here.iterdir()) == []
+
+
+def test_a_full_disk(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def write(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device", "run/events")
+
+    monkeypatch.setattr(Board, "write", write)
+    status, said = end_of(monkeypatch, capsys, "run_dir=run")
+    expected = "'run/events' cannot be read or written (No space left on device): mend that, or set run_dir elsewhere.\n"
+    assert (status, said) == (1, expected)
+
+
+def test_a_fault_of_ours_shows_its_traceback(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("nets.verify", lambda *_, **__: 1 / 0)
+    status, said = end_of(monkeypatch, capsys)
+    assert status == 1
+    assert said.startswith("Traceback") and said.endswith("ZeroDivisionError: division by zero\n")
+    assert not list(here.glob("runs/*/*"))
