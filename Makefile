@@ -4,7 +4,7 @@ PYTHON ?= python3
 EXPERIMENT ?= tanh_linear
 
 .DEFAULT_GOAL := help
-.PHONY: help train test oracles lint format types clean
+.PHONY: help train test matrix oracles lint format types clean
 
 help: ## this list
 	@echo 'make TARGET [ARGS=...] [PYTHON=python3.12]; the environment .venv is made when a target first needs it'
@@ -15,6 +15,9 @@ train: .venv/installed ## prove the gradients, then train; EXPERIMENT=tanh_mlp f
 
 test: .venv/installed-tools ## run the whole suite; ARGS='-k tanh' for a part of it
 	@.venv/bin/python -m pytest -n auto --maxprocesses=4 --dist=loadfile $(ARGS)
+
+matrix: .venv/installed-tools ## hold the checker against every wrong and every right module of the tables, five times each
+	@.venv/bin/python -m pytest -m 'matrix or not matrix' tests/test_checker.py $(ARGS)
 
 oracles: .venv/installed-oracles ## install SymPy, TensorFlow and JAX, and hold the closed form against them
 	@.venv/bin/python -m pytest tests/test_engines_cross.py $(ARGS)

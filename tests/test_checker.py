@@ -13,6 +13,9 @@ from tests.right_modules import RIGHT, RightModule
 from tests.wrong_backwards import WRONG, WrongBackward
 
 SEEDS = range(5)
+EACH_SEED = pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.matrix) for seed in SEEDS[1:])])
+"""One of the seeds at every `make test`, all of them at `make matrix`."""
+
 VISIBLE = 1e-4
 """How far off a wrong gradient must be along a random direction, relative to its norm, to stand in the table."""
 
@@ -98,7 +101,7 @@ def forward_products(record: WrongBackward, seed: int, directions: Tensor) -> Te
 
 
 @pytest.mark.parametrize("record", WRONG, ids=str)
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_the_tables_faults_are_faults(record: WrongBackward, seed: int) -> None:
     """vᵀ (∂Y/∂θ) t is off by 1e-4 of ‖vᵀ ∂Y/∂θ‖ ‖t‖ at least, and by ten times what the difference may be off."""
     module, inputs = made(record, seed)
@@ -132,7 +135,7 @@ def judged(record: WrongBackward | RightModule, seed: int) -> nets.Certificate:
 
 
 @pytest.mark.parametrize("record", WRONG, ids=str)
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_a_wrong_backward_fails(record: WrongBackward, seed: int) -> None:
     """And the report names the parameter, and the cause where there is a plain one."""
     certificate = judged(record, seed)
@@ -145,7 +148,7 @@ def test_a_wrong_backward_fails(record: WrongBackward, seed: int) -> None:
 
 
 @pytest.mark.parametrize("record", RIGHT, ids=str)
-@pytest.mark.parametrize("seed", SEEDS)
+@EACH_SEED
 def test_a_right_module_passes(record: RightModule, seed: int) -> None:
     certificate = judged(record, seed)
     assert certificate.passed, str(certificate)
@@ -159,6 +162,7 @@ def test_the_single_precision_in_torchs_hardsigmoid_is_seen() -> None:
     assert (check.actual, check.expected) == (float(torch.tensor(1 / 6)), pytest.approx(1 / 6, rel=1e-10))
 
 
+@pytest.mark.matrix
 def test_the_counts(capsys: pytest.CaptureFixture[str]) -> None:
     seen = sum(judged(record, seed).verdict == "fail" for record in WRONG for seed in SEEDS)
     alarms = sum(not judged(record, seed).passed for record in RIGHT for seed in SEEDS)
