@@ -13,4 +13,4 @@ hypothesis.settings.register_profile("nets", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("nets")
 
 # Before nets is loaded. Programs that tests start are not checked.
-install_import_hook("nets", "shapes.checked")
+install_import_hook(["nets.calculus", "nets.data", "nets.training"], "shapes.checked")

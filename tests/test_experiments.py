@@ -13,7 +13,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
-from running import Descent, composed, events
+from running import Descent, command_line, composed, events, quick_gradcheck
 from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 from torch import Tensor
@@ -51,10 +51,11 @@ def root(name: str, images: Path) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_two_steps(name: str, run: Run, images: Path, tmp_path: Path) -> None:
+def test_two_steps(name: str, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A certificate that passes, two steps on the board, and everything that a run leaves behind.
     settings = f"experiment={name}", "descent.steps=2", "seed=3", "run_dir=here", *root(name, images)
-    run(*settings)
+    quick_gradcheck(monkeypatch)
+    command_line(monkeypatch, tmp_path, *settings)
     certificate = json.loads((tmp_path / "here" / "certificate.json").read_text("utf-8"))
     assert certificate["verdict"] == "pass"
     parameters = {check["parameter"] for check in certificate["checks"]} - {"input", "all"}

@@ -1,6 +1,7 @@
 """What a run of train.py writes and says, and how it ends when it cannot go on."""
 
 import contextlib
+import functools
 import io
 import json
 import math
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
-from running import Descent, command_line, events
+from running import Descent, command_line, events, quick_gradcheck
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -30,14 +31,8 @@ Run = Callable[..., None]
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """run(setting, …): what `python train.py setting …` does in the folder `tmp_path`."""
-    # Checking every entry once more by gradcheck's slow mode takes ten times as long as all else; the main job below does.
-    monkeypatch.setattr("nets.verification.gradcheck.FIRST_ORDER_BUDGET", 0)
-    monkeypatch.setattr("nets.verification.gradcheck.SECOND_ORDER_BUDGET", 0)
-
-    def started(*settings: str) -> None:
-        command_line(monkeypatch, tmp_path, *settings)
-
-    return started
+    quick_gradcheck(monkeypatch)
+    return functools.partial(command_line, monkeypatch, tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -172,84 +167,69 @@ def test_a_wrong_derivative_stops_the_run(
 # Runs that end before their time.
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # main() sets it
-    monkeypatch.setattr(train, "TRACEBACK_WANTED", False)
-    monkeypatch.chdir(tmp_path)
-    yield tmp_path
-
-
-def end_of(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *settings: str) -> tuple[int, str]:
-    """Status and stderr of a run in this process."""
-    monkeypatch.setattr(sys, "argv", ["train.py", "experiment=linear", "verification.samples=1", *settings])
+def end_of(run: Run, capsys: pytest.CaptureFixture[str], *settings: str) -> tuple[object, str]:
+    """Status and stderr."""
     with pytest.raises(SystemExit) as ended:
-        train.main()
-    assert isinstance(ended.value.code, int)
+        run("experiment=linear", *settings, "run_dir=here")
     return ended.value.code, capsys.readouterr().err
 
 
 def steps_in(directory: Path) -> list[int]:
-    return [event.step for event in EventAccumulator(str(directory)).Reload().Scalars("loss/train")]
+    return [event.step for event in events(directory).Scalars("loss/train")]
 
 
-def test_divergence(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    # The error grows by about a factor of η λ a step, λ ≤ 2 (10 + 1) the largest curvature: beyond float32 in ten steps.
-    status, said = end_of(monkeypatch, capsys, "descent.learning_rate=1e6", "run_dir=run")
-    assert status == 1
-    found = re.fullmatch(
-        r"step (\d+): the loss is .*; expected finite numbers: lower the learning rate \(1e\+06\), .*"
-        r"; what was recorded is in run\.\n",
-        said,
-    )
-    assert found is not None, said
-    last = int(found[1])
-    assert last < 20
-    assert steps_in(here / "run") == list(range(1, last + 1))
-    assert (here / "run" / "gradients.png").exists() and not (here / "run" / "weights.safetensors").exists()
+def left_in(directory: Path) -> set[str]:
+    """What a run has written besides its event file."""
+    return {path.name for path in directory.iterdir() if "tfevents" not in path.name}
 
 
-def test_interruption(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_divergence(run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    # A step makes the error about η times the curvature, 1e6 times, as large: from 1 to 3e38, beyond float32, in seven or so.
+    status, said = end_of(run, capsys, "descent.learning_rate=1e6")
+    pattern = r"step (\d+): the loss is .+; expected finite numbers: lower the learning rate \(1e\+06\), .+ is in here\.\n"
+    found = re.fullmatch(pattern, said)
+    assert status == 1 and found is not None, said
+    assert steps_in(tmp_path / "here") == list(range(1, int(found[1]) + 1)) and int(found[1]) < 20
+    assert left_in(tmp_path / "here") == {"certificate.json", "config.yaml", "gradients.png"}
+
+
+def test_interruption(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     # Ctrl-C is the signal SIGINT. 130 is the status that shells give to a program that ended by it: 128 + 2.
     write = Board.write
 
-    def write_until_the_tenth(board: Board, step: Any, **seen: Any) -> None:
+    def write_and_interrupt(board: Board, step: Any, **seen: Any) -> None:
         write(board, step, **seen)
         if step.step == 10:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(Board, "write", write_until_the_tenth)
-    assert end_of(monkeypatch, capsys, "run_dir=run") == (130, "interrupted; what was recorded is in run.\n")
-    assert steps_in(here / "run") == list(range(1, 11))
-    assert (here / "run" / "gradients.png").exists() and not (here / "run" / "weights.safetensors").exists()
+    monkeypatch.setattr(Board, "write", write_and_interrupt)
+    assert end_of(run, capsys) == (130, "interrupted; what was recorded is in here.\n")
+    assert steps_in(tmp_path / "here") == list(range(1, 11))
+    assert left_in(tmp_path / "here") == {"certificate.json", "config.yaml", "gradients.png"}
 
 
 def test_interruption_before_the_first_step(
-    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    def verify(*_: Any, **__: Any) -> None:
-        signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr("nets.verify", verify)
-    assert end_of(monkeypatch, capsys, "run_dir=run") == (130, "interrupted; nothing was recorded.\n")
-    assert list(here.iterdir()) == []
+    monkeypatch.setattr("nets.verify", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    assert end_of(run, capsys) == (130, "interrupted; nothing was recorded.\n")
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def write(*_: Any, **__: Any) -> None:
-        raise OSError(28, "No space left on device", "run/events")
+        raise OSError(28, "No space left on device", "here/events")
 
     monkeypatch.setattr(Board, "write", write)
-    status, said = end_of(monkeypatch, capsys, "run_dir=run")
-    expected = "'run/events' cannot be read or written (No space left on device): mend that, or set run_dir elsewhere.\n"
-    assert (status, said) == (1, expected)
+    expected = "'here/events' cannot be read or written (No space left on device): mend that, or set run_dir elsewhere.\n"
+    assert end_of(run, capsys) == (1, expected)
 
 
 def test_a_fault_of_ours_shows_its_traceback(
-    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr("nets.verify", lambda *_, **__: 1 / 0)
-    status, said = end_of(monkeypatch, capsys)
+    status, said = end_of(run, capsys)
     assert status == 1
-    assert said.startswith("Traceback") and said.endswith("ZeroDivisionError: division by zero\n")
-    assert not list(here.glob("runs/*/*"))
+    assert said.startswith("Traceback ") and said.endswith("ZeroDivisionError: division by zero\n")
+    assert list(tmp_path.iterdir()) == []

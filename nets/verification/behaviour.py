@@ -19,20 +19,24 @@ SAFETY = 32.0
 
 def check_behaviour(problem: Problem, seed: int) -> list[Check]:
     """One failed check for the first thing that does not hold; none if all does."""
-    for look in (_not_finite, _not_deterministic, _stateful):
+    for look in (_output_not_finite, _not_deterministic, _stateful, _gradient_not_finite):
         found = look(problem, seed)
         if found:
             return found
     return []
 
 
-def _not_finite(problem: Problem, seed: int) -> list[Check]:
+def _output_not_finite(problem: Problem, seed: int) -> list[Check]:
     if not torch.isfinite(problem.y).all():
         row = int((~torch.isfinite(problem.y)).nonzero()[0])
         where = _first_not_finite(problem)
         return [
             _failed("output", "forward", f"not finite: output {list(problem.output_index(row))} is {float(problem.y[row])}{where}")
         ]
+    return []
+
+
+def _gradient_not_finite(problem: Problem, seed: int) -> list[Check]:
     y, leaves = problem.record()
     for name, gradient in pull_back(y, torch.ones_like(y), leaves).items():
         if not torch.isfinite(gradient).all():

@@ -13,7 +13,7 @@ from nets.verification.problem import Problem
 POWER = 1e-3
 """A check is worth a verdict only if it would have seen a gradient that is a thousandth off."""
 
-REFINED = 128
+REFINED = 32
 """Columns that disagree with a difference and are measured again, the worst first; the verdict rests on these."""
 
 

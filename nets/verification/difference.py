@@ -90,7 +90,8 @@ def refine(problem: Problem, name: str, entry: int, floor: Tensor) -> Refined:
     """One column by E(h), for each output at the step with the smallest error of its own."""
     point = problem.points[name].view(-1)
     here = abs(float(point[entry]))
-    ladder = sorted({h * size for h in LADDER for size in (1.0, here) if size > 1e-12}, reverse=True)
+    units = (1.0,) if here < 1e-12 or 1 / 8 < here < 8 else (1.0, here)
+    ladder = sorted({h * unit for h in LADDER for unit in units}, reverse=True)
     derivatives, errors = list[Tensor](), list[Tensor]()
     for rung, h in enumerate(ladder):
         derivative, error = _extrapolated(central(problem, point, entry, h), central(problem, point, entry, 2 * h))

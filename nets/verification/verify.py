@@ -79,7 +79,7 @@ def verify(
     _one_of("order", order, (1, 2))
     _one_of("dtype", dtype, ("float64", "as is"))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         problem = Problem(module, inputs, seed=seed)
         failed = check_behaviour(problem, seed)
         if failed:
