@@ -172,9 +172,9 @@ def test_json_holds_every_check() -> None:
 def test_the_table_has_a_row_and_a_formula_for_each_parameter() -> None:
     lines = str(nets.verify(CASE.network, CASE.x)).splitlines()
     assert lines[0].strip() == "largest error of the closed form against"
-    assert lines[1].split() == ["parameter", "entries", "reverse", "forward", "difference", "worst", "entry", "verdict"]
+    assert lines[1].split() == ["parameter", "entries", "reverse", "forward", "difference", "verdict"]
     assert [line.split()[0] for line in lines[2:8:2]] == ["0.weight", "0.bias", "input"]
-    assert [line.strip() for line in lines[3:8:2]] == [
+    assert [line.strip().split("   worst entry (")[0] for line in lines[3:8:2]] == [
         "∂Y_k/∂W_ij = δ_ki (1 − Y_k²) X_j",
         "∂Y_k/∂B_i = δ_ki (1 − Y_k²)",
         "∂Y_k/∂X_j = (1 − Y_k²) W_kj",

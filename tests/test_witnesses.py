@@ -1,4 +1,4 @@
-"""Derivations as witnesses: the one that disagrees with the rest is named, whichever it is; and a gradient may be meant to differ."""
+"""Derivations as witnesses: the one that disagrees with the rest is named; and a gradient may be meant to differ."""
 
 import torch
 from torch import Tensor, nn

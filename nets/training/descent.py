@@ -82,14 +82,14 @@ def descend(
     _at_least(1, epochs=epochs, steps=steps, batch_size=batch_size, micro_batch_size=micro_batch_size)
     if epochs is None and steps is None:
         raise InputError("descent was given neither epochs nor steps; expected at least one of them: say when to stop.")
-    _in_range(learning_rate=(learning_rate, math.inf), momentum=(momentum, 1.0), weight_decay=(weight_decay, math.inf))
     if learning_rate == 0:
         raise InputError("learning_rate is 0; expected a number above 0: nothing would be learnt.")
+    _in_range(learning_rate=(learning_rate, math.inf), momentum=(momentum, 1.0), weight_decay=(weight_decay, math.inf))
     if engine not in ENGINES:
         raise InputError(f"the engine is '{engine}'; expected one of {', '.join(ENGINES)}.")
     network.check(data.inputs)
     with torch.no_grad():
-        loss.check(network(data.inputs[:1]), data.targets[:1])
+        loss.check(network(data.inputs), data.targets)
     if not any(True for _ in network.parameters()):
         raise InputError("the network has no parameters; expected at least one to descend along: add a Linear layer.")
     batches = _batches(data, epochs, steps, batch_size or len(data), torch.Generator().manual_seed(seed))

@@ -12,8 +12,15 @@ Verdict = Literal["pass", "fail", "inconclusive"]
 SCHEMA = "nets.certificate/1"
 """Of `to_json`, see docs/certificate.md; the number goes up when a field changes its meaning or goes away."""
 
-SHORT = {"reverse mode": "reverse", "forward mode": "forward", "batched reverse": "batched", "central difference": "difference"}
-"""Names of derivations at the head of a column."""
+SHORT = {
+    "reverse mode": "reverse",
+    "forward mode": "forward",
+    "batched reverse": "batched",
+    "central difference": "difference",
+    "NumPy by hand": "NumPy",
+    "TensorFlow": "TF",
+}
+"""Names of derivations at the head of a column, so that seven columns fit a terminal 80 characters wide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +187,7 @@ def _read(key: str, value: Any) -> Any:
 
 def _rows(checks: list[Check], formulas: dict[str, str]) -> list[str]:
     columns = list(dict.fromkeys(check.against for check in checks))
-    cells = [["parameter", "entries", *(SHORT.get(column, column) for column in columns), "worst entry", "verdict"]]
+    cells = [["parameter", "entries", *(SHORT.get(column, column) for column in columns), "verdict"]]
     beneath = [""]
     for name in dict.fromkeys(check.parameter for check in checks):
         own = {check.against: check for check in checks if check.parameter == name}
@@ -188,8 +195,9 @@ def _rows(checks: list[Check], formulas: dict[str, str]) -> list[str]:
         errors = [f"{own[c].max_abs_error:.1e}" if c in own else "–" for c in columns]
         verdict = Certificate(tuple(own.values())).verdict
         entries = max(check.entries for check in own.values())
-        cells.append([name, f"{entries:,}", *errors, _index(worst), verdict])
-        beneath.append(formulas.get(name, ""))
+        cells.append([name, f"{entries:,}", *errors, verdict])
+        where = f"worst entry {_index(worst)}" if worst.worst_index else ""
+        beneath.append("   ".join(filter(None, (formulas.get(name, ""), where))))
     widths = [max(len(row[c]) for row in cells) for c in range(len(cells[0]))]
     title = f"largest error of the {checks[0].oracle} against"
     lines = [" " * (widths[0] + widths[1] + 4) + title]

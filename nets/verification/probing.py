@@ -133,8 +133,8 @@ class Prober:
         return float(self.v @ (above - below)) / (2 * h)
 
 
-def check_by_probes(prober: Prober, name: str, oracle: str, seed: int) -> tuple[Check, str]:
-    """One check of one point, and a note of what it would have seen."""
+def check_by_probes(prober: Prober, name: str, oracle: str, seed: int) -> Check:
+    """One check of one point; its reason says what it would have seen."""
     point = prober.problem.points[name]
     width = point[0].numel() if point.ndim else 1
     everything = slice(0, point.numel())
@@ -148,15 +148,15 @@ def check_by_probes(prober: Prober, name: str, oracle: str, seed: int) -> tuple[
     probes += [whole, *(prober.probe(name, slice(entry, entry + 1), whole) for entry in chosen)]
     worst = max(probes, key=lambda probe: probe.excess)
     if worst.excess > 1:
-        return _located(prober, name, worst, oracle), ""
+        return _located(prober, name, worst, oracle)
     detects = min(p.tolerance / max(abs(p.actual), 1e-300) for p in probes[: len(blocks)])
     constant = detects > POWER and is_constant(prober.problem, name, prober.floor, seed)
-    reason = f"{len(blocks)} blocks of rows and {len(chosen)} entries probed"
+    reason = _power(prober, name, probes[: len(blocks)], detects)
     if constant:
         reason = "zero up to rounding: the output does not depend on it"
     elif detects > POWER:
         reason = f"rounding: the gradient is too small here to see a fault below {detects:.1%}"
-    check = Check(
+    return Check(
         parameter=name,
         oracle=oracle,
         against="central difference",
@@ -172,7 +172,6 @@ def check_by_probes(prober: Prober, name: str, oracle: str, seed: int) -> tuple[
         verdict="pass" if constant or detects <= POWER else "inconclusive",
         reason=reason,
     )
-    return check, "" if constant else f"{name}: {_power(prober, name, probes[: len(blocks)], detects)}"
 
 
 def _power(prober: Prober, name: str, probes: list[Probe], detects: float) -> str:
