@@ -14,11 +14,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from nets.calculus.jacobians import Jacobian
 from nets.verification.certificate import Check
 from nets.verification.comparison import POWER
 from nets.verification.difference import LADDER, SAFETY, is_constant, refine
 from nets.verification.problem import Problem
-from nets.verification.rounding import StochasticRounding, pull_back
+from nets.verification.rounding import StochasticRounding, pull_back, row_gradients
 
 BLOCKS = 4
 """Blocks of rows that each point is cut into, each probed with signs of its own."""
@@ -61,10 +62,10 @@ class Probe:
 
 
 class Prober:
-    """The gradient of vᵀY, and differences of vᵀY along any direction."""
+    """The gradient of vᵀY, by the module's backward or by closed form, and differences of vᵀY along any direction."""
 
-    def __init__(self, problem: Problem, floor: Tensor, seed: int, given: Mapping[str, Tensor] | None = None) -> None:
-        self.problem, self.floor = problem, floor
+    def __init__(self, problem: Problem, floor: Tensor, seed: int, closed: Mapping[str, Jacobian] | None = None) -> None:
+        self.problem, self.floor, self.closed = problem, floor, closed
         self.generator = torch.Generator().manual_seed(seed)
         self.v = self.weights(len(problem.y))
         y, leaves = problem.record()
@@ -73,10 +74,20 @@ class Prober:
             y, leaves = problem.record()
             noisy = pull_back(y, self.v, leaves)
         self.rounding = {n: (noisy[n] - gradient).reshape(-1) for n, gradient in backward.items()}
-        self.gradient = (
-            {n: g.reshape(-1) for n, g in backward.items()} if given is None else {n: g.reshape(-1) for n, g in given.items()}
-        )
+        if closed is not None:
+            backward = {name: jacobian.vjp(self.v.reshape(jacobian.shape[:2])) for name, jacobian in closed.items()}
+        self.gradient = {name: gradient.reshape(-1) for name, gradient in backward.items()}
         self.noise = float((self.v * floor).norm())
+
+    def column(self, name: str, entry: int) -> Tensor:
+        """∂Y/∂p for one number p, by the derivation that is judged, shape (M,)."""
+        if self.closed is not None:
+            unit = torch.zeros_like(self.problem.points[name])
+            unit.view(-1)[entry] = 1
+            return self.closed[name].jvp(unit).reshape(-1)
+        y, leaves = self.problem.record()
+        rows = [row_gradients(y, row, {name: leaves[name]})[name].reshape(-1)[entry] for row in range(len(y))]
+        return torch.stack(rows)
 
     def weights(self, count: int) -> Tensor:
         """Random signs, random sizes between 1/2 and 3/2."""
@@ -205,16 +216,7 @@ def _located(prober: Prober, name: str, probe: Probe, oracle: str) -> Check:
     if probe.excess <= 1:
         return Check.plain(name, oracle, "central difference", 1, "fail", "wrong derivative: a probe fails, its halves do not")
     column = refine(problem, name, entry, prober.floor)
-    y, leaves = problem.record()
-    unit = torch.zeros_like(y)
-    actual = torch.zeros_like(y)
-    for row in range(len(y)):
-        unit[row] = 1
-        actual[row] = pull_back(y, unit, {name: leaves[name]})[name].reshape(-1)[entry]
-        unit[row] = 0
-    if oracle == "closed form":
-        # The closed form's own column is not at hand here; the probe's number stands for it.
-        actual = actual * (probe.actual / float(prober.v @ actual)) if float(prober.v @ actual) else actual
+    actual = prober.column(name, entry)
     error = (actual - column.derivative).abs() / column.tolerance.clamp(min=1e-300)
     row = int(error.argmax())
     expected = float(column.derivative[row])
@@ -222,7 +224,7 @@ def _located(prober: Prober, name: str, probe: Probe, oracle: str) -> Check:
         parameter=name,
         oracle=oracle,
         against="central difference",
-        entries=len(y),
+        entries=len(problem.y),
         wrong=int((error > 1).sum()),
         max_abs_error=float((actual - column.derivative).abs().max()),
         max_rel_error=float((actual - column.derivative).abs().max()) / max(float(column.derivative.abs().max()), 1e-300),

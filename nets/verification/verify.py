@@ -195,16 +195,15 @@ def _along(problem: Problem, name: str, oracle: str, jacobian: Tensor, noise: fl
 def _probed_certificate(problem: Problem, seed: int, intended: tuple[str, ...]) -> Certificate:
     """Random directions instead of every entry."""
     floor = output_floor(problem, seed)
-    given, oracle = None, "reverse mode"
-    if isinstance(problem.module, Network):
-        oracle, v = "closed form", Prober(problem, floor, seed).v
-        found = jacobians(problem.module, problem.points["input"])
-        given = {name: jacobian.vjp(v.reshape(jacobian.shape[:2])) for name, jacobian in found.items()}
-    prober = Prober(problem, floor, seed, given)
+    network = problem.module if isinstance(problem.module, Network) else None
+    oracle = "reverse mode" if network is None else "closed form"
+    prober = Prober(problem, floor, seed, None if network is None else jacobians(network, problem.points["input"]))
     checks = tuple(check_by_probes(prober, name, oracle, seed) for name in problem.points if name not in intended)
+    if not checks or any(check.verdict != "pass" for check in checks):
+        return Certificate(checks)
     least = max(checks, key=lambda check: check.detects or 0.0)
     note = f"more than {BUDGET:,} numbers, so probed at random; least sure of {least.parameter}: {least.reason}"
-    return Certificate(checks, notes=(note,) if all(check.verdict == "pass" for check in checks) else ())
+    return Certificate(checks, notes=(note,))
 
 
 def _judged(
