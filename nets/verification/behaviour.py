@@ -172,7 +172,8 @@ def check_memory(module: nn.Module, inputs: tuple[Any, ...], problem: Problem, s
     y, leaves = problem.record()
     expected = pull_back(y, v, leaves)
     y, leaves = fresh.record()
-    if not torch.equal(y.detach(), problem.y):
+    # Not to the last digit, since torch may take another path where a graph is recorded.
+    if (y.detach() - problem.y).abs().max() > 1e-9 * problem.y.abs().max():
         return [_failed("output", "forward", "stateful: the output depends on an earlier call at another point")]
     for name, gradient in pull_back(y, v, leaves).items():
         if ((gradient - expected[name]).abs() > 1e-9 * expected[name].abs().max()).any():
