@@ -4,7 +4,7 @@ PYTHON ?= python3
 EXPERIMENT ?= tanh_linear
 
 .DEFAULT_GOAL := help
-.PHONY: help train test matrix oracles lint format types clean
+.PHONY: help train test matrix oracles bench lint format types clean
 
 help: ## this list
 	@echo 'make TARGET [ARGS=...] [PYTHON=python3.12]; the environment .venv is made when a target first needs it'
@@ -21,6 +21,9 @@ matrix: .venv/installed-tools ## hold the checker against every wrong and every 
 
 oracles: .venv/installed-oracles ## install SymPy, TensorFlow and JAX, and hold the closed form against them
 	@.venv/bin/python -m pytest tests/test_engines_cross.py $(ARGS)
+
+bench: .venv/installed-tools ## time and power of a certificate beside gradcheck, in one process; writes benchmarks/results.json
+	@.venv/bin/python -m benchmarks.verification $(ARGS)
 
 lint: .venv/installed-tools ## look for faults of style (ruff)
 	@.venv/bin/python -m ruff check

@@ -57,11 +57,15 @@ LOSSES: dict[str, Make] = {
     "huber": built(lambda: nn.HuberLoss(delta=0.7), spread(3, 4), between(-0.02, 0.02, 3, 4)),
     "kullback-leibler": built(lambda: nn.KLDivLoss(reduction="batchmean"), _log_probabilities, between(0.1, 0.9, 3, 4)),
     "binary cross-entropy": built(nn.BCELoss, between(0.1, 0.9, 3, 2), between(0, 1, 3, 2)),
+    "binary cross-entropy of labels": built(
+        nn.BCELoss, lambda r: between(0.1, 0.9, 3, 2)(r).requires_grad_(), fixed([1.0, 0], [0, 1], [1, 1])
+    ),
     "binary cross-entropy of logits": built(nn.BCEWithLogitsLoss, shaped(3, 2), between(0, 1, 3, 2)),
     "poisson": built(nn.PoissonNLLLoss, shaped(3, 2), between(1, 5, 3, 2)),
     "gaussian": built(nn.GaussianNLLLoss, shaped(3, 2), shaped(3, 2), between(0.5, 2, 3, 2)),
     "cosine of embeddings": built(nn.CosineEmbeddingLoss, shaped(3, 4), shaped(3, 4), fixed(1, -1, 1)),
     "margin between classes": built(lambda: nn.MultiMarginLoss(p=2), shaped(3, 4), below(4, 3)),
+    "margin between labels": built(nn.MultiLabelMarginLoss, shaped(2, 4), fixed([3, 0, -1, 1], [1, -1, 0, 0])),
     "triplets": built(nn.TripletMarginLoss, shaped(3, 4), shaped(3, 4), shaped(3, 4)),
     "ranking": built(nn.MarginRankingLoss, shaped(5), shaped(5), fixed(1, -1, 1, 1, -1)),
     # By log-probabilities alone, torch's own is a wrong derivative; it stands in the other table.
