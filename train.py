@@ -60,7 +60,9 @@ def experiment(
     try:
         certificate = prove()
     except BaseException:
-        directory.rmdir()  # Nothing is in it yet.
+        with contextlib.suppress(OSError):  # Nothing is in it yet, nor perhaps in the folder above.
+            directory.rmdir()
+            directory.parent.rmdir()
         raise
     with Board(directory) as board:
         (directory / "config.yaml").write_text(config, encoding="utf-8")

@@ -171,7 +171,7 @@ def test_count_steps_is_what_descend_makes() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"learning_rate": -0.1}, "learning_rate is -0.1; expected a number from 0 up"),
+        ({"learning_rate": -0.1}, "learning_rate is -0.1; expected a number above 0"),
         ({"learning_rate": 0}, "learning_rate is 0; expected a number above 0"),
         ({"learning_rate": math.nan}, "learning_rate is nan"),
         ({"learning_rate": math.inf}, "learning_rate is inf"),

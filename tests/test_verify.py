@@ -193,3 +193,24 @@ def test_a_torch_module_is_verified_by_its_own_backward() -> None:
 def test_inputs_that_are_no_numbers_are_told(x: Tensor) -> None:
     with pytest.raises(nets.InputError, match="input has an entry that is not finite"):
         nets.verify(CASE.network, x)
+
+
+def test_a_network_on_a_kink_is_inconclusive_for_gradcheck_too() -> None:
+    """Zero inputs and zero biases put every ReLU at Z = 0."""
+    certificate = nets.verify(nets.mlp([2, 4, 1], activation="relu", output="identity"), torch.zeros(2, 2))
+    assert certificate.verdict == "inconclusive"
+    assert "kink" in certificate.sentence()
+
+
+def test_a_frozen_parameter_is_left_out() -> None:
+    network = nets.mlp([3, 2], generator=torch.Generator().manual_seed(0))
+    network[0].weight.requires_grad_(False)
+    certificate = nets.verify(network, torch.randn(2, 3, generator=torch.Generator().manual_seed(1)))
+    assert certificate.passed and "0.weight" not in {check.parameter for check in certificate.checks}
+
+
+def test_what_is_no_module_is_told() -> None:
+    with pytest.raises(nets.InputError, match=r"verify was given a int; expected a torch\.nn\.Module"):
+        nets.verify(5, torch.ones(1))  # type: ignore[arg-type]
+    with pytest.raises(nets.InputError, match=r"jacobians was given a Linear; .*from_torch"):
+        nets.jacobians(nn.Linear(2, 2), torch.ones(1, 2))  # type: ignore[arg-type]

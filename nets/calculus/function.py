@@ -47,10 +47,14 @@ class LayerFunction(torch.autograd.Function):
 
 
 def closed_form(network: Network, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
-    """Y of the network at `parameters` (keyed as `named_parameters()` keys them), differentiable through its closed forms alone."""
+    """Y of the network at `parameters`, keyed as `named_parameters()` keys them, through the layers' closed forms alone.
+
+    A parameter that is not among them, such as a frozen one, keeps the network's own value.
+    """
+    at = dict(network.named_parameters()) | dict(parameters)
     for index, layer in enumerate(network.layers):
         x = LayerFunction.apply(  # type: ignore[no-untyped-call]
-            layer, x, *(parameters[f"{index}.{name}"] for name in _names(layer))
+            layer, x, *(at[f"{index}.{name}"] for name in _names(layer))
         )
     return x
 

@@ -153,6 +153,11 @@ def jacobians(network: Network, x: Float[Tensor, "n j"]) -> dict[str, Jacobian]:
     Raises:
         InputError: unless X is a batch (N, J) in the network's precision.
     """
+    if not isinstance(network, Network):
+        raise InputError(
+            f"jacobians was given a {type(network).__name__}; expected a nets.Network, whose layers know their derivatives: "
+            "convert a torch.nn.Sequential with nets.Network.from_torch."
+        )
     network.check(x)
     values = network.trace(x)
     y = values[-1]

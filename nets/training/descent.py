@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
@@ -82,9 +83,11 @@ def descend(
     _at_least(1, epochs=epochs, steps=steps, batch_size=batch_size, micro_batch_size=micro_batch_size)
     if epochs is None and steps is None:
         raise InputError("descent was given neither epochs nor steps; expected at least one of them: say when to stop.")
-    if learning_rate == 0:
-        raise InputError("learning_rate is 0; expected a number above 0: nothing would be learnt.")
-    _in_range(learning_rate=(learning_rate, math.inf), momentum=(momentum, 1.0), weight_decay=(weight_decay, math.inf))
+    if not isinstance(loss, Loss):
+        raise InputError(f"the loss is {loss!r}; expected a Loss, such as nets.MeanSquaredError() or nets.CrossEntropy().")
+    if not isinstance(learning_rate, int | float) or not 0 < learning_rate < math.inf:
+        raise InputError(f"learning_rate is {learning_rate}; expected a number above 0.")
+    _in_range(momentum=(momentum, 1.0), weight_decay=(weight_decay, math.inf))
     if engine not in ENGINES:
         raise InputError(f"the engine is '{engine}'; expected one of {', '.join(ENGINES)}.")
     network.check(data.inputs)
@@ -127,7 +130,7 @@ def _descend(
                 parameter.data.add_(velocities[name], alpha=-learning_rate)
         moved = {name: learning_rate * norm for name, norm in _norms(velocities).items()}
         ratios = {name: _ratio(moved[name], sizes[name]) for name in parameters}
-        yield Step(number, epoch, value, norms, total, ratios, accumulation)
+        yield Step(number, epoch, value, MappingProxyType(norms), total, MappingProxyType(ratios), accumulation)
         if not finite:
             raise DivergenceError(
                 f"step {number}: the loss is {value:.3g} and the gradient norm {total:.3g}; expected finite numbers: "

@@ -31,6 +31,8 @@ def closed_form(network: Network, problem: Problem) -> dict[str, Tensor]:
     x = problem.points["input"]
     found = {}
     for name, jacobian in jacobians(network, x).items():
+        if name not in problem.points:
+            continue
         dense = jacobian.dense()
         # No sample's output depends on another sample: ∂Y_nk/∂X_mj = δ_nm ∂Y_nk/∂X_nj.
         found[name] = torch.block_diag(*dense) if name == "input" else dense.reshape(len(problem.y), -1)
