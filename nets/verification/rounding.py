@@ -22,6 +22,10 @@ ROWS = 4
 """Outputs whose derivatives are estimated, chosen at random where there are more."""
 
 
+WHOLE = 64
+"""Whole numbers up to this are taken for exact; bfloat16 has nothing but whole numbers from 128 on."""
+
+
 class StochasticRounding(TorchDispatchMode):
     """While active, half of all floating-point results of operations are off by one unit in the last place, up or down."""
 
@@ -41,6 +45,9 @@ class StochasticRounding(TorchDispatchMode):
             return value
         draw = torch.randint(0, 4, value.shape, generator=self.generator, dtype=torch.int8)
         step = (draw == 3).to(torch.int8) - (draw == 0).to(torch.int8)
+        if not value.is_complex():
+            # Labels, masks and counts that are kept as small whole numbers carry no rounding, and may be nothing else.
+            step = step.masked_fill((value == value.round()) & (value.abs() <= WHOLE), 0)
         return value + value * step.to(value.dtype) * torch.finfo(value.dtype).eps
 
 
