@@ -134,7 +134,7 @@ class Certificate:
         beneath. Then what only answers yes or no, the notes, and the outcome in one sentence."""
         entrywise = [check for check in self.checks if check.worst_index is not None]
         lines = _rows(entrywise, self.formulas) if entrywise else []
-        lines += [str(check) for check in self.checks if check.worst_index is None and check.verdict == "pass"]
+        lines += _answers([check for check in self.checks if check.worst_index is None and check.verdict == "pass"])
         return "\n".join([*lines, *self.notes, self.sentence()])
 
     def to_json(self) -> str:
@@ -209,6 +209,16 @@ def _rows(checks: list[Check], formulas: dict[str, str]) -> list[str]:
         lines.append("  ".join(padded).rstrip())
         if formula:
             lines.append(" " * (widths[0] + 2) + formula)
+    return lines
+
+
+def _answers(checks: list[Check]) -> list[str]:
+    """Checks that only answer yes: a line for those of all parameters, and one for each derivation that has several."""
+    lines = [str(check) for check in checks if check.parameter == "all"]
+    for against in dict.fromkeys(check.against for check in checks if check.parameter != "all"):
+        own = [check for check in checks if check.against == against and check.parameter != "all"]
+        several = f"{len(own)} parameters and inputs: {own[0].oracle} against {against}: pass ({own[0].reason})."
+        lines.append(str(own[0]) if len(own) == 1 else several)
     return lines
 
 

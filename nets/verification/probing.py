@@ -18,6 +18,7 @@ from nets.calculus.jacobians import Jacobian
 from nets.verification.certificate import Check
 from nets.verification.comparison import POWER
 from nets.verification.difference import LADDER, SAFETY, is_constant, refine
+from nets.verification.oracles import forward_along
 from nets.verification.problem import Problem
 from nets.verification.rounding import StochasticRounding, pull_back, row_gradients
 
@@ -74,6 +75,7 @@ class Prober:
             y, leaves = problem.record()
             noisy = pull_back(y, self.v, leaves)
         self.rounding = {n: (noisy[n] - gradient).reshape(-1) for n, gradient in backward.items()}
+        self.backward = {name: gradient.reshape(-1) for name, gradient in backward.items()}
         if closed is not None:
             backward = {name: jacobian.vjp(self.v.reshape(jacobian.shape[:2])) for name, jacobian in closed.items()}
         self.gradient = {name: gradient.reshape(-1) for name, gradient in backward.items()}
@@ -142,6 +144,28 @@ class Prober:
         finally:
             point.copy_(here)
         return float(self.v @ (above - below)) / (2 * h)
+
+
+def check_closed_form(prober: Prober, name: str) -> list[Check]:
+    """The closed form against the other exact derivations: every entry of the gradient of vᵀY by reverse mode, and ∂Y/∂t by forward
+    mode along four random directions."""
+    assert prober.closed is not None
+    point, jacobian = prober.problem.points[name], prober.closed[name]
+    gradient, backward = prober.gradient[name], prober.backward[name]
+    noise = max(float(prober.rounding[name].abs().max()), float(backward.abs().max()) * 2.0**-53)
+    off = int(((gradient - backward).abs() > ROUNDING_SAFETY * noise).sum())
+    reason = f"{off:,} of {len(gradient):,} entries of the gradient of a random sum of the outputs are off"
+    checks = [Check.plain(name, "closed form", "reverse mode", len(gradient), "fail" if off else "pass", reason)]
+    directions = torch.stack([prober.weights(point.numel()).reshape(point.shape) for _ in range(4)])
+    slopes = forward_along(prober.problem, name, directions)
+    if slopes is not None:
+        ours = torch.stack([jacobian.jvp(t).reshape(-1) for t in directions], 1)
+        # A sum over P numbers of either sign is off by about √P times what one of them is.
+        scale = slopes.abs().max() * point.numel() ** 0.5 * 2.0**-53
+        off = int(((ours - slopes).abs() > ROUNDING_SAFETY * scale).sum())
+        reason = f"{off} of {slopes.numel()} slopes along four random directions are off"
+        checks.append(Check.plain(name, "closed form", "forward mode", slopes.numel(), "fail" if off else "pass", reason))
+    return checks
 
 
 def check_by_probes(prober: Prober, name: str, oracle: str, seed: int) -> Check:

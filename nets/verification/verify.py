@@ -18,7 +18,7 @@ from nets.verification.comparison import POWER, Derivation, agree, by_difference
 from nets.verification.difference import is_constant
 from nets.verification.gradcheck import check_function
 from nets.verification.precision import check_as_is
-from nets.verification.probing import Prober, check_by_probes
+from nets.verification.probing import Prober, check_by_probes, check_closed_form
 from nets.verification.problem import Problem
 from nets.verification.rounding import gradient_floor, output_floor
 from nets.verification.second_order import GradientOf, plain
@@ -207,9 +207,12 @@ def _probed_certificate(problem: Problem, seed: int, intended: tuple[str, ...]) 
     checks = tuple(check_by_probes(prober, name, oracle, seed) for name in problem.points if name not in intended)
     if not checks or any(check.verdict != "pass" for check in checks):
         return Certificate(checks)
+    exact: list[Check] = []
+    if network is not None:
+        exact = [check for name in problem.points for check in check_closed_form(prober, name)] + check_function(network, problem)
     least = max(checks, key=lambda check: check.detects or 0.0)
     note = f"more than {BUDGET:,} numbers, so probed at random; least sure of {least.parameter}: {least.reason}"
-    return Certificate(checks, notes=(note,))
+    return Certificate((*checks, *exact), formulas(network) if network is not None else {}, (note,))
 
 
 def _judged(
