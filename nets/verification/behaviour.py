@@ -11,10 +11,7 @@ from nets.errors import InputError
 from nets.verification.certificate import Check
 from nets.verification.oracles import quiet
 from nets.verification.problem import Problem
-from nets.verification.rounding import pull_back
-
-SAFETY = 32.0
-"""Units of rounding noise by which two sums of the same numbers may differ."""
+from nets.verification.rounding import ROUNDING_SAFETY, pull_back
 
 
 def check_behaviour(problem: Problem, seed: int) -> list[Check]:
@@ -127,7 +124,7 @@ def check_pullback(problem: Problem, jacobians: Mapping[str, Tensor], noise: Map
         for name, gradient in gradients.items():
             error = (gradient.reshape(-1) - v @ jacobians[name]).abs()
             # Both are sums over the outputs, each of which may be off by the noise of one entry.
-            if (error > SAFETY * noise[name] * v.abs().sum()).any():
+            if (error > ROUNDING_SAFETY * noise[name] * v.abs().sum()).any():
                 entry = int(error.argmax())
                 why = (
                     "the backward pass is not linear in the gradient that reaches it"

@@ -20,7 +20,7 @@ from nets.verification.comparison import POWER
 from nets.verification.difference import LADDER, SAFETY, is_constant, refine
 from nets.verification.oracles import forward_along
 from nets.verification.problem import Problem
-from nets.verification.rounding import StochasticRounding, pull_back, row_gradients
+from nets.verification.rounding import ROUNDING_SAFETY, StochasticRounding, pull_back, row_gradients
 
 BLOCKS = 4
 """Blocks of rows that each point is cut into, each probed with signs of its own."""
@@ -30,9 +30,6 @@ SMALL = 1_024
 
 ENTRIES = 2
 """Single entries that are probed besides, one in every other block."""
-
-ROUNDING_SAFETY = 32.0
-"""As in `verify`: units of rounding noise by which two exact derivations may differ."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from nets.verification.problem import Problem
 
+ROUNDING_SAFETY = 32.0
+"""Two derivations without truncation error agree to a few units of the rounding noise; an entry off by 32 of them is wrong."""
+
 PASSES = 4
 """Random runs per estimate; the largest deviation counts."""
 

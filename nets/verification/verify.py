@@ -20,11 +20,8 @@ from nets.verification.gradcheck import check_function
 from nets.verification.precision import check_as_is
 from nets.verification.probing import Prober, check_by_probes, check_closed_form
 from nets.verification.problem import Problem
-from nets.verification.rounding import gradient_floor, output_floor
+from nets.verification.rounding import ROUNDING_SAFETY, gradient_floor, output_floor
 from nets.verification.second_order import GradientOf, plain
-
-ROUNDING_SAFETY = 32.0
-"""Two derivations without truncation error agree to a few units of the rounding noise; an entry off by 32 of them is wrong."""
 
 BUDGET = 5_000
 """Numbers in parameters and inputs up to which coverage='auto' checks every entry."""
