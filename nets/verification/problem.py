@@ -104,8 +104,14 @@ class Problem:
             leaves[i] = leaves[i].detach().clone().requires_grad_(alone in (None, name))
         for name, parameter in self._parameters.items():
             parameter.requires_grad_(alone in (None, name))
-        with torch.enable_grad():
-            y = _flat(self.call(leaves))
+        try:
+            with torch.enable_grad():
+                y = _flat(self.call(leaves))
+        except RuntimeError as error:
+            raise InputError(
+                f"the module cannot be called where its inputs require a gradient ({_one_line(error)}): set requires_grad on those "
+                "inputs alone that are to be differentiated by."
+            ) from error
         recorded = self._parameters | {name: leaves[i] for name, i in self._inputs.items()}
         return y, recorded if alone is None else {alone: recorded[alone]}
 
