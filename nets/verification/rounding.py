@@ -44,7 +44,7 @@ class StochasticRounding(TorchDispatchMode):
         return pytree.tree_map(self._perturb, result)
 
     def _perturb(self, value: Any) -> Any:
-        if not isinstance(value, Tensor) or not (value.is_floating_point() or value.is_complex()):
+        if not isinstance(value, Tensor) or value.is_sparse or not (value.is_floating_point() or value.is_complex()):
             return value
         draw = torch.randint(0, 4, value.shape, generator=self.generator, dtype=torch.int8)
         step = (draw == 3).to(torch.int8) - (draw == 0).to(torch.int8)
