@@ -51,14 +51,14 @@ class Problem:
         ]
         self._plain = all(isinstance(x, Tensor) for x in inputs)
         names = _input_names([path for path, _ in leaves])
-        chosen = [_differentiable(leaf) for leaf in self._leaves]
+        chosen = [differentiable(leaf) for leaf in self._leaves]
         if any(isinstance(leaf, Tensor) and leaf.requires_grad for _, leaf in leaves):
             chosen = [isinstance(leaf, Tensor) and leaf.requires_grad for _, leaf in leaves]
         self._inputs = {name: i for i, (name, yes) in enumerate(zip(names, chosen, strict=True)) if yes}
         self._parameters = {n: p for n, p in self.module.named_parameters() if p.requires_grad}
         self._buffers = {name: buffer.clone() for name, buffer in self.module.named_buffers()}
         tensors = {n: p.detach() for n, p in self._parameters.items()} | {n: self._leaves[i] for n, i in self._inputs.items()}
-        self.points = {name: _real(tensor) for name, tensor in tensors.items()}
+        self.points = {name: as_real(tensor) for name, tensor in tensors.items()}
         self._check_points()
         self.samples = next((len(x) for x in self._leaves if isinstance(x, Tensor) and x.ndim), 1)
         self._outputs: list[tuple[tuple[Any, ...], tuple[int, ...]]] = []
@@ -71,18 +71,18 @@ class Problem:
         for name, i in self._inputs.items():
             leaves[i] = _like(points[name], self._leaves[i])
         buffers = {name: buffer.clone() for name, buffer in self._buffers.items()}
-        return _flat(self._swapped(given | buffers, leaves))
+        return flattened(self._swapped(given | buffers, leaves))
 
     def in_complex(self, points: Mapping[str, Tensor]) -> Tensor:
         """Y, shape (M,), with the module's arithmetic done in complex numbers. Fails where an operation has no complex form."""
         state = dict(self.module.named_parameters()) | self._buffers
         given = {n: t.detach().to(torch.complex128) for n, t in state.items() if t.is_floating_point()}
-        leaves = [leaf.to(torch.complex128) if _differentiable(leaf) else leaf for leaf in self._leaves]
+        leaves = [leaf.to(torch.complex128) if differentiable(leaf) else leaf for leaf in self._leaves]
         for name, i in self._inputs.items():
             leaves[i] = points[name].to(torch.complex128)
         given |= {name: points[name].to(torch.complex128) for name in self._parameters}
         output = self._swapped(given, leaves)
-        y = torch.cat([leaf.reshape(-1) for leaf in pytree.tree_leaves(output) if _differentiable(leaf)])
+        y = torch.cat([leaf.reshape(-1) for leaf in pytree.tree_leaves(output) if differentiable(leaf)])
         if y.shape != self.y.shape or not y.is_complex():
             raise RuntimeError("the output is complex to begin with, or has not become complex")
         return y
@@ -94,7 +94,7 @@ class Problem:
     def evaluate(self) -> Tensor:
         """Y, shape (M,), at what the points hold now; no graph."""
         with torch.no_grad():
-            return _flat(self.call(self._leaves))
+            return flattened(self.call(self._leaves))
 
     def record(self, alone: str | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Y with the graph that the module itself records, hooks and all, and the leaves of that graph by name; where `alone`
@@ -106,7 +106,7 @@ class Problem:
             parameter.requires_grad_(alone in (None, name))
         try:
             with torch.enable_grad():
-                y = _flat(self.call(leaves))
+                y = flattened(self.call(leaves))
         except RuntimeError as error:
             raise InputError(
                 f"the module cannot be called where its inputs require a gradient ({_one_line(error)}): set requires_grad on those "
@@ -204,14 +204,14 @@ class Problem:
             self.random = not torch.equal(torch.random.get_rng_state(), before)
             torch.random.set_rng_state(before)
         found, _ = pytree.tree_flatten_with_path(output)
-        tensors = [(_key(path), leaf) for path, leaf in found if _differentiable(leaf)]
+        tensors = [(_key(path), leaf) for path, leaf in found if differentiable(leaf)]
         if not tensors or not sum(leaf.numel() for _, leaf in tensors):
             raise InputError(
                 f"the module returned {_described(output)}; expected at least one floating-point number, since there is "
                 "nothing else to differentiate: give it a batch with one sample or more."
             )
-        self._outputs = [(key, tuple(_real(leaf).shape)) for key, leaf in tensors]
-        return self.evaluate() if self.random else _flat(output)
+        self._outputs = [(key, tuple(as_real(leaf).shape)) for key, leaf in tensors]
+        return self.evaluate() if self.random else flattened(output)
 
     def _check_points(self) -> None:
         if not self.points:
@@ -261,11 +261,13 @@ def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
     return tensor.to(COMPLEX[dtype] if tensor.is_complex() else dtype)
 
 
-def _differentiable(leaf: Any) -> bool:
+def differentiable(leaf: Any) -> bool:
+    """Whether it is a tensor of floating-point or complex numbers."""
     return isinstance(leaf, Tensor) and (leaf.is_floating_point() or leaf.is_complex())
 
 
-def _real(tensor: Tensor) -> Tensor:
+def as_real(tensor: Tensor) -> Tensor:
+    """The same numbers, a complex one as two real ones in a last axis of its own."""
     return torch.view_as_real(tensor) if tensor.is_complex() else tensor
 
 
@@ -273,10 +275,11 @@ def _like(point: Tensor, original: Tensor) -> Tensor:
     return torch.view_as_complex(point.contiguous()) if original.is_complex() else point
 
 
-def _flat(output: Any) -> Tensor:
+def flattened(output: Any) -> Tensor:
+    """Everything in a module's output that can be differentiated, as one vector of real numbers."""
     if isinstance(output, Tensor) and output.is_floating_point():
         return output.reshape(-1)
-    return torch.cat([_real(leaf).reshape(-1) for leaf in pytree.tree_leaves(output) if _differentiable(leaf)])
+    return torch.cat([as_real(leaf).reshape(-1) for leaf in pytree.tree_leaves(output) if differentiable(leaf)])
 
 
 def _unravel(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from torch.utils import _pytree as pytree
 
 from nets.calculus.function import closed_form
 from nets.calculus.network import Network
-from nets.verification.problem import Problem
+from nets.verification.problem import Problem, as_real, differentiable, flattened
 
 EVERY_ROW = 256
 """Numbers in parameters and inputs up to which every entry of the gradient is an output; beyond, eight random sums of them are."""
@@ -42,15 +42,15 @@ class GradientOf(nn.Module):
             named = dict(self.module.named_parameters())
             points = {name: _tracked(named[name]) for name in self.names}
             leaves, structure = pytree.tree_flatten(inputs)
-            leaves = [_tracked(leaf) if _differentiable(leaf) else leaf for leaf in leaves]
+            leaves = [_tracked(leaf) if differentiable(leaf) else leaf for leaf in leaves]
             output = functional_call(self.module, points, tuple(pytree.tree_unflatten(leaves, structure)))
-            y = torch.cat([_real(leaf).reshape(-1) for leaf in pytree.tree_leaves(output) if _differentiable(leaf)])
-            points |= {f"input[{i}]": leaf for i, leaf in enumerate(leaves) if _differentiable(leaf)}
+            y = flattened(output)
+            points |= {f"input[{i}]": leaf for i, leaf in enumerate(leaves) if differentiable(leaf)}
             found = torch.autograd.grad(
                 self.v @ y, list(points.values()), create_graph=further, allow_unused=True, materialize_grads=True
             )
         if self.sums is not None:
-            return self.sums @ torch.cat([_real(gradient).reshape(-1) for gradient in found])
+            return self.sums @ torch.cat([as_real(gradient).reshape(-1) for gradient in found])
         return {plain(name): gradient for name, gradient in zip(points, found, strict=True)}
 
 
@@ -72,11 +72,3 @@ class _ClosedForm(nn.Module):
 
 def _tracked(tensor: Tensor) -> Tensor:
     return tensor if tensor.requires_grad else tensor.view_as(tensor).requires_grad_()
-
-
-def _differentiable(leaf: Any) -> bool:
-    return isinstance(leaf, Tensor) and (leaf.is_floating_point() or leaf.is_complex())
-
-
-def _real(tensor: Tensor) -> Tensor:
-    return torch.view_as_real(tensor) if tensor.is_complex() else tensor
