@@ -1,18 +1,38 @@
 """Networks too large for every entry: random directions see what gradcheck's fast mode passes, and state their power."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 import nets
+from nets.verification.locating import located
+from nets.verification.probing import Prober
+from nets.verification.problem import Problem
+from nets.verification.rounding import output_floor
 from nets.verification.verify import BUDGET
 
 FAULTS = {
     "zeroed row": lambda g: g.index_fill(0, torch.tensor([7]), 0.0),
     "flipped row": lambda g: g.index_copy(0, torch.tensor([7]), -g[7:8]),
+    "zeroed column": lambda g: g.index_fill(1, torch.tensor([5]), 0.0),
     "rolled rows": lambda g: g.roll(1, 0),
     "one zeroed entry": lambda g: g.index_put((torch.tensor([7]), torch.tensor([30])), torch.zeros(1, dtype=g.dtype)),
     "a millionth too large": lambda g: g * (1 + 1e-6),
+    "wrong sign": lambda g: -g,
+    "nothing": lambda g: torch.zeros_like(g),
+}
+
+PATTERNS = {
+    "zeroed row": "one row of weight: 7",
+    "flipped row": "one row of weight: 7",
+    "zeroed column": "one column of weight: 5",
+    "rolled rows": "",
+    "one zeroed entry": "one entry of weight: [7, 30]",
+    "a millionth too large": "a constant factor 1.000001",
+    "wrong sign": "wrong sign",
+    "nothing": "zero: no gradient arrives",
 }
 
 
@@ -50,6 +70,8 @@ def test_every_fault_is_seen_at_every_seed(fault: str) -> None:
     for seed in range(8):
         certificate = nets.verify(*_problem(FAULTS[fault], seed), seed=seed)
         assert certificate.verdict == "fail" and certificate.sentence().startswith("fail: weight, entry [")
+        pattern = certificate.checks[0].reason.partition("it looks like ")[2]
+        assert pattern == PATTERNS[fault]
 
 
 def test_the_wrong_entry_is_found_by_halving() -> None:
@@ -57,6 +79,75 @@ def test_the_wrong_entry_is_found_by_halving() -> None:
     (failed,) = [check for check in certificate.checks if check.verdict == "fail"]
     assert failed.worst_index is not None and failed.worst_index[-2:] == (7, 30)
     assert failed.actual == 0
+
+
+class OneOutput(torch.autograd.Function):
+    """tanh(Z), whose backward flips the gradient of output [2, 17]."""
+
+    @staticmethod
+    def forward(ctx: object, z: Tensor) -> Tensor:
+        y = torch.tanh(z)
+        ctx.save_for_backward(y)  # type: ignore[attr-defined]
+        return y
+
+    @staticmethod
+    def backward(ctx: object, v: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        slope = 1 - y * y
+        slope[2, 17] *= -1
+        return v * slope
+
+
+def test_the_wrong_output_is_found_by_halving() -> None:
+    class Module(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return OneOutput.apply(super().forward(x))
+
+    certificate = nets.verify(Module(64, 96), torch.randn(4, 64, generator=torch.Generator().manual_seed(0)))
+    failed = [check for check in certificate.checks if check.verdict == "fail"]
+    assert {check.parameter for check in failed} == {"weight", "bias", "input"}
+    for check in failed:
+        assert check.worst_index is not None and check.worst_index[:2] == (2, 17)
+        assert check.actual == pytest.approx(-check.expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("function", [torch.relu, torch.abs, nn.functional.hardtanh], ids=lambda f: f.__name__)
+def test_a_kink_is_inconclusive(function: object) -> None:
+    """At one of 6,000 numbers the slopes to both sides differ, by 1 or by 2; |X| has the derivative that its backward gives, 0, by
+    central differences too."""
+    x = torch.linspace(0.2, 0.9, 6_000, dtype=torch.float64)
+    x[4321] = 1.0 if function is nn.functional.hardtanh else 0.0
+    certificate = nets.verify(_Applied(function), x)
+    assert certificate.verdict == "inconclusive" and "kink" in certificate.sentence(), str(certificate)
+
+
+class _Applied(nn.Module):
+    def __init__(self, function: object) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)  # type: ignore[operator]
+
+
+def test_kinks_beside_the_point_do_no_harm() -> None:
+    """A rectified network has thousands of kinks near every point, and none at it."""
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        network = nets.mlp([100, 200, 50], activation="tanh", generator=generator)
+        module = nn.Sequential(nn.Linear(100, 200), nn.ReLU(), nn.Linear(200, 50)).double()
+        module.load_state_dict(network.state_dict())
+        assert nets.verify(module, torch.randn(32, 100, generator=generator), seed=seed).passed
+
+
+def test_a_probe_that_fails_by_accident_is_no_fault() -> None:
+    """What is wrong fails along every direction; here the difference of one probe alone is not what it should be."""
+    module, x = _problem(None, 0)
+    problem = Problem(module, (x,))
+    prober = Prober(problem, output_floor(problem, seed=0), seed=0)
+    probe = prober.measured("weight", slice(0, 6_144))
+    assert probe.excess <= 1
+    assert located(prober, "weight", replace(probe, expected=2 * probe.expected), "reverse mode") is None
 
 
 def test_a_right_module_passes_at_every_seed_and_states_its_power() -> None:

@@ -15,10 +15,11 @@ from nets.verification import oracles
 from nets.verification.behaviour import check_behaviour, check_memory, check_pullback
 from nets.verification.certificate import Certificate, Check, listed
 from nets.verification.comparison import POWER, Derivation, agree, by_difference, compare, odd_one_out
+from nets.verification.coverage import check_by_probes, check_closed_form
 from nets.verification.difference import is_constant
 from nets.verification.gradcheck import check_function
 from nets.verification.precision import check_as_is
-from nets.verification.probing import Prober, check_by_probes, check_closed_form
+from nets.verification.probing import Prober
 from nets.verification.problem import Problem
 from nets.verification.rounding import ROUNDING_SAFETY, gradient_floor, output_floor
 from nets.verification.second_order import GradientOf, plain
@@ -56,7 +57,7 @@ def verify(
         inputs: what to call it with: tensors, or nested lists, tuples and dicts of them. A few samples are enough, since every
             entry is checked for each. Floating-point inputs are differentiated by (only those that require a gradient, if some do).
         coverage: 'full' to check every entry; 'auto' to do so up to BUDGET numbers in parameters and inputs and to probe beyond
-            (see `nets.verification.probing`), where the certificate says with what probability a fault would have been seen.
+            (see `nets.verification.coverage`), where the certificate says with what probability a fault would have been seen.
         seed: of the module's own random numbers and of every random choice made here.
         order: 1 for the gradient; 2 for the gradient of the gradient: then the module that is checked is the one whose output
             is Σ_m v_m ∂Y_m/∂p, for every parameter and input p and a random v.

@@ -1,0 +1,119 @@
+"""How a point too large for every entry is covered by probes, and with what probability they would have seen a fault."""
+
+from dataclasses import replace
+
+import torch
+
+from nets.verification.certificate import Check
+from nets.verification.comparison import POWER
+from nets.verification.difference import is_constant
+from nets.verification.locating import KINK, located
+from nets.verification.oracles import forward_along
+from nets.verification.probing import Probe, Prober, split
+from nets.verification.rounding import ROUNDING_SAFETY
+
+BLOCKS = 4
+"""Blocks of rows that each point is cut into, each probed with signs of its own."""
+
+SMALL = 1_024
+"""Numbers in a point up to which it is one block."""
+
+ENTRIES = 2
+"""Single entries that are probed besides, each in a block of its own."""
+
+
+def check_by_probes(prober: Prober, name: str, oracle: str, seed: int) -> Check:
+    """One check of one point; its reason says what it would have seen."""
+    point = prober.problem.points[name]
+    width = point[0].numel() if point.ndim else 1
+    everything = slice(0, point.numel())
+    whole = prober.measured(name, everything)
+    probes = [whole]
+    if whole.excess <= 1:
+        many = point.numel() > SMALL
+        blocks = split(everything, min(BLOCKS, point.numel() // width), width) if many else [everything]
+        # One block is what has been probed already.
+        probes = [prober.probe(name, block, whole) for block in blocks] if many else [whole]
+        chosen = [
+            int(torch.randint(block.start, block.stop, (), generator=prober.generator))
+            for block in split(everything, min(ENTRIES, point.numel()))
+        ]
+        probes += [prober.probe(name, slice(entry, entry + 1), whole) for entry in chosen]
+    worst = max([whole, *probes], key=lambda probe: probe.excess)
+    if worst.excess > 1:
+        fault = located(prober, name, worst, oracle)
+        if fault is not None:
+            return fault
+    check = _held(prober, name, oracle, [p for p in probes if p.entries.stop - p.entries.start > 1] or probes, worst, seed)
+    return replace(check, verdict="inconclusive", reason=KINK) if any(probe.kinked for probe in [whole, *probes]) else check
+
+
+def _held(prober: Prober, name: str, oracle: str, probes: list[Probe], worst: Probe, seed: int) -> Check:
+    """The check of a point at which no fault was found, nor a kink."""
+    detects = min(probe.tolerance / max(abs(probe.actual), 1e-300) for probe in probes)
+    constant = detects > POWER and is_constant(prober.problem, name, prober.floor, seed)
+    if constant:
+        reason = "zero up to rounding: the output does not depend on it"
+    elif detects > POWER:
+        reason = f"rounding: the gradient is too small here to see a fault below {detects:.1%}"
+    else:
+        reason = _power(prober, name, probes, detects)
+    return Check(
+        parameter=name,
+        oracle=oracle,
+        against="central difference",
+        entries=prober.problem.points[name].numel(),
+        wrong=0,
+        max_abs_error=abs(worst.actual - worst.expected),
+        max_rel_error=abs(worst.actual - worst.expected) / max(abs(worst.expected), 1e-300),
+        worst_index=(),
+        expected=worst.expected,
+        actual=worst.actual,
+        tolerance=worst.tolerance,
+        detects=detects,
+        verdict="pass" if constant or detects <= POWER else "inconclusive",
+        reason=reason,
+    )
+
+
+def _power(prober: Prober, name: str, probes: list[Probe], detects: float) -> str:
+    """With what probability these probes would have seen one entry zeroed, one row zeroed or flipped, or a wrong scale.
+
+    An entry e that is wrong by its own size moves the probe by |g_e t_e|, for certain; a row by a random sum of the size
+    ‖g_r t_r‖, which falls within the tolerance with a probability of about tolerance / ‖g_r t_r‖. Averaged over entries and rows.
+    """
+    point = prober.problem.points[name]
+    width = point[0].numel() if point.ndim else 1
+    entries = rows = 0.0
+    for probe in probes:
+        moved = prober.gradient[name][probe.entries] * probe.direction
+        entries += float((moved.abs() > probe.tolerance).sum()) / point.numel()
+        sizes = moved.reshape(-1, width).norm(dim=1)
+        hidden = (probe.tolerance / sizes.clamp(min=1e-300)).clamp(max=1.0)
+        rows += float((1 - hidden).sum()) * width / point.numel()
+    return (
+        f"by probes, one zeroed entry is seen with probability {entries:.4f}, one zeroed or flipped row with "
+        f"{rows:.4f}, a scale that is off by {detects:.0e} for certain"
+    )
+
+
+def check_closed_form(prober: Prober, name: str) -> list[Check]:
+    """The closed form against the other exact derivations: every entry of the gradient of vᵀY by reverse mode, and ∂Y/∂t by forward
+    mode along four random directions."""
+    assert prober.closed is not None
+    point, jacobian = prober.problem.points[name], prober.closed[name]
+    gradient, backward = prober.gradient[name], prober.backward[name]
+    noise = max(float(prober.rounding[name].abs().max()), float(backward.abs().max()) * 2.0**-53)
+    off = int(((gradient - backward).abs() > ROUNDING_SAFETY * noise).sum())
+    reason = f"{off:,} of {len(gradient):,} entries of the gradient of a random sum of the outputs are off"
+    checks = [Check.plain(name, "closed form", "reverse mode", len(gradient), "fail" if off else "pass", reason)]
+    directions = torch.stack([prober.weights(point.numel()).reshape(point.shape) for _ in range(4)])
+    slopes = forward_along(prober.problem, name, directions)
+    if slopes is not None:
+        ours = torch.stack([jacobian.jvp(t).reshape(-1) for t in directions], 1)
+        # A sum over P numbers of either sign is off by about √P times what one of them is.
+        scale = slopes.abs().max() * point.numel() ** 0.5 * 2.0**-53
+        off = int(((ours - slopes).abs() > ROUNDING_SAFETY * scale).sum())
+        reason = f"{off} of {slopes.numel()} slopes along four random directions are off"
+        checks.append(Check.plain(name, "closed form", "forward mode", slopes.numel(), "fail" if off else "pass", reason))
+    return checks

@@ -1,0 +1,138 @@
+"""From a probe that fails to the entry that is wrong: by halving, with one difference for each half of what is left.
+
+For the direction t of the probe, the error E·t of a range of entries is the sum of those of its halves, so that one of the two has
+at least half of it. Measuring one half gives the other. After log₂ P halvings of the point, and log₂ M of the outputs, there is
+one entry of the Jacobian, which is then measured with all care. What the entries around it look like tells the pattern.
+"""
+
+import math
+
+import torch
+
+from nets.verification.causes import ALIKE
+from nets.verification.certificate import Check
+from nets.verification.difference import Refined, refine
+from nets.verification.probing import Probe, Prober, split
+
+KINK = "kink: the slopes to the right and to the left differ, so there is no derivative here; move the point"
+
+AROUND = 8
+"""Entries of the same row, of the same column and of neither that are looked at for the pattern."""
+
+
+def located(prober: Prober, name: str, probe: Probe, oracle: str) -> Check | None:
+    """The check that shows the wrong entry behind a probe that fails; None where no other probe of the range fails.
+
+    A step that happens to cross a kink can make a probe fail by accident. What is wrong fails along every direction.
+    """
+    for _ in range(3):
+        entry = _entry(prober, name, probe)
+        column = refine(prober.problem, name, entry, prober.floor)
+        row, actual = _output(prober, name, entry, column)
+        if bool(column.kink.any()) or not abs(actual - float(column.derivative[row])) <= float(column.tolerance[row]):
+            return _shown(prober, name, entry, row, actual, column, probe, oracle)
+        probe = prober.measured(name, probe.entries)
+        if probe.excess <= 1:
+            return None
+    return Check.plain(name, oracle, "central difference", 1, "fail", "wrong derivative: probes fail, no single entry does")
+
+
+def _entry(prober: Prober, name: str, probe: Probe) -> int:
+    """Halve the range, going on with the half that has the larger error, down to one entry."""
+    entries, t, error = probe.entries, probe.direction, probe.actual - probe.expected
+    while len(t) > 1:
+        left, right = split(slice(0, len(t)), 2)
+        half = slice(entries.start, entries.start + left.stop)
+        actual = float(prober.gradient[name][half] @ t[left])
+        own = actual - prober.slope(name, half, t[left], probe.reach)
+        # An error that is no number is larger than every other.
+        if not abs(own) < abs(error - own):
+            entries, t, error = half, t[left], own
+        else:
+            entries, t, error = slice(half.stop, entries.stop), t[right], error - own
+    return entries.start
+
+
+def _output(prober: Prober, name: str, entry: int, column: Refined) -> tuple[int, float]:
+    """The output whose derivative by this entry is off by the most, and that derivative."""
+    rows, v = slice(0, len(prober.v)), prober.v
+    error = float(prober.gradient[name][entry] - v @ column.derivative)
+    while rows.stop - rows.start > 1:
+        half, other = split(rows, 2)
+        masked = torch.zeros_like(v)
+        masked[half] = v[half]
+        own = float(prober.pull_back(masked)[name][entry] - masked @ column.derivative)
+        rows, error = (half, own) if not abs(own) < abs(error - own) else (other, error - own)
+    unit = torch.zeros_like(v)
+    unit[rows] = 1
+    return rows.start, float(prober.pull_back(unit)[name][entry])
+
+
+def _shown(prober: Prober, name: str, entry: int, row: int, actual: float, column: Refined, probe: Probe, oracle: str) -> Check:
+    """The check of that one entry, with what the ones around it look like."""
+    expected, tolerance = float(column.derivative[row]), float(column.tolerance[row])
+    kink = bool(column.kink.any())
+    looked, off, pattern = (1, 1, "") if kink else _pattern(prober, name, entry, probe)
+    return Check(
+        parameter=name,
+        oracle=oracle,
+        against="central difference",
+        entries=looked,
+        wrong=off,
+        max_abs_error=abs(actual - expected),
+        max_rel_error=abs(actual - expected) / max(float(column.derivative.abs().max()), 1e-300),
+        worst_index=prober.problem.index(name, row, entry),
+        expected=expected,
+        actual=actual,
+        tolerance=tolerance,
+        detects=None,
+        verdict="inconclusive" if kink else "fail",
+        reason=KINK if kink else f"wrong derivative, found by probes{pattern}",
+    )
+
+
+def _pattern(prober: Prober, name: str, entry: int, probe: Probe) -> tuple[int, int, str]:
+    """How many entries of the gradient of vᵀY were looked at, how many are off, and what that looks like."""
+    shape = tuple(prober.problem.points[name].shape)
+    entries = _around(prober, shape, entry)
+    singles = [prober.at(name, slice(e, e + 1), torch.ones(1, dtype=torch.float64), probe.reach) for e in entries]
+    words = _scaled(singles, probe) or _words(name, shape, entries, singles)
+    return len(singles), sum(single.excess > 1 for single in singles), f"; it looks like {words}" if words else ""
+
+
+def _around(prober: Prober, shape: tuple[int, ...], entry: int) -> list[int]:
+    """The entry, then some that share one of its indices, then some that need share none."""
+    place = torch.stack(torch.unravel_index(torch.tensor(entry), shape))
+    strides = torch.tensor([math.prod(shape[axis + 1 :]) for axis in range(len(shape))])
+    found = [entry]
+    for axis in (*range(len(shape)), None):
+        drawn = torch.stack([torch.randint(0, size, (AROUND,), generator=prober.generator) for size in shape], 1)
+        if axis is not None:
+            drawn[:, axis] = place[axis]
+        found += (drawn @ strides).tolist()
+    return list(dict.fromkeys(found))
+
+
+def _scaled(singles: list[Probe], probe: Probe) -> str:
+    """What was done to all entries alike, if anything; the probe knows the factor to more digits than single entries do."""
+    factor = probe.actual / probe.expected if probe.expected else math.inf
+    if any(abs(single.actual - factor * single.expected) > single.tolerance for single in singles):
+        return ""
+    if factor == 0:
+        return "zero: no gradient arrives"
+    return "wrong sign" if abs(factor + 1) < ALIKE else f"a constant factor {factor:.10g}"
+
+
+def _words(name: str, shape: tuple[int, ...], entries: list[int], singles: list[Probe]) -> str:
+    """Where the wrong entries are, if that is plain; the first is the one that was found."""
+    places = torch.stack(torch.unravel_index(torch.tensor(entries), shape), 1)
+    wrong = torch.tensor([single.excess > 1 for single in singles])
+    # Where the gradient is zero, a wrong one may be zero as well.
+    telling = wrong | torch.tensor([abs(single.expected) > single.tolerance for single in singles])
+    places, wrong = places[telling], wrong[telling]
+    for axis in range(len(shape)):
+        same = places[:, axis] == places[0, axis]
+        if int(same.sum()) > 1 and bool((wrong == same).all()):
+            kind = {0: "row", 1: "column"}.get(axis, f"slice along axis {axis}")
+            return f"one {kind} of {name}: {int(places[0, axis])}"
+    return f"one entry of {name}: {places[0].tolist()}" if int(wrong.sum()) == 1 else ""
