@@ -5,9 +5,9 @@ from dataclasses import replace
 import torch
 
 from nets.verification.certificate import Check
-from nets.verification.comparison import POWER
+from nets.verification.comparison import KINK, POWER
 from nets.verification.difference import is_constant
-from nets.verification.locating import KINK, located
+from nets.verification.locating import located
 from nets.verification.oracles import forward_along
 from nets.verification.probing import Probe, Prober, split
 from nets.verification.rounding import ROUNDING_SAFETY

@@ -11,6 +11,7 @@ Source: Fornberg, Mathematics of Computation 51 (1988); Press et al., "Numerical
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -29,12 +30,26 @@ PROBES = 4
 """Entries on which the step is chosen."""
 
 
+BENT = 1e-2
+"""The part of the larger of the slopes to the right and to the left by which they differ where a kink is looked for."""
+
+NOISY = 1e-6
+"""The part of the largest output from which on the noise of an output is no mere rounding: it jumps at this point."""
+
+CLOSER = tuple(2.0**-k for k in (14, 18, 22, 26))
+"""Steps, in units of the point's size, at which a kink still is one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """∂Y/∂point by differences, shape (M, P), and how far off each entry may be, of a shape that broadcasts to it."""
+    """∂Y/∂point by differences, shape (M, P), and how far off each entry may be, of a shape that broadcasts to it.
+
+    `bent` says where the slopes to the right and to the left differ by so much that there may be a kink; None where nobody looked.
+    """
 
     jacobian: Tensor
     tolerance: Tensor
+    bent: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +84,10 @@ def measure(problem: Problem, name: str, floor: Tensor, seed: int) -> Measured:
             if error < best:
                 best, step, truncation = error, h, float(second_order.max())
         wider, wide = found, h
-    jacobian = _sweep_batched(problem, name, step)
-    if jacobian is None:
-        jacobian = torch.stack([central(problem, point, entry, step) for entry in range(len(point))], 1)
-    return Measured(jacobian, SAFETY * (floor[:, None] / step + truncation))
+    jacobian, gap = _sweep_batched(problem, name, step) or _sweep(problem, point, step)
+    # With the slopes D ± gap/2 to both sides, the larger has the size |D| + |gap|/2.
+    bent = (gap.abs() > BENT * (jacobian.abs() + gap.abs() / 2)) & (gap.abs() > 4 * SAFETY * floor[:, None] / step)
+    return Measured(jacobian, SAFETY * (floor[:, None] / step + truncation), bent)
 
 
 def measure_twice(problem: Problem, name: str, floor: Tensor, step: float) -> Measured:
@@ -92,25 +107,48 @@ def refine(problem: Problem, name: str, entry: int, floor: Tensor) -> Refined:
     here = abs(float(point[entry]))
     units = (1.0,) if here < 1e-12 or 1 / 8 < here < 8 else (1.0, here)
     ladder = sorted({h * unit for h in LADDER for unit in units}, reverse=True)
-    derivatives, errors = list[Tensor](), list[Tensor]()
-    for rung, h in enumerate(ladder):
-        derivative, error = _extrapolated(central(problem, point, entry, h), central(problem, point, entry, 2 * h))
-        if rung:
-            # Where T is small by accident, the h⁴ term shows in how far E moved since the last rung.
-            moved = (derivative - derivatives[-1]).abs() / ((ladder[rung - 1] / h) ** 4 - 1)
-            errors.append(torch.nan_to_num(torch.maximum(error, moved) + 1.5 * floor / h, nan=torch.inf))
-        derivatives.append(derivative)
-    del derivatives[0]
-    error, choice = torch.stack(errors).min(0)
-    derivative = torch.stack(derivatives).gather(0, choice[None])[0]
-    return Refined(derivative, SAFETY * error, _kink(problem, point, entry, floor, max(here, 1.0) * 2.0**-20))
+    pairs = [(central(problem, point, entry, h), central(problem, point, entry, 2 * h)) for h in ladder]
+    found = [_extrapolated(narrow, wide) for narrow, wide in pairs]
+    derivatives = torch.stack([derivative for derivative, _ in found])
+    noise = torch.stack([1.5 * floor / h for h in ladder])
+    errors = torch.stack([error for _, error in found])
+    # The first has no other to be held against.
+    errors = (torch.maximum(errors[1:], _unsettled(derivatives, ladder)) + noise[1:]).nan_to_num(nan=torch.inf)
+    error, choice = _consistent(derivatives[1:], errors).min(0)
+    derivative = derivatives[1:].gather(0, choice[None])[0]
+    return Refined(derivative, SAFETY * error, kink(problem, name, entry, floor))
+
+
+def _unsettled(derivatives: Tensor, ladder: list[float]) -> Tensor:
+    """How far each E(h) but the first may still move, from how far it has moved since the last step, and with what order.
+
+    Where E is off by C hᵖ, it has moved by (rᵖ − 1) C hᵖ from a step r times as large. For a smooth f, p = 4; the order is read off
+    the last two moves, and is taken to be 1 at least and 4 at most.
+    """
+    moves = (derivatives[1:] - derivatives[:-1]).abs()
+    ratios = torch.tensor([wide / narrow for wide, narrow in pairwise(ladder)], dtype=moves.dtype)[:, None]
+    order = torch.ones_like(moves)
+    order[1:] = ((moves[:-1] / moves[1:]).log2() / ratios[1:].log2()).nan_to_num(nan=1.0).clamp(1.0, 4.0)
+    return moves / (ratios**order - 1)
+
+
+def _consistent(derivatives: Tensor, errors: Tensor) -> Tensor:
+    """The errors, infinite for a step of which a smaller one says something else: f turns within it. Shape (steps, M)."""
+    found = errors.clone()
+    for wide in range(len(errors) - 1):
+        apart = (derivatives[wide] - derivatives[wide + 1 :]).abs() > SAFETY * (errors[wide] + errors[wide + 1 :])
+        found[wide] = found[wide].masked_fill(apart.any(0), torch.inf)
+    return found
 
 
 def is_constant(problem: Problem, name: str, floor: Tensor, seed: int) -> bool:
     """Whether Y stays the same, up to its noise, when the point moves far (an eighth of a unit) in random directions.
 
-    A gradient too small to be measured still moves Y then; one that is truly zero does not.
+    A gradient too small to be measured still moves Y then; one that is truly zero does not. Nothing is known where the noise is as
+    large as what could be seen.
     """
+    if bool((floor > NOISY * problem.y.abs().max()).any()):
+        return False
     generator = torch.Generator().manual_seed(seed)
     point = problem.points[name]
     here = point.clone()
@@ -125,20 +163,64 @@ def is_constant(problem: Problem, name: str, floor: Tensor, seed: int) -> bool:
     return True
 
 
+def kink(problem: Problem, name: str, entry: int, floor: Tensor) -> Tensor:
+    """Where f has no derivative by one entry of a point: the slopes to the right and to the left stay apart as the step shrinks,
+    down to where noise hides it. For a smooth f they differ by h f″. Shape (M,)."""
+    point = problem.points[name].view(-1)
+    unit = max(abs(float(point[entry])), 1.0)
+    return _stays([_slopes(problem, point[entry], unit * h)[1].abs() for h in CLOSER], floor / unit)
+
+
+def crooked(problem: Problem, name: str, jacobian: Tensor, floor: Tensor, seed: int) -> Tensor:
+    """Where f has derivatives along the axes, the jacobian, and yet none: along a random direction t its slope is not
+    Σ_p ∂Y/∂p t_p, however small the step. So it is with a median of equal numbers. Shape (M,)."""
+    point, generator = problem.points[name].view(-1), torch.Generator().manual_seed(seed)
+    t = torch.rand(len(point), generator=generator, dtype=torch.float64).to(point.dtype) - 0.5
+    straight = jacobian @ t
+    apart = [(_slopes(problem, point, h, t)[0] - straight).abs() for h in CLOSER]
+    return _stays(apart, floor) & (apart[0] > BENT * (jacobian.abs() @ t.abs()))
+
+
+def _stays(gaps: list[Tensor], floor: Tensor) -> Tensor:
+    """Whether the gap between the slopes is the same at every step, as at a kink, or goes with 1/h, as at a jump. Shape (M,)."""
+    steps = torch.tensor(CLOSER, dtype=floor.dtype)[:, None]
+    sizes, noise = torch.stack(gaps), 4 * SAFETY * floor / steps
+    return _level(sizes, noise, 1.0) | _level(sizes * steps, noise * steps, 0.01)
+
+
+def _level(sizes: Tensor, noise: Tensor, octaves: float) -> Tensor:
+    """Whether a size stays within so many powers of two from each step to the next, at two at least, until noise hides it."""
+    clear = sizes > noise
+    same = clear[1:] & ((sizes[1:] / sizes[:-1]).log2().abs() < octaves)
+    hidden = ~clear[1:] & (noise[1:] > sizes[:-1] / 2)
+    return clear[0] & same[0] & (same | hidden).all(0)
+
+
 def central(problem: Problem, point: Tensor, entry: int, step: float) -> Tensor:
     """D(h) of every output along one entry of the flattened point, shape (M,). The point is put back."""
-    here = point[entry].clone()
-    upper, lower = here + step, here - step
+    return _slopes(problem, point[entry], step)[0]
+
+
+def _slopes(problem: Problem, moved: Tensor, step: float, direction: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
+    """D(h), and by how much the slope to the right is larger than that to the left: (f(p + h) − 2 f(p) + f(p − h)) / h.
+
+    `moved` is the part of the point that moves, in the point's own memory, along a direction.
+    """
+    here = moved.clone()
+    upper, lower = here + step * direction, here - step * direction
+    # What p + h and p − h are when rounded is how far they are apart.
+    width = upper - lower if moved.ndim == 0 else 2 * step
     try:
-        point[entry] = upper
+        moved.copy_(upper)
         above = problem.evaluate()
-        point[entry] = lower
+        moved.copy_(lower)
         below = problem.evaluate()
     except (RuntimeError, ValueError):
-        return torch.full_like(problem.y, torch.nan)  # the step has left the domain of f
+        # The step has left the domain of f.
+        return torch.full_like(problem.y, torch.nan), torch.full_like(problem.y, torch.nan)
     finally:
-        point[entry] = here
-    return (above - below) / (upper - lower)
+        moved.copy_(here)
+    return (above - below) / width, ((above - problem.y) - (problem.y - below)) / step
 
 
 def steps(point: Tensor) -> list[float]:
@@ -149,8 +231,14 @@ def steps(point: Tensor) -> list[float]:
     return sorted({h * unit for h in LADDER for unit in units}, reverse=True)
 
 
-def _sweep_batched(problem: Problem, name: str, step: float) -> Tensor | None:
-    """D(h) along every entry, many at a time under vmap; None where the module cannot be batched."""
+def _sweep(problem: Problem, point: Tensor, step: float) -> tuple[Tensor, Tensor]:
+    """D(h) and the difference of the slopes along every entry, each of shape (M, P)."""
+    found = [_slopes(problem, entry, step) for entry in point]
+    return torch.stack([slope for slope, _ in found], 1), torch.stack([gap for _, gap in found], 1)
+
+
+def _sweep_batched(problem: Problem, name: str, step: float) -> tuple[Tensor, Tensor] | None:
+    """The same, many entries at a time under vmap; None where the module cannot be batched."""
     point = problem.points[name]
     count = point.numel()
     width = max(1, min(count, CHUNK // count))
@@ -158,7 +246,7 @@ def _sweep_batched(problem: Problem, name: str, step: float) -> Tensor | None:
         return None
     # Copies of the point, of which each has one entry moved, there and back.
     copies = point.reshape(1, -1).repeat(width, 1)
-    columns = []
+    columns, gaps = [], []
     try:
         with quiet(), torch.no_grad():
             function = vmap(lambda moved: problem.along(name, moved))
@@ -173,9 +261,10 @@ def _sweep_batched(problem: Problem, name: str, step: float) -> Tensor | None:
                 below = function(copies[: len(rows)].reshape(-1, *point.shape))
                 copies[rows, entries] = here
                 columns.append((above - below) / (upper - lower)[:, None])
+                gaps.append(((above - problem.y) - (problem.y - below)) / step)
     except Exception:  # whatever it is that cannot be batched
         return None
-    return torch.cat(columns).mT.contiguous()
+    return torch.cat(columns).mT.contiguous(), torch.cat(gaps).mT
 
 
 def _extrapolated(narrow: Tensor, wide: Tensor) -> tuple[Tensor, Tensor]:
@@ -184,21 +273,3 @@ def _extrapolated(narrow: Tensor, wide: Tensor) -> tuple[Tensor, Tensor]:
     second_order = (narrow - wide).abs() / 3
     scale = derivative.abs().max().clamp(min=torch.finfo(derivative.dtype).tiny)
     return derivative, second_order * (second_order / scale).clamp(max=1.0)
-
-
-def _kink(problem: Problem, point: Tensor, entry: int, floor: Tensor, step: float) -> Tensor:
-    """Where the slopes to the right and to the left stay apart as the step shrinks; for a smooth f they differ by h f″."""
-    here = point[entry].clone()
-    gaps = []
-    try:
-        for h in (8 * step, step):
-            point[entry] = here + h
-            right = (problem.evaluate() - problem.y) / h
-            point[entry] = here - h
-            left = (problem.y - problem.evaluate()) / h
-            gaps.append((right - left).abs())
-    except (RuntimeError, ValueError):
-        return torch.zeros_like(problem.y, dtype=torch.bool)
-    finally:
-        point[entry] = here
-    return (gaps[1] > gaps[0] / 2) & (gaps[1] > 4 * SAFETY * floor / step)

@@ -11,10 +11,9 @@ import torch
 
 from nets.verification.causes import ALIKE
 from nets.verification.certificate import Check
+from nets.verification.comparison import KINK
 from nets.verification.difference import Refined, refine
 from nets.verification.probing import Probe, Prober, split
-
-KINK = "kink: the slopes to the right and to the left differ, so there is no derivative here; move the point"
 
 AROUND = 8
 """Entries of the same row, of the same column and of neither that are looked at for the pattern."""

@@ -1,0 +1,99 @@
+"""Points at which there is no derivative are told from wrong derivatives, and from smooth functions however steep."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import nets
+
+ZEROS, ONES = torch.zeros(2, 3, dtype=torch.float64), torch.ones(2, 3, dtype=torch.float64)
+POINT = torch.randn(2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+class Written(nn.Module):
+    """Y = f(X), or f(X, W)."""
+
+    def __init__(self, function: Callable[..., Tensor], weight: Tensor | None = None) -> None:
+        super().__init__()
+        self.function = function
+        self.weight = None if weight is None else nn.Parameter(weight)
+
+    def forward(self, *x: Tensor) -> Tensor:
+        return self.function(*x) if self.weight is None else self.function(*x, self.weight)
+
+
+KINKS = {
+    "|X| at 0, whose backward is the mean of its slopes": (Written(torch.abs), ZEROS),
+    "many of them": (Written(torch.abs), torch.zeros(100, dtype=torch.float64)),
+    "max(X, 0) at 0": (nn.ReLU(), ZEROS),
+    "max(X, 0) at many": (nn.ReLU(), torch.zeros(100, dtype=torch.float64)),
+    "one of many": (nn.ReLU(), torch.arange(-50.0, 50.0)),
+    "‖X‖ at 0": (Written(lambda x: x.norm(dim=1)), ZEROS),
+    "|X − T| at X = T": (nn.L1Loss(), POINT, POINT.clone()),
+    "|X W| at W = 0": (Written(lambda x, w: (x * w).abs(), ZEROS[0].clone()), POINT),
+    "a corner of hardtanh": (nn.Hardtanh(), ONES),
+    "a clamp at its bound": (Written(lambda x: x.clamp(0, 1)), torch.tensor([0.0, 0.5, 1.0])),
+    "the largest of equal numbers": (nn.MaxPool1d(2), ONES[None]),
+    "the median of equal numbers": (Written(lambda x: x.median(dim=1).values), ONES),
+    "equal numbers sorted": (Written(lambda x: x.sort(dim=1).values), ONES),
+    "a jump": (Written(torch.floor), torch.tensor([1.0, 0.2])),
+}
+
+SMOOTH = {
+    "X |X|, whose second derivative jumps": (Written(lambda x: x.abs() * x + x), ZEROS),
+    "|X|^1.5 + X": (Written(lambda x: x.abs() ** 1.5 + x), ZEROS),
+    "a kink beside the point": (nn.ReLU(), torch.tensor([1e-7, -1e-7, 1e-5, -1.0], dtype=torch.float64)),
+    "ten thousand radians": (Written(lambda x: torch.sin(1e4 * x)), POINT),
+    "e^50X": (Written(lambda x: torch.exp(50 * x)), POINT),
+    "√X near 0": (Written(torch.sqrt), torch.tensor([1e-6, 1e-3], dtype=torch.float64)),
+    "a steep softplus": (nn.Softplus(beta=1000), torch.tensor([1e-4, -1e-4, 0.0], dtype=torch.float64)),
+    "flat, and bent": (Written(lambda x: x**2 + 1e-3 * x), ZEROS),
+}
+
+
+@pytest.mark.parametrize("case", list(KINKS))
+def test_at_a_kink_there_is_no_derivative_to_check(case: str) -> None:
+    module, *inputs = KINKS[case]
+    certificate = nets.verify(module, *inputs)
+    assert certificate.verdict == "inconclusive", str(certificate)
+    assert "(kink: the slopes to the right and to the left differ" in certificate.sentence()
+
+
+@pytest.mark.parametrize("case", list(SMOOTH))
+def test_what_is_smooth_has_no_kink(case: str) -> None:
+    module, *inputs = SMOOTH[case]
+    certificate = nets.verify(module, *inputs)
+    assert certificate.passed, str(certificate)
+
+
+class Half(torch.autograd.Function):
+    """max(X, 0), whose backward is half of what it should be."""
+
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)  # type: ignore[attr-defined]
+        return x.relu()
+
+    @staticmethod
+    def backward(ctx: object, v: Tensor) -> Tensor:
+        return v * (ctx.saved_tensors[0] > 0) / 2  # type: ignore[attr-defined]
+
+
+def test_a_kink_elsewhere_hides_no_wrong_entry() -> None:
+    x = torch.tensor([0.0, 0.0, 1.5, -0.5, 2.0], dtype=torch.float64)
+    certificate = nets.verify(Written(Half.apply), x)
+    assert certificate.verdict == "fail"
+    assert "reverse mode gives 0.5 where central difference gives 1" in certificate.sentence()
+
+
+def test_where_rounding_decides_the_output_nothing_is_claimed() -> None:
+    """round(½) is 0 or 1 as the last digit falls, so that its noise is as large as what could be seen."""
+    assert nets.verify(Written(torch.round), torch.tensor([0.5, 0.2], dtype=torch.float64)).verdict == "inconclusive"
+
+
+def test_a_function_that_turns_within_the_steps_has_no_kink() -> None:
+    """sin(10⁷ X): of all steps only the smallest is short enough, and there the difference is known to a few per cent."""
+    certificate = nets.verify(Written(lambda x: torch.sin(1e7 * x)), POINT)
+    assert certificate.verdict != "fail" and "kink" not in certificate.sentence()
