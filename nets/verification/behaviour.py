@@ -9,6 +9,7 @@ from torch.utils import _pytree as pytree
 
 from nets.errors import InputError
 from nets.verification.certificate import Check
+from nets.verification.copies import one_line
 from nets.verification.oracles import quiet
 from nets.verification.problem import Problem
 from nets.verification.rounding import ROUNDING_SAFETY, pull_back
@@ -16,7 +17,7 @@ from nets.verification.rounding import ROUNDING_SAFETY, pull_back
 
 def check_behaviour(problem: Problem, seed: int) -> list[Check]:
     """One failed check for the first thing that does not hold; none if all does."""
-    for look in (_output_not_finite, _not_deterministic, _stateful, _gradient_not_finite):
+    for look in (_output_not_finite, _not_deterministic, _raises, _stateful, _gradient_not_finite):
         found = look(problem, seed)
         if found:
             return found
@@ -30,6 +31,16 @@ def _output_not_finite(problem: Problem, seed: int) -> list[Check]:
         return [
             _failed("output", "forward", f"not finite: output {list(problem.output_index(row))} is {float(problem.y[row])}{where}")
         ]
+    return []
+
+
+def _raises(problem: Problem, seed: int) -> list[Check]:
+    y, leaves = problem.record()
+    try:
+        pull_back(y, torch.ones_like(y), leaves)
+    except Exception as error:  # a backward of the user's may raise whatever it likes
+        reason = f"the backward pass raises {type(error).__name__}: {one_line(error)}"
+        return [_failed("all", "reverse mode", reason)]
     return []
 
 
@@ -118,13 +129,19 @@ def check_pullback(problem: Problem, jacobians: Mapping[str, Tensor], noise: Map
     generator = torch.Generator().manual_seed(seed)
     v = 10 * torch.randn(len(problem.y), generator=generator, dtype=torch.float64).to(problem.y.dtype)
     for alone in (*problem.points, None):
-        with quiet():
-            y, leaves = problem.record(alone)
-            gradients = pull_back(y, v, leaves)
+        try:
+            with quiet():
+                y, leaves = problem.record(alone)
+                gradients = pull_back(y, v, leaves)
+        except Exception:  # a hook that is given no gradient for the input, say; with all points it did work
+            if alone is None:
+                raise
+            continue
         for name, gradient in gradients.items():
             error = (gradient.reshape(-1) - v @ jacobians[name]).abs()
-            # Both are sums over the outputs, each of which may be off by the noise of one entry.
-            if (error > ROUNDING_SAFETY * noise[name] * v.abs().sum()).any():
+            # Both are sums over the outputs, each of which may be off by the noise of one entry, and v by the rounding of Y.
+            rounded = (v.abs() * problem.unit) @ jacobians[name].abs()
+            if (error > ROUNDING_SAFETY * (noise[name] * v.abs().sum() + rounded)).any():
                 entry = int(error.argmax())
                 why = (
                     "the backward pass is not linear in the gradient that reaches it"

@@ -1,9 +1,8 @@
 """What is verified: a module at a point, on copies in double precision, as one real function of named real tensors."""
 
 import contextlib
-import copy
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -12,8 +11,9 @@ from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from nets.errors import InputError
-
-COMPLEX = {torch.float64: torch.complex128, torch.float32: torch.complex64}
+from nets.verification.copies import copied, copied_input, one_line
+from nets.verification.leaves import as_real, described, differentiable, flattened, input_names, key, like, unravelled
+from nets.verification.randomness import Watched, seeded
 
 
 class Problem:
@@ -27,6 +27,7 @@ class Problem:
         points: parameter → its value, then 'input' (or 'input[0]', 'input[1]', …) → X. These share memory with what the module
             reads: writing to one moves the function. Frozen parameters and integer inputs are not among them.
         y: Y, shape (M,).
+        unit: the unit roundoff of each output in the precision in which the module returns it, shape (M,).
         samples: N, the size of the first axis of the first input.
 
     Args:
@@ -43,19 +44,18 @@ class Problem:
     def __init__(
         self, module: nn.Module, inputs: tuple[Any, ...], *, dtype: torch.dtype | None = torch.float64, seed: int = 0
     ) -> None:
-        self.module, self.seed, self.random = _copied(module, dtype), seed, False
+        self.module, self.dtype, self.seed = copied(module, dtype), dtype, seed
+        self._drawn: tuple[str, ...] = ()
+        self._evaluating: type[torch.no_grad] | type[torch.enable_grad] = torch.no_grad
         leaves, self._structure = pytree.tree_flatten_with_path(inputs)
-        self._leaves = [
-            _cast(leaf, dtype).detach().clone(memory_format=torch.contiguous_format) if isinstance(leaf, Tensor) else leaf
-            for _, leaf in leaves
-        ]
+        names = input_names([path for path, _ in leaves])
+        self._leaves = [copied_input(name, leaf, dtype) for name, (_, leaf) in zip(names, leaves, strict=True)]
         self._plain = all(isinstance(x, Tensor) for x in inputs)
-        names = _input_names([path for path, _ in leaves])
         chosen = [differentiable(leaf) for leaf in self._leaves]
         if any(isinstance(leaf, Tensor) and leaf.requires_grad for _, leaf in leaves):
             chosen = [isinstance(leaf, Tensor) and leaf.requires_grad for _, leaf in leaves]
         self._inputs = {name: i for i, (name, yes) in enumerate(zip(names, chosen, strict=True)) if yes}
-        self._parameters = {n: p for n, p in self.module.named_parameters() if p.requires_grad}
+        self._parameters = {n: p for n, p in self.module.named_parameters() if p.requires_grad and p.numel()}
         self._buffers = {name: buffer.clone() for name, buffer in self.module.named_buffers()}
         tensors = {n: p.detach() for n, p in self._parameters.items()} | {n: self._leaves[i] for n, i in self._inputs.items()}
         self.points = {name: as_real(tensor) for name, tensor in tensors.items()}
@@ -66,12 +66,12 @@ class Problem:
 
     def __call__(self, points: Mapping[str, Tensor]) -> Tensor:
         """Y, shape (M,), as a pure function of all the points; differentiable, and fit for `torch.func`."""
-        given = {n: _like(points[n], p) for n, p in self._parameters.items()}
+        given = {n: like(points[n], p) for n, p in self._parameters.items()}
         leaves = list(self._leaves)
         for name, i in self._inputs.items():
-            leaves[i] = _like(points[name], self._leaves[i])
+            leaves[i] = like(points[name], self._leaves[i])
         buffers = {name: buffer.clone() for name, buffer in self._buffers.items()}
-        return flattened(self._swapped(given | buffers, leaves))
+        return flattened(self._swapped(given | buffers, leaves), self.dtype)
 
     def in_complex(self, points: Mapping[str, Tensor]) -> Tensor:
         """Y, shape (M,), with the module's arithmetic done in complex numbers. Fails where an operation has no complex form."""
@@ -93,8 +93,8 @@ class Problem:
 
     def evaluate(self) -> Tensor:
         """Y, shape (M,), at what the points hold now; no graph."""
-        with torch.no_grad():
-            return flattened(self.call(self._leaves))
+        with self._evaluating():
+            return flattened(self.call(self._leaves), self.dtype).detach()
 
     def record(self, alone: str | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Y with the graph that the module itself records, hooks and all, and the leaves of that graph by name; where `alone`
@@ -106,10 +106,10 @@ class Problem:
             parameter.requires_grad_(alone in (None, name))
         try:
             with torch.enable_grad():
-                y = flattened(self.call(leaves))
+                y = flattened(self.call(leaves), self.dtype)
         except RuntimeError as error:
             raise InputError(
-                f"the module cannot be called where its inputs require a gradient ({_one_line(error)}): set requires_grad on those "
+                f"the module cannot be called where its inputs require a gradient ({one_line(error)}): set requires_grad on those "
                 "inputs alone that are to be differentiated by."
             ) from error
         recorded = self._parameters | {name: leaves[i] for name, i in self._inputs.items()}
@@ -135,14 +135,14 @@ class Problem:
 
     def point_index(self, name: str, column: int) -> tuple[int, ...]:
         """The index of one of the P numbers of a point."""
-        return _unravel(column, tuple(self.points[name].shape))
+        return unravelled(column, tuple(self.points[name].shape))
 
     def output_index(self, row: int) -> tuple[Any, ...]:
         """The index of one of the M outputs; where the module returns several tensors, the key of the tensor comes first."""
-        for key, shape in self._outputs:
+        for place, shape in self._outputs:
             size = int(torch.Size(shape).numel())
             if row < size:
-                return (*key, *_unravel(row, shape))
+                return (*place, *unravelled(row, shape))
             row -= size
         raise IndexError(row)
 
@@ -155,7 +155,7 @@ class Problem:
     @functools.cached_property
     def _twin(self) -> nn.Module:
         """Numbers of another kind may leave traces in a module that remembers its calls, so they get a copy of their own."""
-        return _copied(self.module, None)
+        return copied(self.module, None)
 
     @functools.cached_property
     def _owners(self) -> list[tuple[nn.Module, str, nn.Parameter | None]]:
@@ -178,40 +178,51 @@ class Problem:
         copies = [leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         return copies if self._plain else pytree.tree_unflatten(copies, self._structure)
 
-    @contextlib.contextmanager
-    def _draws(self) -> Iterator[None]:
-        if not self.random:
-            yield
-            return
-        with torch.random.fork_rng(devices=[]):
-            # torch.manual_seed does the same and seeds every accelerator besides, which takes a hundred times as long.
-            torch.default_generator.manual_seed(self.seed)
-            yield
+    @property
+    def random(self) -> bool:
+        """Whether the module draws random numbers."""
+        return bool(self._drawn)
+
+    def _draws(self) -> contextlib.AbstractContextManager[None]:
+        return seeded(self._drawn, self.seed) if self._drawn else contextlib.nullcontext()
 
     def _first_call(self) -> Tensor:
-        before = torch.random.get_rng_state()
+        watched = Watched()
         try:
-            with torch.no_grad():
-                output = self.call(self._leaves)
+            with watched:
+                output = self._tried()
+        except InputError:
+            raise
         except Exception as error:
-            if isinstance(error, InputError):
-                raise
             raise InputError(
-                f"the module cannot be called with these inputs: {type(error).__name__}: {_one_line(error)}; expected "
+                f"the module cannot be called with these inputs: {type(error).__name__}: {one_line(error)}; expected "
                 "module(*inputs) to work on a copy in float64: call it yourself first, or pass dtype='as is'."
             ) from error
-        finally:
-            self.random = not torch.equal(torch.random.get_rng_state(), before)
-            torch.random.set_rng_state(before)
+        self._drawn = watched.drawn
         found, _ = pytree.tree_flatten_with_path(output)
-        tensors = [(_key(path), leaf) for path, leaf in found if differentiable(leaf)]
-        if not tensors or not sum(leaf.numel() for _, leaf in tensors):
+        tensors = [(key(path), leaf) for path, leaf in found if differentiable(leaf)]
+        if not any(leaf.numel() for _, leaf in tensors):
+            empty = any(isinstance(leaf, Tensor) and not leaf.numel() for _, leaf in found)
+            mend = "give it a batch with one sample or more" if empty else "return tensors, or tuples, lists and dicts of them"
             raise InputError(
-                f"the module returned {_described(output)}; expected at least one floating-point number, since there is "
-                "nothing else to differentiate: give it a batch with one sample or more."
+                f"the module returned {described(output)}; expected at least one floating-point number in a tensor, since there is "
+                f"nothing else to differentiate: {mend}."
             )
-        self._outputs = [(key, tuple(as_real(leaf).shape)) for key, leaf in tensors]
-        return self.evaluate() if self.random else flattened(output)
+        self._outputs = [(name, tuple(as_real(leaf).shape)) for name, leaf in tensors]
+        units = [torch.full((as_real(leaf).numel(),), torch.finfo(leaf.dtype).eps / 2) for _, leaf in tensors]
+        y = self.evaluate() if self._drawn else flattened(output, self.dtype).detach()
+        self.unit = torch.cat(units).to(y.dtype)
+        return y
+
+    def _tried(self) -> Any:
+        """The output, without a graph if the module can do without: one that differentiates in its forward cannot."""
+        try:
+            with torch.no_grad():
+                return self.call(self._leaves)
+        except RuntimeError:
+            self._evaluating = torch.enable_grad
+            with torch.enable_grad():
+                return self.call(self._leaves)
 
     def _check_points(self) -> None:
         if not self.points:
@@ -230,77 +241,3 @@ class Problem:
                     f"{name} is empty, of shape {tuple(point.shape)}; expected at least one sample: there is no derivative "
                     "to check in an empty batch."
                 )
-
-
-def _copied(module: nn.Module, dtype: torch.dtype | None) -> nn.Module:
-    try:
-        twin = copy.deepcopy(module)
-    except Exception as error:
-        raise InputError(
-            f"the module cannot be copied ({_one_line(error)}); expected one that copy.deepcopy takes, since verification "
-            "leaves the original alone: keep no tensors with a graph as its attributes."
-        ) from error
-    # A deep copy of a parameter loses the hooks that belong to its backward.
-    for parameter, original in zip(twin.parameters(), module.parameters(), strict=True):
-        for hook in (original._backward_hooks or {}).values():
-            parameter.register_hook(hook)
-        parameter.grad = None
-    with torch.no_grad():
-        for parameter in twin.parameters():
-            parameter.data = _cast(parameter.data, dtype).contiguous()
-        for owner in twin.modules():
-            for name, buffer in owner._buffers.items():
-                if buffer is not None:
-                    owner._buffers[name] = _cast(buffer, dtype)
-    return twin
-
-
-def _cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    if dtype is None or not (tensor.is_floating_point() or tensor.is_complex()):
-        return tensor
-    return tensor.to(COMPLEX[dtype] if tensor.is_complex() else dtype)
-
-
-def differentiable(leaf: Any) -> bool:
-    """Whether it is a tensor of floating-point or complex numbers."""
-    return isinstance(leaf, Tensor) and (leaf.is_floating_point() or leaf.is_complex())
-
-
-def as_real(tensor: Tensor) -> Tensor:
-    """The same numbers, a complex one as two real ones in a last axis of its own."""
-    return torch.view_as_real(tensor) if tensor.is_complex() else tensor
-
-
-def _like(point: Tensor, original: Tensor) -> Tensor:
-    return torch.view_as_complex(point.contiguous()) if original.is_complex() else point
-
-
-def flattened(output: Any) -> Tensor:
-    """Everything in a module's output that can be differentiated, as one vector of real numbers."""
-    if isinstance(output, Tensor) and output.is_floating_point():
-        return output.reshape(-1)
-    return torch.cat([as_real(leaf).reshape(-1) for leaf in pytree.tree_leaves(output) if differentiable(leaf)])
-
-
-def _unravel(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(int(i) for i in torch.unravel_index(torch.tensor(flat), shape)) if shape else ()
-
-
-def _key(path: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(getattr(step, "key", getattr(step, "idx", getattr(step, "name", str(step)))) for step in path)
-
-
-def _input_names(paths: list[tuple[Any, ...]]) -> list[str]:
-    if len(paths) == 1:
-        return ["input"]
-    return ["input" + "".join(f"[{part}]" for part in _key(path)) for path in paths]
-
-
-def _described(output: Any) -> str:
-    if isinstance(output, Tensor):
-        return f"a tensor of shape {tuple(output.shape)} and type {output.dtype}"
-    return f"a {type(output).__name__}"
-
-
-def _one_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -67,7 +67,7 @@ def unit_roundoff(dtype: torch.dtype) -> float:
 def output_floor(problem: Problem, seed: int) -> Tensor:
     """The noise of each output: max over the passes of |Y′_m − Y_m|, and at least u |Y_m|. Shape (M,)."""
     generator = torch.Generator().manual_seed(seed)
-    floor = problem.y.abs() * unit_roundoff(problem.y.dtype)
+    floor = problem.y.abs() * problem.unit
     for _ in range(PASSES):
         with torch.no_grad(), StochasticRounding(generator):
             y = problem.evaluate()

@@ -9,7 +9,8 @@ from torch.utils import _pytree as pytree
 
 from nets.calculus.function import closed_form
 from nets.calculus.network import Network
-from nets.verification.problem import Problem, as_real, differentiable, flattened
+from nets.verification.leaves import as_real, differentiable, flattened
+from nets.verification.problem import Problem
 
 EVERY_ROW = 256
 """Numbers in parameters and inputs up to which every entry of the gradient is an output; beyond, eight random sums of them are."""

@@ -78,7 +78,7 @@ def verify(
     _one_of("coverage", coverage, ("auto", "full"))
     _one_of("order", order, (1, 2))
     _one_of("dtype", dtype, ("float64", "as is"))
-    with torch.random.fork_rng(devices=[]):
+    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         problem = Problem(module, inputs, seed=seed)
         failed = check_behaviour(problem, seed)
@@ -223,8 +223,10 @@ def _judged(
     intended: bool,
 ) -> list[Check]:
     """The first derivation against each of the others and against differences."""
-    tolerance = torch.tensor(ROUNDING_SAFETY * noise, dtype=torch.float64)
-    subject, *others = [Derivation(d, j.detach(), tolerance) for d, j in jacobians.items() if j is not None]
+    found = {d: j.detach() for d, j in jacobians.items() if j is not None}
+    # A derivation that passes through an output of less precision than the rest is rounded there.
+    rounded = problem.unit[:, None] * next(iter(found.values())).abs()
+    subject, *others = [Derivation(d, j, ROUNDING_SAFETY * rounded.clamp(min=noise)) for d, j in found.items()]
     if intended:
         own = [other for other in others if other.name in ("stated closed form", "batched reverse")]
         checks = [compare(problem, name, subject, other, constant=True) for other in own]

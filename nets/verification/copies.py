@@ -1,0 +1,81 @@
+"""Copies of a module and of its inputs, so that nothing of the caller's is touched."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from nets.errors import InputError
+
+COMPLEX = {torch.float64: torch.complex128, torch.float32: torch.complex64}
+
+
+def copied(module: nn.Module, dtype: torch.dtype | None) -> nn.Module:
+    """A copy with numbers of that precision; None to leave it as it is.
+
+    Raises:
+        InputError: for a module that cannot be copied, or whose parameters have no numbers that could be differentiated by.
+    """
+    _check(module)
+    try:
+        twin = copy.deepcopy(module)
+    except Exception as error:
+        raise InputError(
+            f"the module cannot be copied ({one_line(error)}); expected one that copy.deepcopy takes, since verification "
+            "leaves the original alone: keep no tensors with a graph as its attributes."
+        ) from error
+    # A deep copy of a parameter loses the hooks that belong to its backward.
+    for parameter, original in zip(twin.parameters(), module.parameters(), strict=True):
+        for hook in (original._backward_hooks or {}).values():
+            parameter.register_hook(hook)
+        parameter.grad = None
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            parameter.data = cast(parameter.data, dtype).contiguous()
+        for owner in twin.modules():
+            for name, buffer in owner._buffers.items():
+                if buffer is not None:
+                    owner._buffers[name] = cast(buffer, dtype)
+    return twin
+
+
+def copied_input(name: str, leaf: Any, dtype: torch.dtype | None) -> Any:
+    """A copy of a tensor with numbers of that precision, with memory of its own for each of them; anything else as it is."""
+    if not isinstance(leaf, Tensor):
+        return leaf
+    _check_tensor(name, leaf)
+    return cast(leaf, dtype).detach().clone(memory_format=torch.contiguous_format)
+
+
+def cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
+    """The tensor in that precision, if it is floating point or complex."""
+    if dtype is None or not (tensor.is_floating_point() or tensor.is_complex()):
+        return tensor
+    return tensor.to(COMPLEX[dtype] if tensor.is_complex() else dtype)
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of what an error says, without its full stop."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def _check(module: nn.Module) -> None:
+    for name, inner in module.named_modules():
+        if isinstance(inner, torch.jit.ScriptModule):
+            raise InputError(
+                f"{f'the submodule {name}' if name else 'the module'} is compiled by torch.jit; expected one in Python, since its "
+                "parameters are moved and its gradients watched: verify the module that it was compiled from."
+            )
+    for name, parameter in module.named_parameters():
+        if is_lazy(parameter):
+            raise InputError(f"{name} has no shape yet; expected a module whose parameters have numbers: call it once first.")
+        _check_tensor(name, parameter)
+
+
+def _check_tensor(name: str, tensor: Tensor) -> None:
+    if tensor.layout != torch.strided:
+        raise InputError(f"{name} is sparse; expected a tensor that keeps all of its numbers: give {name}.to_dense().")
+    if tensor.is_meta:
+        raise InputError(f"{name} is on the device 'meta'; expected a tensor that has numbers: make it on another device.")

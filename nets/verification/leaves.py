@@ -1,0 +1,56 @@
+"""The tensors in what a module is given and returns: which can be differentiated, how they are laid out, what they are called."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+
+def differentiable(leaf: Any) -> bool:
+    """Whether it is a tensor of floating-point or complex numbers."""
+    return isinstance(leaf, Tensor) and (leaf.is_floating_point() or leaf.is_complex())
+
+
+def as_real(tensor: Tensor) -> Tensor:
+    """The same numbers, a complex one as two real ones in a last axis of its own."""
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+
+
+def like(point: Tensor, original: Tensor) -> Tensor:
+    """Real numbers as complex ones again, where the original is complex."""
+    return torch.view_as_complex(point.contiguous()) if original.is_complex() else point
+
+
+def flattened(output: Any, dtype: torch.dtype | None = None) -> Tensor:
+    """Everything in a module's output that can be differentiated, as one vector of real numbers, of that precision or, if it is
+    None, of the widest that occurs."""
+    if isinstance(output, Tensor) and output.is_floating_point():
+        y = output.reshape(-1)
+    else:
+        y = torch.cat([as_real(leaf).reshape(-1) for leaf in pytree.tree_leaves(output) if differentiable(leaf)])
+    return y if dtype is None or y.dtype == dtype else y.to(dtype)
+
+
+def unravelled(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The index of the flat-th number of a tensor of that shape."""
+    return tuple(int(i) for i in torch.unravel_index(torch.tensor(flat), shape)) if shape else ()
+
+
+def key(path: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Where a leaf stands in nested lists, tuples and dicts."""
+    return tuple(getattr(step, "key", getattr(step, "idx", getattr(step, "name", str(step)))) for step in path)
+
+
+def input_names(paths: list[tuple[Any, ...]]) -> list[str]:
+    """What the inputs are called: 'input', or 'input[0]', 'input[1]', … where there are several."""
+    if len(paths) == 1:
+        return ["input"]
+    return ["input" + "".join(f"[{part}]" for part in key(path)) for path in paths]
+
+
+def described(output: Any) -> str:
+    """A module's output in words."""
+    if isinstance(output, Tensor):
+        return f"a tensor of shape {tuple(output.shape)} and type {output.dtype}"
+    return f"a {type(output).__name__}"

@@ -1,0 +1,67 @@
+"""The global random numbers that a module may draw: PyTorch's, Python's and NumPy's. What is drawn here is never missed outside."""
+
+import contextlib
+import random
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+
+class _Source(NamedTuple):
+    """A global generator."""
+
+    state: Callable[[], Any]
+    restore: Callable[[Any], object]
+    seed: Callable[[int], object]
+
+
+SOURCES = {
+    # torch.manual_seed does the same and seeds every accelerator besides, which takes a hundred times as long.
+    "torch": _Source(torch.random.get_rng_state, torch.random.set_rng_state, lambda s: torch.default_generator.manual_seed(s)),
+    "random": _Source(random.getstate, random.setstate, random.seed),
+    "numpy": _Source(lambda: np.random.get_state(legacy=False), np.random.set_state, lambda s: np.random.seed(s)),
+}
+
+
+@contextlib.contextmanager
+def seeded(names: tuple[str, ...], seed: int) -> Iterator[None]:
+    """These sources start at the seed, and are put back afterwards."""
+    before = [SOURCES[name].state() for name in names]
+    try:
+        for name in names:
+            SOURCES[name].seed(seed)
+        yield
+    finally:
+        for name, state in zip(names, before, strict=True):
+            SOURCES[name].restore(state)
+
+
+class Watched:
+    """A context that finds out which sources are drawn from in it, and puts them back.
+
+    Attributes:
+        drawn: their names, once it is over.
+    """
+
+    drawn: tuple[str, ...] = ()
+
+    def __enter__(self) -> "Watched":
+        self._before = {name: source.state() for name, source in SOURCES.items()}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.drawn = tuple(name for name, source in SOURCES.items() if not _same(source.state(), self._before[name]))
+        for name in self.drawn:
+            SOURCES[name].restore(self._before[name])
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, np.ndarray):
+        return np.array_equal(one, other)
+    if isinstance(one, dict):
+        return all(_same(one[key], other[key]) for key in one)
+    return bool(one == other)
