@@ -64,7 +64,6 @@ PASS: dict[str, tuple[Any, ...]] = {
     "a transposed input": (nn.Linear(2, 3), X.mT),
     "complex inputs": (Written(lambda x, w: x * w), torch.complex(X, X.flip(0))),
     "an output that is the input": (nn.Identity(), X),
-    "a compiled module": (torch.compile(nn.Linear(3, 2), backend="eager"), X),
 }
 
 REFUSED: dict[str, tuple[Callable[[], tuple[Any, ...]], str]] = {
@@ -74,13 +73,12 @@ REFUSED: dict[str, tuple[Callable[[], tuple[Any, ...]], str]] = {
     "a meta module": (lambda: (nn.Linear(3, 2, device="meta"), X), "weight is on the device 'meta'"),
     "an object": (lambda: (Written(lambda x, w: slice(x, w)), X), "returned a slice.*return tensors, or tuples, lists and dicts"),
     "nothing": (lambda: (Written(lambda x, w: None), X), "returned a NoneType.*return tensors"),
-    "no outputs": (lambda: (nn.Linear(3, 0), X), r"returned a tensor of shape \(2, 0\).*one sample or more"),
+    "no outputs": (lambda: (Written(lambda x, w: x[:, :0]), X), r"returned a tensor of shape \(2, 0\).*one sample or more"),
     "an error": (lambda: (Written(lambda x, w: 1 / 0), X), "cannot be called with these inputs: ZeroDivisionError"),
 }
 
 
 @pytest.mark.parametrize("case", list(PASS))
-@pytest.mark.filterwarnings("ignore:.*initialization of a zero-element:UserWarning")
 def test_a_right_module_passes(case: str) -> None:
     module, *inputs = PASS[case]
     before = random.getstate(), np.random.get_state()[2], torch.random.get_rng_state().tolist()
@@ -99,7 +97,7 @@ def test_what_cannot_be_verified_is_refused_in_a_sentence(case: str) -> None:
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 @pytest.mark.parametrize("compiled", [torch.jit.script, lambda module: torch.jit.trace(module, X)], ids=["script", "trace"])
 def test_what_torch_jit_has_compiled_is_refused(compiled: Callable[[nn.Module], nn.Module]) -> None:
-    with pytest.raises(nets.InputError, match="the module is compiled by torch.jit.*verify the module that it was compiled from"):
+    with pytest.raises(nets.InputError, match=r"the module is compiled by torch\.jit.*verify the module that it was compiled from"):
         nets.verify(compiled(nn.Sequential(nn.Linear(3, 2), nn.Tanh())), X)
 
 

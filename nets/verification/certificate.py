@@ -115,11 +115,20 @@ class Certificate:
                 found[check.parameter] = max(found.get(check.parameter, 0), check.entries)
         return sum(found.values())
 
+    @property
+    def detects(self) -> float | None:
+        """The smallest relative fault of a gradient that the differences, which need no other derivation's word, would have seen in
+        every parameter that has a gradient; None where there is no such check."""
+        found = [c.detects for c in self.checks if c.against == "central difference" and not c.reason.startswith("zero")]
+        known = [detects for detects in found if detects is not None and math.isfinite(detects)]
+        return max(known, default=None)
+
     def sentence(self) -> str:
         """The outcome in one sentence: what was shown, or which entry of which parameter is wrong."""
         if self.verdict == "pass":
             oracles = list(dict.fromkeys(check.against for check in self.checks))
-            return f"pass: {self.entries:,} entries, {self.checks[0].oracle} against {listed(oracles)}."
+            seen = f"; a fault of {self.detects:.0e} of a gradient would have been seen" if self.detects is not None else ""
+            return f"pass: {self.entries:,} entries, {self.checks[0].oracle} against {listed(oracles)}{seen}."
         # A check with an entry to show says more than one that only says no, and differences need no one's word.
         culprits = [check for check in self.checks if check.verdict == self.verdict]
         return f"{self.verdict}: {min(culprits, key=lambda c: (c.worst_index is None, not _word(c)))}"
@@ -166,8 +175,13 @@ class Certificate:
             raise InputError(f"the text is no certificate ({error}); expected what Certificate.to_json wrote.") from error
         if schema != SCHEMA:
             raise InputError(f"the certificate has the schema {schema}; expected {SCHEMA}: read it with the nets that wrote it.")
-        checks = [{key: _read(key, value) for key, value in check.items()} for check in document["checks"]]
-        return cls(tuple(Check(**check) for check in checks), document["formulas"], tuple(document["notes"]))
+        try:
+            checks = [{key: _read(key, value) for key, value in check.items()} for check in document["checks"]]
+            return cls(tuple(Check(**check) for check in checks), dict(document["formulas"]), tuple(document["notes"]))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"the certificate is damaged ({type(error).__name__}: {error}); expected what Certificate.to_json wrote."
+            ) from error
 
 
 def listed(words: list[str]) -> str:
@@ -196,7 +210,8 @@ def _rows(checks: list[Check], formulas: dict[str, str]) -> list[str]:
         verdict = Certificate(tuple(own.values())).verdict
         entries = max(check.entries for check in own.values())
         cells.append([name, f"{entries:,}", *errors, verdict])
-        where = f"worst entry {_index(worst)}" if worst.worst_index else ""
+        zero = next((check.reason for check in own.values() if check.reason.startswith("zero")), "")
+        where = f"worst entry {_index(worst)}" if worst.worst_index and not zero else zero
         beneath.append("   ".join(filter(None, (formulas.get(name, ""), where))))
     widths = [max(len(row[c]) for row in cells) for c in range(len(cells[0]))]
     title = f"largest error of the {checks[0].oracle} against"

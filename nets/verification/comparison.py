@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nets.verification.causes import cause
+from nets.verification.causes import Fault, cause
 from nets.verification.certificate import Check, Verdict
 from nets.verification.difference import Measured, Refined, crooked, kink, measure, measure_twice, refine, steps
 from nets.verification.problem import Problem
@@ -102,7 +102,7 @@ def compare(problem: Problem, name: str, actual: Derivation, expected: Derivatio
     detects = float(seen.min()) if scale > 0 else float("inf")
     verdict, reason = _judge(bool(wrong.any()), bool(kinks.any()), detects, constant, power)
     if verdict == "fail":
-        likely = cause(problem, name, a, e, wrong)
+        likely = cause(Fault(problem, name, a, e, wrong, tolerance))
         reason += f"; it looks like {likely}" if likely else ""
     return Check(
         parameter=name,

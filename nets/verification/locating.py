@@ -9,7 +9,7 @@ import math
 
 import torch
 
-from nets.verification.causes import ALIKE
+from nets.verification.causes import ALIKE, digits
 from nets.verification.certificate import Check
 from nets.verification.comparison import KINK
 from nets.verification.difference import Refined, refine
@@ -119,7 +119,7 @@ def _scaled(singles: list[Probe], probe: Probe) -> str:
         return ""
     if factor == 0:
         return "zero: no gradient arrives"
-    return "wrong sign" if abs(factor + 1) < ALIKE else f"a constant factor {factor:.10g}"
+    return "wrong sign" if abs(factor + 1) < ALIKE else f"a constant factor {digits(factor)}"
 
 
 def _words(name: str, shape: tuple[int, ...], entries: list[int], singles: list[Probe]) -> str:
