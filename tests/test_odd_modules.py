@@ -124,3 +124,12 @@ def test_it_makes_no_difference_where_verify_is_called(mode: Callable[[], Any]) 
 
 def test_an_output_in_half_precision_cannot_be_proved_to_a_thousandth() -> None:
     assert nets.verify(Written(lambda x, w: (x * w).half()), X).verdict == "inconclusive"
+
+
+def test_hooks_after_the_accumulation_are_not_run_and_said_not_to_be() -> None:
+    """They may step an optimizer, as in PyTorch's own tutorial, which would move the caller's parameters."""
+    layer, calls = nn.Linear(3, 2), []
+    layer.weight.register_post_accumulate_grad_hook(calls.append)
+    certificate = nets.verify(layer, X)
+    assert certificate.passed and not calls
+    assert "hooks that run after the accumulation in .grad of weight are not looked at" in str(certificate)

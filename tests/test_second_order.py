@@ -53,3 +53,23 @@ def test_many_entries_are_summed_at_random() -> None:
     certificate = nets.verify(module, torch.randn(2, 20, generator=torch.Generator().manual_seed(0)), order=2)
     assert certificate.passed
     assert certificate.checks[0].entries == 8 * 400
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"coverage": "full"},
+        {"dtype": "as is"},
+        {"closed_form": lambda module, x: {}},
+        {"intended": ("input",)},
+        {"engines": {"none": lambda network, x: {}}},
+    ],
+    ids=lambda option: next(iter(option)),
+)
+def test_what_the_second_order_does_not_use_is_refused(option: dict) -> None:
+    with pytest.raises(nets.InputError, match=f"order=2 was given with {next(iter(option))}.*to a call with order=1"):
+        nets.verify(nn.Tanh(), torch.ones(2, 2), order=2, **option)
+
+
+def test_the_second_order_says_that_it_is_no_first() -> None:
+    assert "taking the gradient itself for what it says it is" in str(nets.verify(nn.Tanh(), torch.ones(2, 2), order=2))

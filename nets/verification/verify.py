@@ -1,7 +1,7 @@
 """Is every derivative of this module right, at this point?"""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -78,47 +78,66 @@ def verify(
     _one_of("coverage", coverage, ("auto", "full"))
     _one_of("order", order, (1, 2))
     _one_of("dtype", dtype, ("float64", "as is"))
+    if order == 2:
+        _first_order_only(
+            coverage=coverage != "auto", dtype=dtype != "float64", closed_form=closed_form, intended=intended, engines=engines
+        )
+    # What is made under inference_mode cannot be differentiated, nor can what is done there.
     with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         problem = Problem(module, inputs, seed=seed)
-        failed = check_behaviour(problem, seed)
+        failed = check_behaviour(problem, seed) or (check_memory(module, inputs, problem, seed) if order == 1 else [])
         if failed:
             return Certificate(tuple(failed))
         if order == 2:
             return _second_order(problem, inputs, seed)
-        remembered = check_memory(module, inputs, problem, seed)
-        if remembered:
-            return Certificate(tuple(remembered))
-        stated = _stated(problem, closed_form, intended)
-        certificate = _first_order(problem, coverage, seed, stated, intended, engines or {})
-        if dtype == "as is":
-            checks = check_as_is(module, inputs, problem, seed)
-            return replace(certificate, checks=(*certificate.checks, *checks))
-        return certificate
+        options = _Options(seed, _stated(problem, closed_form, intended), intended, engines or {})
+        certificate = _first_order(problem, coverage, options)
+        low = check_as_is(module, inputs, problem, seed) if dtype == "as is" else []
+        return replace(certificate, checks=(*certificate.checks, *low), notes=(*certificate.notes, *_unseen(module)))
 
 
-def _first_order(
-    problem: Problem,
-    coverage: str,
-    seed: int,
-    stated: Mapping[str, Tensor],
-    intended: tuple[str, ...],
-    engines: Mapping[str, Engine],
-) -> Certificate:
+@dataclass(frozen=True, slots=True)
+class _Options:
+    """What a first-order certificate is drawn up with: the arguments of `verify`, and the caller's Jacobians of shape (M, P)."""
+
+    seed: int
+    stated: Mapping[str, Tensor]
+    intended: tuple[str, ...]
+    engines: Mapping[str, Engine]
+
+
+def _first_order(problem: Problem, coverage: str, options: _Options) -> Certificate:
     if coverage == "auto" and sum(point.numel() for point in problem.points.values()) > BUDGET:
-        return _probed_certificate(problem, seed, intended)
+        return _probed_certificate(problem, options)
     if isinstance(problem.module, Network):
-        return _network_certificate(problem.module, problem, seed, stated, intended, engines)
-    return _certificate(problem, seed, stated, intended)
+        return _network_certificate(problem.module, problem, options)
+    return _certificate(problem, options)
 
 
 def _second_order(problem: Problem, inputs: tuple[Any, ...], seed: int) -> Certificate:
     """The certificate of the module whose output is the gradient, under the names of the module itself."""
     second = Problem(GradientOf(problem, seed), inputs, seed=seed)
     failed = check_behaviour(second, seed)
-    certificate = Certificate(tuple(failed)) if failed else _certificate(second, seed, {}, ())
+    certificate = Certificate(tuple(failed)) if failed else _certificate(second, _Options(seed, {}, (), {}))
     checks = tuple(replace(check, parameter=plain(check.parameter)) for check in certificate.checks)
-    return replace(certificate, checks=checks, notes=tuple(note.replace("module.", "") for note in certificate.notes))
+    note = "the derivatives of the gradient, taking the gradient itself for what it says it is: order=1 checks that one"
+    return replace(certificate, checks=checks, notes=(*(note.replace("module.", "") for note in certificate.notes), note))
+
+
+def _first_order_only(**given: object) -> None:
+    for name, value in given.items():
+        if value:
+            raise InputError(
+                f"order=2 was given with {name}; expected nothing besides the seed, since the gradient of the gradient is held against "
+                f"PyTorch's own derivations and differences alone: leave {name} to a call with order=1."
+            )
+
+
+def _unseen(module: nn.Module) -> list[str]:
+    """What acts on `.grad` when the derivative is done, and is not run here, since it may well take a step."""
+    hooked = [name for name, parameter in module.named_parameters() if parameter._post_accumulate_grad_hooks]
+    return [f"hooks that run after the accumulation in .grad of {listed(hooked)} are not looked at"] if hooked else []
 
 
 def _one_of(name: str, given: object, among: tuple[object, ...]) -> None:
@@ -126,8 +145,9 @@ def _one_of(name: str, given: object, among: tuple[object, ...]) -> None:
         raise InputError(f"{name} is {given!r}; expected {' or '.join(map(repr, among))}.")
 
 
-def _certificate(problem: Problem, seed: int, stated: Mapping[str, Tensor], intended: tuple[str, ...]) -> Certificate:
+def _certificate(problem: Problem, options: _Options) -> Certificate:
     """The module's own backward pass against everything else."""
+    seed = options.seed
     reverse, batched = oracles.reverse_mode(problem), oracles.batched_reverse(problem)
     floor, noise = output_floor(problem, seed), gradient_floor(problem, reverse, seed)
     failed = check_pullback(problem, reverse, noise, seed)
@@ -139,28 +159,22 @@ def _certificate(problem: Problem, seed: int, stated: Mapping[str, Tensor], inte
             "batched reverse": None if batched is None else batched[name],
             "forward mode": oracles.forward_mode(problem, name),
             "complex step": oracles.complex_step(problem, name) if small else None,
-            "stated closed form": stated.get(name),
+            "stated closed form": options.stated.get(name),
         }
         for oracle in ("forward mode", "batched reverse"):
             if derivations[oracle] is None:
                 missing.setdefault(oracle, []).append(name)
         checks += _along(problem, name, "reverse mode", reverse[name], noise[name], seed)
-        checks += _judged(problem, name, derivations, noise[name], floor, seed, name in intended)
+        checks += _judged(problem, name, derivations, noise[name], floor, seed, name in options.intended)
     return Certificate((*checks, *failed), notes=tuple(f"no {oracle} for {listed(names)}" for oracle, names in missing.items()))
 
 
-def _network_certificate(
-    network: Network,
-    problem: Problem,
-    seed: int,
-    stated: Mapping[str, Tensor],
-    intended: tuple[str, ...],
-    engines: Mapping[str, Engine],
-) -> Certificate:
+def _network_certificate(network: Network, problem: Problem, options: _Options) -> Certificate:
     """The closed form against everything else, and as a function against `gradcheck`."""
+    seed = options.seed
     closed, reverse = oracles.closed_form(network, problem), oracles.reverse_mode(problem)
     floor, noise = output_floor(problem, seed), gradient_floor(problem, reverse, seed)
-    others = {engine: oracles.from_engine(derive, network, problem) for engine, derive in engines.items()}
+    others = {engine: oracles.from_engine(derive, network, problem) for engine, derive in options.engines.items()}
     checks = []
     for name in problem.points:
         derivations = {
@@ -168,10 +182,10 @@ def _network_certificate(
             "reverse mode": reverse[name],
             "forward mode": oracles.forward_mode(problem, name),
             **{engine: None if found is None else found[name] for engine, found in others.items()},
-            "stated closed form": stated.get(name),
+            "stated closed form": options.stated.get(name),
         }
         checks += _along(problem, name, "closed form", closed[name], noise[name], seed)
-        checks += _judged(problem, name, derivations, noise[name], floor, seed, name in intended)
+        checks += _judged(problem, name, derivations, noise[name], floor, seed, name in options.intended)
     function = check_function(network, problem)
     if any(check.reason.startswith("kink") for check in checks):
         # At a kink gradcheck sees the mean of two slopes, and calls it a mismatch.
@@ -196,13 +210,14 @@ def _along(problem: Problem, name: str, oracle: str, jacobian: Tensor, noise: fl
     return [Check.plain(name, oracle, "forward mode", off.numel(), "fail" if off.any() else "pass", reason)]
 
 
-def _probed_certificate(problem: Problem, seed: int, intended: tuple[str, ...]) -> Certificate:
+def _probed_certificate(problem: Problem, options: _Options) -> Certificate:
     """Random directions instead of every entry."""
+    seed = options.seed
     floor = output_floor(problem, seed)
     network = problem.module if isinstance(problem.module, Network) else None
     oracle = "reverse mode" if network is None else "closed form"
     prober = Prober(problem, floor, seed, None if network is None else jacobians(network, problem.points["input"]))
-    checks = tuple(check_by_probes(prober, name, oracle, seed) for name in problem.points if name not in intended)
+    checks = tuple(check_by_probes(prober, name, oracle, seed) for name in problem.points if name not in options.intended)
     if not checks or any(check.verdict != "pass" for check in checks):
         return Certificate(checks)
     exact: list[Check] = []
