@@ -190,3 +190,11 @@ def test_a_gradient_below_the_noise_is_inconclusive() -> None:
     nn.init.constant_(module[0].bias, 17.0)
     certificate = nets.verify(module, torch.randn(2, 100, generator=torch.Generator().manual_seed(0)))
     assert certificate.verdict == "inconclusive"
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.001])
+def test_a_closed_form_of_the_callers_is_held_against_the_gradient(factor: float) -> None:
+    module, x = nn.Linear(80, 80).double(), torch.randn(2, 80, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    stated = factor * torch.einsum("ki,nj->nkij", torch.eye(80, dtype=torch.float64), x)
+    certificate = nets.verify(module, x, closed_form=lambda module, x: {"weight": stated})
+    assert certificate.passed is (factor == 1), str(certificate)

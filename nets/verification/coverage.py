@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from nets.verification.certificate import Check
 from nets.verification.comparison import KINK, POWER
@@ -95,6 +96,14 @@ def _power(prober: Prober, name: str, probes: list[Probe], detects: float) -> st
         f"by probes, one zeroed entry is seen with probability {entries:.4f}, one zeroed or flipped row with "
         f"{rows:.4f}, a scale that is off by {detects:.0e} for certain"
     )
+
+
+def check_stated(prober: Prober, name: str, oracle: str, jacobian: Tensor) -> Check:
+    """A Jacobian of the caller's, shape (M, P): every entry of vᵀJ against the gradient of vᵀY."""
+    noise = max(float(prober.rounding[name].abs().max()), float(prober.gradient[name].abs().max()) * 2.0**-53)
+    off = int(((prober.v @ jacobian - prober.gradient[name]).abs() > ROUNDING_SAFETY * noise).sum())
+    reason = f"{off:,} of {jacobian.shape[1]:,} entries of the gradient of a random sum of the outputs are off"
+    return Check.plain(name, oracle, "stated closed form", jacobian.shape[1], "fail" if off else "pass", reason)
 
 
 def check_closed_form(prober: Prober, name: str) -> list[Check]:

@@ -15,7 +15,7 @@ from nets.verification import oracles
 from nets.verification.behaviour import check_behaviour, check_memory, check_pullback
 from nets.verification.certificate import Certificate, Check, listed
 from nets.verification.comparison import POWER, Derivation, agree, by_difference, compare, odd_one_out
-from nets.verification.coverage import check_by_probes, check_closed_form
+from nets.verification.coverage import check_by_probes, check_closed_form, check_stated
 from nets.verification.difference import is_constant
 from nets.verification.gradcheck import check_function
 from nets.verification.precision import check_as_is
@@ -79,9 +79,8 @@ def verify(
     _one_of("order", order, (1, 2))
     _one_of("dtype", dtype, ("float64", "as is"))
     if order == 2:
-        _first_order_only(
-            coverage=coverage != "auto", dtype=dtype != "float64", closed_form=closed_form, intended=intended, engines=engines
-        )
+        full, low = coverage == "full", dtype == "as is"
+        _first_order_only(coverage=full, dtype=low, closed_form=closed_form, intended=intended, engines=engines)
     # What is made under inference_mode cannot be differentiated, nor can what is done there.
     with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -93,8 +92,8 @@ def verify(
             return _second_order(problem, inputs, seed)
         options = _Options(seed, _stated(problem, closed_form, intended), intended, engines or {})
         certificate = _first_order(problem, coverage, options)
-        low = check_as_is(module, inputs, problem, seed) if dtype == "as is" else []
-        return replace(certificate, checks=(*certificate.checks, *low), notes=(*certificate.notes, *_unseen(module)))
+        as_is = check_as_is(module, inputs, problem, seed) if dtype == "as is" else []
+        return replace(certificate, checks=(*certificate.checks, *as_is), notes=(*certificate.notes, *_unseen(module)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +128,8 @@ def _first_order_only(**given: object) -> None:
     for name, value in given.items():
         if value:
             raise InputError(
-                f"order=2 was given with {name}; expected nothing besides the seed, since the gradient of the gradient is held against "
-                f"PyTorch's own derivations and differences alone: leave {name} to a call with order=1."
+                f"order=2 was given with {name}; expected nothing besides the seed, since the gradient of the gradient is held "
+                f"against PyTorch's own derivations and differences alone: leave {name} to a call with order=1."
             )
 
 
@@ -223,6 +222,7 @@ def _probed_certificate(problem: Problem, options: _Options) -> Certificate:
     exact: list[Check] = []
     if network is not None:
         exact = [check for name in problem.points for check in check_closed_form(prober, name)] + check_function(network, problem)
+    exact += [check_stated(prober, name, oracle, jacobian) for name, jacobian in options.stated.items()]
     least = max(checks, key=lambda check: check.detects or 0.0)
     note = f"more than {BUDGET:,} numbers, so probed at random; least sure of {least.parameter}: {least.reason}"
     return Certificate((*checks, *exact), formulas(network) if network is not None else {}, (note,))
