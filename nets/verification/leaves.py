@@ -17,6 +17,15 @@ def as_real(tensor: Tensor) -> Tensor:
     return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
+def largest(numbers: Tensor) -> float:
+    """max |number|; NaN where one is NaN."""
+    if numbers.is_complex():
+        numbers = as_real(numbers)
+    # In one pass and without a copy, which for a large gradient is what matters.
+    low, high = numbers.aminmax()
+    return max(-float(low), float(high))
+
+
 def like(point: Tensor, original: Tensor) -> Tensor:
     """Real numbers as complex ones again, where the original is complex."""
     return torch.view_as_complex(point.contiguous()) if original.is_complex() else point

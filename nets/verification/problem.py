@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch.utils import _pytree as pytree
 
 from nets.errors import InputError
 from nets.verification.copies import copied, copied_input, one_line
-from nets.verification.leaves import as_real, described, differentiable, flattened, input_names, key, like, unravelled
+from nets.verification.leaves import as_real, described, differentiable, flattened, input_names, key, largest, like, unravelled
 from nets.verification.randomness import Watched, seeded
 
 
@@ -231,7 +232,7 @@ class Problem:
                 "differentiate by: call requires_grad_() on it."
             )
         for name, point in self.points.items():
-            if not torch.isfinite(point).all():
+            if point.numel() and not math.isfinite(largest(point)):
                 raise InputError(
                     f"{name} has an entry that is not finite; expected a point at which a derivative can exist: mend the "
                     "data or the initial values."
