@@ -225,7 +225,7 @@ def test_not_finite_says_where_it_began() -> None:
 
 def test_a_gradient_that_is_not_finite_is_told_from_an_output_that_is_not() -> None:
     certificate = nets.verify(Forward(lambda self, x: torch.sqrt(x)), torch.tensor([4.0, 0.0]))
-    assert "not finite: the backward pass gives inf at [1], though the output is finite" in certificate.sentence()
+    assert "not finite: the backward pass gives an infinite number at [1], though the output is finite" in certificate.sentence()
 
 
 def test_not_deterministic() -> None:

@@ -35,7 +35,8 @@ class Check:
         wrong: how many of them differ by more than the tolerance.
         max_abs_error: the largest |actual − expected|; None where the oracle only answers yes or no.
         max_rel_error: the same over the largest |expected|.
-        worst_index: the entry that exceeds its tolerance the most: the index of the output (n, k), then of the parameter (i, j).
+        worst_index: the wrong entry with the largest error, or else the one that comes nearest to its tolerance: the index of the
+            output (n, k), then of the parameter (i, j).
         expected: what `against` gives there.
         actual: what `oracle` gives there.
         tolerance: the error that rounding and truncation explain there.

@@ -94,10 +94,11 @@ def compare(problem: Problem, name: str, actual: Derivation, expected: Derivatio
     off = excess > 1
     kinks = expected.kink if expected.kink is not None else torch.zeros_like(off)
     wrong = off & ~kinks
-    # One that is off for a reason of its own is the one to show, or else a kink.
-    shown = wrong if wrong.any() else kinks if kinks.any() else torch.ones_like(off)
-    row, column = divmod(int((excess * shown + shown).argmax()), e.shape[1])
     error, scale = (a - e).abs(), float(e.abs().max())
+    # Of those that are off for a reason of their own the largest error is the one to show; else a kink; else what comes nearest.
+    shown = wrong if wrong.any() else kinks if kinks.any() else torch.ones_like(off)
+    size = torch.nan_to_num(error, nan=torch.inf) if wrong.any() else excess
+    row, column = divmod(int(torch.where(shown, size, -1.0).argmax()), e.shape[1])
     seen = tolerance / e.abs()
     detects = float(seen.min()) if scale > 0 else float("inf")
     verdict, reason = _judge(bool(wrong.any()), bool(kinks.any()), detects, constant, power)

@@ -114,8 +114,10 @@ def _around(prober: Prober, shape: tuple[int, ...], entry: int) -> list[int]:
 
 def _scaled(singles: list[Probe], probe: Probe) -> str:
     """What was done to all entries alike, if anything; the probe knows the factor to more digits than single entries do."""
-    factor = probe.actual / probe.expected if probe.expected else math.inf
-    if any(abs(single.actual - factor * single.expected) > single.tolerance for single in singles):
+    if probe.expected == 0:
+        return ""
+    factor, unsure = probe.actual / probe.expected, probe.tolerance / abs(probe.expected)
+    if any(abs(s.actual - factor * s.expected) > s.tolerance + unsure * abs(s.expected) for s in singles):
         return ""
     if factor == 0:
         return "zero: no gradient arrives"

@@ -15,9 +15,9 @@ from torch.func import jvp, vmap
 
 from nets.calculus.jacobians import jacobians
 from nets.calculus.network import Network
+from nets.verification.backward import row_gradients
 from nets.verification.engines.reading import OutOfReachError
 from nets.verification.problem import Problem
-from nets.verification.rounding import row_gradients
 
 CHUNK = 2**20
 """Numbers that a batch of moved parameters may hold: eight megabytes, beyond which it gets no faster."""

@@ -16,9 +16,11 @@ import torch
 from torch import Tensor
 
 from nets.calculus.jacobians import Jacobian
+from nets.verification.backward import pull_back
 from nets.verification.difference import SAFETY
 from nets.verification.problem import Problem
-from nets.verification.rounding import ROUNDING_SAFETY, StochasticRounding, pull_back
+from nets.verification.randomness import signed
+from nets.verification.rounding import ROUNDING_SAFETY, StochasticRounding
 
 REACHES = tuple(2.0**-k for k in (14, 17, 11, 20, 8, 23, 5))
 """How far a point is moved, in the order in which it is tried: far enough to be measured, too near to cross many kinks."""
@@ -71,10 +73,10 @@ class Prober:
         self.problem, self.floor, self.closed = problem, floor, closed
         self.generator = torch.Generator().manual_seed(seed)
         self.here = {name: point.reshape(-1).clone() for name, point in problem.points.items()}
-        self.v = self.weights(len(problem.y))
-        self.backward = self._pulled_back()
+        self.v = problem.cotangent
+        self.backward = {name: gradient.reshape(-1) for name, gradient in problem.gradient.items()}
         with StochasticRounding(self.generator):
-            noisy = self._pulled_back()
+            noisy = self._pulled_back(self.v)
         self.rounding = {name: noisy[name] - gradient for name, gradient in self.backward.items()}
         self.gradient = self.backward if closed is None else self.pull_back(self.v)
         self.noise = float((self.v * floor).norm())
@@ -86,12 +88,8 @@ class Prober:
         return {name: jacobian.vjp(v.reshape(jacobian.shape[:2])).reshape(-1) for name, jacobian in self.closed.items()}
 
     def weights(self, count: int) -> Tensor:
-        """Random signs, random sizes between 1/2 and 1 in steps of 2⁻¹⁵."""
-        # Four numbers of sixteen bits to a draw, since drawing would otherwise take longer than all the rest.
-        bits = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None, generator=self.generator)
-        numbers = bits.view(torch.int16)[:count]
-        signs = (numbers >> 15) | 1
-        return ((numbers >> 1) + signs * 2**14).to(torch.float64).mul_(2.0**-15)
+        """A fresh direction."""
+        return signed(count, self.generator)
 
     def measured(self, name: str, entries: slice, t: Tensor | None = None) -> Probe:
         """The probe along a direction, a fresh one where none is given, at the first reach that is precise enough and agrees, or
@@ -149,9 +147,9 @@ class Prober:
         bend = (above - self.problem.y) - (self.problem.y - below)
         return float(self.v @ (above - below)) / (2 * h), float(self.v @ bend) / h
 
-    def _pulled_back(self, v: Tensor | None = None) -> dict[str, Tensor]:
+    def _pulled_back(self, v: Tensor) -> dict[str, Tensor]:
         y, leaves = self.problem.record()
-        found = pull_back(y, self.v if v is None else v, leaves)
+        found = pull_back(y, v, leaves)
         return {name: gradient.reshape(-1) for name, gradient in found.items()}
 
 

@@ -12,9 +12,10 @@ from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from nets.errors import InputError
+from nets.verification.backward import pull_back
 from nets.verification.copies import copied, copied_input, one_line
 from nets.verification.leaves import as_real, described, differentiable, flattened, input_names, key, largest, like, unravelled
-from nets.verification.randomness import Watched, seeded
+from nets.verification.randomness import Watched, seeded, signed
 
 
 class Problem:
@@ -115,6 +116,17 @@ class Problem:
             ) from error
         recorded = self._parameters | {name: leaves[i] for name, i in self._inputs.items()}
         return y, recorded if alone is None else {alone: recorded[alone]}
+
+    @functools.cached_property
+    def cotangent(self) -> Tensor:
+        """v, one for all looks at the gradient of vᵀY: random signs, sizes between 1/2 and 1. Shape (M,)."""
+        return signed(len(self.y), torch.Generator().manual_seed(self.seed)).to(self.y.dtype)
+
+    @functools.cached_property
+    def gradient(self) -> dict[str, Tensor]:
+        """Σ_m v_m ∂Y_m/∂p of every point p, by the module's own backward."""
+        y, leaves = self.record()
+        return pull_back(y, self.cotangent, leaves)
 
     def call_with(self, function: Callable[..., Any]) -> Any:
         """`function(module, *inputs)`, on the copies."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from nets.verification.backward import row_gradients
 from nets.verification.problem import Problem
 
 ROUNDING_SAFETY = 32.0
@@ -91,24 +92,3 @@ def gradient_floor(problem: Problem, jacobians: Mapping[str, Tensor], seed: int,
                         change = (gradient.reshape(-1) - jacobians[name][row]).abs().max()
                         floor[name] = max(floor[name], float(torch.nan_to_num(change)))
     return floor
-
-
-def row_gradients(y: Tensor, row: int, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """∂Y_row/∂leaf for every leaf of a recorded graph, as real tensors; zero where the graph does not reach."""
-    cotangent = torch.zeros_like(y)
-    cotangent[row] = 1
-    return pull_back(y, cotangent, leaves)
-
-
-def pull_back(y: Tensor, cotangent: Tensor, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Σ_m v_m ∂Y_m/∂leaf for every leaf of a recorded graph, as real tensors; zero where the graph does not reach."""
-    if not y.requires_grad:
-        found: tuple[Tensor | None, ...] = (None,) * len(leaves)
-    else:
-        found = torch.autograd.grad(y, list(leaves.values()), cotangent.clone(), retain_graph=True, allow_unused=True)
-    gradients = {}
-    for (name, leaf), gradient in zip(leaves.items(), found, strict=True):
-        dense = torch.zeros_like(leaf) if gradient is None else gradient.to_dense() if gradient.is_sparse else gradient
-        # A copy, since autograd may hand out the cotangent itself, or one tensor for two leaves.
-        gradients[name] = (torch.view_as_real(dense.resolve_conj()) if dense.is_complex() else dense).clone()
-    return gradients
