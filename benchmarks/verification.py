@@ -67,8 +67,8 @@ def network(*sizes: int, seed: int = 0, first: type[nn.Linear] = nn.Linear) -> n
 def check_gradients(module: nn.Module, x: Tensor, fast: bool) -> bool:
     """`gradcheck` by every parameter and the input.
 
-    Where its fast mode finds something, it goes through the slow one for the words of its message: hours, for 400,000 parameters. It
-    is spared that here.
+    Where its fast mode finds something, it goes through the slow one for the words of its message: hours, for 400,000 parameters.
+    It is spared that here.
     """
     names = [name for name, _ in module.named_parameters()]
     points = (x.clone().requires_grad_(), *(p.detach().clone().requires_grad_() for p in module.parameters()))
