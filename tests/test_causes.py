@@ -42,6 +42,7 @@ CAUSES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     "wrong sign": lambda v, x, weight: -v.mT @ x,
     "a constant factor 2": lambda v, x, weight: 2 * v.mT @ x,
     "a constant factor 1.001": lambda v, x, weight: 1.001 * v.mT @ x,
+    "a constant factor 1.0000001": lambda v, x, weight: (1 + 1e-7) * v.mT @ x,
     "transposed": lambda v, x, weight: x.mT @ v,
     "zero: no gradient arrives": lambda v, x, weight: torch.zeros_like(weight),
     "not summed over the batch: sample 1 left out": lambda v, x, weight: v[:1].mT @ x[:1],
@@ -89,3 +90,16 @@ def test_no_cause_is_named_where_no_pattern_is_plain() -> None:
     noise = torch.randn(3, 3, generator=generator, dtype=torch.float64)
     certificate = nets.verify(Product(lambda v, x, weight: v.mT @ x + 0.1 * noise * v.sum()), X)
     assert certificate.verdict == "fail" and "looks like" not in certificate.sentence()
+
+
+def test_a_row_that_is_left_out_on_purpose_is_that_row() -> None:
+    """Without the padding row the gradient is no derivative, until the caller says that it is meant so."""
+    module, x = nn.Embedding(5, 3, padding_idx=0), torch.tensor([[0, 2], [3, 0]])
+    assert "it looks like one row of weight: 0" in nets.verify(module, x).sentence()
+    assert nets.verify(module, x, intended=("weight",)).passed
+
+
+def test_one_entry_that_is_a_little_off_is_no_constant_factor() -> None:
+    entry = torch.zeros(3, 3, dtype=torch.float64).index_put((torch.tensor(1), torch.tensor(2)), torch.tensor(1e-7).double())
+    certificate = nets.verify(Product(lambda v, x, weight: v.mT @ x * (1 + entry)), X)
+    assert "it looks like one entry of weight: [1, 2]" in certificate.sentence()

@@ -62,3 +62,47 @@ class Large(nn.Module):
 def test_an_overflow_in_float16_is_not_finite() -> None:
     certificate = nets.verify(Large(), torch.tensor([1.0], dtype=torch.float16), dtype="as is")
     assert certificate.verdict == "fail" and "not finite" in certificate.sentence()
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_gradient_that_is_truly_zero_passes_in_every_precision(dtype: torch.dtype) -> None:
+    """A bias before a normalization moves nothing; what arrives there is the noise of the precision."""
+    generator = torch.Generator().manual_seed(0)
+    module = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    for parameter in module.parameters():
+        nn.init.normal_(parameter, generator=generator)
+    certificate = nets.verify(module.to(dtype), torch.randn(6, 3, generator=generator).to(dtype), dtype="as is")
+    (bias,) = [c for c in certificate.checks if c.parameter == "0.bias" and c.against == "reverse mode in float64"]
+    assert bias.verdict == "pass" and bias.reason.startswith("zero up to rounding")
+
+
+class Scaled(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)  # type: ignore[attr-defined]
+        return torch.sin(x)
+
+    @staticmethod
+    def backward(ctx: object, v: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        return v * torch.cos(x) * (1 if x.dtype is torch.float64 else -1)
+
+
+class WrongBelow(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return Scaled.apply(x)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_the_cause_is_named_in_low_precision_too(dtype: torch.dtype) -> None:
+    certificate = nets.verify(WrongBelow(), torch.tensor([0.3, 0.7], dtype=dtype), dtype="as is")
+    (failed,) = [check for check in certificate.checks if check.verdict == "fail"]
+    assert failed.reason == "wrong derivative; it looks like wrong sign"
+
+
+def test_an_ill_conditioned_normalization_is_never_called_wrong() -> None:
+    """Of two samples hardly anything is left by a normalization but their signs: its gradient is a difference of large numbers."""
+    for seed in range(20):
+        x = torch.randn(2 + seed % 3, 4, generator=torch.Generator().manual_seed(seed))
+        for dtype in DTYPES:
+            assert nets.verify(nn.BatchNorm1d(4).to(dtype), x.to(dtype), dtype="as is", seed=seed).verdict != "fail"

@@ -52,7 +52,16 @@ def test_json_reads_back_whatever_is_in_it() -> None:
     json.loads(whole.to_json(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 3}', '{"schema": "nets.certificate/99"}'])
+DAMAGED = [
+    '{"schema": "nets.certificate/1"}',
+    '{"schema": "nets.certificate/1", "checks": 3, "formulas": {}, "notes": []}',
+    '{"schema": "nets.certificate/1", "checks": [{"parameter": "w"}], "formulas": {}, "notes": []}',
+    '{"schema": "nets.certificate/1", "checks": [{"unknown": 1}], "formulas": {}, "notes": []}',
+    '{"schema": "nets.certificate/1", "checks": [], "formulas": 1, "notes": []}',
+]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 3}', '{"schema": "nets.certificate/99"}', *DAMAGED])
 def test_what_is_no_certificate_is_told(text: str) -> None:
     with pytest.raises(nets.InputError, match="certificate"):
         Certificate.from_json(text)

@@ -54,14 +54,16 @@ def _zero(fault: Fault) -> str:
 
 def _factor(fault: Fault) -> str:
     factor = _ratio(fault, fault.wrong)
-    off = (fault.actual - factor * fault.expected).abs()
+    off, slack = (fault.actual - factor * fault.expected).abs(), min(ALIKE, abs(factor - 1) / 100)
     # Within the tolerance also where nothing was seen to be wrong, so it is not a few entries alone that are off.
-    if factor == 0 or bool((off > fault.tolerance + ALIKE * (factor * fault.expected).abs()).any()):
+    if factor == 0 or bool((off > fault.tolerance + slack * (factor * fault.expected).abs()).any()):
         return ""
-    if abs(factor + 1) < ALIKE:
+    # The factor is known as well as the entry that is known best.
+    unsure = ALIKE + float((fault.tolerance / fault.expected.abs())[fault.wrong].min())
+    if abs(factor + 1) < unsure:
         return "wrong sign"
     samples = fault.problem.samples
-    if samples > 1 and abs(factor * samples - 1) < ALIKE:
+    if samples > 1 and abs(factor * samples - 1) < unsure:
         return f"averaged over the batch: a constant factor 1/{samples}, the number of samples"
     return f"a constant factor {digits(factor)}"
 
