@@ -10,7 +10,7 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import Category, Chart, Layout
 
 from nets.errors import InputError
 from nets.telemetry.events import EventFile, Value, histogram_values, scalar_values, string_value
-from nets.training.descent import Step
+from nets.training.records import Step
 
 if TYPE_CHECKING:
     from torch import Tensor
