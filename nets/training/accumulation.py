@@ -35,7 +35,7 @@ def accumulate(
     The loss is a mean over samples, so the sum of w_m G_m is the gradient of the batch whatever the sizes; dividing by the number
     of micro-batches instead is wrong as soon as they differ.
     """
-    samples = len(batch)
+    samples = batch.inputs.shape[0]
     size = micro_batch_size or samples
     if samples <= size:
         value, gradients = engine(network, loss, batch)

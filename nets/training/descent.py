@@ -116,7 +116,7 @@ def _descend(
                 parameter.grad = gradient
         norms = torch._foreach_norm(gradients + parameters, 2, block.values.dtype)
         torch.stack([value, *norms], out=block.seen[row])
-        finite = math.isfinite(block.seen[row].sum())
+        finite = math.isfinite(sum(block.seen[row].tolist()))
         if finite:
             if not plain:
                 torch._foreach_mul_(velocities, momentum)
@@ -144,14 +144,13 @@ def _batches(
     while epochs is None or epoch < epochs:
         epoch += 1
         order = torch.randperm(len(data), generator=generator).to(data.inputs.device)
-        for start in range(0, len(data), size):
+        for indices in order.split(size):
             if steps is not None and made == steps:
                 return
             made += 1
-            indices = order[start : start + size]
-            batch = memory.get(len(indices))
+            batch = memory.get(indices.shape[0])
             if batch is None:
-                batch = memory[len(indices)] = data.take(indices)
+                batch = memory[indices.shape[0]] = data.take(indices)
             else:
                 torch.index_select(data.inputs, 0, indices, out=batch.inputs)
                 torch.index_select(data.targets, 0, indices, out=batch.targets)

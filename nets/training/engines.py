@@ -43,7 +43,8 @@ def autograd(network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dict[s
 class Replayed:
     """The closed form, its operations recorded at the first batch of each shape and repeated for the others (see `Recording`).
 
-    A layer or a loss from elsewhere may do what no recording shows, and is called each time; so is a layer with hooks.
+    The first batch of a shape is kept, and others of that shape are written over it, so it must be the caller's to lose. A layer or
+    a loss from elsewhere may do what no recording shows, and is called each time; so is a layer with hooks.
     """
 
     def __init__(self) -> None:
@@ -57,8 +58,9 @@ class Replayed:
         if found is None:
             return closed_form(network, loss, batch)
         own, recording = found
-        own.inputs.copy_(batch.inputs)
-        own.targets.copy_(batch.targets)
+        if own is not batch:
+            own.inputs.copy_(batch.inputs)
+            own.targets.copy_(batch.targets)
         recording.replay()
         return recording.result  # type: ignore[no-any-return]
 
@@ -68,8 +70,7 @@ class Replayed:
         hooks = any(module._forward_hooks or module._forward_pre_hooks for module in (*network.modules(), loss))
         if hooks or type(loss) not in LOSSES.values() or not all(type(layer) in known for layer in network.layers):
             return None
-        own = Batch(batch.inputs.detach().clone(), batch.targets.clone())
-        return own, Recording(lambda: closed_form(network, loss, own))
+        return batch, Recording(lambda: closed_form(network, loss, batch))
 
 
 ENGINES: dict[str, Engine] = {"closed_form": closed_form, "autograd": autograd}

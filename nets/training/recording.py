@@ -3,11 +3,14 @@
 Recorded is what reaches PyTorch's dispatcher beneath the layers' own formulas, so there is no second set of them: a matrix
 product or an elementwise operation is repeated with the tensor that it once returned as its `out`, and a view needs no
 repeating, since what it looks at stays where it is. What a step then costs is those operations and nothing else.
+
+The function is run twice. The first run shows for how long each intermediate result is needed; in the second an operation writes
+to memory that is needed no more, an elementwise one to that of its own operand, so that all of it stays in the processor's cache.
 """
 
-import collections
 import contextlib
 import functools
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -33,22 +36,22 @@ class Recording:
     """
 
     def __init__(self, function: Callable[[], Any]) -> None:
-        recorder = _Recorder()
         with torch.no_grad():
-            with recorder:
+            with _Watch() as watch:
+                expected = function()
+            with _Plan(watch.operations, _tensors(expected)) as plan:
                 self.result = function()
-            self._calls = [call for call in map(_repeatable, _folded(recorder.operations)) if call is not None]
-        tensors = [leaf for leaf in pytree.tree_leaves(self.result) if isinstance(leaf, Tensor)]
-        once = [tensor.clone() for tensor in tensors]
-        self.replay()
-        if not all(torch.allclose(one, other, rtol=1e-5, equal_nan=True) for one, other in zip(once, tensors, strict=True)):
-            raise RuntimeError("the operations give other numbers when they are repeated")
+            self._calls = tuple(plan.calls)
+            for _ in range(2):
+                self.replay()
+                for one, other in zip(_tensors(expected), _tensors(self.result), strict=True):
+                    if not torch.allclose(one, other, rtol=1e-4, atol=1e-6, equal_nan=True):
+                        raise RuntimeError("the operations give other numbers when they are repeated")
 
     def replay(self) -> None:
         """Do it again."""
-        with torch.no_grad():
-            for call in self._calls:
-                call()
+        for call in self._calls:
+            call()
 
 
 class _Operation(NamedTuple):
@@ -59,8 +62,18 @@ class _Operation(NamedTuple):
     kwargs: dict[str, Any]
     result: Any
 
+    @property
+    def views(self) -> bool:
+        """Whether the result is another look at an argument."""
+        return any(value.alias_info is not None and not value.alias_info.is_write for value in self.function._schema.returns)
 
-class _Recorder(TorchDispatchMode):
+    @property
+    def writes(self) -> bool:
+        """Whether the result is an argument, written to."""
+        return any(value.alias_info is not None and value.alias_info.is_write for value in self.function._schema.returns)
+
+
+class _Watch(TorchDispatchMode):
     """While active, keeps every operation."""
 
     def __init__(self) -> None:
@@ -73,44 +86,119 @@ class _Recorder(TorchDispatchMode):
         return result
 
 
-def _repeatable(operation: _Operation) -> Call | None:
-    """A call without arguments that does the operation again; None for a view, which stays what it is."""
-    function, args, kwargs, result = operation
-    returned = function._schema.returns
-    if any(value.alias_info is not None and value.alias_info.is_write for value in returned):
-        return functools.partial(function, *args, **kwargs)
-    if any(value.alias_info is not None for value in returned):
-        return None
-    if isinstance(result, Tensor):
-        # The functions of torch are a microsecond faster to call than the operators beneath them.
-        name = function._schema.name.removeprefix("aten::")
-        for candidate in (getattr(torch, name, None), getattr(function.overloadpacket, "out", None)):
-            with contextlib.suppress(TypeError, RuntimeError):
-                if candidate is not None:
-                    candidate(*args, **kwargs, out=result)
-                    return functools.partial(candidate, *args, **kwargs, out=result)
-    return functools.partial(_copied, operation)
+class _Plan(TorchDispatchMode):
+    """While active, has the same operations as before write to memory that is free, and makes of each a call to be repeated."""
+
+    def __init__(self, operations: list[_Operation], kept: list[Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.calls: list[Call] = []
+        self._folded, self._dropped = _folds(operations)
+        self._dying = _last_uses(operations, kept, self._folded, self._dropped)
+        self._results: list[Any] = []
+        self._free: dict[tuple[torch.Size, torch.dtype], list[Tensor]] = defaultdict(list)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        number = len(self._results)
+        # What is repeated is not to be differentiated, so a parameter is given as a plain tensor in the same memory.
+        args, kwargs = pytree.tree_map_only(Tensor, lambda t: t.detach() if t.requires_grad else t, (args, kwargs or {}))
+        operation = _Operation(func, args, kwargs, None)
+        if number in self._folded:
+            v, s = args[0], self._results[self._folded[number]]
+            operation = _Operation(torch.ops.aten.addcmul.default, (v, v, s), {"value": -1}, None)
+        result = self._done(number, operation)
+        self._results.append(args[0] if number in self._dropped else result)
+        return result
+
+    def _done(self, number: int, operation: _Operation) -> Any:
+        """The result of an operation; from it, unless it is a view, a call that writes the same result again."""
+        function, args, kwargs, _ = operation
+        if operation.views or number in self._dropped:
+            return function(*args, **kwargs)
+        if operation.writes:
+            self.calls.append(functools.partial(function, *args, **kwargs))
+            return function(*args, **kwargs)
+        result = function(*args, **kwargs)
+        dying = [self._results[n] for n in self._dying[number]]
+        if isinstance(result, Tensor):
+            key = (result.shape, result.dtype)
+            own = [t for t in dying if (t.shape, t.dtype) == key] if torch.Tag.pointwise in function.tags else []
+            place = own[0] if own else self._free[key].pop() if self._free[key] else result
+            into = _into(operation, place if place.is_contiguous() and result.is_contiguous() else result)
+            if into is not None:
+                self.calls.append(into)
+                result = into.keywords["out"]
+                for tensor in dying:
+                    if tensor is not result:
+                        self._free[tensor.shape, tensor.dtype].append(tensor)
+                return result
+        self.calls.append(functools.partial(_copied, operation._replace(result=result)))
+        return result
+
+
+def _into(operation: _Operation, place: Tensor) -> "functools.partial[Any] | None":
+    """The operation with its result written to a place, done once; None where it cannot be."""
+    function, args, kwargs, _ = operation
+    # The functions of torch are a microsecond faster to call than the operators beneath them.
+    name = function._schema.name.removeprefix("aten::")
+    for candidate in (getattr(torch, name, None), getattr(function.overloadpacket, "out", None)):
+        with contextlib.suppress(TypeError, RuntimeError):
+            if candidate is not None:
+                candidate(*args, **kwargs, out=place)
+                return functools.partial(candidate, *args, **kwargs, out=place)
+    return None
 
 
 def _copied(operation: _Operation) -> None:
     """The operation again, its result copied to where the first one is."""
     again = operation.function(*operation.args, **operation.kwargs)
-    for old, new in zip(pytree.tree_leaves(operation.result), pytree.tree_leaves(again), strict=True):
-        if isinstance(old, Tensor):
-            old.copy_(new)
+    for old, new in zip(_tensors(operation.result), _tensors(again), strict=True):
+        old.copy_(new)
 
 
-def _folded(operations: list[_Operation]) -> list[_Operation]:
-    """With v · (1 − s), a slope such as 1 − Y² at work, done as v − v s, in one operation instead of two."""
+def _folds(operations: list[_Operation]) -> tuple[dict[int, int], set[int]]:
+    """v · (1 − s), a slope such as 1 − Y² at work, is done as v − v s, in one operation instead of two: {number of the product:
+    number of the difference}, and the numbers of the differences."""
     aten = torch.ops.aten
-    uses = collections.Counter(id(leaf) for o in operations for leaf in pytree.tree_leaves((o.args, o.kwargs)))
-    differences = {id(o.result): o for o in operations if o.function is aten.rsub.Scalar and o.args[1:] == (1,)}
-    folded, dropped = [], set[int]()
-    for o in operations:
-        right = id(o.args[1]) if o.function is aten.mul.Tensor else None
-        if right in differences and uses[right] == 1:
-            v, s = o.args[0], differences[right].args[0]
-            dropped.add(right)
-            o = _Operation(aten.addcmul.default, (v, v, s), {"value": -1}, o.result)
-        folded.append(o)
-    return [o for o in folded if id(o.result) not in dropped]
+    uses = Counter(id(tensor) for o in operations for tensor in _tensors((o.args, o.kwargs)))
+    differences = {
+        id(o.result): number for number, o in enumerate(operations) if o.function is aten.rsub.Scalar and o.args[1:] == (1,)
+    }
+    folded = {
+        number: differences[id(o.args[1])]
+        for number, o in enumerate(operations)
+        if o.function is aten.mul.Tensor and id(o.args[1]) in differences and uses[id(o.args[1])] == 1
+    }
+    return folded, set(folded.values())
+
+
+def _last_uses(operations: list[_Operation], kept: list[Tensor], folded: dict[int, int], dropped: set[int]) -> dict[int, list[int]]:
+    """Number of an operation → those of the operations whose results nobody needs after it.
+
+    Results that are kept, that something else is written to, or that are not a single tensor with memory of its own are left out.
+    """
+    made: dict[int, int] = {}
+    last: dict[int, int] = {}
+    never = {_memory(tensor) for tensor in kept}
+    for number, o in enumerate(operations):
+        if number in dropped:
+            continue
+        args = [*o.args, operations[folded[number]].args[0]] if number in folded else o.args
+        for tensor in _tensors((args, o.kwargs)):
+            last[_memory(tensor)] = number
+        if o.writes or not isinstance(o.result, Tensor):
+            never |= {_memory(tensor) for tensor in _tensors((o.args, o.result))}
+        elif not o.views:
+            made[_memory(o.result)] = number
+    dying: dict[int, list[int]] = defaultdict(list)
+    for memory, number in made.items():
+        if memory not in never and memory in last:
+            dying[last[memory]].append(number)
+    return dying
+
+
+def _memory(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
