@@ -62,7 +62,7 @@ class Replayed:
             own.inputs.copy_(batch.inputs)
             own.targets.copy_(batch.targets)
         recording.replay()
-        return recording.result  # type: ignore[no-any-return]
+        return recording.result
 
     @staticmethod
     def _recorded(network: Network, loss: Loss, batch: Batch) -> tuple[Batch, Recording] | None:
