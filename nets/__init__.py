@@ -12,8 +12,8 @@ from nets.data.batch import DataSet as DataSet
 from nets.errors import DivergenceError as DivergenceError
 from nets.errors import GradientError as GradientError
 from nets.errors import InputError as InputError
-from nets.training.descent import Step as Step
 from nets.training.descent import descend as descend
+from nets.training.records import Step as Step
 from nets.verification.certificate import Certificate as Certificate
 from nets.verification.certificate import Check as Check
 from nets.verification.verify import verify as verify

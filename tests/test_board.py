@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +18,9 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from nets.errors import InputError
 from nets.telemetry.board import Board
 from nets.training.accumulation import Accumulation
-from nets.training.descent import Step
+from nets.training.records import Step
 from nets.verification.certificate import Certificate, Check
+from tests.stepping import changed
 
 NAMES = ("0.weight", "0.bias", "2.weight", "2.bias")
 
@@ -33,8 +33,7 @@ def records(count: int) -> list[Step]:
         norms = dict(zip(NAMES, generator.lognormal(-3, 4, len(NAMES)).tolist(), strict=True))
         ratios = dict(zip(NAMES, generator.lognormal(-6, 2, len(NAMES)).tolist(), strict=True))
         loss = float(generator.exponential())
-        total = math.sqrt(sum(norm**2 for norm in norms.values()))
-        steps.append(Step(number, 1 + number // 7, loss, norms, total, ratios, Accumulation((4,), (1.0,), (loss,))))
+        steps.append(Step.of(number, 1 + number // 7, loss, norms, ratios, Accumulation((4,), (1.0,), (loss,))))
     return steps
 
 
@@ -99,7 +98,7 @@ def test_regression_has_no_accuracy(tmp_path: Path) -> None:
 def test_numbers_that_are_not_finite_are_written_as_they_are(tmp_path: Path) -> None:
     (step,) = records(1)
     with Board(tmp_path) as board:
-        board.write(replace(step, loss=math.nan, total_gradient_norm=math.inf))
+        board.write(changed(step, loss=math.nan, gradient_norm=dict.fromkeys(NAMES, math.inf)))
     accumulator = read(tmp_path)
     assert math.isnan(accumulator.Scalars("loss/train")[0].value)
     assert accumulator.Scalars("gradient_norm/total")[0].value == math.inf

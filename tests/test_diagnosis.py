@@ -1,7 +1,6 @@
 """A sentence where gradients are ill, and none where they are healthy."""
 
 import math
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -9,13 +8,13 @@ import torch
 
 from nets.telemetry.diagnosis import diagnose, exploding, not_finite, vanishing
 from nets.training.accumulation import Accumulation
-from nets.training.descent import Step
+from nets.training.records import Step
+from tests.stepping import changed
 
 
 def step(norms: dict[str, float], ratios: dict[str, float] | None = None, loss: float = 2.3) -> Step:
-    total = math.sqrt(sum(norm**2 for norm in norms.values()))
     ratios = dict.fromkeys(norms, 1e-3) if ratios is None else ratios
-    return Step(7, 1, loss, norms, total, ratios, Accumulation((1,), (1.0,), (loss,)))
+    return Step.of(7, 1, loss, norms, ratios, Accumulation((1,), (1.0,), (loss,)))
 
 
 HEALTHY = step({"0.weight": 0.3, "0.bias": 0.1, "2.weight": 0.02, "2.bias": 0.5})
@@ -88,7 +87,7 @@ def test_exploding_names_number_factor_and_parameters() -> None:
         "gradients explode: ‖∂ℓ/∂θ‖ of 0.weight is 5e+02, 2,500 times larger than that of 4.weight: "
         "it grows on its way back to the input (step 7)."
     )
-    assert exploding(replace(HEALTHY, update_ratio={"0.weight": 0.1, "2.weight": 53.0})) == (
+    assert exploding(changed(HEALTHY, update_ratio={"0.weight": 0.1, "2.weight": 53.0})) == (
         "gradients explode: the update of 2.weight is 53 times as long as 2.weight itself, with ‖∂ℓ/∂θ‖ = 0.02 (step 7)."
     )
 
@@ -98,7 +97,7 @@ def test_the_factor_of_a_thousand_is_where_it_begins_to_speak() -> None:
         assert (vanishing(step({"0.weight": 1.0, "2.weight": factor})) is not None) is speaks
         assert (exploding(step({"0.weight": factor, "2.weight": 1.0})) is not None) is speaks
     for ratio, speaks in ((9.9, False), (10.1, True)):
-        assert (exploding(replace(HEALTHY, update_ratio={"0.weight": ratio})) is not None) is speaks
+        assert (exploding(changed(HEALTHY, update_ratio={"0.weight": ratio})) is not None) is speaks
 
 
 @pytest.mark.parametrize(
@@ -140,19 +139,19 @@ def test_a_weight_at_zero_that_never_leaves_it_is_no_excuse() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_what_is_not_finite_is_the_only_sentence(value: float) -> None:
     norms = {"0.weight": 1e-9, "2.weight": value, "2.bias": value}
-    assert diagnose(step(norms, {"0.weight": 99.0}, loss=value)) == (
+    assert diagnose(step(norms, dict.fromkeys(norms, 99.0), loss=value)) == (
         f"not finite: ‖∂ℓ/∂θ‖ of 2.weight and 1 more is {value} at step 7, the loss is {value}.",
     )
 
 
 def test_each_kind_of_not_finite_has_its_sentence() -> None:
-    assert not_finite(replace(HEALTHY, loss=math.inf)) == (
+    assert not_finite(changed(HEALTHY, loss=math.inf)) == (
         "not finite: the loss is inf at step 7, though every gradient norm is finite."
     )
-    assert not_finite(replace(HEALTHY, total_gradient_norm=math.inf)) == (
+    assert not_finite(changed(HEALTHY, gradient_norm=dict.fromkeys(HEALTHY.gradient_norm, 1e200))) == (
         "not finite: the total gradient norm is inf at step 7, though that of each parameter is finite."
     )
-    assert not_finite(replace(HEALTHY, update_ratio={"0.weight": math.nan})) == (
+    assert not_finite(changed(HEALTHY, update_ratio={"0.weight": math.nan})) == (
         "not finite: the update of 0.weight is NaN at step 7, though its gradient is finite."
     )
-    assert not_finite(replace(HEALTHY, update_ratio={"0.weight": math.inf})) is None
+    assert not_finite(changed(HEALTHY, update_ratio={"0.weight": math.inf})) is None

@@ -3,7 +3,6 @@
 import math
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,8 @@ from matplotlib.figure import Figure
 from nets.errors import InputError
 from nets.telemetry.figures import draw_gradient_norms, gradient_figure
 from nets.training.accumulation import Accumulation
-from nets.training.descent import Step
+from nets.training.records import Step
+from tests.stepping import changed
 
 
 def names(layers: int) -> list[str]:
@@ -26,8 +26,7 @@ def records(count: int, parameters: list[str]) -> list[Step]:
     steps = []
     for number in range(1, count + 1):
         norms = dict(zip(parameters, generator.lognormal(-3, 2, len(parameters)).tolist(), strict=True))
-        total = math.sqrt(sum(norm**2 for norm in norms.values()))
-        steps.append(Step(number, 1, 1.0, norms, total, norms, Accumulation((1,), (1.0,), (1.0,))))
+        steps.append(Step.of(number, 1, 1.0, norms, norms, Accumulation((1,), (1.0,), (1.0,))))
     return steps
 
 
@@ -81,8 +80,8 @@ def test_the_total_is_the_heaviest_line() -> None:
 
 def test_zero_and_not_finite_stand_on_the_edges_of_the_log_axis() -> None:
     steps = records(4, ["0.weight", "0.bias"])
-    steps[1] = replace(steps[1], gradient_norm={"0.weight": 0.0, "0.bias": 1.0})
-    steps[3] = replace(steps[3], gradient_norm={"0.weight": 1.0, "0.bias": math.nan}, total_gradient_norm=math.inf)
+    steps[1] = changed(steps[1], gradient_norm={"0.weight": 0.0, "0.bias": 1.0})
+    steps[3] = changed(steps[3], gradient_norm={"0.weight": 1.0, "0.bias": math.nan})
     axes = draw(steps)
     edges = [
         (line.get_marker(), line.get_xdata().tolist(), line.get_ydata().tolist())
@@ -97,7 +96,7 @@ def test_zero_and_not_finite_stand_on_the_edges_of_the_log_axis() -> None:
 
 @pytest.mark.parametrize("norm", [0.0, math.nan, math.inf])
 def test_where_nothing_can_be_drawn_the_picture_says_so(tmp_path: Path, norm: float) -> None:
-    steps = [replace(s, gradient_norm={"w": norm}, total_gradient_norm=norm) for s in records(3, ["w"])]
+    steps = [changed(s, gradient_norm={"w": norm}) for s in records(3, ["w"])]
     gradient_figure(steps, tmp_path / "g.png")
     assert [text.get_text() for text in draw(steps).texts] == ["every norm is zero or not finite"]
 
@@ -168,8 +167,8 @@ def test_no_global_state_of_matplotlib_is_touched(tmp_path: Path) -> None:
         "import sys, nets.telemetry.figures as f\n"
         "assert 'matplotlib' not in sys.modules\n"
         "from nets.training.accumulation import Accumulation\n"
-        "from nets.training.descent import Step\n"
-        "f.gradient_figure([Step(1, 1, 1.0, {'w': 1.0}, 1.0, {'w': 1.0}, Accumulation((), (), ()))], sys.argv[1])\n"
+        "from nets.training.records import Step\n"
+        "f.gradient_figure([Step.of(1, 1, 1.0, {'w': 1.0}, {'w': 1.0}, Accumulation((), (), ()))], sys.argv[1])\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     here = Path(__file__).resolve().parents[1]

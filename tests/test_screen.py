@@ -13,14 +13,14 @@ from rich.console import Console
 from nets.telemetry import screen
 from nets.telemetry.screen import progress, say, summary
 from nets.training.accumulation import Accumulation
-from nets.training.descent import Step
+from nets.training.records import Step
 
 PATH = "/tmp/" + "a rather long directory/" * 9 + "1.5e-3 [bold]run[/] :warning: 'x'"
 
 
 def records(count: int, first: int = 1) -> list[Step]:
     return [
-        Step(n, 1 + n // 100, 1 / n, {"w": 3 / n}, 3 / n, {"w": 1e-3}, Accumulation((1,), (1.0,), (1 / n,)))
+        Step.of(n, 1 + n // 100, 1 / n, {"w": 3 / n}, {"w": 1e-3}, Accumulation((1,), (1.0,), (1 / n,)))
         for n in range(first, first + count)
     ]
 
@@ -212,7 +212,7 @@ def test_an_output_without_unicode_gets_what_it_can_print() -> None:
 
 def test_numbers_that_are_not_finite_are_shown() -> None:
     console = file_console()
-    list(progress([Step(1, 1, math.nan, {}, math.inf, {}, Accumulation((), (), ()))], 1, console))
+    list(progress([Step.of(1, 1, math.nan, {"w": math.inf}, {"w": 1.0}, Accumulation((), (), ()))], 1, console))
     assert written(console) == "step 1/1  epoch 1   loss nan         ‖g‖ inf\n"
 
 
@@ -226,4 +226,4 @@ def test_rich_is_imported_only_to_print(tmp_path: Path) -> None:
 
     tree = ast.parse(Path(screen.__file__).read_text(encoding="utf-8"))
     at_import = [node.module for node in tree.body if isinstance(node, ast.ImportFrom)]
-    assert at_import == ["collections.abc", "typing", "nets.training.descent"]
+    assert at_import == ["collections.abc", "typing", "nets.training.records"]

@@ -9,7 +9,6 @@ from abc import ABC, abstractmethod
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from nets.errors import InputError
 
@@ -59,7 +58,8 @@ class CrossEntropy(Loss):
 
     def gradient(self, y: Float[Tensor, "n k"], target: Int64[Tensor, " n"]) -> Float[Tensor, "n k"]:
         """∂ℓ/∂Y_nk = (P_nk − δ_k,T(n)) / N."""
-        return (torch.softmax(y, 1) - F.one_hot(target, y.shape[1])) / len(y)
+        minus_one = torch.full_like(y[:, :1], -1)
+        return torch.softmax(y, 1).scatter_add(1, target[:, None], minus_one) / len(y)
 
     def check(self, y: Tensor, target: Tensor) -> None:
         if target.dtype != torch.int64 or target.shape != y.shape[:1]:

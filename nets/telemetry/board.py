@@ -1,5 +1,6 @@
 """Records on the TensorBoard page: which tag each number gets, and what stands beside it."""
 
+import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,8 +10,9 @@ from typing import TYPE_CHECKING
 from tensorboard.plugins.custom_scalar.layout_pb2 import Category, Chart, Layout, MultilineChartContent
 
 from nets.errors import InputError
+from nets.telemetry.delay import Delayed
 from nets.telemetry.events import EventFile, Value, histogram_values, scalar_values, string_value
-from nets.training.descent import Step
+from nets.training.records import Step, numbers_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,6 +49,7 @@ class Board:
         self.log_dir = Path(log_dir)
         self._events = EventFile(log_dir)
         self._events.write(0, [_layout()])
+        self._steps = Delayed(self._write_steps)
 
     def write(
         self,
@@ -59,6 +62,8 @@ class Board:
     ) -> None:
         """One Event with every number of `step`, and with whatever else is known at that step.
 
+        It is on disk a second later at the latest, or when the board is closed.
+
         Args:
             step: the record.
             test_loss: ℓ on the samples held out.
@@ -66,12 +71,13 @@ class Board:
             parameters: parameter → θ_p, for histograms.
             gradients: parameter → ∂ℓ/∂θ_p, for histograms.
         """
-        numbers = {"loss/train": step.loss}
-        numbers.update((f"gradient_norm/{name}", norm) for name, norm in step.gradient_norm.items())
-        numbers["gradient_norm/total"] = step.total_gradient_norm
-        numbers.update((f"update_ratio/{name}", ratio) for name, ratio in step.update_ratio.items())
-        values = scalar_values(numbers) + _evaluation(test_loss, test_accuracy) + _histograms(parameters, gradients)
-        self._events.write(step.step, values)
+        if all(extra is None for extra in (test_loss, test_accuracy, parameters, gradients)):
+            self._steps.add(step)
+            return
+        self._steps.flush()
+        ((names, numbers),) = numbers_of([step])
+        values = scalar_values(dict(zip(_tags(names), numbers[0].tolist(), strict=True)))
+        self._events.write(step.step, values + _evaluation(test_loss, test_accuracy) + _histograms(parameters, gradients))
 
     def evaluation(self, step_number: int, loss: float, accuracy: float | None = None) -> None:
         """Loss and accuracy on the samples held out, where no Step goes with them (before the first, say)."""
@@ -110,17 +116,33 @@ class Board:
 
     def flush(self) -> None:
         """Hand everything written so far to the operating system."""
-        self._events.flush()
+        self._steps.flush()
 
     def close(self) -> None:
         """Close the event file. A second call does nothing."""
-        self._events.close()
+        try:
+            self._steps.close()
+        finally:
+            self._events.close()
+
+    def _write_steps(self, steps: list[Step], times: list[float]) -> None:
+        start = 0
+        for names, table in numbers_of(steps):
+            rows = slice(start, start := start + len(table))
+            self._events.block(_tags(names), [step.step for step in steps[rows]], times[rows], table.numpy())
 
     def __enter__(self) -> "Board":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+@functools.lru_cache
+def _tags(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The tags of the numbers that `Block.table` has."""
+    norms = [f"gradient_norm/{name}" for name in names]
+    return ("loss/train", *norms, "gradient_norm/total", *(f"update_ratio/{name}" for name in names))
 
 
 def _evaluation(loss: float | None, accuracy: float | None) -> list[Value]:

@@ -11,7 +11,7 @@ small: before a normalisation, for one, its true gradient is zero.
 import math
 from collections.abc import Mapping
 
-from nets.training.descent import Step
+from nets.training.records import Step
 
 #: In networks that train, norms of the weights' gradients lie within two orders of magnitude of each other
 #: (measured: a factor of at most 20 in 11 digit classifiers of 1 to 20 layers). A healthy step changes a weight

@@ -10,8 +10,9 @@ import itertools
 import os
 import socket
 import struct
+import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -23,8 +24,11 @@ from tensorboard.compat.proto.types_pb2 import DT_STRING
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from nets.errors import InputError
+from nets.telemetry.encoding import records
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
 #: One entry of an Event: a tag with a number, a text, a histogram or an image (`Summary.Value`, which has no
@@ -131,13 +135,20 @@ class EventFile:
                 f"The TensorBoard directory '{directory}' cannot be written ({error.strerror or error}): "
                 "name a directory that can be made and written."
             ) from error
-        self._records = RecordWriter(self._file)
+        self._records, self._lock = RecordWriter(self._file), threading.Lock()
         source = SourceMetadata(writer="nets.telemetry.events")
         self._append(Event(wall_time=time.time(), file_version="brain.Event:2", source_metadata=source))
 
     def write(self, step: int, values: Iterable[Value]) -> None:
         """One Event with all of `values`, at `step`, with the time of now."""
         self._append(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
+
+    def block(self, tags: Sequence[str], steps: Sequence[int], times: Sequence[float], values: "NDArray[np.floating]") -> None:
+        """One Event for each step, with `values[s, t]` under tag t and its own time; S × T numbers in one call."""
+        encoded = records(tags, steps, times, values)
+        with self._lock:
+            self._file.write(encoded)
+            self._file.flush()
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """One Event with the numbers of `{tag: number}`."""
@@ -164,9 +175,10 @@ class EventFile:
         self._file.close()
 
     def _append(self, event: Event) -> None:
-        """The one place where an Event becomes bytes on disk."""
-        self._records.write(event.SerializeToString())
-        self._file.flush()
+        """An Event becomes bytes on disk."""
+        with self._lock:  # a record that another thread writes must not begin in the middle of this one
+            self._records.write(event.SerializeToString())
+            self._file.flush()
 
     def __enter__(self) -> "EventFile":
         return self

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nets.errors import InputError
-from nets.training.descent import Step
+from nets.training.records import Step
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from nets.calculus.losses import Loss
@@ -27,21 +28,29 @@ class Accumulation:
 
 def accumulate(
     engine: Engine, network: Network, loss: Loss, batch: Batch, micro_batch_size: int | None
-) -> tuple[float, dict[str, Tensor], Accumulation]:
-    """ℓ and ∂ℓ/∂θ of the whole batch from micro-batches of at most `micro_batch_size` samples, the last one possibly shorter.
+) -> tuple[Tensor, dict[str, Tensor], Accumulation]:
+    """ℓ, a scalar tensor, and ∂ℓ/∂θ of the whole batch from micro-batches of at most `micro_batch_size` samples, the last one
+    possibly shorter.
 
     The loss is a mean over samples, so the sum of w_m G_m is the gradient of the batch whatever the sizes; dividing by the number
     of micro-batches instead is wrong as soon as they differ.
     """
-    samples = len(batch)
+    samples = batch.inputs.shape[0]
     size = micro_batch_size or samples
+    if samples <= size:
+        value, gradients = engine(network, loss, batch)
+        return value, gradients, Accumulation((samples,), (1.0,), (float(value),))
     micro_batches = [batch.take(slice(start, start + size)) for start in range(0, samples, size)]
     weights = tuple(len(micro) / samples for micro in micro_batches)
-    losses, total = [], dict[str, Tensor]()
+    losses, names, total = list[float](), list[str](), list[Tensor]()
+    mean = torch.zeros((), dtype=batch.inputs.dtype, device=batch.inputs.device)
     for micro, weight in zip(micro_batches, weights, strict=True):
         value, gradients = engine(network, loss, micro)
         losses.append(float(value))
-        for name, gradient in gradients.items():
-            total[name] = total[name].add_(gradient, alpha=weight) if name in total else gradient * weight
-    mean = sum(w * ell for w, ell in zip(weights, losses, strict=True))
-    return mean, total, Accumulation(tuple(map(len, micro_batches)), weights, tuple(losses))
+        mean.add_(value, alpha=weight)
+        names, found = list(gradients), list(gradients.values())
+        if total:
+            torch._foreach_add_(total, found, alpha=weight)
+        else:
+            total = list(torch._foreach_mul(found, weight))
+    return mean, dict(zip(names, total, strict=True)), Accumulation(tuple(map(len, micro_batches)), weights, tuple(losses))

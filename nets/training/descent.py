@@ -1,9 +1,7 @@
 """Gradient descent as a generator of records."""
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -12,31 +10,9 @@ from nets.calculus.losses import Loss
 from nets.calculus.network import Network
 from nets.data.batch import Batch
 from nets.errors import DivergenceError, InputError
-from nets.training.accumulation import Accumulation, accumulate
-from nets.training.engines import ENGINES, Engine
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One update θ ← θ − η V, and what was seen on the way. Loss and gradient belong to the θ before the update.
-
-    Attributes:
-        step: number of this update, counted from 1.
-        epoch: pass over the training data that it belongs to, counted from 1.
-        loss: ℓ(θ), the mean over the batch.
-        gradient_norm: parameter → ‖∂ℓ/∂θ_p‖, the Euclidean norm, before momentum and weight decay.
-        total_gradient_norm: (Σ_p ‖∂ℓ/∂θ_p‖²)^½.
-        update_ratio: parameter → ‖Δθ_p‖ / ‖θ_p‖; infinite where θ_p = 0 and moves.
-        accumulation: the micro-batches whose weighted sum the gradient is.
-    """
-
-    step: int
-    epoch: int
-    loss: float
-    gradient_norm: Mapping[str, float]
-    total_gradient_norm: float
-    update_ratio: Mapping[str, float]
-    accumulation: Accumulation
+from nets.training.accumulation import accumulate
+from nets.training.engines import ENGINES, Engine, Replayed
+from nets.training.records import ROWS, Block, Step
 
 
 def descend(
@@ -96,7 +72,16 @@ def descend(
     if not any(True for _ in network.parameters()):
         raise InputError("the network has no parameters; expected at least one to descend along: add a Linear layer.")
     batches = _batches(data, epochs, steps, batch_size or len(data), torch.Generator().manual_seed(seed))
-    return _descend(network, batches, ENGINES[engine], loss, micro_batch_size, learning_rate, momentum, weight_decay)
+    return _descend(
+        network,
+        batches,
+        Replayed() if engine == "closed_form" else ENGINES[engine],
+        loss,
+        micro_batch_size,
+        learning_rate,
+        momentum,
+        weight_decay,
+    )
 
 
 def count_steps(samples: int, epochs: int | None, steps: int | None, batch_size: int | None) -> int:
@@ -115,52 +100,61 @@ def _descend(
     momentum: float,
     weight_decay: float,
 ) -> Iterator[Step]:
-    parameters = dict(network.named_parameters())
-    velocities = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
+    named = dict(network.named_parameters())
+    parameters = [parameter.data for parameter in named.values()]
+    plain = momentum == 0 and weight_decay == 0
+    velocities = [] if plain else [torch.zeros_like(parameter) for parameter in parameters]
+    block, row = Block(tuple(named), learning_rate, plain, parameters[0]), 0
+    held: dict[str, Tensor] | None = None
     for number, (epoch, batch) in enumerate(batches, start=1):
-        value, gradients, accumulation = accumulate(engine, network, loss, batch, micro_batch_size)
-        norms = _norms(gradients)
-        total = math.hypot(*norms.values())
-        finite = math.isfinite(value) and math.isfinite(total)
-        sizes = _norms(parameters)
-        for name, parameter in parameters.items():
-            parameter.grad = gradients[name]
-            if finite:
-                velocities[name].mul_(momentum).add_(gradients[name]).add_(parameter.detach(), alpha=weight_decay)
-                parameter.data.add_(velocities[name], alpha=-learning_rate)
-        moved = {name: learning_rate * norm for name, norm in _norms(velocities).items()}
-        ratios = {name: _ratio(moved[name], sizes[name]) for name in parameters}
-        yield Step(number, epoch, value, MappingProxyType(norms), total, MappingProxyType(ratios), accumulation)
+        value, found, accumulation = accumulate(engine, network, loss, batch, micro_batch_size)
+        if row == ROWS:
+            block, row = Block(block.names, learning_rate, plain, parameters[0]), 0
+        if found is not held:
+            held, gradients = found, list(found.values())
+            for parameter, gradient in zip(named.values(), gradients, strict=True):
+                parameter.grad = gradient
+        norms = torch._foreach_norm(gradients + parameters, 2, block.values.dtype)
+        torch.stack([value, *norms], out=block.seen[row])
+        finite = math.isfinite(sum(block.seen[row].tolist()))
+        if finite:
+            if not plain:
+                torch._foreach_mul_(velocities, momentum)
+                torch._foreach_add_(velocities, gradients)
+                torch._foreach_add_(velocities, parameters, alpha=weight_decay)
+            torch._foreach_add_(parameters, gradients if plain else velocities, alpha=-learning_rate)
+        if not plain:
+            torch.stack(torch._foreach_norm(velocities, 2, block.values.dtype), out=block.moved[row])
+        step = Step(number, epoch, accumulation, block, row)
+        row += 1
+        yield step
         if not finite:
             raise DivergenceError(
-                f"step {number}: the loss is {value:.3g} and the gradient norm {total:.3g}; expected finite numbers: "
-                f"lower the learning rate ({learning_rate:g}), or look at which gradient grows first."
+                f"step {number}: the loss is {step.loss:.3g} and the gradient norm {step.total_gradient_norm:.3g}; expected finite "
+                f"numbers: lower the learning rate ({learning_rate:g}), or look at which gradient grows first."
             )
 
 
 def _batches(
     data: Batch, epochs: int | None, steps: int | None, size: int, generator: torch.Generator
 ) -> Iterator[tuple[int, Batch]]:
-    """(epoch, batch), each epoch in a new order."""
+    """(epoch, batch), each epoch in a new order. Batches of one size are written to the same memory, one after the other."""
     made, epoch = 0, 0
+    memory: dict[int, Batch] = {}
     while epochs is None or epoch < epochs:
         epoch += 1
         order = torch.randperm(len(data), generator=generator).to(data.inputs.device)
-        for start in range(0, len(data), size):
+        for indices in order.split(size):
             if steps is not None and made == steps:
                 return
             made += 1
-            yield epoch, data.take(order[start : start + size])
-
-
-def _norms(tensors: Mapping[str, Tensor]) -> dict[str, float]:
-    """Euclidean norms, with one transfer for all of them."""
-    stacked = torch.stack(torch._foreach_norm([tensor.detach() for tensor in tensors.values()]))
-    return dict(zip(tensors, stacked.tolist(), strict=True))
-
-
-def _ratio(moved: float, size: float) -> float:
-    return moved / size if size > 0 else math.inf if moved > 0 else 0.0
+            batch = memory.get(indices.shape[0])
+            if batch is None:
+                batch = memory[indices.shape[0]] = data.take(indices)
+            else:
+                torch.index_select(data.inputs, 0, indices, out=batch.inputs)
+                torch.index_select(data.targets, 0, indices, out=batch.targets)
+            yield epoch, batch
 
 
 def _at_least(least: int, **given: int | None) -> None:

@@ -8,9 +8,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from nets.calculus.losses import Loss
+from nets.calculus.layers import ACTIVATIONS, Linear
+from nets.calculus.losses import LOSSES, Loss
 from nets.calculus.network import Network
 from nets.data.batch import Batch
+from nets.training.recording import Recording
 
 Engine = Callable[[Network, Loss, Batch], tuple[Tensor, dict[str, Tensor]]]
 
@@ -36,6 +38,39 @@ def autograd(network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dict[s
     value = loss(network(batch.inputs), batch.targets)
     gradients = torch.autograd.grad(value, list(named.values()))
     return value.detach(), dict(zip(named, gradients, strict=True))
+
+
+class Replayed:
+    """The closed form, its operations recorded at the first batch of each shape and repeated for the others (see `Recording`).
+
+    The first batch of a shape is kept, and others of that shape are written over it, so it must be the caller's to lose. A layer or
+    a loss from elsewhere may do what no recording shows, and is called each time; so is a layer with hooks.
+    """
+
+    def __init__(self) -> None:
+        self._recordings: dict[tuple[torch.Size, torch.Size], tuple[Batch, Recording] | None] = {}
+
+    def __call__(self, network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        shapes = (batch.inputs.shape, batch.targets.shape)
+        if shapes not in self._recordings:
+            self._recordings[shapes] = self._recorded(network, loss, batch)
+        found = self._recordings[shapes]
+        if found is None:
+            return closed_form(network, loss, batch)
+        own, recording = found
+        if own is not batch:
+            own.inputs.copy_(batch.inputs)
+            own.targets.copy_(batch.targets)
+        recording.replay()
+        return recording.result
+
+    @staticmethod
+    def _recorded(network: Network, loss: Loss, batch: Batch) -> tuple[Batch, Recording] | None:
+        known = {Linear, *ACTIVATIONS.values()}
+        hooks = any(module._forward_hooks or module._forward_pre_hooks for module in (*network.modules(), loss))
+        if hooks or type(loss) not in LOSSES.values() or not all(type(layer) in known for layer in network.layers):
+            return None
+        return batch, Recording(lambda: closed_form(network, loss, batch))
 
 
 ENGINES: dict[str, Engine] = {"closed_form": closed_form, "autograd": autograd}

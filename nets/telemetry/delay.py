@@ -1,0 +1,66 @@
+"""What is to be written is collected, and handed over in groups: often enough to be watched, seldom enough to cost nothing."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+
+MOST = 64
+"""Items in a group at most."""
+
+DELAY = 1.0
+"""Seconds after which an item has been handed over at the latest, however few there are."""
+
+
+class Delayed(Generic[Item]):
+    """Items, each with the time at which it came, handed to `write` in groups and in order.
+
+    Args:
+        write: is given the items and their times. An error of it is raised by the next call of any method here.
+    """
+
+    def __init__(self, write: Callable[[list[Item], list[float]], None]) -> None:
+        self._write, self._lock = write, threading.Lock()
+        self._items: list[Item] = []
+        self._times: list[float] = []
+        self._error: BaseException | None = None
+        self._closed = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="nets telemetry", daemon=True)
+        self._watcher.start()
+
+    def add(self, item: Item) -> None:
+        """Keep an item until its group is full or old enough."""
+        with self._lock:
+            self._items.append(item)
+            self._times.append(time.time())
+            if len(self._items) >= MOST or self._error is not None:
+                self._hand_over()
+
+    def flush(self) -> None:
+        """Hand over everything that there is."""
+        with self._lock:
+            self._hand_over()
+
+    def close(self) -> None:
+        """Hand over everything that there is, and stop watching the time."""
+        self._closed.set()
+        self._watcher.join()
+        self.flush()
+
+    def _hand_over(self) -> None:
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        items, times = self._items, self._times
+        self._items, self._times = [], []
+        if items:
+            self._write(items, times)
+
+    def _watch(self) -> None:
+        while not self._closed.wait(DELAY):
+            try:
+                self.flush()
+            except Exception as error:  # it belongs to whoever adds the next item
+                self._error = error
