@@ -1,5 +1,7 @@
 """Layers that know their own derivatives: prove every entry of a gradient, explain it, watch it while training."""
 
+from typing import TYPE_CHECKING
+
 from nets.calculus.jacobians import Jacobian as Jacobian
 from nets.calculus.jacobians import jacobians as jacobians
 from nets.calculus.layers import Layer as Layer
@@ -17,3 +19,15 @@ from nets.training.records import Step as Step
 from nets.verification.certificate import Certificate as Certificate
 from nets.verification.certificate import Check as Check
 from nets.verification.verify import verify as verify
+
+if TYPE_CHECKING:
+    from nets.telemetry.monitor import GradientMonitor as GradientMonitor
+
+
+def __getattr__(name: str) -> object:
+    """`nets.GradientMonitor` brings TensorBoard along, which takes as long to import as all the rest."""
+    if name == "GradientMonitor":
+        from nets.telemetry.monitor import GradientMonitor
+
+        return GradientMonitor
+    raise AttributeError(f"module 'nets' has no attribute {name!r}")

@@ -71,7 +71,7 @@ class Board:
             parameters: parameter → θ_p, for histograms.
             gradients: parameter → ∂ℓ/∂θ_p, for histograms.
         """
-        if all(extra is None for extra in (test_loss, test_accuracy, parameters, gradients)):
+        if test_loss is None and test_accuracy is None and parameters is None and gradients is None:
             self._steps.add(step)
             return
         self._steps.flush()
@@ -129,7 +129,7 @@ class Board:
         start = 0
         for names, table in numbers_of(steps):
             rows = slice(start, start := start + len(table))
-            self._events.block(_tags(names), [step.step for step in steps[rows]], times[rows], table.numpy())
+            self._events.block(_tags(names), [step.step for step in steps[rows]], times[rows], table)
 
     def __enter__(self) -> "Board":
         return self

@@ -5,9 +5,11 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from nets.telemetry.ending import closed, closed_at_exit
+
 Item = TypeVar("Item")
 
-MOST = 64
+MOST = 256
 """Items in a group at most."""
 
 DELAY = 1.0
@@ -22,20 +24,20 @@ class Delayed(Generic[Item]):
     """
 
     def __init__(self, write: Callable[[list[Item], list[float]], None]) -> None:
-        self._write, self._lock = write, threading.Lock()
-        self._items: list[Item] = []
-        self._times: list[float] = []
+        # Reentrant, since a signal may end the program in the middle of anything, and everything is handed over then.
+        self._write, self._lock = write, threading.RLock()
+        self._pending: list[tuple[Item, float]] = []
         self._error: BaseException | None = None
         self._closed = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="nets telemetry", daemon=True)
         self._watcher.start()
+        closed_at_exit(self)
 
     def add(self, item: Item) -> None:
         """Keep an item until its group is full or old enough."""
         with self._lock:
-            self._items.append(item)
-            self._times.append(time.time())
-            if len(self._items) >= MOST or self._error is not None:
+            self._pending.append((item, time.time()))
+            if len(self._pending) >= MOST or self._error is not None:
                 self._hand_over()
 
     def flush(self) -> None:
@@ -44,19 +46,19 @@ class Delayed(Generic[Item]):
             self._hand_over()
 
     def close(self) -> None:
-        """Hand over everything that there is, and stop watching the time."""
+        """Hand over everything that there is, and stop watching the time. A second call does nothing."""
         self._closed.set()
-        self._watcher.join()
+        closed(self)
         self.flush()
 
     def _hand_over(self) -> None:
         if self._error is not None:
             error, self._error = self._error, None
             raise error
-        items, times = self._items, self._times
-        self._items, self._times = [], []
-        if items:
-            self._write(items, times)
+        pending, self._pending = self._pending, []
+        if pending:
+            items, times = zip(*pending, strict=True)
+            self._write(list(items), list(times))
 
     def _watch(self) -> None:
         while not self._closed.wait(DELAY):

@@ -7,6 +7,7 @@ protocol buffer wire format (protobuf.dev/programming-guides/encoding); the fram
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import groupby
 
 import google_crc32c
@@ -18,7 +19,7 @@ WALL_TIME, STEP, SUMMARY, VALUE, TAG, SIMPLE_VALUE = b"\x09", b"\x10", b"\x2a", 
 Summary.value (1, length and bytes); Summary.Value.tag (1, length and bytes), .simple_value (2, four bytes)."""
 
 
-def records(tags: Sequence[str], steps: Sequence[int], times: Sequence[float], values: "NDArray[np.floating]") -> bytes:
+def records(tags: tuple[str, ...], steps: Sequence[int], times: Sequence[float], values: "NDArray[np.floating]") -> bytes:
     """One record for each step, with `values[s, t]` under tag t, rounded to float32.
 
     Args:
@@ -31,38 +32,52 @@ def records(tags: Sequence[str], steps: Sequence[int], times: Sequence[float], v
         numbers = values.astype("<f4")
     found, start = [], 0
     # A varint takes a byte for every seven bits, so rows are as long as each other where their steps are.
-    for width, run in groupby(len(_varint(step)) for step in steps):
+    for width, run in groupby(max(1, (step.bit_length() + 6) // 7) for step in steps):
         rows = slice(start, start + len(list(run)))
-        found.append(_block(tags, width, np.array(steps[rows]), np.array(times[rows], "<f8"), numbers[rows]))
+        found += _block(tags, width, np.array(steps[rows], "<u8"), np.array(times[rows], "<f8"), numbers[rows])
         start = rows.stop
     return b"".join(found)
 
 
+def record(event: bytes) -> bytes:
+    """One record: length, checksum of the length, the Event, its checksum."""
+    length = len(event).to_bytes(8, "little")
+    return b"".join((length, _checksum(length), event, _checksum(event)))
+
+
 def _block(
-    tags: Sequence[str], width: int, steps: "NDArray[np.int_]", times: "NDArray[np.float64]", numbers: "NDArray[np.float32]"
-) -> bytes:
-    count = len(steps)
+    tags: tuple[str, ...], width: int, steps: "NDArray[np.uint64]", times: "NDArray[np.float64]", numbers: "NDArray[np.float32]"
+) -> list[bytes]:
+    """The parts of the records of steps whose numbers take `width` bytes."""
+    row, places = _layout(tags, width)
+    content = np.repeat(row[None], len(steps), 0)
+    shifts = np.arange(0, 7 * width, 7, dtype=np.uint64)
+    content[:, 1:9] = times.view(np.uint8).reshape(-1, 8)
+    # The lowest seven bits first; all bytes but the last have their top bit set, as the layout has it.
+    content[:, 10 : 10 + width] |= (steps[:, None] >> shifts & np.uint64(0x7F)).astype(np.uint8)
+    content[:, places] = np.ascontiguousarray(numbers).view(np.uint8)
+    size, data = content.shape[1], content.tobytes()
+    length = size.to_bytes(8, "little")
+    head = length + _checksum(length)
+    parts: list[bytes] = []
+    for start in range(0, len(data), size):
+        event = data[start : start + size]
+        parts += head, event, _checksum(event)
+    return parts
+
+
+@lru_cache
+def _layout(tags: tuple[str, ...], width: int) -> tuple["NDArray[np.uint8]", "NDArray[np.int_]"]:
+    """An Event with zeros where time, step and numbers go, and where the bytes of the numbers go."""
     heads = [TAG + _sized(tag.encode()) + SIMPLE_VALUE for tag in tags]
     values = [VALUE + _varint(len(head) + 4) + head for head in heads]
-    summary = SUMMARY + _varint(sum(len(value) + 4 for value in values))
-    bits = 7 * np.arange(width)
-    groups = (steps[:, None] >> bits & 0x7F | np.where(bits < bits[-1], 0x80, 0)).astype(np.uint8)
-    columns = [_repeated(WALL_TIME, count), _bytes(times), _repeated(STEP, count), groups, _repeated(summary, count)]
-    for number, value in enumerate(values):
-        columns += [_repeated(value, count), _bytes(numbers[:, number])]
-    content = np.concatenate(columns, 1)
-    length = np.uint64(content.shape[1]).tobytes()
-    head = length + _checksum(length)
-    return b"".join(head + row + _checksum(row) for row in map(bytes, content))
-
-
-def _bytes(numbers: "NDArray[np.floating]") -> "NDArray[np.uint8]":
-    """The bytes of each number, as a row."""
-    return np.ascontiguousarray(numbers).view(np.uint8).reshape(len(numbers), -1)
-
-
-def _repeated(text: bytes, count: int) -> "NDArray[np.uint8]":
-    return np.broadcast_to(np.frombuffer(text, np.uint8), (count, len(text)))
+    row = WALL_TIME + bytes(8) + STEP + b"\x80" * (width - 1) + b"\x00"
+    row += SUMMARY + _varint(sum(len(value) + 4 for value in values))
+    places: list[int] = []
+    for value in values:
+        row += value + bytes(4)
+        places += range(len(row) - 4, len(row))
+    return np.frombuffer(row, np.uint8), np.array(places)
 
 
 def _sized(text: bytes) -> bytes:

@@ -1,9 +1,9 @@
 """A TensorBoard event file: one `Event` for everything that belongs to one step.
 
-The file is a sequence of records (length, checksum, bytes, checksum), each record one `Event` protocol buffer;
-TensorBoard's own `RecordWriter` frames them. Numbers are written as `simple_value`, the one form that both
-`EventAccumulator.Scalars` and the TensorBoard page read. It is a float32: a Python float comes back as the
-float32 nearest to it, with a relative error of at most 2⁻²⁴ = 6e-8, infinite above 3.4e38 and zero below 7e-46.
+The file is a sequence of records (length, checksum, bytes, checksum), each record one `Event` protocol buffer. Numbers are
+written as `simple_value`, the one form that both `EventAccumulator.Scalars` and the TensorBoard page read. It is a float32: a
+Python float comes back as the float32 nearest to it, with a relative error of at most 2⁻²⁴ = 6e-8, infinite above 3.4e38 and zero
+below 7e-46.
 """
 
 import itertools
@@ -21,10 +21,9 @@ from tensorboard.compat.proto.event_pb2 import Event, SourceMetadata
 from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary, SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.types_pb2 import DT_STRING
-from tensorboard.summary.writer.record_writer import RecordWriter
 
 from nets.errors import InputError
-from nets.telemetry.encoding import records
+from nets.telemetry.encoding import record, records
 
 if TYPE_CHECKING:
     import numpy as np
@@ -135,7 +134,7 @@ class EventFile:
                 f"The TensorBoard directory '{directory}' cannot be written ({error.strerror or error}): "
                 "name a directory that can be made and written."
             ) from error
-        self._records, self._lock = RecordWriter(self._file), threading.Lock()
+        self._lock = threading.RLock()
         source = SourceMetadata(writer="nets.telemetry.events")
         self._append(Event(wall_time=time.time(), file_version="brain.Event:2", source_metadata=source))
 
@@ -143,12 +142,9 @@ class EventFile:
         """One Event with all of `values`, at `step`, with the time of now."""
         self._append(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
 
-    def block(self, tags: Sequence[str], steps: Sequence[int], times: Sequence[float], values: "NDArray[np.floating]") -> None:
+    def block(self, tags: tuple[str, ...], steps: Sequence[int], times: Sequence[float], values: "NDArray[np.floating]") -> None:
         """One Event for each step, with `values[s, t]` under tag t and its own time; S × T numbers in one call."""
-        encoded = records(tags, steps, times, values)
-        with self._lock:
-            self._file.write(encoded)
-            self._file.flush()
+        self._put(records(tags, steps, times, values))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """One Event with the numbers of `{tag: number}`."""
@@ -176,8 +172,12 @@ class EventFile:
 
     def _append(self, event: Event) -> None:
         """An Event becomes bytes on disk."""
-        with self._lock:  # a record that another thread writes must not begin in the middle of this one
-            self._records.write(event.SerializeToString())
+        self._put(record(event.SerializeToString()))
+
+    def _put(self, whole: bytes) -> None:
+        """The one place where bytes reach the disk: whole records in one call, whoever else writes."""
+        with self._lock:
+            self._file.write(whole)
             self._file.flush()
 
     def __enter__(self) -> "EventFile":

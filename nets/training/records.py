@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nets.training.accumulation import Accumulation
 
-ROWS = 64
+ROWS = 256
 """Steps to a block."""
 
 
@@ -32,16 +34,18 @@ class Block:
         self.seen = self.values[:, : 1 + 2 * count].unbind()
         self.moved = self.values[:, 1 + 2 * count :].unbind()
 
-    def table(self, rows: Sequence[int]) -> Tensor:
+    def table(self, rows: Sequence[int]) -> "NDArray[np.float64]":
         """The numbers of some steps in double precision, a row each: ℓ, ‖G_p‖, (Σ_p ‖G_p‖²)^½, ‖Δθ_p‖ / ‖θ_p‖."""
-        numbers, count = self.values[rows[0] : rows[-1] + 1].to("cpu", torch.float64), len(self.names)
+        numbers, count = self.values[rows[0] : rows[-1] + 1].cpu().numpy().astype(np.float64), len(self.names)
         if len(numbers) != len(rows):
             numbers = numbers[[row - rows[0] for row in rows]]
         norms, sizes = numbers[:, 1 : 1 + count], numbers[:, 1 + count : 1 + 2 * count]
         moved = self.learning_rate * (norms if numbers.shape[1] == 1 + 2 * count else numbers[:, 1 + 2 * count :])
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            ratios, total = moved / sizes, np.sqrt((norms * norms).sum(1, keepdims=True))
         # A parameter that is zero and stays so has moved by nothing.
-        ratios = (moved / sizes).masked_fill((moved == 0) & (sizes == 0), 0.0)
-        return torch.cat([numbers[:, :1], norms, norms.norm(dim=1, keepdim=True), ratios], 1)
+        ratios[(moved == 0) & (sizes == 0)] = 0
+        return np.concatenate([numbers[:, :1], norms, total, ratios], 1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,7 +115,7 @@ class Step:
         return hash((self.step, self.epoch, self.accumulation))
 
 
-def numbers_of(steps: Sequence[Step]) -> list[tuple[tuple[str, ...], Tensor]]:
+def numbers_of(steps: Sequence[Step]) -> "list[tuple[tuple[str, ...], NDArray[np.float64]]]":
     """The numbers of many steps, as `Block.table` has them: (names of the parameters, table) for each run of steps of one block."""
     runs = groupby(steps, key=lambda step: id(step.block))
     return [(own[0].block.names, own[0].block.table([step.row for step in own])) for _, group in runs for own in [list(group)]]

@@ -1,0 +1,126 @@
+"""Gradient norms of any PyTorch model and any loop, at every step, in TensorBoard."""
+
+import os
+from itertools import groupby
+from types import TracebackType
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nets.errors import InputError
+from nets.telemetry.delay import MOST, Delayed
+from nets.telemetry.events import EventFile
+
+
+class _Row(NamedTuple):
+    """What one step leaves: its number, its tags, and ℓ and the norms, where the gradients are."""
+
+    step: int
+    tags: tuple[str, ...]
+    values: Tensor
+
+
+class GradientMonitor:
+    """‖∂ℓ/∂θ_p‖ of every parameter p and (Σ_p ‖∂ℓ/∂θ_p‖²)^½, written as the numbers that the gradients are when `step` is called.
+
+    ```python
+    monitor = nets.GradientMonitor(model, "runs/mine")
+    for x, target in batches:
+        loss = loss_of(model(x), target)
+        loss.backward()
+        monitor.step(loss)            # before optimizer.step(), and after scaler.unscale_(optimizer) where there is one
+        optimizer.step()
+        optimizer.zero_grad()
+    ```
+
+    A step makes one call for all norms, whatever the number of parameters, which stay on the device of the model until many steps
+    are written at once. They are accumulated in float32 at least, so that a norm in float16 does not overflow. On disk a second
+    later at the latest; also after an exception, at exit and after SIGTERM. The tags are those of `nets.Board`: `loss/train`,
+    `gradient_norm/<parameter>`, `gradient_norm/total`. A parameter without a gradient has no number at that step.
+
+    Args:
+        model: whose parameters are watched: those that require a gradient now.
+        log_dir: where `tensorboard --logdir` is to look; made where it does not exist.
+        every: look at every so many steps only.
+
+    Raises:
+        InputError: for a model with nothing to watch, or a directory that cannot be written.
+    """
+
+    def __init__(self, model: nn.Module, log_dir: str | os.PathLike[str], every: int = 1) -> None:
+        named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        if not named:
+            raise InputError("the model has no parameter that requires a gradient; expected one to be watched.")
+        if not isinstance(every, int) or every < 1:
+            raise InputError(f"every is {every}; expected a whole number from 1 up.")
+        self._names, self._parameters = tuple(named), tuple(named.values())
+        wide = any(parameter.dtype == torch.float64 for parameter in self._parameters)
+        self._dtype, self._device = torch.float64 if wide else torch.float32, self._parameters[0].device
+        self._tags = {kind: _tags(self._names, kind) for kind in (False, True)}
+        self._count, self._every = 0, every
+        self._free: list[Tensor] = []
+        self._events = EventFile(log_dir)
+        self._rows = Delayed(self._write)
+
+    @torch.no_grad()
+    def step(self, loss: Tensor | float | None = None) -> None:
+        """Look at the gradients as they are now, and at ℓ."""
+        self._count += 1
+        if self._count % self._every:
+            return
+        gradients = [parameter.grad for parameter in self._parameters]
+        try:
+            # A gradient that is missing raises, and costs those that are all there nothing.
+            norms, tags = torch._foreach_norm(gradients, 2, self._dtype), self._tags[loss is not None]  # type: ignore[arg-type]
+        except (TypeError, RuntimeError, NotImplementedError):
+            norms, tags = self._one_by_one(gradients, loss is not None)
+        if loss is not None:
+            norms = (torch.as_tensor(loss, dtype=self._dtype, device=self._device).detach().reshape(()), *norms)
+        if not norms:
+            return
+        if not self._free:
+            self._free = list(torch.empty(MOST, 1 + len(self._names), dtype=self._dtype, device=self._device).unbind())
+        row = self._free.pop()[: len(norms)]
+        self._rows.add(_Row(self._count, tags, torch.stack(norms, out=row)))
+
+    def flush(self) -> None:
+        """Write what there is."""
+        self._rows.flush()
+
+    def close(self) -> None:
+        """Write what there is and close the file. A second call does nothing."""
+        try:
+            self._rows.close()
+        finally:
+            self._events.close()
+
+    def __enter__(self) -> "GradientMonitor":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _one_by_one(self, gradients: list[Tensor | None], loss: bool) -> tuple[tuple[Tensor, ...], tuple[str, ...]]:
+        """Where a gradient is missing, sparse or on another device."""
+        found = {name: gradient for name, gradient in zip(self._names, gradients, strict=True) if gradient is not None}
+        dense = [g.coalesce().values() if g.is_sparse else g for g in found.values()]
+        norms = tuple(torch.linalg.vector_norm(g, dtype=self._dtype).to(self._device, non_blocking=True) for g in dense)
+        return norms, _tags(tuple(found), loss)
+
+    def _write(self, rows: list[_Row], times: list[float]) -> None:
+        start = 0
+        for tags, group in groupby(rows, key=lambda row: row.tags):
+            own = list(group)
+            values = torch.stack([row.values for row in own]).cpu().numpy().astype(np.float64)
+            norms = values[:, tags[0] == "loss/train" :]
+            with np.errstate(over="ignore"):
+                total = np.sqrt((norms * norms).sum(1, keepdims=True))
+            steps, came = [row.step for row in own], times[start : start + len(own)]
+            self._events.block((*tags, "gradient_norm/total"), steps, came, np.concatenate([values, total], 1))
+            start += len(own)
+
+
+def _tags(names: tuple[str, ...], loss: bool) -> tuple[str, ...]:
+    return (*(["loss/train"] if loss else []), *(f"gradient_norm/{name}" for name in names))

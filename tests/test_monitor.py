@@ -1,0 +1,160 @@
+"""`nets.GradientMonitor`: the norms of any model, at every step, whatever ends the program."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
+
+import nets
+
+X, T = torch.randn(16, 3, generator=torch.Generator().manual_seed(0)), torch.zeros(16, 2)
+
+
+def model() -> nn.Sequential:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+
+
+def scalars(directory: Path) -> dict[str, list[tuple[int, float]]]:
+    found = EventAccumulator(str(directory), size_guidance={"scalars": 0}).Reload()
+    return {tag: [(event.step, event.value) for event in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
+
+
+def backward(net: nn.Module) -> torch.Tensor:
+    net.zero_grad()
+    loss = nn.functional.mse_loss(net(X), T)
+    loss.backward()
+    return loss
+
+
+def test_every_norm_of_every_step_is_what_torch_says(tmp_path: Path) -> None:
+    net = model()
+    expected: dict[str, list[tuple[int, float]]] = {}
+    with nets.GradientMonitor(net, tmp_path) as monitor:
+        for step in range(1, 601):  # more than two blocks
+            loss = backward(net)
+            monitor.step(loss)
+            norms = {name: float(p.grad.norm()) for name, p in net.named_parameters()}
+            numbers = {"loss/train": loss.item(), **{f"gradient_norm/{name}": norm for name, norm in norms.items()}}
+            for tag, number in {**numbers, "gradient_norm/total": math.hypot(*norms.values())}.items():
+                expected.setdefault(tag, []).append((step, pytest.approx(number, rel=1e-6)))
+            with torch.no_grad():
+                for parameter in net.parameters():
+                    parameter -= 0.01 * parameter.grad
+    assert scalars(tmp_path) == expected
+
+
+def test_gradients_and_parameters_are_left_alone(tmp_path: Path) -> None:
+    net = model()
+    loss = backward(net)
+    before = [(p.clone(), p.grad.clone()) for p in net.parameters()]
+    with nets.GradientMonitor(net, tmp_path) as monitor:
+        monitor.step(loss)
+    assert all(torch.equal(p, q) and torch.equal(p.grad, g) for p, (q, g) in zip(net.parameters(), before, strict=True))
+
+
+def test_a_parameter_without_a_gradient_has_no_number(tmp_path: Path) -> None:
+    net = model()
+    with nets.GradientMonitor(net, tmp_path) as monitor:
+        monitor.step()  # before any backward: nothing at all
+        backward(net)
+        monitor.step()
+        net[2].weight.grad = None
+        monitor.step(0.5)
+    found = scalars(tmp_path)
+    assert [step for step, _ in found["gradient_norm/0.weight"]] == [2, 3]
+    assert [step for step, _ in found["gradient_norm/2.weight"]] == [2]
+    assert found["loss/train"] == [(3, 0.5)]
+
+
+def test_a_norm_in_half_precision_does_not_overflow(tmp_path: Path) -> None:
+    """Two gradients of 60,000 have a norm of 84,853, which float16 does not know."""
+    layer = nn.Linear(2, 1, bias=False).half()
+    layer.weight.grad = torch.full((1, 2), 60_000.0, dtype=torch.float16)
+    with nets.GradientMonitor(layer, tmp_path) as monitor:
+        monitor.step()
+    assert scalars(tmp_path)["gradient_norm/weight"][0][1] == pytest.approx(6e4 * math.sqrt(2), rel=1e-3)
+
+
+def test_a_sparse_gradient_and_one_that_is_not_finite(tmp_path: Path) -> None:
+    net = nn.Sequential(nn.Embedding(5, 3, sparse=True), nn.Linear(3, 1))
+    with nets.GradientMonitor(net, tmp_path) as monitor:
+        net(torch.tensor([1, 2, 1])).sum().backward()
+        dense = net[0].weight.grad.to_dense()
+        net[1].bias.grad = torch.tensor([math.nan])
+        monitor.step()
+    found = scalars(tmp_path)
+    assert found["gradient_norm/0.weight"][0][1] == pytest.approx(dense.norm().item(), rel=1e-6)
+    assert math.isnan(found["gradient_norm/1.bias"][0][1])
+
+
+def test_every_so_many_steps(tmp_path: Path) -> None:
+    net = model()
+    with nets.GradientMonitor(net, tmp_path, every=3) as monitor:
+        for _ in range(10):
+            monitor.step(backward(net))
+    assert [step for step, _ in scalars(tmp_path)["loss/train"]] == [3, 6, 9]
+
+
+def test_it_is_on_disk_a_second_later(tmp_path: Path) -> None:
+    net = model()
+    monitor = nets.GradientMonitor(net, tmp_path)
+    monitor.step(backward(net))
+    deadline = time.monotonic() + 20
+    while "loss/train" not in scalars(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert "loss/train" in scalars(tmp_path)
+    monitor.close()
+    monitor.close()
+
+
+PROGRAM = """
+import sys, time, torch, nets
+net = torch.nn.Linear(3, 2)
+monitor = nets.GradientMonitor(net, sys.argv[1])
+for step in range(300):
+    net.zero_grad()
+    net(torch.ones(4, 3)).sum().backward()
+    monitor.step()
+print("here", flush=True)
+if sys.argv[2] == "exception":
+    raise RuntimeError("by the user")
+if sys.argv[2] == "SIGTERM":
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("end", "status"), [("exit", 0), ("exception", 1), ("SIGTERM", 143)])
+def test_nothing_is_lost_however_the_program_ends(tmp_path: Path, end: str, status: int) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(nets.__file__).parent.parent)}
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path), end]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as program:
+        assert program.stdout is not None and program.stdout.readline() == "here\n"
+        if end == "SIGTERM":
+            program.send_signal(signal.SIGTERM)
+        program.communicate(timeout=60)
+    assert program.returncode == status
+    assert len(scalars(tmp_path)["gradient_norm/weight"]) == 300
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda d: nets.GradientMonitor(nn.Tanh(), d), "no parameter that requires a gradient"),
+        (lambda d: nets.GradientMonitor(model(), d, every=0), "every is 0; expected a whole number from 1 up"),
+        (lambda d: nets.GradientMonitor(model(), d / "file" / "x"), "cannot be written"),
+    ],
+)
+def test_bad_input_is_told(tmp_path: Path, make: object, sentence: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(nets.InputError, match=sentence):
+        make(tmp_path)  # type: ignore[operator]
