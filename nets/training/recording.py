@@ -32,7 +32,7 @@ class Recording:
         result: what the function returned. Each `replay` writes its tensors anew.
 
     Raises:
-        RuntimeError: if repeating the operations does not give what they gave.
+        RuntimeError: if it does, or if repeating the operations does not give what they gave.
     """
 
     def __init__(self, function: Callable[[], Any]) -> None:
@@ -81,6 +81,8 @@ class _Watch(TorchDispatchMode):
         self.operations: list[_Operation] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default:
+            raise RuntimeError("a function that looks at a number, perhaps to decide what to do, cannot be recorded")
         result = func(*args, **(kwargs or {}))
         self.operations.append(_Operation(func, args, kwargs or {}, result))
         return result

@@ -1,0 +1,126 @@
+"""Both engines follow one trajectory, whatever is trained and however; and a recording repeats what it recorded."""
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor
+
+import nets
+from nets.calculus.layers import ACTIVATIONS, Tanh
+from nets.calculus.losses import LOSSES
+from nets.data.batch import Batch
+from nets.training.engines import Replayed, closed_form
+from nets.training.recording import Recording
+
+STEPS = 1_000
+SETTINGS = {
+    "plain": {},
+    "momentum": {"momentum": 0.9},
+    "weight decay": {"weight_decay": 0.01},
+    "both": {"momentum": 0.5, "weight_decay": 0.1},
+    "ragged micro-batches": {"micro_batch_size": 3},
+    "all of it": {"momentum": 0.9, "weight_decay": 0.01, "micro_batch_size": 3},
+}
+# Every activation and every loss with one setting, and every setting with one of them.
+TABLE = [*itertools.product(ACTIVATIONS, LOSSES, ["plain"]), *(("tanh", "cross_entropy", setting) for setting in SETTINGS)]
+
+
+def data(loss: str, dtype: torch.dtype) -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(30, 4, generator=generator, dtype=torch.float64)
+    targets = torch.rand(30, 3, generator=generator, dtype=torch.float64)
+    return Batch(x, targets.argmax(1) if loss == "cross_entropy" else targets).to(dtype)
+
+
+def trained(engine: str, activation: str, loss: str, setting: str, dtype: torch.dtype) -> list[Tensor]:
+    network = nets.mlp([4, 5, 3], activation, "identity", generator=torch.Generator().manual_seed(1)).to(dtype)
+    steps = nets.descend(
+        network,
+        data(loss, dtype),
+        loss=LOSSES[loss](),
+        learning_rate=0.01,
+        steps=STEPS,
+        batch_size=8,
+        engine=engine,
+        **SETTINGS[setting],
+    )
+    assert sum(1 for _ in steps) == STEPS
+    return [parameter.detach() for parameter in network.parameters()]
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)], ids=["float64", "float32"])
+@pytest.mark.parametrize(("activation", "loss", "setting"), TABLE)
+def test_a_thousand_steps_lead_to_the_same_weights(
+    activation: str, loss: str, setting: str, dtype: torch.dtype, tolerance: float
+) -> None:
+    """Of the largest weight of each parameter."""
+    found = (trained(engine, activation, loss, setting, dtype) for engine in ("closed_form", "autograd"))
+    for ours, theirs in zip(*found, strict=True):
+        assert (ours - theirs).abs().max() <= tolerance * theirs.abs().max()
+
+
+@pytest.mark.parametrize("loss", list(LOSSES))
+@pytest.mark.parametrize("activation", list(ACTIVATIONS))
+def test_a_recording_gives_what_the_formulas_give(activation: str, loss: str) -> None:
+    """At parameters and samples that it has not seen, and more than once, since each result is written over operands."""
+    network = nets.mlp([4, 6, 6, 3], activation, activation).double()
+    batch = data(loss, torch.float64)
+    engine, generator = Replayed(), torch.Generator().manual_seed(2)
+    for size in (8, 8, 6, 8, 6):
+        micro = batch.take(torch.randperm(30, generator=generator)[:size])
+        for parameter in network.parameters():
+            parameter.data.normal_(generator=generator)
+        expected = closed_form(network, LOSSES[loss](), micro)
+        torch.testing.assert_close(engine(network, LOSSES[loss](), micro), expected, rtol=1e-13, atol=1e-15)
+
+
+def test_a_recording_takes_no_new_memory() -> None:
+    network, batch = nets.mlp([64, 256, 10]), Batch(torch.rand(64, 64), torch.rand(64, 10))
+    recording = Recording(lambda: closed_form(network, nets.MeanSquaredError(), batch))
+    with torch.profiler.profile(profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        recording.replay()
+    taken = sum(event.cpu_memory_usage for event in profile.events() if event.cpu_memory_usage > 0)
+    # Numbers among the operands, such as the 2 of a square, become tensors of one number each.
+    assert taken <= 1_000
+
+
+def test_what_does_more_than_the_dispatcher_shows_is_called_each_time() -> None:
+    calls = []
+
+    class Counted(Tanh):
+        def slope(self, z: Tensor, y: Tensor) -> Tensor:
+            calls.append(len(z))
+            return super().slope(z, y)
+
+    network = nets.Network([nets.mlp([4, 3], output="identity")[0], Counted()])
+    engine, batch = Replayed(), Batch(torch.rand(5, 4), torch.rand(5, 3))
+    for _ in range(3):
+        engine(network, nets.MeanSquaredError(), batch)
+    assert calls == [5, 5, 5]
+
+
+def test_a_hook_is_called_each_time() -> None:
+    network, calls = nets.mlp([4, 3]), []
+    network[1].register_forward_hook(lambda module, inputs, output: calls.append(len(output)))
+    steps = nets.descend(
+        network, Batch(torch.rand(5, 4), torch.rand(5, 3)), loss=nets.MeanSquaredError(), learning_rate=0.1, steps=3
+    )
+    before = len(calls)  # the arguments are tried when descend is called
+    assert sum(1 for _ in steps) == 3 and len(calls) - before == 3
+
+
+def test_a_broken_formula_is_broken_in_the_recording_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no second set of formulas."""
+    network, batch = nets.mlp([4, 3]), Batch(torch.rand(5, 4), torch.rand(5, 3))
+    right = Replayed()(network, nets.MeanSquaredError(), batch)[1]["0.weight"].clone()
+    monkeypatch.setattr(Tanh, "slope", lambda self, z, y: 1 - y)
+    wrong = Replayed()(network, nets.MeanSquaredError(), batch)[1]["0.weight"]
+    assert not torch.allclose(right, wrong)
+
+
+def test_numbers_that_are_looked_at_cannot_be_recorded() -> None:
+    """What was decided once would be decided for good."""
+    x = torch.tensor([1.0, 2.0])
+    with pytest.raises(RuntimeError, match="looks at a number"):
+        Recording(lambda: x * 2 if x.sum() > 0 else x)
