@@ -21,7 +21,7 @@ class GradientNoise:
 
     @property
     def scale(self) -> float:
-        """B = tr Σ / ‖G‖², in samples: a batch of B has as much noise as signal in its gradient. Far smaller batches take steps that
+        """B = tr Σ / ‖G‖², in samples: a batch of B has as much noise as signal in its gradient. Far smaller ones take steps that
         are mostly noise; far larger ones spend samples without getting ahead. NaN where no signal can be told from the noise.
         """
         return self.noise / self.signal if self.signal > 0 else math.nan

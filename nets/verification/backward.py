@@ -19,9 +19,11 @@ def pull_back(y: Tensor, cotangent: Tensor, leaves: Mapping[str, Tensor]) -> dic
         found: tuple[Tensor | None, ...] = (None,) * len(leaves)
     else:
         found = torch.autograd.grad(y, list(leaves.values()), cotangent.clone(), retain_graph=True, allow_unused=True)
-    gradients = {}
-    for (name, leaf), gradient in zip(leaves.items(), found, strict=True):
-        dense = torch.zeros_like(leaf) if gradient is None else gradient.to_dense() if gradient.is_sparse else gradient
-        # A copy, since autograd may hand out the cotangent itself, or one tensor for two leaves.
-        gradients[name] = (torch.view_as_real(dense.resolve_conj()) if dense.is_complex() else dense).clone()
-    return gradients
+    # A copy, since autograd may hand out the cotangent itself, or one tensor for two leaves.
+    return {name: dense(gradient, leaf).clone() for (name, leaf), gradient in zip(leaves.items(), found, strict=True)}
+
+
+def dense(gradient: Tensor | None, leaf: Tensor) -> Tensor:
+    """What autograd found for a leaf, as a real tensor: zero where it found nothing, and with its zeros where it is sparse."""
+    full = torch.zeros_like(leaf) if gradient is None else gradient.to_dense() if gradient.is_sparse else gradient
+    return torch.view_as_real(full.resolve_conj()) if full.is_complex() else full

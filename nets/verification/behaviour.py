@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from nets.errors import InputError
-from nets.verification.backward import pull_back
+from nets.verification.backward import dense, pull_back
 from nets.verification.certificate import Check
 from nets.verification.copies import one_line
 from nets.verification.leaves import largest
 from nets.verification.oracles import quiet
 from nets.verification.problem import Problem
+from nets.verification.randomness import signed
 from nets.verification.rounding import ROUNDING_SAFETY
 
 
@@ -88,38 +89,34 @@ def _not_deterministic(problem: Problem, seed: int) -> list[Check]:
 
 
 def _stateful(problem: Problem, seed: int) -> list[Check]:
-    """Two backward passes into `.grad`, as a user accumulates: G, then 2 G; and the same G from a graph of its own."""
-    generator = torch.Generator().manual_seed(seed)
-    v = torch.randn(len(problem.y), generator=generator, dtype=torch.float64).to(problem.y.dtype)
+    """Two more backward passes, each from a graph of its own, into `.grad`, as a user accumulates: G, then 2 G."""
     y, leaves = problem.record()
     if not y.requires_grad:
         return []
-    scale = {name: 0.0 for name in leaves}
-    first: dict[str, Tensor] = {}
     try:
         for passes in (1, 2):
-            y, fresh = (y, leaves) if passes == 1 else problem.record()
+            if passes == 2:
+                before = leaves
+                y, leaves = problem.record()
+                for name, leaf in leaves.items():
+                    leaf.grad = before[name].grad
+            y.backward(problem.cotangent.clone(), retain_graph=True)
             for name, leaf in leaves.items():
-                fresh[name].grad = leaf.grad
-            y.backward(v.clone(), retain_graph=True)
-            leaves = fresh
-            for name, leaf in leaves.items():
-                total = torch.zeros_like(leaf) if leaf.grad is None else leaf.grad.to_dense() if leaf.grad.is_sparse else leaf.grad
-                if passes == 1:
-                    first[name], scale[name] = total.detach().clone(), largest(total)
-                elif largest(total - passes * first[name]) > 1e-9 * scale[name]:
-                    kept = largest(total - first[name]) <= 1e-9 * scale[name]
-                    return [_failed(name, "reverse mode", _story(kept, passes))]
+                found, first = dense(leaf.grad, leaf), problem.gradient[name]
+                if largest(found - passes * first) > 1e-9 * largest(first):
+                    overwritten = passes == 2 and largest(found - first) <= 1e-9 * largest(first)
+                    return [_failed(name, "reverse mode", _story(overwritten, passes))]
     finally:
         for parameter in problem.module.parameters():
             parameter.grad = None
     return []
 
 
-def _story(kept: bool, passes: int) -> str:
-    if kept:
+def _story(overwritten: bool, passes: int) -> str:
+    if overwritten:
         return f"stateful: backward pass {passes} overwrites .grad instead of adding to it"
-    return f"stateful: backward pass {passes} gives another gradient than the first, at the same point"
+    # Another one was made to begin with.
+    return f"stateful: backward pass {passes + 1} gives another gradient than the first, at the same point"
 
 
 def check_pullback(problem: Problem, jacobians: Mapping[str, Tensor], noise: Mapping[str, float], seed: int) -> list[Check]:
@@ -185,8 +182,12 @@ def check_memory(module: nn.Module, inputs: tuple[Any, ...], problem: Problem, s
     # Not to the last digit, since torch may take another path where a graph is recorded.
     if (y.detach() - problem.y).abs().max() > 1e-9 * problem.y.abs().max():
         return [_failed("output", "forward", "stateful: the output depends on an earlier call at another point")]
-    for name, gradient in pull_back(y, problem.cotangent, leaves).items():
-        if largest(gradient - problem.gradient[name]) > 1e-9 * largest(problem.gradient[name]):
+    # Of another v than before: a module may have kept the gradient that reached it first.
+    v = signed(len(problem.y), generator).to(problem.y.dtype)
+    again, own = problem.record()
+    expected = pull_back(again, v, own)
+    for name, gradient in pull_back(y, v, leaves).items():
+        if largest(gradient - expected[name]) > 1e-9 * largest(expected[name]):
             return [_failed(name, "reverse mode", "stateful: the gradient depends on an earlier call at another point")]
     return []
 
