@@ -76,7 +76,8 @@ def test_a_recording_gives_what_the_formulas_give(activation: str, loss: str) ->
 
 
 def test_a_recording_takes_no_new_memory() -> None:
-    network, batch = nets.mlp([64, 256, 10]), Batch(torch.rand(64, 64), torch.rand(64, 10))
+    network = nets.mlp([64, 256, 10]).double()
+    batch = Batch(torch.rand(64, 64), torch.rand(64, 10)).to(torch.float64)
     recording = Recording(lambda: closed_form(network, nets.MeanSquaredError(), batch))
     with torch.profiler.profile(profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         recording.replay()
