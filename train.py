@@ -89,6 +89,7 @@ def train(
     """Follow the descent to its end, writing every record; what there is to say of it afterwards, as {title: text}."""
     import safetensors.torch
 
+    from nets.telemetry.accounts import told
     from nets.telemetry.diagnosis import diagnose
     from nets.telemetry.figures import gradient_figure
     from nets.telemetry.screen import progress
@@ -129,6 +130,7 @@ def train(
             rows[f"{key} found"] = f"‖θ − θ*‖/‖θ*‖ = {float((named[key].detach() - truth).norm() / truth.norm()):.2e}"
     faults = diagnose(records[0]) or diagnose(records[-1])
     rows["diagnosis"] = " ".join(faults) or "gradients neither vanish nor explode, at the first step or the last"
+    rows |= told(records)
     rows["speed"] = f"{len(records) / seconds:,.0f} steps a second, {len(records):,} steps in {seconds:.1f} s"
     return rows
 

@@ -6,6 +6,7 @@ from nets.calculus.jacobians import Jacobian as Jacobian
 from nets.calculus.jacobians import jacobians as jacobians
 from nets.calculus.layers import Layer as Layer
 from nets.calculus.losses import CrossEntropy as CrossEntropy
+from nets.calculus.losses import MaskedCrossEntropy as MaskedCrossEntropy
 from nets.calculus.losses import MeanSquaredError as MeanSquaredError
 from nets.calculus.network import Network as Network
 from nets.calculus.network import mlp as mlp

@@ -33,7 +33,7 @@ def records(count: int) -> list[Step]:
         norms = dict(zip(NAMES, generator.lognormal(-3, 4, len(NAMES)).tolist(), strict=True))
         ratios = dict(zip(NAMES, generator.lognormal(-6, 2, len(NAMES)).tolist(), strict=True))
         loss = float(generator.exponential())
-        steps.append(Step.of(number, 1 + number // 7, loss, norms, ratios, Accumulation((4,), (1.0,), (loss,))))
+        steps.append(Step.of(number, 1 + number // 7, loss, norms, ratios, Accumulation((4,), (1.0,))))
     return steps
 
 

@@ -14,7 +14,7 @@ from tests.stepping import changed
 
 def step(norms: dict[str, float], ratios: dict[str, float] | None = None, loss: float = 2.3) -> Step:
     ratios = dict.fromkeys(norms, 1e-3) if ratios is None else ratios
-    return Step.of(7, 1, loss, norms, ratios, Accumulation((1,), (1.0,), (loss,)))
+    return Step.of(7, 1, loss, norms, ratios, Accumulation((1,), (1.0,)))
 
 
 HEALTHY = step({"0.weight": 0.3, "0.bias": 0.1, "2.weight": 0.02, "2.bias": 0.5})

@@ -26,7 +26,7 @@ def records(count: int, parameters: list[str]) -> list[Step]:
     steps = []
     for number in range(1, count + 1):
         norms = dict(zip(parameters, generator.lognormal(-3, 2, len(parameters)).tolist(), strict=True))
-        steps.append(Step.of(number, 1, 1.0, norms, norms, Accumulation((1,), (1.0,), (1.0,))))
+        steps.append(Step.of(number, 1, 1.0, norms, norms, Accumulation((1,), (1.0,))))
     return steps
 
 
@@ -168,7 +168,7 @@ def test_no_global_state_of_matplotlib_is_touched(tmp_path: Path) -> None:
         "assert 'matplotlib' not in sys.modules\n"
         "from nets.training.accumulation import Accumulation\n"
         "from nets.training.records import Step\n"
-        "f.gradient_figure([Step.of(1, 1, 1.0, {'w': 1.0}, {'w': 1.0}, Accumulation((), (), ()))], sys.argv[1])\n"
+        "f.gradient_figure([Step.of(1, 1, 1.0, {'w': 1.0}, {'w': 1.0}, Accumulation((), ()))], sys.argv[1])\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     here = Path(__file__).resolve().parents[1]

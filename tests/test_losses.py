@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from nets.calculus.losses import LOSSES, CrossEntropy, Loss, MeanSquaredError
+from nets.calculus.losses import LOSSES, CrossEntropy, Loss, MaskedCrossEntropy, MeanSquaredError
 from nets.errors import InputError
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -50,6 +50,44 @@ def test_micro_batches_weighted_by_their_share_give_the_whole(name: str) -> None
     gradient = torch.cat([weight * loss.gradient(Y[part], target[part]) for part, weight in parts])
     torch.testing.assert_close(value, loss(Y, target))
     torch.testing.assert_close(gradient, loss.gradient(Y, target))
+
+
+MASKED = torch.tensor([0, -100, 1, -100, 2, -1])
+# What each loss is as a sum, by PyTorch alone. Its mean squared error as a sum is over the outputs as well.
+SUMS = {
+    "mean squared error": (MeanSquaredError, TARGETS["mean_squared_error"], lambda y, t: F.mse_loss(y, t, reduction="sum") / 4),
+    "cross entropy": (CrossEntropy, TARGETS["cross_entropy"], lambda y, t: F.cross_entropy(y, t, reduction="sum")),
+    "masked": (MaskedCrossEntropy, MASKED, lambda y, t: F.cross_entropy(y, t, reduction="sum")),
+}
+
+
+@pytest.mark.parametrize("name", list(SUMS))
+def test_a_sum_is_that_of_torch(name: str) -> None:
+    kind, target, expected = SUMS[name]
+    target = target.where(target != -1, -100) if name == "masked" else target  # which torch ignores
+    y = Y.clone().requires_grad_()
+    value = expected(y, target)
+    torch.testing.assert_close(kind("sum")(Y, target), value.detach(), rtol=1e-14, atol=0)
+    torch.testing.assert_close(kind("sum").gradient(Y, target), torch.autograd.grad(value, y)[0], rtol=1e-13, atol=1e-16)
+
+
+def test_a_masked_mean_is_over_what_counts() -> None:
+    loss, y = MaskedCrossEntropy(), Y.clone().requires_grad_()
+    value = F.cross_entropy(y, MASKED.where(MASKED != -1, -100), ignore_index=-100)
+    assert loss.counted(MASKED) == 3
+    torch.testing.assert_close(loss(Y, MASKED), value.detach(), rtol=1e-14, atol=0)
+    torch.testing.assert_close(loss.gradient(Y, MASKED), torch.autograd.grad(value, y)[0], rtol=1e-13, atol=1e-16)
+    loss.check(Y, MASKED)
+
+
+def test_where_nothing_counts_there_is_no_loss_and_no_gradient() -> None:
+    nothing = torch.full((6,), -100)
+    assert MaskedCrossEntropy()(Y, nothing) == 0 and not MaskedCrossEntropy().gradient(Y, nothing).any()
+
+
+def test_a_reduction_that_there_is_not() -> None:
+    with pytest.raises(InputError, match="reduction is 'average'; expected 'mean' or 'sum'"):
+        MeanSquaredError("average")
 
 
 def test_cross_entropy_of_large_logits_is_finite() -> None:

@@ -20,8 +20,7 @@ PATH = "/tmp/" + "a rather long directory/" * 9 + "1.5e-3 [bold]run[/] :warning:
 
 def records(count: int, first: int = 1) -> list[Step]:
     return [
-        Step.of(n, 1 + n // 100, 1 / n, {"w": 3 / n}, {"w": 1e-3}, Accumulation((1,), (1.0,), (1 / n,)))
-        for n in range(first, first + count)
+        Step.of(n, 1 + n // 100, 1 / n, {"w": 3 / n}, {"w": 1e-3}, Accumulation((1,), (1.0,))) for n in range(first, first + count)
     ]
 
 
@@ -212,7 +211,7 @@ def test_an_output_without_unicode_gets_what_it_can_print() -> None:
 
 def test_numbers_that_are_not_finite_are_shown() -> None:
     console = file_console()
-    list(progress([Step.of(1, 1, math.nan, {"w": math.inf}, {"w": 1.0}, Accumulation((), (), ()))], 1, console))
+    list(progress([Step.of(1, 1, math.nan, {"w": math.inf}, {"w": 1.0}, Accumulation((), ()))], 1, console))
     assert written(console) == "step 1/1  epoch 1   loss nan         ‖g‖ inf\n"
 
 

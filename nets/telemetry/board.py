@@ -2,19 +2,24 @@
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import groupby
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+import numpy as np
 from tensorboard.plugins.custom_scalar.layout_pb2 import Category, Chart, Layout, MultilineChartContent
 
 from nets.errors import InputError
+from nets.telemetry import accounts
 from nets.telemetry.delay import Delayed
 from nets.telemetry.events import EventFile, Value, histogram_values, scalar_values, string_value
+from nets.training.noise import RunningNoise
 from nets.training.records import Step, numbers_of
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from nets.verification.certificate import Certificate
@@ -29,6 +34,12 @@ class Board:
     `loss/train`                            ℓ(θ) of the step's batch, before the update
     `gradient_norm/<parameter>`, `/total`   ‖∂ℓ/∂θ_p‖; (Σ_p ‖∂ℓ/∂θ_p‖²)^½
     `update_ratio/<parameter>`              ‖Δθ_p‖ / ‖θ_p‖
+    `accumulation/<parameter>/…`            where a gradient is a sum: `norm/<contribution>`, ‖G_m‖; `cosine/<contribution>`,
+                                            to the sum of those before; `agreement`, ‖Σ w_m G_m‖ / Σ w_m ‖G_m‖; `largest
+                                            share`, max w_m ‖G_m‖ / Σ w_m ‖G_m‖; `residual` of the sum (see Accumulation)
+    `accumulation/weights/<contribution>`   w_m
+    `noise_scale`, `/batch_size`            B = tr Σ / ‖G‖² of averages over the last hundred steps or so (see RunningNoise),
+                                            and the power of two nearest to it
     `loss/test`, `accuracy/test`            of the samples held out, where they were evaluated
     `histogram/parameter/<parameter>`       θ_p, where it was asked for
     `histogram/gradient/<parameter>`        ∂ℓ/∂θ_p, likewise
@@ -36,7 +47,7 @@ class Board:
     ======================================  =====================================================================
 
     The page's Custom Scalars tab gathers the gradient norms in one chart, the update ratios in a second, the
-    losses in a third.
+    losses in a third, and what accumulation shows in two more.
 
     Args:
         log_dir: the directory that `tensorboard --logdir` is pointed at; it is made where it does not exist.
@@ -48,7 +59,8 @@ class Board:
     def __init__(self, log_dir: str | os.PathLike[str]) -> None:
         self.log_dir = Path(log_dir)
         self._events = EventFile(log_dir)
-        self._events.write(0, [_layout()])
+        self._laid_out = False
+        self._noise = RunningNoise()
         self._steps = Delayed(self._write_steps)
 
     def write(
@@ -71,12 +83,13 @@ class Board:
             parameters: parameter → θ_p, for histograms.
             gradients: parameter → ∂ℓ/∂θ_p, for histograms.
         """
+        self._lay_out(accumulates=step.accumulation.page is not None)
         if test_loss is None and test_accuracy is None and parameters is None and gradients is None:
             self._steps.add(step)
             return
         self._steps.flush()
-        ((names, numbers),) = numbers_of([step])
-        values = scalar_values(dict(zip(_tags(names), numbers[0].tolist(), strict=True)))
+        ((_, tags, table),) = self._tables([step])
+        values = scalar_values(dict(zip(tags, table[0].tolist(), strict=True)))
         self._events.write(step.step, values + _evaluation(test_loss, test_accuracy) + _histograms(parameters, gradients))
 
     def evaluation(self, step_number: int, loss: float, accuracy: float | None = None) -> None:
@@ -121,15 +134,30 @@ class Board:
     def close(self) -> None:
         """Close the event file. A second call does nothing."""
         try:
+            self._lay_out(accumulates=False)
             self._steps.close()
         finally:
             self._events.close()
 
+    def _lay_out(self, accumulates: bool) -> None:
+        """The charts of the Custom Scalars tab, once: none that would stay empty."""
+        if not self._laid_out:
+            self._laid_out = True
+            self._events.write(0, [_layout(accumulates)])
+
     def _write_steps(self, steps: list[Step], times: list[float]) -> None:
         start = 0
-        for names, table in numbers_of(steps):
-            rows = slice(start, start := start + len(table))
-            self._events.block(_tags(names), [step.step for step in steps[rows]], times[rows], table)
+        for own, tags, table in self._tables(steps):
+            rows = slice(start, start := start + len(own))
+            self._events.block(tags, [step.step for step in own], times[rows], table)
+
+    def _tables(self, steps: list[Step]) -> "Iterator[tuple[list[Step], tuple[str, ...], NDArray[np.float64]]]":
+        """(steps, tags, table with a row for each of them), for each run of steps that have the same tags."""
+        for _, group in groupby(steps, key=lambda step: (id(step.block), id(step.accumulation.page))):
+            own = list(group)
+            ((names, table),) = numbers_of(own)
+            tags, more = accounts.numbers(own[0].accumulation.page, own, self._noise)
+            yield own, _tags(names) + tags, np.concatenate([table, more], 1)
 
     def __enter__(self) -> "Board":
         return self
@@ -166,15 +194,15 @@ def _fenced(text: str, language: str = "") -> str:
     return f"{fence}{language}\n{text.rstrip()}\n{fence}"
 
 
-def _layout() -> Value:
+def _layout(accumulates: bool) -> Value:
     """Charts for the Custom Scalars tab. Their tags are patterns, so they fit any network."""
-    charts = [
-        Chart(title=title, multiline=MultilineChartContent(tag=[pattern]))
-        for title, pattern in (
-            ("gradient norm per parameter", r"gradient_norm/.*"),
-            ("update ratio per parameter", r"update_ratio/.*"),
-            ("loss", r"loss/.*"),
-        )
-    ]
+    titles = {
+        "gradient norm per parameter": r"gradient_norm/.*",
+        "update ratio per parameter": r"update_ratio/.*",
+        "loss": r"loss/.*",
+    }
+    if accumulates:
+        titles |= {"how far the contributions agree": r"accumulation/.*/agreement", "gradient noise scale": r"noise_scale.*"}
+    charts = [Chart(title=title, multiline=MultilineChartContent(tag=[pattern])) for title, pattern in titles.items()]
     layout = Layout(category=[Category(title="gradients at a glance", chart=charts)])
     return string_value("custom_scalars__config__", "custom_scalars", layout.SerializeToString())

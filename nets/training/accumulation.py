@@ -1,6 +1,6 @@
-"""Gradients that are sums: one batch taken as micro-batches, each weighted by its share of the samples."""
+"""Gradients that are sums: one batch taken as micro-batches, each weighted by its share of what the loss is a mean of."""
 
-from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -9,48 +9,52 @@ from nets.calculus.losses import Loss
 from nets.calculus.network import Network
 from nets.data.batch import Batch
 from nets.training.engines import Engine
-
-
-@dataclass(frozen=True, slots=True)
-class Accumulation:
-    """How the gradient of one step was summed: G = Σ_m w_m G_m, with w_m = N_m / Σ N_m.
-
-    Attributes:
-        sizes: N_m, the number of samples in each micro-batch.
-        weights: w_m; they sum to one.
-        losses: ℓ_m, the mean loss of each micro-batch.
-    """
-
-    sizes: tuple[int, ...]
-    weights: tuple[float, ...]
-    losses: tuple[float, ...]
+from nets.training.ledger import Accumulation as Accumulation
+from nets.training.ledger import Ledger, alone
 
 
 def accumulate(
-    engine: Engine, network: Network, loss: Loss, batch: Batch, micro_batch_size: int | None
+    engine: Engine, network: Network, loss: Loss, batch: Batch, micro_batch_size: int | None, ledger: Ledger | None = None
 ) -> tuple[Tensor, dict[str, Tensor], Accumulation]:
     """ℓ, a scalar tensor, and ∂ℓ/∂θ of the whole batch from micro-batches of at most `micro_batch_size` samples, the last one
     possibly shorter.
 
-    The loss is a mean over samples, so the sum of w_m G_m is the gradient of the batch whatever the sizes; dividing by the number
-    of micro-batches instead is wrong as soon as they differ.
+    With C_m the samples of micro-batch m that count (those that the loss does not mask), a loss that is a mean is Σ_m w_m ℓ_m with
+    w_m = C_m / Σ C_m, whatever the sizes; dividing by the number of micro-batches instead is wrong as soon as they differ. One that
+    is a sum has w_m = 1.
+
+    What is returned is written anew by the next call with the same ledger.
     """
     samples = batch.inputs.shape[0]
     size = micro_batch_size or samples
     if samples <= size:
         value, gradients = engine(network, loss, batch)
-        return value, gradients, Accumulation((samples,), (1.0,), (float(value),))
+        return value, gradients, alone(samples)
+    ledger = ledger or Ledger()
     micro_batches = [batch.take(slice(start, start + size)) for start in range(0, samples, size)]
-    weights = tuple(len(micro) / samples for micro in micro_batches)
-    losses, names, total = list[float](), list[str](), list[Tensor]()
+    counts = tuple(loss.counted(micro.targets) for micro in micro_batches)
+    parts, whole = shares(loss, counts)
+    names, page, row = _names(len(micro_batches)), None, 0
     mean = torch.zeros((), dtype=batch.inputs.dtype, device=batch.inputs.device)
-    for micro, weight in zip(micro_batches, weights, strict=True):
+    for number, (micro, part) in enumerate(zip(micro_batches, parts, strict=True)):
         value, gradients = engine(network, loss, micro)
-        losses.append(float(value))
-        mean.add_(value, alpha=weight)
-        names, found = list(gradients), list(gradients.values())
-        if total:
-            torch._foreach_add_(total, found, alpha=weight)
-        else:
-            total = list(torch._foreach_mul(found, weight))
-    return mean, dict(zip(names, total, strict=True)), Accumulation(tuple(map(len, micro_batches)), weights, tuple(losses))
+        if page is None:
+            page, row = ledger.open(names, gradients)
+        ledger.add(page.rows[row][number], value, gradients, part / whole, part)
+        mean.add_(value, alpha=part / whole)
+    assert page is not None
+    total = ledger.close(page.residuals[row], whole)
+    return mean, total, Accumulation(counts, tuple(part / whole for part in parts), page, row)
+
+
+def shares(loss: Loss, counts: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
+    """Whole numbers N_m and N such that ℓ = Σ_m N_m/N ℓ_m, from how many samples count in each micro-batch."""
+    if loss.reduction == "sum":
+        # Not 1 and 1, or the ledger's second sum would be made, and rounded, as the first.
+        return (3,) * len(counts), 3
+    return counts, max(1, sum(counts))
+
+
+@lru_cache
+def _names(count: int) -> tuple[str, ...]:
+    return tuple(f"micro-batch {number}" for number in range(1, count + 1))

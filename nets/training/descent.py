@@ -12,6 +12,7 @@ from nets.data.batch import Batch
 from nets.errors import DivergenceError, InputError
 from nets.training.accumulation import accumulate
 from nets.training.engines import ENGINES, Engine, Replayed
+from nets.training.ledger import Ledger
 from nets.training.records import ROWS, Block, Step
 
 
@@ -38,7 +39,7 @@ def descend(
     Args:
         network: what is trained; its initial parameters are where the descent starts.
         data: X (N, J) and targets; every epoch visits all samples once, in an order drawn from `seed`.
-        loss: ℓ(Y, T), a mean over samples.
+        loss: ℓ(Y, T), a mean or a sum over samples.
         learning_rate: η.
         epochs: passes over the data after which to stop.
         steps: updates after which to stop; with both given, whichever comes first.
@@ -105,9 +106,10 @@ def _descend(
     plain = momentum == 0 and weight_decay == 0
     velocities = [] if plain else [torch.zeros_like(parameter) for parameter in parameters]
     block, row = Block(tuple(named), learning_rate, plain, parameters[0]), 0
+    ledger = Ledger()
     held: dict[str, Tensor] | None = None
     for number, (epoch, batch) in enumerate(batches, start=1):
-        value, found, accumulation = accumulate(engine, network, loss, batch, micro_batch_size)
+        value, found, accumulation = accumulate(engine, network, loss, batch, micro_batch_size, ledger)
         if row == ROWS:
             block, row = Block(block.names, learning_rate, plain, parameters[0]), 0
         if found is not held:

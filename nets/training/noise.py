@@ -21,10 +21,15 @@ class GradientNoise:
 
     @property
     def scale(self) -> float:
-        """B = tr Σ / ‖G‖², in samples: a batch of B has as much noise as signal in its gradient. Far smaller ones take steps that
-        are mostly noise; far larger ones spend samples without getting ahead. NaN where no signal can be told from the noise.
+        """B = tr Σ / ‖G‖², in samples: a batch of B has as much noise as signal in its gradient. Far smaller batches take steps
+        that are mostly noise; far larger ones spend samples without getting ahead. NaN where no signal can be told from the noise.
         """
         return self.noise / self.signal if self.signal > 0 else math.nan
+
+    @property
+    def batch_size(self) -> float:
+        """The batch size that the scale suggests: the power of two nearest to B, and at least 1; NaN where B is."""
+        return self.scale if math.isnan(self.scale) else 2.0 ** max(0, round(math.log2(max(self.scale, 1.0))))
 
 
 def gradient_noise(small_square: float, small: float, large_square: float, large: float) -> GradientNoise:
@@ -41,3 +46,27 @@ def gradient_noise(small_square: float, small: float, large_square: float, large
     """
     signal = (large * large_square - small * small_square) / (large - small)
     return GradientNoise(signal, (small_square - large_square) / (1 / small - 1 / large))
+
+
+MEMORY = 100
+"""Steps that a running average looks back on."""
+
+
+class RunningNoise:
+    """Signal and noise, averaged each by itself over the steps: Σ_s β^(t−s) x_s / Σ_s β^(t−s) with β = 1 − 1/MEMORY.
+
+    A step of MEMORY steps ago counts about a third (1/e) as much as that of now.
+    """
+
+    def __init__(self) -> None:
+        self._signal = self._noise = self._weight = 0.0
+
+    def add(self, found: GradientNoise) -> GradientNoise:
+        """The averages with one more step. A step that is not finite is left out."""
+        if math.isfinite(found.signal) and math.isfinite(found.noise):
+            decay = 1 - 1 / MEMORY
+            self._signal = decay * self._signal + found.signal
+            self._noise = decay * self._noise + found.noise
+            self._weight = decay * self._weight + 1
+        weight = self._weight or math.nan
+        return GradientNoise(self._signal / weight, self._noise / weight)

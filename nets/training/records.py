@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nets.training.accumulation import Accumulation
+from nets.training.ledger import Accumulation
 
 ROWS = 256
 """Steps to a block."""
@@ -55,7 +55,7 @@ class Step:
     Attributes:
         step: number of this update, counted from 1.
         epoch: pass over the training data that it belongs to, counted from 1.
-        accumulation: the micro-batches whose weighted sum the gradient is.
+        accumulation: the contributions whose weighted sum the gradient is.
         block: where its numbers are, with those of the steps around it.
         row: which row of the block is its own.
     """
