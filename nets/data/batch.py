@@ -26,6 +26,15 @@ class Batch:
         """The samples at `indices`, in that order."""
         return Batch(self.inputs[indices], self.targets[indices])
 
+    def fill(self, source: "Batch", indices: Tensor) -> None:
+        """Write the samples of `source` at `indices` over these, as many as there are."""
+        for mine, theirs in ((self.inputs, source.inputs), (self.targets, source.targets)):
+            if mine.device.type == "cpu":
+                # In a fraction of the time that index_select takes to be called; indices out of range would be clipped.
+                theirs.numpy().take(indices.numpy(), 0, mine.numpy(), "clip")
+            else:
+                torch.index_select(theirs, 0, indices, out=mine)
+
     def to(self, dtype: torch.dtype) -> "Batch":
         """The same samples in another precision; classes stay integers."""
         targets = self.targets.to(dtype) if self.targets.is_floating_point() else self.targets

@@ -3,8 +3,9 @@
 import math
 from collections.abc import Iterator
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nets.calculus.losses import Loss
 from nets.calculus.network import Network
@@ -13,7 +14,11 @@ from nets.errors import DivergenceError, InputError
 from nets.training.accumulation import accumulate
 from nets.training.engines import ENGINES, Engine, Replayed
 from nets.training.ledger import Ledger
+from nets.training.norms import norms_of
 from nets.training.records import ROWS, Block, Step
+
+WORTH_WAKING = 2**23
+"""Samples × parameters from which on a step is shared among threads. Below, to wake another takes longer than what it would do."""
 
 
 def descend(
@@ -73,16 +78,9 @@ def descend(
     if not any(True for _ in network.parameters()):
         raise InputError("the network has no parameters; expected at least one to descend along: add a Linear layer.")
     batches = _batches(data, epochs, steps, batch_size or len(data), torch.Generator().manual_seed(seed))
-    return _descend(
-        network,
-        batches,
-        Replayed() if engine == "closed_form" else ENGINES[engine],
-        loss,
-        micro_batch_size,
-        learning_rate,
-        momentum,
-        weight_decay,
-    )
+    recorded = engine == "closed_form"
+    update = _Update(dict(network.named_parameters()), learning_rate, momentum, weight_decay, steady=recorded)
+    return _descend(update, batches, network, loss, Replayed() if recorded else ENGINES[engine], micro_batch_size)
 
 
 def count_steps(samples: int, epochs: int | None, steps: int | None, batch_size: int | None) -> int:
@@ -92,49 +90,91 @@ def count_steps(samples: int, epochs: int | None, steps: int | None, batch_size:
 
 
 def _descend(
-    network: Network,
+    update: "_Update",
     batches: Iterator[tuple[int, Batch]],
-    engine: Engine,
+    network: Network,
     loss: Loss,
+    engine: Engine,
     micro_batch_size: int | None,
-    learning_rate: float,
-    momentum: float,
-    weight_decay: float,
 ) -> Iterator[Step]:
-    named = dict(network.named_parameters())
-    parameters = [parameter.data for parameter in named.values()]
-    plain = momentum == 0 and weight_decay == 0
-    velocities = [] if plain else [torch.zeros_like(parameter) for parameter in parameters]
-    block, row = Block(tuple(named), learning_rate, plain, parameters[0]), 0
-    ledger = Ledger()
-    held: dict[str, Tensor] | None = None
+    ledger, size = Ledger(), sum(parameter.numel() for parameter in update.parameters)
     for number, (epoch, batch) in enumerate(batches, start=1):
-        value, found, accumulation = accumulate(engine, network, loss, batch, micro_batch_size, ledger)
-        if row == ROWS:
-            block, row = Block(block.names, learning_rate, plain, parameters[0]), 0
-        if found is not held:
-            held, gradients = found, list(found.values())
-            for parameter, gradient in zip(named.values(), gradients, strict=True):
-                parameter.grad = gradient
-        norms = torch._foreach_norm(gradients + parameters, 2, block.values.dtype)
-        torch.stack([value, *norms], out=block.seen[row])
-        finite = math.isfinite(sum(block.seen[row].tolist()))
-        if finite:
-            if not plain:
-                torch._foreach_mul_(velocities, momentum)
-                torch._foreach_add_(velocities, gradients)
-                torch._foreach_add_(velocities, parameters, alpha=weight_decay)
-            torch._foreach_add_(parameters, gradients if plain else velocities, alpha=-learning_rate)
-        if not plain:
-            torch.stack(torch._foreach_norm(velocities, 2, block.values.dtype), out=block.moved[row])
-        step = Step(number, epoch, accumulation, block, row)
-        row += 1
+        threads = torch.get_num_threads()
+        if len(batch) * size < WORTH_WAKING:
+            torch.set_num_threads(1)
+        try:
+            # What is not finite is seen in the record.
+            with np.errstate(all="ignore"):
+                value, found, accumulation = accumulate(engine, network, loss, batch, micro_batch_size, ledger)
+                finite = update(value, found)
+        finally:
+            torch.set_num_threads(threads)
+        step = Step(number, epoch, accumulation, update.block, update.row)
         yield step
         if not finite:
             raise DivergenceError(
                 f"step {number}: the loss is {step.loss:.3g} and the gradient norm {step.total_gradient_norm:.3g}; expected finite "
-                f"numbers: lower the learning rate ({learning_rate:g}), or look at which gradient grows first."
+                f"numbers: lower the learning rate ({update.learning_rate:g}), or look at which gradient grows first."
             )
+
+
+class _Update:
+    """V ← μ V + G + λ θ, θ ← θ − η V, and the row of a block that tells of it.
+
+    Attributes:
+        block: that of the last update.
+        row: its row there.
+    """
+
+    def __init__(
+        self, named: dict[str, nn.Parameter], learning_rate: float, momentum: float, weight_decay: float, steady: bool
+    ) -> None:
+        self._steady = steady
+        self.learning_rate, self._momentum, self._weight_decay = learning_rate, momentum, weight_decay
+        self._named, self.parameters = named, [parameter.data for parameter in named.values()]
+        self._plain = momentum == 0 and weight_decay == 0
+        self._velocities = [] if self._plain else [torch.zeros_like(parameter) for parameter in self.parameters]
+        self._held: dict[str, Tensor] | None = None
+        self.block, self.row = self._new_block(), -1
+
+    def __call__(self, loss: Tensor, found: dict[str, Tensor]) -> bool:
+        """Take a step along −G, and say whether it was taken: not where ℓ or G is not finite."""
+        if found is not self._held:
+            self._hold(found)
+        self.row += 1
+        if self.row == ROWS:
+            self.block, self.row = self._new_block(), 0
+        finite = math.isfinite(sum(self._look(loss)))
+        if finite:
+            if not self._plain:
+                torch._foreach_mul_(self._velocities, self._momentum)
+                torch._foreach_add_(self._velocities, self._gradients)
+                torch._foreach_add_(self._velocities, self.parameters, alpha=self._weight_decay)
+            along = self._gradients if self._plain else self._velocities
+            torch._foreach_add_(self.parameters, along, alpha=-self.learning_rate)
+        if not self._plain:
+            torch.stack(torch._foreach_norm(self._velocities, 2, self.block.values.dtype), out=self.block.moved[self.row])
+        return finite
+
+    def _look(self, loss: Tensor) -> list[float]:
+        """ℓ, ‖G_p‖ and ‖θ_p‖, which are written to the block."""
+        seen = self.block.seen[self.row]
+        if self._norms is None:
+            torch.stack([loss, *torch._foreach_norm(self._gradients + self.parameters, 2, seen.dtype)], out=seen)
+            return seen.tolist()
+        numbers = [loss.item(), *self._norms()]
+        seen.numpy()[:] = numbers
+        return numbers
+
+    def _hold(self, found: dict[str, Tensor]) -> None:
+        """Gradients in other memory than the last ones."""
+        self._held, self._gradients = found, list(found.values())
+        for parameter, gradient in zip(self._named.values(), self._gradients, strict=True):
+            parameter.grad = gradient
+        self._norms = norms_of(self._gradients + self.parameters) if self._steady else None
+
+    def _new_block(self) -> Block:
+        return Block(tuple(self._named), self.learning_rate, self._plain, self.parameters[0])
 
 
 def _batches(
@@ -154,8 +194,7 @@ def _batches(
             if batch is None:
                 batch = memory[indices.shape[0]] = data.take(indices)
             else:
-                torch.index_select(data.inputs, 0, indices, out=batch.inputs)
-                torch.index_select(data.targets, 0, indices, out=batch.targets)
+                batch.fill(data, indices)
             yield epoch, batch
 
 

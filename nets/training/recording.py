@@ -13,7 +13,6 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
@@ -50,9 +49,8 @@ class Recording:
 
     def replay(self) -> None:
         """Do it again."""
-        with np.errstate(all="ignore"):  # what is not finite is seen in the result
-            for call in self._calls:
-                call()
+        for call in self._calls:
+            call()
 
 
 class _Watch(TorchDispatchMode):
