@@ -49,6 +49,13 @@ SMOOTH = {
     "e^50X": (Written(lambda x: torch.exp(50 * x)), POINT),
     "√X near 0": (Written(torch.sqrt), torch.tensor([1e-6, 1e-3], dtype=torch.float64)),
     "a steep softplus": (nn.Softplus(beta=1000), torch.tensor([1e-4, -1e-4, 0.0], dtype=torch.float64)),
+    "tanh 10⁸X, turned within every step of the first ladder": (Written(lambda x: torch.tanh(1e8 * x)), ZEROS),
+    "ten million radians, in more entries than are measured again": (
+        Written(lambda x: torch.sin(1e7 * x)),
+        torch.randn(8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0)),
+    ),
+    "numbers whose squares are infinite": (Written(lambda x: 2 * x), POINT * 1e200),
+    "an output that is the parameter itself": (Written(lambda x, w: w, ONES.clone()), POINT),
     "flat, and bent": (Written(lambda x: x**2 + 1e-3 * x), ZEROS),
 }
 
@@ -97,3 +104,19 @@ def test_a_function_that_turns_within_the_steps_has_no_kink() -> None:
     """sin(10⁷ X): of all steps only the smallest is short enough, and there the difference is known to a few per cent."""
     certificate = nets.verify(Written(lambda x: torch.sin(1e7 * x)), POINT)
     assert certificate.verdict != "fail" and "kink" not in certificate.sentence()
+
+
+SATURATED = {
+    "tanh 25 is 1, and 1 − Y² is 0": (nn.Tanh(), torch.full((2, 3), 25.0)),
+    "a sigmoid of 40": (nn.Sigmoid(), torch.full((2, 3), 40.0)),
+    "the tail of a GELU, whose kernel rounds 1 + erf as it rounds 1": (nn.GELU(), torch.full((2, 3), -6.0)),
+    "a softmax that has chosen": (nn.Softmax(dim=1), torch.tensor([[0.0, 50.0, 200.0], [100.0, 0.0, 0.0]])),
+    "X |X| at 0, by which a complex step gives h": (Written(lambda x: x * x.abs()), ZEROS),
+}
+
+
+@pytest.mark.parametrize("case", list(SATURATED))
+def test_a_slope_lost_in_rounding_is_no_fault(case: str) -> None:
+    """The complex step knows it to 1e-300; the backward knows it to the rounding of the output that it is computed from."""
+    module, x = SATURATED[case]
+    assert nets.verify(module, x).verdict != "fail"

@@ -65,3 +65,10 @@ DAMAGED = [
 def test_what_is_no_certificate_is_told(text: str) -> None:
     with pytest.raises(nets.InputError, match="certificate"):
         Certificate.from_json(text)
+
+
+def test_a_certificate_with_a_verdict_that_is_none_is_damaged() -> None:
+    """It would count as a pass, since it is neither a fail nor inconclusive."""
+    text = nets.verify(torch.nn.Linear(3, 2), torch.ones(2, 3)).to_json().replace('"verdict": "pass"', '"verdict": "maybe"')
+    with pytest.raises(nets.InputError, match="the verdict 'maybe'"):
+        nets.Certificate.from_json(text)

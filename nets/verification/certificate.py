@@ -3,7 +3,7 @@
 import json
 import math
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from nets.errors import GradientError, InputError
 
@@ -195,6 +195,8 @@ def _written(value: Any) -> Any:
 
 
 def _read(key: str, value: Any) -> Any:
+    if key == "verdict" and value not in get_args(Verdict):
+        raise ValueError(f"the verdict {value!r}")
     if key == "worst_index":
         return None if value is None else tuple(value)
     return float(value) if value in ("inf", "-inf", "nan") else value

@@ -1,13 +1,14 @@
 """Derivations of one Jacobian, entry against entry: who is off, where, by how much, and could it have been seen at all."""
 
 from dataclasses import dataclass
+from statistics import median
 
 import torch
 from torch import Tensor
 
 from nets.verification.causes import Fault, cause
 from nets.verification.certificate import Check, Verdict
-from nets.verification.difference import Measured, Refined, crooked, kink, measure, measure_twice, refine, steps
+from nets.verification.difference import Measured, Refined, crooked, kink, measure, measure_twice, refine
 from nets.verification.problem import Problem
 
 POWER = 1e-3
@@ -39,19 +40,19 @@ class Derivation:
 def by_difference(problem: Problem, name: str, actual: Tensor, floor: Tensor, seed: int) -> Derivation:
     """Central differences of every entry, those that disagree with `actual` measured again."""
     measured = measure(problem, name, floor, seed)
-    measured, kinked, settled = _refined(problem, name, actual, measured, floor, seed)
-    if not settled:
+    measured, kinked, better = _refined(problem, name, actual, measured, floor, seed)
+    if better is not None:
         # So many disagree, and none of those measured again was confirmed: the one step suits too few of the entries.
-        middle = steps(problem.points[name])
-        measured = measure_twice(problem, name, floor, middle[len(middle) // 2])
+        measured = measure_twice(problem, name, floor, better)
         measured, kinked, _ = _refined(problem, name, actual, measured, floor, seed)
     return Derivation("central difference", measured.jacobian, measured.tolerance, kinked)
 
 
 def _refined(
     problem: Problem, name: str, actual: Tensor, measured: Measured, floor: Tensor, seed: int
-) -> tuple[Measured, Tensor, bool]:
-    """The measurement with disagreeing columns measured again, the kinks found, and whether the verdict can rest on it."""
+) -> tuple[Measured, Tensor, float | None]:
+    """The measurement with disagreeing columns measured again, the kinks found, and, where the verdict cannot rest on it, the step
+    that suits those columns."""
     jacobian, tolerance = measured.jacobian.clone(), measured.tolerance.expand_as(actual).clone()
     kinked = torch.zeros_like(actual, dtype=torch.bool)
     excess = _excess(actual, jacobian, tolerance).max(0).values
@@ -59,10 +60,11 @@ def _refined(
     bent = measured.bent if measured.bent is not None else kinked
     worst = suspects[excess[suspects].argsort(descending=True)][: REFINED // 2]
     chosen = suspects if len(suspects) <= REFINED else torch.cat([worst, _some(suspects, REFINED // 2, seed)]).unique()
-    confirmed = False
+    confirmed, suited = False, list[float]()
     for entry in chosen.tolist():
         column: Refined = refine(problem, name, entry, floor)
         jacobian[:, entry], tolerance[:, entry], kinked[:, entry] = column.derivative, column.tolerance, column.kink
+        suited.append(column.step)
         confirmed |= bool(((_excess(actual[:, entry], column.derivative, column.tolerance) > 1) & ~column.kink).any())
     # A kink need not show as a disagreement: at the middle of |x| its slopes have the mean 0, as its backward may have.
     quiet = (bent.any(0) & (excess <= 1)).nonzero()[:, 0]
@@ -73,7 +75,8 @@ def _refined(
     if kinked.any() and not confirmed:
         # Too many to look at each: those that look like the kinks that were found are taken for kinks.
         kinked |= bent.index_fill(1, chosen, False)
-    return Measured(jacobian, tolerance, bent), kinked, confirmed or bool(kinked.any()) or len(chosen) == len(suspects)
+    settled = confirmed or bool(kinked.any()) or len(chosen) == len(suspects)
+    return Measured(jacobian, tolerance, bent), kinked, None if settled else median(suited)
 
 
 def _some(entries: Tensor, most: int, seed: int) -> Tensor:

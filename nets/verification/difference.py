@@ -23,6 +23,12 @@ from nets.verification.problem import Problem
 LADDER = tuple(2.0**-k for k in range(2, 27, 3))
 """Steps, in units of the point's size and of one. Powers of two, so that p + h is exact for most p."""
 
+FINER = (*LADDER, *(2.0**-k for k in range(29, 45, 3)))
+"""Steps for an entry on which the ladder does not settle: fine enough for sin 10⁸x, which turns within most of its steps."""
+
+SETTLED = 1e-3
+"""The relative error from which on an entry is not settled."""
+
 SAFETY = 8.0
 """Both error terms are estimates of a size, not bounds: a derivation is called wrong when it is off by this many of them."""
 
@@ -36,7 +42,7 @@ BENT = 1e-2
 NOISY = 1e-6
 """The part of the largest output from which on the noise of an output is no mere rounding: it jumps at this point."""
 
-CLOSER = tuple(2.0**-k for k in (14, 18, 22, 26))
+CLOSER = tuple(2.0**-k for k in (14, 18, 22, 26, 30, 34))
 """Steps, in units of the point's size, at which a kink still is one."""
 
 
@@ -54,11 +60,13 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Refined:
-    """One column, ∂Y/∂p for one number p: derivative, tolerance, and where f has a kink at p; each of shape (M,)."""
+    """One column, ∂Y/∂p for one number p: derivative, tolerance, and where f has a kink at p; each of shape (M,). And the step at
+    which the largest derivative was measured."""
 
     derivative: Tensor
     tolerance: Tensor
     kink: Tensor
+    step: float
 
 
 def measure(problem: Problem, name: str, floor: Tensor, seed: int) -> Measured:
@@ -79,7 +87,7 @@ def measure(problem: Problem, name: str, floor: Tensor, seed: int) -> Measured:
         found = torch.stack([central(problem, point, entry, h) for entry in probes])
         if wider is not None:
             # D(rh) − D(h) = (r² − 1) h² f‴/6, with r the ratio of two rungs.
-            second_order = (wider - found).abs() / ((wide / h) ** 2 - 1)
+            second_order = (wider - found).abs() / (min(wide / h, 1e100) ** 2 - 1)
             error = float(torch.nan_to_num(second_order + floor / h, nan=torch.inf).max())
             if error < best:
                 best, step, truncation = error, h, float(second_order.max())
@@ -106,7 +114,19 @@ def refine(problem: Problem, name: str, entry: int, floor: Tensor) -> Refined:
     point = problem.points[name].view(-1)
     here = abs(float(point[entry]))
     units = (1.0,) if here < 1e-12 or 1 / 8 < here < 8 else (1.0, here)
-    ladder = sorted({h * unit for h in LADDER for unit in units}, reverse=True)
+    found = _over(problem, point, entry, floor, sorted({h * unit for h in LADDER for unit in units}, reverse=True))
+    derivative, error, step = found
+    # Where the ladder settles on something, finer steps have nothing to add but rounding that nobody sees within a kernel.
+    unsettled = SAFETY * error > SETTLED * derivative.abs()
+    if bool(unsettled[derivative.abs().argmax()]):
+        finer = _over(problem, point, entry, floor, sorted({h * unit for h in FINER for unit in units}, reverse=True))
+        derivative, error, step = (torch.where(unsettled, new, old) for new, old in zip(finer, found, strict=True))
+    largest = int(derivative.abs().argmax())
+    return Refined(derivative, SAFETY * error, kink(problem, name, entry, floor), float(step[largest]))
+
+
+def _over(problem: Problem, point: Tensor, entry: int, floor: Tensor, ladder: list[float]) -> tuple[Tensor, Tensor, Tensor]:
+    """E(h), its error and h, for each output at the step with the smallest error."""
     pairs = [(central(problem, point, entry, h), central(problem, point, entry, 2 * h)) for h in ladder]
     found = [_extrapolated(narrow, wide) for narrow, wide in pairs]
     derivatives = torch.stack([derivative for derivative, _ in found])
@@ -115,8 +135,7 @@ def refine(problem: Problem, name: str, entry: int, floor: Tensor) -> Refined:
     # The first has no other to be held against.
     errors = (torch.maximum(errors[1:], _unsettled(derivatives, ladder)) + noise[1:]).nan_to_num(nan=torch.inf)
     error, choice = _consistent(derivatives[1:], errors).min(0)
-    derivative = derivatives[1:].gather(0, choice[None])[0]
-    return Refined(derivative, SAFETY * error, kink(problem, name, entry, floor))
+    return derivatives[1:].gather(0, choice[None])[0], error, torch.tensor(ladder[1:], dtype=floor.dtype)[choice]
 
 
 def _unsettled(derivatives: Tensor, ladder: list[float]) -> Tensor:
@@ -225,7 +244,9 @@ def _slopes(problem: Problem, moved: Tensor, step: float, direction: Tensor | fl
 
 def steps(point: Tensor) -> list[float]:
     """The ladder in units of one and of the point's own size, largest first."""
-    size = float(point.square().mean().sqrt())
+    largest = float(point.abs().max())
+    # Of numbers like 1e200 the squares are none.
+    size = largest * float((point / largest).square().mean().sqrt()) if largest > 0 else 0.0
     far = size > 0 and not 1 / 8 < size < 8
     units = {1.0, 2.0 ** round(math.log2(size))} if far else {1.0}
     return sorted({h * unit for h in LADDER for unit in units}, reverse=True)

@@ -96,7 +96,8 @@ class Problem:
     def evaluate(self) -> Tensor:
         """Y, shape (M,), at what the points hold now; no graph."""
         with self._evaluating():
-            return flattened(self.call(self._leaves), self.dtype).detach()
+            # A copy, since what comes out may be a parameter itself.
+            return flattened(self.call(self._leaves), self.dtype).detach().clone()
 
     def record(self, alone: str | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Y with the graph that the module itself records, hooks and all, and the leaves of that graph by name; where `alone`

@@ -32,6 +32,10 @@ WHOLE = 64
 """Whole numbers up to this are taken for exact; bfloat16 has nothing but whole numbers from 128 on."""
 
 
+SATURATING = {torch.ops.aten.tanh, torch.ops.aten.sigmoid, torch.ops.aten.erf, torch.ops.aten._softmax}
+"""Functions that come to a whole number other than zero by rounding alone: tanh 25 is 1."""
+
+
 class StochasticRounding(TorchDispatchMode):
     """While active, floating-point results of operations stay, or end one unit in the last place higher or lower."""
 
@@ -44,15 +48,19 @@ class StochasticRounding(TorchDispatchMode):
         # A view, or a tensor written in place, must stay the tensor that it is.
         if any(value.alias_info is not None for value in func._schema.returns):
             return result
-        return pytree.tree_map(self._perturb, result)
+        if func.overloadpacket is torch.ops.aten.gelu:
+            # X (1 + erf(X/√2))/2 in one kernel: the sum is rounded as 1 is, however little of it is left.
+            return result + (self._perturb(args[0], True) - args[0])
+        saturating = func.overloadpacket in SATURATING
+        return pytree.tree_map(lambda value: self._perturb(value, saturating), result)
 
-    def _perturb(self, value: Any) -> Any:
+    def _perturb(self, value: Any, whole_too: bool) -> Any:
         if not isinstance(value, Tensor) or value.is_sparse or not (value.is_floating_point() or value.is_complex()):
             return value
         # Eight draws of a byte at once, since drawing is what takes the time: whole numbers from −128 to 127.
         words = torch.empty((value.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None, generator=self.generator)
         part = words.view(torch.int8)[: value.numel()].view(value.shape).to(value.dtype)
-        if not value.is_complex():
+        if not value.is_complex() and not whole_too:
             # Labels, masks and counts that are kept as small whole numbers carry no rounding, and may be nothing else.
             whole = value == value.round()
             if whole.any():
