@@ -1,7 +1,7 @@
 """Gradient descent as a generator of records."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from nets.calculus.network import Network
 from nets.data.batch import Batch
 from nets.errors import DivergenceError, InputError
 from nets.training.accumulation import accumulate
-from nets.training.engines import ENGINES, Engine, Replayed
+from nets.training.engines import ENGINES, Engine
 from nets.training.ledger import Ledger
 from nets.training.norms import norms_of
 from nets.training.records import ROWS, Block, Step
@@ -78,9 +78,8 @@ def descend(
     if not any(True for _ in network.parameters()):
         raise InputError("the network has no parameters; expected at least one to descend along: add a Linear layer.")
     batches = _batches(data, epochs, steps, batch_size or len(data), torch.Generator().manual_seed(seed))
-    recorded = engine == "closed_form"
-    update = _Update(dict(network.named_parameters()), learning_rate, momentum, weight_decay, steady=recorded)
-    return _descend(update, batches, network, loss, Replayed() if recorded else ENGINES[engine], micro_batch_size)
+    update = _Update(dict(network.named_parameters()), learning_rate, momentum, weight_decay)
+    return _descend(update, batches, network, loss, ENGINES[engine](), micro_batch_size)
 
 
 def count_steps(samples: int, epochs: int | None, steps: int | None, batch_size: int | None) -> int:
@@ -126,21 +125,22 @@ class _Update:
         row: its row there.
     """
 
-    def __init__(
-        self, named: dict[str, nn.Parameter], learning_rate: float, momentum: float, weight_decay: float, steady: bool
-    ) -> None:
-        self._steady = steady
+    def __init__(self, named: dict[str, nn.Parameter], learning_rate: float, momentum: float, weight_decay: float) -> None:
         self.learning_rate, self._momentum, self._weight_decay = learning_rate, momentum, weight_decay
         self._named, self.parameters = named, [parameter.data for parameter in named.values()]
         self._plain = momentum == 0 and weight_decay == 0
         self._velocities = [] if self._plain else [torch.zeros_like(parameter) for parameter in self.parameters]
         self._held: dict[str, Tensor] | None = None
+        self._norms: Callable[[], list[float]] | None = None
+        self._sizes = norms_of(self.parameters)
         self.block, self.row = self._new_block(), -1
 
     def __call__(self, loss: Tensor, found: dict[str, Tensor]) -> bool:
         """Take a step along −G, and say whether it was taken: not where ℓ or G is not finite."""
         if found is not self._held:
             self._hold(found)
+        elif self._norms is None:
+            self._norms = norms_of(self._gradients)
         self.row += 1
         if self.row == ROWS:
             self.block, self.row = self._new_block(), 0
@@ -159,19 +159,19 @@ class _Update:
     def _look(self, loss: Tensor) -> list[float]:
         """ℓ, ‖G_p‖ and ‖θ_p‖, which are written to the block."""
         seen = self.block.seen[self.row]
-        if self._norms is None:
+        if self._sizes is None:
             torch.stack([loss, *torch._foreach_norm(self._gradients + self.parameters, 2, seen.dtype)], out=seen)
             return seen.tolist()
-        numbers = [loss.item(), *self._norms()]
+        norms = self._norms() if self._norms is not None else map(Tensor.item, torch._foreach_norm(self._gradients))
+        numbers = [loss.item(), *norms, *self._sizes()]
         seen.numpy()[:] = numbers
         return numbers
 
     def _hold(self, found: dict[str, Tensor]) -> None:
-        """Gradients in other memory than the last ones."""
-        self._held, self._gradients = found, list(found.values())
+        """Gradients in other memory than the last ones, which may stay there from now on."""
+        self._held, self._gradients, self._norms = found, list(found.values()), None
         for parameter, gradient in zip(self._named.values(), self._gradients, strict=True):
             parameter.grad = gradient
-        self._norms = norms_of(self._gradients + self.parameters) if self._steady else None
 
     def _new_block(self) -> Block:
         return Block(tuple(self._named), self.learning_rate, self._plain, self.parameters[0])

@@ -32,12 +32,19 @@ def closed_form(network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dic
     return loss(values[-1], batch.targets), {name: gradients[name] for name, _ in network.named_parameters()}
 
 
-def autograd(network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+class Autograd:
     """Reverse mode by PyTorch: the graph is recorded in the forward pass and walked back."""
-    named = dict(network.named_parameters())
-    value = loss(network(batch.inputs), batch.targets)
-    gradients = torch.autograd.grad(value, list(named.values()))
-    return value.detach(), dict(zip(named, gradients, strict=True))
+
+    def __init__(self) -> None:
+        self._network: Network | None = None
+
+    def __call__(self, network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        if network is not self._network:
+            self._network, named = network, dict(network.named_parameters())
+            self._names, self._parameters = tuple(named), tuple(named.values())
+        value = loss(network(batch.inputs), batch.targets)
+        gradients = torch.autograd.grad(value, self._parameters)
+        return value.detach(), dict(zip(self._names, gradients, strict=True))
 
 
 class Replayed:
@@ -73,4 +80,4 @@ class Replayed:
         return batch, Recording(lambda: closed_form(network, loss, batch))
 
 
-ENGINES: dict[str, Engine] = {"closed_form": closed_form, "autograd": autograd}
+ENGINES: dict[str, Callable[[], Engine]] = {"closed_form": Replayed, "autograd": Autograd}

@@ -55,7 +55,7 @@ class Operation(NamedTuple):
 
 def into(operation: Operation, place: Tensor) -> Call:
     """A call that does the operation and writes its result to a place. It is done once here."""
-    for candidate in (_by_numpy(operation, place), *_by_torch(operation, place)):
+    for candidate in (_by_numpy(operation, place), _few_columns(operation, place), *_by_torch(operation, place)):
         with contextlib.suppress(TypeError, RuntimeError):
             candidate()
             return candidate
@@ -98,6 +98,24 @@ def _by_numpy(operation: Operation, place: Tensor) -> Call:
     # Numbers are converted once, and to the precision of the rest.
     arrays = [a.numpy() if isinstance(a, Tensor) else np.asarray(a, place.numpy().dtype) for a in args]
     return functools.partial(UFUNCS[function], *arrays, out=place.numpy())
+
+
+def _few_columns(operation: Operation, place: Tensor) -> Call:
+    """X Wᵀ + B as (W Xᵀ)ᵀ + B, for few columns, which BLAS libraries are made for only where they are a multiple of 16."""
+    function, args, kwargs, _ = operation
+    if function is not aten.addmm.default or kwargs or place.dtype != torch.float32 or place.device.type != "cpu":
+        return _not_at_all
+    b, x, w = args[0], args[1].mT, args[2].mT
+    if len(w) % 16 == 0 or not 6 <= len(w) < 32 or x.numel() < 2**13:
+        return _not_at_all
+    turned = torch.empty(place.mT.shape)
+    columns = turned.mT
+
+    def product() -> None:
+        torch.mm(w, x, out=turned)
+        torch.add(columns, b, out=place)
+
+    return product
 
 
 def _by_torch(operation: Operation, place: Tensor) -> list[Call]:
