@@ -1,7 +1,7 @@
 """Gradient descent as a generator of records."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -10,9 +10,8 @@ from nets.calculus.losses import Loss
 from nets.calculus.network import Network
 from nets.data.batch import Batch
 from nets.errors import DivergenceError, InputError
-from nets.training.accumulation import accumulate
+from nets.training.accumulation import Gradient, accumulated
 from nets.training.engines import ENGINES, Engine, Replayed
-from nets.training.ledger import Ledger
 from nets.training.records import ROWS, Block, Step
 
 
@@ -30,6 +29,7 @@ def descend(
     weight_decay: float = 0.0,
     engine: str = "closed_form",
     seed: int = 0,
+    gradient: Callable[[Engine, Network, Loss, int | None], Gradient] = accumulated,
 ) -> Iterator[Step]:
     """Train `network` in place, one update for each record asked for.
 
@@ -48,6 +48,7 @@ def descend(
         momentum: μ.
         weight_decay: λ.
         engine: 'closed_form' (the layers' own derivatives) or 'autograd'.
+        gradient: where G comes from: given the engine, network, loss and size of a micro-batch, a function of a batch.
         seed: of the order of the samples. The trajectory depends on the initial parameters, the data and this seed alone.
 
     Returns:
@@ -76,9 +77,7 @@ def descend(
     return _descend(
         network,
         batches,
-        Replayed() if engine == "closed_form" else ENGINES[engine],
-        loss,
-        micro_batch_size,
+        gradient(Replayed() if engine == "closed_form" else ENGINES[engine], network, loss, micro_batch_size),
         learning_rate,
         momentum,
         weight_decay,
@@ -94,9 +93,7 @@ def count_steps(samples: int, epochs: int | None, steps: int | None, batch_size:
 def _descend(
     network: Network,
     batches: Iterator[tuple[int, Batch]],
-    engine: Engine,
-    loss: Loss,
-    micro_batch_size: int | None,
+    gradient_of: Gradient,
     learning_rate: float,
     momentum: float,
     weight_decay: float,
@@ -106,10 +103,9 @@ def _descend(
     plain = momentum == 0 and weight_decay == 0
     velocities = [] if plain else [torch.zeros_like(parameter) for parameter in parameters]
     block, row = Block(tuple(named), learning_rate, plain, parameters[0]), 0
-    ledger = Ledger()
     held: dict[str, Tensor] | None = None
     for number, (epoch, batch) in enumerate(batches, start=1):
-        value, found, accumulation = accumulate(engine, network, loss, batch, micro_batch_size, ledger)
+        value, found, accumulation = gradient_of(batch)
         if row == ROWS:
             block, row = Block(block.names, learning_rate, plain, parameters[0]), 0
         if found is not held:
