@@ -1,7 +1,9 @@
 """`python train.py experiment=tanh_linear`: prove the gradients, train, show. The only file that knows Hydra."""
 
 import contextlib
+import copy
 import difflib
+import functools
 import inspect
 import json
 import math
@@ -30,7 +32,7 @@ TRACEBACK_WANTED = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 def experiment(
     *, name: str, config: str, data: dict, network: dict, loss: str, descent: dict, verification: dict,
-    seed: int, dtype: str, run_dir: str | None,
+    mistake: str | None, seed: int, dtype: str, run_dir: str | None,
 ) -> None:  # fmt: skip
     """Config → data → network → certificate → descent → records → board."""
     # Imported here, so that --help and a misspelt key need not wait for torch.
@@ -42,6 +44,7 @@ def experiment(
     from nets.data.arguments import one_of, seeded
     from nets.telemetry.board import Board
     from nets.telemetry.screen import say, summary
+    from nets.training import mistakes
 
     # What can be wrong with the input is found before anything is written.
     precision = getattr(torch, one_of("dtype", dtype, ("float32", "float64")))
@@ -52,7 +55,10 @@ def experiment(
         for part in (samples.train, samples.test):
             objective.check(model(part.inputs), part.targets)
     prove = call(verification_of, verification, "verification", model=model, inputs=samples.train.inputs, seed=seed)
-    steps = call(nets.descend, descent, "descent", network=model, data=samples.train, loss=objective, seed=seed)
+    follow = functools.partial(call, nets.descend, descent, "descent", data=samples.train, loss=objective, seed=seed)
+    kinds = mistakes.MISTAKES
+    mistaken = None if mistake is None else mistakes.Mistaken(kinds[one_of("mistake", mistake, tuple(kinds))])
+    steps = follow(network=model) if mistaken is None else follow(network=model, gradient=mistaken.along)
 
     console = Console()
     directory = new_directory(run_dir, name)
@@ -73,10 +79,17 @@ def experiment(
         if certificate.verdict == "fail":
             fault = certificate.sentence().rstrip(".")
             raise nets.GradientError(f"{fault}; not a step was made, and the certificate is in {directory}.")
+        if mistaken is not None:
+            say(console, f"{mistaken.mistake.formula}\n\n{mistakes.table(mistaken.mistake)}\n")
+            steps = mistaken.followed(steps, follow(network=copy.deepcopy(model)), board.numbers)
         try:
             rows = train(model, steps, samples, objective, descent, board, console, directory)
         except (nets.DivergenceError, KeyboardInterrupt) as end:
             raise type(end)(f"{str(end).rstrip('.') or 'interrupted'}; what was recorded is in {directory}.") from end
+    if mistaken is not None:
+        found = nets.check_accumulation(model, objective, mistaken.window, mistaken.mistake.loop)
+        caught = found.notes[-1] if found.passed else found.sentence()
+        rows |= {**mistaken.told(), "caught by": f"nets.check_accumulation: {caught}"}
     rows = {"certificate": certificate.sentence(), **rows}
     room = console.width - 2 - max(map(len, rows)) if console.is_terminal else sys.maxsize
     rows = {title: "\n".join(textwrap.wrap(text, room, break_on_hyphens=False)) for title, text in rows.items()}

@@ -17,6 +17,7 @@ from nets.errors import GradientError as GradientError
 from nets.errors import InputError as InputError
 from nets.training.descent import descend as descend
 from nets.training.records import Step as Step
+from nets.verification.accumulation import check_accumulation as check_accumulation
 from nets.verification.certificate import Certificate as Certificate
 from nets.verification.certificate import Check as Check
 from nets.verification.verify import verify as verify

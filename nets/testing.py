@@ -1,11 +1,14 @@
-"""For test suites: `from nets.testing import assert_gradients`."""
+"""For test suites: `from nets.testing import assert_gradients, assert_accumulation`."""
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from nets.errors import GradientError
+from nets.verification.accumulation import check_accumulation
 from nets.verification.verify import verify
+from nets.verification.window import Closure
 
 
 def assert_gradients(module: nn.Module, *inputs: Any, **options: Any) -> None:
@@ -23,5 +26,23 @@ def assert_gradients(module: nn.Module, *inputs: Any, **options: Any) -> None:
     # pytest shows the code of each frame of a traceback; this one has nothing to show.
     __tracebackhide__ = True
     certificate = verify(module, *inputs, **options)
+    if not certificate.passed:
+        raise GradientError(f"{certificate.sentence()}\n\n{certificate}")
+
+
+def assert_accumulation(
+    module: nn.Module, loss: Callable[..., Tensor], micro_batches: Iterable[Any], closure: Closure | None = None
+) -> None:
+    """Raise unless the gradient that is accumulated over the micro-batches is that of the whole batch.
+
+    Args:
+        module, loss, micro_batches, closure: see `nets.check_accumulation`.
+
+    Raises:
+        GradientError: an AssertionError whose text is the one sentence, which says what the loop did instead, and the table.
+        InputError: as `nets.check_accumulation` does.
+    """
+    __tracebackhide__ = True
+    certificate = check_accumulation(module, loss, micro_batches, closure)
     if not certificate.passed:
         raise GradientError(f"{certificate.sentence()}\n\n{certificate}")

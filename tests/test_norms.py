@@ -24,6 +24,8 @@ def test_norms_are_those_of_the_numbers_as_they_are_now(dtype: torch.dtype, coun
         assert found() == pytest.approx(expected, rel=1e-5 if dtype == torch.float32 else 1e-14, abs=0)
 
 
-@pytest.mark.parametrize("tensor", [torch.rand(4, 3).mT, torch.rand(3).half(), torch.rand(3).bfloat16()], ids=["transposed", "half", "bfloat16"])
+@pytest.mark.parametrize(
+    "tensor", [torch.rand(4, 3).mT, torch.rand(3).half(), torch.rand(3).bfloat16()], ids=["transposed", "half", "bfloat16"]
+)
 def test_other_tensors_are_left_to_torch(tensor: torch.Tensor) -> None:
     assert norms_of([torch.rand(2), tensor]) is None

@@ -96,6 +96,10 @@ class Board:
         """Loss and accuracy on the samples held out, where no Step goes with them (before the first, say)."""
         self._events.write(step_number, _evaluation(loss, accuracy))
 
+    def numbers(self, step_number: int, numbers: Mapping[str, float]) -> None:
+        """Other numbers, `{tag: number}`, where no Step goes with them."""
+        self._events.scalars(step_number, numbers)
+
     def histograms(
         self,
         step_number: int,

@@ -1,5 +1,6 @@
 """Gradients that are sums: one batch taken as micro-batches, each weighted by its share of what the loss is a mean of."""
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -11,6 +12,15 @@ from nets.data.batch import Batch
 from nets.training.engines import Engine
 from nets.training.ledger import Accumulation as Accumulation
 from nets.training.ledger import Ledger, alone
+
+Gradient = Callable[[Batch], tuple[Tensor, dict[str, Tensor], Accumulation]]
+"""ℓ of a batch, a scalar tensor, ∂ℓ/∂θ by the name of each parameter, and the record of how it was summed."""
+
+
+def accumulated(engine: Engine, network: Network, loss: Loss, micro_batch_size: int | None) -> Gradient:
+    """The gradient of a batch from micro-batches of so many samples, see `accumulate`."""
+    ledger = Ledger()
+    return lambda batch: accumulate(engine, network, loss, batch, micro_batch_size, ledger)
 
 
 def accumulate(
@@ -26,12 +36,11 @@ def accumulate(
     What is returned is written anew by the next call with the same ledger.
     """
     samples = batch.inputs.shape[0]
-    size = micro_batch_size or samples
-    if samples <= size:
+    if samples <= (micro_batch_size or samples):
         value, gradients = engine(network, loss, batch)
         return value, gradients, alone(samples)
     ledger = ledger or Ledger()
-    micro_batches = [batch.take(slice(start, start + size)) for start in range(0, samples, size)]
+    micro_batches = pieces(batch, micro_batch_size)
     counts = tuple(loss.counted(micro.targets) for micro in micro_batches)
     parts, whole = shares(loss, counts)
     names, page, row = _names(len(micro_batches)), None, 0
@@ -45,6 +54,12 @@ def accumulate(
     assert page is not None
     total = ledger.close(page.residuals[row], whole)
     return mean, total, Accumulation(counts, tuple(part / whole for part in parts), page, row)
+
+
+def pieces(batch: Batch, size: int | None) -> list[Batch]:
+    """The batch in micro-batches of so many samples, the last one possibly shorter; None for one piece."""
+    size = size or len(batch)
+    return [batch.take(slice(start, start + size)) for start in range(0, len(batch), size)]
 
 
 def shares(loss: Loss, counts: tuple[int, ...]) -> tuple[tuple[int, ...], int]:

@@ -11,9 +11,8 @@ from nets.calculus.losses import Loss
 from nets.calculus.network import Network
 from nets.data.batch import Batch
 from nets.errors import DivergenceError, InputError
-from nets.training.accumulation import accumulate
+from nets.training.accumulation import Gradient, accumulated
 from nets.training.engines import ENGINES, Engine
-from nets.training.ledger import Ledger
 from nets.training.norms import norms_of
 from nets.training.records import ROWS, Block, Step
 
@@ -35,6 +34,7 @@ def descend(
     weight_decay: float = 0.0,
     engine: str = "closed_form",
     seed: int = 0,
+    gradient: Callable[[Engine, Network, Loss, int | None], Gradient] = accumulated,
 ) -> Iterator[Step]:
     """Train `network` in place, one update for each record asked for.
 
@@ -53,6 +53,7 @@ def descend(
         momentum: μ.
         weight_decay: λ.
         engine: 'closed_form' (the layers' own derivatives) or 'autograd'.
+        gradient: where G comes from: given the engine, network, loss and size of a micro-batch, a function of a batch.
         seed: of the order of the samples. The trajectory depends on the initial parameters, the data and this seed alone.
 
     Returns:
@@ -79,7 +80,7 @@ def descend(
         raise InputError("the network has no parameters; expected at least one to descend along: add a Linear layer.")
     batches = _batches(data, epochs, steps, batch_size or len(data), torch.Generator().manual_seed(seed))
     update = _Update(dict(network.named_parameters()), learning_rate, momentum, weight_decay)
-    return _descend(update, batches, network, loss, ENGINES[engine](), micro_batch_size)
+    return _descend(update, batches, gradient(ENGINES[engine](), network, loss, micro_batch_size))
 
 
 def count_steps(samples: int, epochs: int | None, steps: int | None, batch_size: int | None) -> int:
@@ -88,15 +89,8 @@ def count_steps(samples: int, epochs: int | None, steps: int | None, batch_size:
     return int(min(in_epochs, math.inf if steps is None else steps))
 
 
-def _descend(
-    update: "_Update",
-    batches: Iterator[tuple[int, Batch]],
-    network: Network,
-    loss: Loss,
-    engine: Engine,
-    micro_batch_size: int | None,
-) -> Iterator[Step]:
-    ledger, size = Ledger(), sum(parameter.numel() for parameter in update.parameters)
+def _descend(update: "_Update", batches: Iterator[tuple[int, Batch]], gradient_of: Gradient) -> Iterator[Step]:
+    size = sum(parameter.numel() for parameter in update.parameters)
     for number, (epoch, batch) in enumerate(batches, start=1):
         threads = torch.get_num_threads()
         if len(batch) * size < WORTH_WAKING:
@@ -104,7 +98,7 @@ def _descend(
         try:
             # What is not finite is seen in the record.
             with np.errstate(all="ignore"):
-                value, found, accumulation = accumulate(engine, network, loss, batch, micro_batch_size, ledger)
+                value, found, accumulation = gradient_of(batch)
                 finite = update(value, found)
         finally:
             torch.set_num_threads(threads)

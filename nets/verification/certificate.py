@@ -118,9 +118,10 @@ class Certificate:
 
     @property
     def detects(self) -> float | None:
-        """The smallest relative fault of a gradient that the differences, which need no other derivation's word, would have seen in
-        every parameter that has a gradient; None where there is no such check."""
-        found = [c.detects for c in self.checks if c.against == "central difference" and not c.reason.startswith("zero")]
+        """The smallest relative fault of a gradient that the differences, which need no other derivation's word, or the whole batch
+        of an accumulation would have seen in every parameter that has a gradient; None where there is no such check."""
+        against = ("central difference", "whole batch")
+        found = [c.detects for c in self.checks if c.against in against and not c.reason.startswith("zero")]
         known = [detects for detects in found if detects is not None and math.isfinite(detects)]
         return max(known, default=None)
 

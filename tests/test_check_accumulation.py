@@ -1,0 +1,219 @@
+"""check_accumulation names what is wrong in a loop, raises no false alarm, and leaves everything as it was."""
+
+import copy
+import itertools
+import random
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import nets
+from nets.testing import assert_accumulation
+from tests.right_loops import RAGGED, RIGHT, Setting, by_samples, mlp, samples, sentences, token_sum, tokens
+from tests.wrong_loops import WRONG, mean_of_means
+
+
+@pytest.mark.parametrize("name", list(WRONG))
+def test_a_wrong_loop_is_named(name: str) -> None:
+    module, loss, micro_batches, loop, expected = WRONG[name]
+    certificate = nets.check_accumulation(module, loss, micro_batches, loop)
+    assert not certificate.passed
+    assert re.search(expected, certificate.sentence()), certificate.sentence()
+    assert certificate.verdict == ("inconclusive" if name == "dropout" else "fail")
+
+
+@pytest.mark.parametrize("setting", RIGHT, ids=str)
+def test_a_right_loop_passes(setting: Setting) -> None:
+    with_closure = nets.check_accumulation(setting.module, setting.loss, setting.micro_batches, setting.right)
+    without = nets.check_accumulation(setting.module, setting.loss, setting.micro_batches)
+    assert with_closure.passed and without.passed, (str(with_closure), str(without))
+    names = [name for name, p in setting.module.named_parameters() if p.requires_grad]
+    assert [check.parameter for check in with_closure.checks] == names
+    assert all(check.detects is not None and check.detects < 1e-9 for check in with_closure.checks)
+
+
+def test_every_wrong_loop_on_every_setting_that_it_is_wrong_for() -> None:
+    """No fault passes on equal or ragged micro-batches, and those that are none there are right."""
+    loops = {loop.__name__: loop for _, _, _, loop, _ in WRONG.values()}
+    harmless = {
+        "equal": {"mean_of_means", "mean_over_ranks", "sum_divided", "by_samples", "last_window_lost"},
+        "ragged": {"by_samples"},
+    }
+    harmless["equal"].add("contrastive")
+    for setting in RIGHT[:2]:
+        for name, loop in loops.items():
+            if name == "odd_weights" and setting.name == "equal":
+                continue
+            passed = nets.check_accumulation(setting.module, setting.loss, setting.micro_batches, loop).passed
+            assert passed == (name in harmless[setting.name]), (setting.name, name)
+
+
+@pytest.mark.parametrize("fault", [1e-9, 1e-6, 1e-3])
+def test_a_small_fault_is_seen(fault: float) -> None:
+    def loop(module: nn.Module, loss: Any, micro_batches: list[Any]) -> None:
+        by_samples(module, loss, micro_batches)
+        module[2].bias.grad *= 1 + fault  # type: ignore[index,union-attr,operator]
+
+    certificate = nets.check_accumulation(mlp(), F.mse_loss, RAGGED, loop)
+    assert {check.parameter: check.verdict for check in certificate.checks}["2.bias"] == "fail"
+    assert [check.verdict for check in certificate.checks].count("fail") == 1
+
+
+def test_the_figures_of_the_bug() -> None:
+    """[4, 4, 2], loss / K: the error of the certificate is the one that a plain full-batch gradient shows."""
+    module = mlp()
+    check = nets.check_accumulation(module, F.mse_loss, RAGGED, mean_of_means).checks[0]
+    twin = copy.deepcopy(module).double()
+    F.mse_loss(twin(torch.cat([x for x, _ in RAGGED]).double()), torch.cat([t for _, t in RAGGED]).double()).backward()
+    right = twin[0].weight.grad.clone()  # type: ignore[index,union-attr]
+    twin.zero_grad()
+    mean_of_means(twin, F.mse_loss, [(x.double(), t.double()) for x, t in RAGGED])
+    error = (twin[0].weight.grad - right).abs()  # type: ignore[index,union-attr]
+    assert check.max_abs_error == pytest.approx(float(error.max()), rel=1e-9)
+    assert check.worst_index == divmod(int(error.argmax()), 3)
+    assert check.expected == pytest.approx(float(right.flatten()[error.argmax()]), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("loss", "micro_batches", "weights"),
+    [
+        (F.mse_loss, RAGGED, "0.4, 0.4, 0.2"),
+        (nn.MSELoss(reduction="sum"), RAGGED, "1, 1, 1"),
+        (F.mse_loss, samples((4, 0, 1), 3), "0.8, 0, 0.2"),
+        (tokens, sentences((2, 3, 15)), "0.1, 0.15, 0.75"),
+        (tokens, sentences((5, 0, 15)), "0.25, 0, 0.75"),
+        (token_sum, sentences((5, 0, 15)), "1, 0, 1"),
+    ],
+)
+def test_the_loss_tells_the_weights(loss: Any, micro_batches: Any, weights: str) -> None:
+    module = (
+        nn.Sequential(nn.Embedding(7, 4), nn.Linear(4, 7))
+        if micro_batches[0][0].ndim == 2 and loss in (tokens, token_sum)
+        else mlp()
+    )
+    (note,) = nets.check_accumulation(module, loss, micro_batches).notes
+    assert f" samples weigh {weights}, as the loss over all of them has it" in note
+
+
+def test_nothing_of_the_callers_is_touched() -> None:
+    module = mlp(nn.BatchNorm1d(4), nn.Dropout(0.5))
+    module[0].weight.grad = torch.ones(4, 3)  # type: ignore[index]
+    given = copy.deepcopy(RAGGED)
+    before = copy.deepcopy(module.state_dict())
+    states = torch.random.get_rng_state(), random.getstate(), np.random.get_state(legacy=False)
+
+    def loop(m: nn.Module, loss: Any, micro_batches: list[Any]) -> None:
+        random.random(), np.random.rand(), torch.rand(3)
+        by_samples(m, loss, micro_batches)
+        for x, _ in micro_batches:
+            x.zero_()
+
+    nets.check_accumulation(module, F.mse_loss, given, loop)
+    assert module.training and all(torch.equal(a, b) for a, b in zip(module.state_dict().values(), before.values(), strict=True))
+    assert torch.equal(module[0].weight.grad, torch.ones(4, 3)) and module[0].bias.grad is None  # type: ignore[index,arg-type]
+    assert all(torch.equal(a, b) for one, other in zip(given, RAGGED, strict=True) for a, b in zip(one, other, strict=True))
+    assert torch.equal(states[0], torch.random.get_rng_state()) and states[1] == random.getstate()
+    assert np.array_equal(states[2]["state"]["key"], np.random.get_state(legacy=False)["state"]["key"])
+
+
+def test_a_loop_that_never_clears_is_noted() -> None:
+    def clears(module: nn.Module, loss: Any, micro_batches: list[Any]) -> None:
+        module.zero_grad()
+        by_samples(module, loss, micro_batches)
+
+    note = "a second window is added to the first: call zero_grad between them"
+    assert note in nets.check_accumulation(mlp(), F.mse_loss, RAGGED, by_samples).notes
+    assert note not in nets.check_accumulation(mlp(), F.mse_loss, RAGGED, clears).notes
+
+
+def test_a_bias_before_batch_norm_is_zero_up_to_rounding() -> None:
+    certificate = nets.check_accumulation(mlp(nn.BatchNorm1d(4)), F.mse_loss, samples((6,), 3))
+    assert certificate.passed
+    assert {c.parameter: c.reason for c in certificate.checks}["0.bias"] == "zero up to rounding: the loss does not depend on it"
+
+
+def test_a_data_loader_and_a_generator_will_do() -> None:
+    loader = torch.utils.data.DataLoader(
+        list(zip(*(torch.cat(t) for t in zip(*RAGGED, strict=True)), strict=True)), batch_size=4, shuffle=True
+    )
+    state = torch.random.get_rng_state()
+    assert nets.check_accumulation(mlp(), F.mse_loss, loader, by_samples).passed
+    assert nets.check_accumulation(mlp(), F.mse_loss, iter(RAGGED)).passed
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_the_certificate_is_one_as_any_other() -> None:
+    certificate = nets.check_accumulation(mlp(), F.mse_loss, RAGGED, by_samples)
+    assert nets.Certificate.from_json(certificate.to_json()) == certificate
+    assert re.fullmatch(
+        r"pass: 26 entries, accumulated gradient against whole batch; a fault of \de-1\d of a gradient would have been seen\.",
+        certificate.sentence(),
+    )
+    wrong = nets.check_accumulation(mlp(), F.mse_loss, RAGGED, mean_of_means)
+    with pytest.raises(nets.GradientError, match="mean of means"):
+        wrong.raise_if_failed()
+    assert str(wrong).splitlines()[0].strip() == "largest error of the accumulated gradient against"
+
+
+class Held:
+    """A loop that works on a model of its own."""
+
+    def __init__(self) -> None:
+        self.module = mlp()
+
+    def __call__(self, module: nn.Module, loss: Any, micro_batches: list[Any]) -> None:
+        by_samples(self.module, loss, [(x.float(), t.float()) for x, t in micro_batches])
+
+
+def raising(module: nn.Module, loss: Any, micro_batches: list[Any]) -> None:
+    for x, target in micro_batches:
+        loss(module(x.float()), target).backward()
+
+
+def per_sample(y: Tensor, target: Tensor) -> Tensor:
+    return (y - target).square()
+
+
+HELD = Held()
+GIVEN: dict[str, tuple[tuple[Any, ...], str]] = {
+    "no module": ((F.relu, F.mse_loss, RAGGED), "was given a function; expected a torch.nn.Module"),
+    "no loss": ((mlp(), "mse", RAGGED), "the loss is a str; expected a function"),
+    "no micro-batches": ((mlp(), F.mse_loss, []), "there are no micro-batches; expected a list"),
+    "no pairs": ((mlp(), F.mse_loss, [x for x, _ in RAGGED]), "micro-batch 1 is a Tensor; expected a pair"),
+    "no tensors": ((mlp(), F.mse_loss, [(1, 2)]), "micro-batch 1 has a int in it; expected tensors"),
+    "all empty": ((mlp(), F.mse_loss, samples((0, 0), 3)), "every micro-batch is empty"),
+    "all masked": ((mlp(), F.cross_entropy, [(x, torch.full((len(x),), -100)) for x, _ in RAGGED]), "the loss of the whole batch "),
+    "other widths": ((mlp(), F.mse_loss, samples((2,), 3) + samples((2,), 4)), r"shapes such as \(2, 3\) and \(2, 4\); .* pad"),
+    "no scalar": ((mlp(), per_sample, RAGGED), r"the loss is \(10, 2\); expected a scalar"),
+    "no parameters": ((nn.Tanh(), F.mse_loss, [(t, t) for _, t in RAGGED]), "no parameter that requires a gradient"),
+    "raises": ((mlp(), F.mse_loss, RAGGED, raising), "the closure raises RuntimeError .* cast nothing to another dtype"),
+    "another model": ((HELD.module, F.mse_loss, RAGGED, HELD), "the closure changed the module that check_accumulation was given"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", list(GIVEN))
+def test_what_cannot_be_checked_is_told_in_a_sentence(name: str) -> None:
+    given, expected = GIVEN[name]
+    with pytest.raises(nets.InputError, match=expected) as told:
+        nets.check_accumulation(*given)
+    assert "\n" not in str(told.value)
+
+
+def test_at_most_four_words_for_one_fault() -> None:
+    """Where several mistakes give the same numbers, the plainest are named and the list stays short."""
+    for name, (module, loss, micro_batches, loop, _) in itertools.islice(WRONG.items(), 12):
+        sentence = nets.check_accumulation(module, loss, micro_batches, loop).sentence()
+        assert sentence.count(", or ") <= 2 and len(sentence) < 500, name
+
+
+def test_in_a_test_suite() -> None:
+    assert_accumulation(mlp(), F.mse_loss, RAGGED, by_samples)
+    with pytest.raises(AssertionError) as caught:
+        assert_accumulation(mlp(), F.mse_loss, RAGGED, mean_of_means)
+    sentence, table = str(caught.value).split("\n\n", 1)
+    assert sentence.startswith("fail: 0.weight, entry [") and "mean of means" in sentence and table.endswith(sentence)

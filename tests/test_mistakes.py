@@ -1,0 +1,138 @@
+"""Each mistake leaves the gradient that its closed form predicts: on the numbers of the document, and on a network."""
+
+import copy
+import functools
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import nets
+from nets.data.batch import Batch
+from nets.training.mistakes import MISTAKES, Mistaken, example, table
+
+EACH = pytest.mark.parametrize("name", list(MISTAKES))
+
+# By hand, from y = v x² at x = 1: 2 v, of means over the samples.
+NUMBERS = {
+    "forgot_zero_grad": [(2, 2), (20, 22), (200, 222), (2000, 2222)],  # document 001
+    "backward_twice": [(2, 4), (20, 40), (200, 400), (2000, 4000)],
+    "ragged": [(2222 / 4, (222 / 3 + 2000) / 2)],
+    "zero_grad_misplaced": [(2222 / 4, 2000 / 4)],
+}
+
+
+@EACH
+def test_the_numbers_of_the_document(name: str) -> None:
+    rows = example(MISTAKES[name])
+    assert [(row.right, row.predicted) for row in rows] == [(pytest.approx(r), pytest.approx(p)) for r, p in NUMBERS[name]]
+    assert [row.measured for row in rows] == pytest.approx([row.predicted for row in rows], rel=1e-15)
+
+
+def test_the_table_shows_them() -> None:
+    lines = table(MISTAKES["forgot_zero_grad"]).splitlines()
+    assert [line.split() for line in lines[-2:]] == [["{100}", "200", "222", "222"], ["{1000}", "2000", "2222", "2222"]]
+
+
+def descents(name: str, **settings: Any) -> tuple[Mistaken, nets.Network, Callable[..., Any]]:
+    generator = torch.Generator().manual_seed(0)
+    data = Batch(*(torch.randn(40, width, generator=generator, dtype=torch.float64) for width in (3, 2)))
+    network = nets.mlp([3, 4, 2], output="identity", generator=generator).double()
+    defaults = {"learning_rate": 0.05, "steps": 12, "batch_size": 10, "micro_batch_size": 4}
+    follow = functools.partial(nets.descend, data=data, loss=nets.MeanSquaredError(), **(defaults | settings))
+    return Mistaken(MISTAKES[name]), network, follow
+
+
+@EACH
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_predicted_is_measured_at_every_step(name: str, momentum: float) -> None:
+    mistaken, network, follow = descents(name, momentum=momentum)
+    written: list[tuple[int, dict[str, float]]] = []
+    beside = follow(network=copy.deepcopy(network))
+    steps = list(
+        mistaken.followed(follow(network=network, gradient=mistaken.along), beside, lambda n, numbers: written.append((n, numbers)))
+    )
+    assert len(steps) == len(mistaken.rows) == 12 and mistaken.apart < 1e-13
+    for (number, numbers), row in zip(written, mistaken.rows, strict=True):
+        assert numbers["mistake/error predicted"] == row.predicted == pytest.approx(row.measured, rel=1e-12, abs=1e-14)
+        assert numbers["mistake/error measured"] == row.measured and "mistake/loss without it" in numbers
+        assert (row.measured > 0.01) == (name != "forgot_zero_grad" or number > 1)
+    for name_, norm in steps[-1].gradient_norm.items():
+        gradient = network.get_parameter(name_).grad
+        assert gradient is not None and float(gradient.norm()) == pytest.approx(norm)
+
+
+def test_to_forget_zero_grad_is_a_momentum_of_one() -> None:
+    """V ← 1 V + G, θ ← θ − η V, by torch.optim.SGD on the very same batches."""
+    mistaken, network, follow = descents("forgot_zero_grad", micro_batch_size=None)
+    twin, batches = copy.deepcopy(network), list[Batch]()
+
+    def watched(engine: Any, network: Any, loss: Any, size: Any) -> Any:
+        along = mistaken.along(engine, network, loss, size)
+        return lambda batch: (batches.append(copy.deepcopy(batch)), along(batch))[1]
+
+    list(follow(network=network, gradient=watched))
+    optimizer = torch.optim.SGD(twin.parameters(), lr=0.05, momentum=1.0)
+    for batch in batches:
+        optimizer.zero_grad()
+        nets.MeanSquaredError()(twin(batch.inputs), batch.targets).backward()
+        optimizer.step()
+    for one, other in zip(network.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
+
+
+def test_to_walk_back_twice_is_twice_the_learning_rate() -> None:
+    mistaken, network, follow = descents("backward_twice")
+    twin = copy.deepcopy(network)
+    list(follow(network=network, gradient=mistaken.along))
+    list(follow(network=twin, learning_rate=0.1))
+    for one, other in zip(network.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
+    assert [row.measured for row in mistaken.rows] == pytest.approx([1.0] * 12)
+
+
+def test_a_formula_that_is_wrong_would_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    def predicted(self: object, before: Tensor, parts: list[Tensor], weights: tuple[float, ...]) -> Tensor:
+        return 1.001 * sum((w * part for w, part in zip(weights, parts, strict=True)), torch.zeros_like(before))
+
+    monkeypatch.setattr("nets.training.mistakes.Mistake.predicted", predicted)
+    mistaken, network, follow = descents("backward_twice")
+    list(follow(network=network, gradient=mistaken.along))
+    assert mistaken.apart > 0.9
+
+
+@EACH
+def test_the_one_call_that_would_have_caught_it(name: str) -> None:
+    mistaken, network, follow = descents(name)
+    (step,) = follow(network=network, gradient=mistaken.along, steps=1)
+    certificate = nets.check_accumulation(network, nets.MeanSquaredError(), mistaken.window, mistaken.mistake.loop)
+    said = {
+        "forgot_zero_grad": "a second window is added to the first: call zero_grad between them",
+        "backward_twice": "looks like × 2: backward runs twice",
+        "ragged": "looks like a mean of means",
+        "zero_grad_misplaced": "looks like zero_grad inside the window: only micro-batch 3 is left",
+    }
+    assert said[name] in str(certificate) and certificate.passed == (name == "forgot_zero_grad")
+    assert step.accumulation.sizes == (4, 4, 2) and not math.isnan(step.loss)
+
+
+@pytest.mark.parametrize("name", ["ragged", "zero_grad_misplaced"])
+def test_a_window_of_one_micro_batch_shows_nothing_and_is_refused(name: str) -> None:
+    mistaken, network, follow = descents(name, micro_batch_size=None)
+    with pytest.raises(nets.InputError, match=f"the mistake {name} needs several micro-batches, and a batch is one"):
+        follow(network=network, gradient=mistaken.along)
+
+
+def test_what_a_run_says_of_it() -> None:
+    mistaken, network, follow = descents("backward_twice")
+    list(
+        mistaken.followed(follow(network=network, gradient=mistaken.along), follow(network=copy.deepcopy(network)), lambda *_: None)
+    )
+    said = mistaken.told()
+    assert re.findall(r"step [0-9]+", said["off by"]) == ["step 1", "step 2", "step 3", "step 10", "step 12"]
+    assert said["  predicted"].split() == ["100.00", "%"] * 5 and said["  measured"].startswith(said["  predicted"])
+    assert "with the mistake" in said["in the end"]
