@@ -47,8 +47,8 @@ def flat(gradients: dict[str, Tensor], name: str) -> "np.ndarray":
 @pytest.mark.parametrize("loss_name", list(LOSSES))
 def test_the_weighted_sum_is_the_gradient_of_the_whole(loss_name: str, size: int, engine: str) -> None:
     loss, batch = LOSSES[loss_name]
-    whole = ENGINES[engine](network(), loss, batch)
-    value, gradients, accumulation = accumulate(ENGINES[engine], network(), loss, batch, size)
+    whole = ENGINES[engine]()(network(), loss, batch)
+    value, gradients, accumulation = accumulate(ENGINES[engine](), network(), loss, batch, size)
     torch.testing.assert_close(value, whole[0], rtol=1e-13, atol=0)
     torch.testing.assert_close(gradients, whole[1], rtol=1e-12, atol=1e-15)
     counts = [loss.counted(piece.targets) for piece in pieces(batch, size)]
@@ -58,7 +58,7 @@ def test_the_weighted_sum_is_the_gradient_of_the_whole(loss_name: str, size: int
 
 def test_a_window_in_which_everything_is_masked_moves_nothing() -> None:
     batch = Batch(X, torch.full((10,), -100))
-    value, gradients, accumulation = accumulate(ENGINES["closed_form"], network(), nets.MaskedCrossEntropy(), batch, 4)
+    value, gradients, accumulation = accumulate(ENGINES["closed_form"](), network(), nets.MaskedCrossEntropy(), batch, 4)
     assert value == 0 and not any(g.any() for g in gradients.values()) and accumulation.weights == (0, 0, 0)
     assert accumulation.is_the_sum and set(accumulation.agreement.values()) == {1.0}
     (step, *_) = nets.descend(network(), batch, loss=nets.MaskedCrossEntropy(), learning_rate=0.1, steps=1, micro_batch_size=4)
@@ -70,10 +70,10 @@ def test_a_window_in_which_everything_is_masked_moves_nothing() -> None:
 def test_every_number_of_the_ledger(loss_name: str, dtype: torch.dtype) -> None:
     loss, batch = LOSSES[loss_name]
     batch = batch.to(dtype)
-    accumulation = accumulate(ENGINES["closed_form"], network(dtype), loss, batch, 4)[2]
+    accumulation = accumulate(ENGINES["closed_form"](), network(dtype), loss, batch, 4)[2]
     unit = 2.0**-53 if dtype == torch.float64 else 2.0**-24
     assert accumulation.names == ("micro-batch 1", "micro-batch 2", "micro-batch 3")
-    found = [ENGINES["closed_form"](network(dtype), loss, piece) for piece in pieces(batch, 4)]
+    found = [ENGINES["closed_form"]()(network(dtype), loss, piece) for piece in pieces(batch, 4)]
     assert accumulation.losses == pytest.approx([float(value) for value, _ in found], rel=1e-6)
     for name in found[0][1]:
         vectors = [flat(gradients, name) for _, gradients in found]

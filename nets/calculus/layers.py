@@ -40,6 +40,10 @@ class Layer(nn.Module, ABC):
         """v_ni → Σ_n Σ_i v_ni ∂Y_ni/∂θ for every parameter θ of the layer, by name."""
         return {}
 
+    def sample_norms(self, v: Tensor, x: Tensor) -> dict[str, Tensor]:
+        """v_ni → ‖Σ_i v_ni ∂Y_ni/∂θ‖ of each sample n for every parameter θ of the layer, by name; shape (N,)."""
+        return {}
+
     def at(self, parameters: dict[str, Tensor]) -> Self:
         """The same layer at other parameter values. Nothing is copied, and this layer stays as it is."""
         view = copy.copy(self)
@@ -105,6 +109,14 @@ class Linear(Layer):
         if self.bias is not None:
             gradients["bias"] = v.sum(-2)
         return gradients
+
+    def sample_norms(self, v: Tensor, x: Tensor) -> dict[str, Tensor]:
+        """∂Y_nk/∂W_ij = δ_ki X_nj is an outer product, so W: ‖v_n‖ ‖X_n‖, and B: ‖v_n‖ (Goodfellow, arXiv:1510.01799)."""
+        norm = torch.linalg.vector_norm(v, dim=-1)
+        norms = {"weight": norm * torch.linalg.vector_norm(x, dim=-1)}
+        if self.bias is not None:
+            norms["bias"] = norm
+        return norms
 
     def extra_repr(self) -> str:
         return f"{self.weight.shape[1]}, {self.weight.shape[0]}" + ("" if self.bias is not None else ", bias=False")

@@ -5,32 +5,60 @@ from functools import lru_cache
 from itertools import groupby
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from nets.training.ledger import Account, Page, account, noise_of, rounding
-from nets.training.noise import RunningNoise
+from nets.training.noise import GradientNoise, RunningNoise
 from nets.training.records import Step
 
 MOST = 8
 """Contributions of a window that have curves of their own; where there are more, only the smallest and the largest has one."""
 
 
-def numbers(page: Page | None, steps: Sequence[Step], noise: RunningNoise) -> "tuple[tuple[str, ...], NDArray[np.float64]]":
-    """(tags, table with a row for each step) of steps whose ledgers are on one page; no tags where there is no page.
+def numbers(page: Page | None, steps: Sequence[Step]) -> "tuple[tuple[str, ...], NDArray[np.float64]]":
+    """(tags, table with a row for each step) of steps whose ledgers are on one page; no tags where there is no page."""
+    if page is None:
+        return (), np.empty((len(steps), 0))
+    windows = [step.accumulation for step in steps]
+    return _tags(page.names, page.contributions), np.concatenate(
+        _columns(account(page, windows), np.array([window.weights for window in windows])), 1
+    )
+
+
+def sample_numbers(steps: Sequence[Step]) -> "tuple[tuple[str, ...], NDArray[np.float64]]":
+    """The same of the samples' own gradients; no tags where they were not asked for."""
+    known = [step.samples for step in steps if step.samples is not None]
+    if not known:
+        return (), np.empty((len(steps), 0))
+    tags = tuple(f"sample_norm/{name}/{what}" for name in known[0].names for what in ("mean", "largest"))
+    found = [torch.stack([samples.values.mean(1), samples.values.amax(1)], 1).flatten() for samples in known]
+    return tags, torch.stack(found).cpu().numpy().astype(np.float64)
+
+
+def noise_numbers(steps: Sequence[Step], noise: RunningNoise) -> "tuple[tuple[str, ...], NDArray[np.float64]]":
+    """The same of the gradient noise scale; no tags where nothing tells of it.
 
     Args:
         noise: the averages so far; it is given those of these steps.
     """
-    if page is None:
+    found = noises(steps)
+    if found is None:
         return (), np.empty((len(steps), 0))
+    averages = [None if one is None else noise.add(one) for one in found]
+    scales = [(np.nan, np.nan) if average is None else (average.scale, average.batch_size) for average in averages]
+    return ("noise_scale", "noise_scale/batch_size"), np.array(scales)
+
+
+def noises(steps: Sequence[Step]) -> list[GradientNoise | None] | None:
+    """`step.noise` of steps whose ledgers are on one page, from all of them at once; None where nothing tells of it."""
+    page = steps[0].accumulation.page
+    if steps[0].samples is not None:
+        return [step.noise for step in steps]
+    if page is None:
+        return None
     windows = [step.accumulation for step in steps]
-    found = account(page, windows)
-    weights = np.array([window.weights for window in windows])
-    scales = []
-    for one in noise_of(found, windows):
-        average = noise.add(one) if one is not None else None
-        scales.append((np.nan, np.nan) if average is None else (average.scale, average.batch_size))
-    return _tags(page.names, page.contributions), np.concatenate([*_columns(found, weights), np.array(scales)], 1)
+    return noise_of(account(page, windows), windows)
 
 
 def _columns(found: Account, weights: "NDArray[np.float64]") -> "list[NDArray[np.float64]]":
@@ -60,17 +88,20 @@ def _tags(names: tuple[str, ...], contributions: tuple[str, ...]) -> tuple[str, 
         for name in names
         for what in (*(f"norm/{c}" for c in each), *(f"cosine/{c}" for c in later), "agreement", "largest share", "residual")
     ]
-    return (*found, *(f"accumulation/weights/{c}" for c in each), "noise_scale", "noise_scale/batch_size")
+    return (*found, *(f"accumulation/weights/{c}" for c in each))
 
 
 def told(steps: Sequence[Step]) -> dict[str, str]:
-    """What there is to say of the accumulation in a run, as {title: text}; nothing where no gradient is a sum."""
-    noise, agreements, least, most, worst, wrong = RunningNoise(), list[float](), 0, 0, 0.0, ""
-    average = None
+    """What there is to say of the accumulation and the noise of a run, as {title: text}; nothing where nothing tells of them."""
+    agreements, counts, worst, wrong = list[float](), set[int](), 0.0, ""
+    noise, average = RunningNoise(), None
     for page, own in _windows(steps):
-        windows = [step.accumulation for step in own]
-        found, count = account(page, windows), len(page.contributions)
-        least, most = min(least or count, count), max(most, count)
+        for one in noises(own) or ():
+            average = noise.add(one) if one is not None else average
+        if page is None:
+            continue
+        found = account(page, [step.accumulation for step in own])
+        counts.add(len(page.contributions))
         agreements += found.agreement.ravel().tolist()
         worst = max(worst, float(np.nan_to_num(found.residual).max()))
         off = ~(found.residual <= rounding(page))
@@ -78,13 +109,11 @@ def told(steps: Sequence[Step]) -> dict[str, str]:
             row, column = (int(i) for i in np.argwhere(off)[0])
             wrong = f"at step {own[row].step} what was added up for {page.names[column]} is not their sum"
             wrong += f", by {found.residual[row, column]:.1e} of it"
-        for one in noise_of(found, windows):
-            average = noise.add(one) if one is not None else average
-    if not agreements:
-        return {}
-    number = f"{least} to {most}" if least < most else str(most)
-    residual = wrong or f"their sum is exact to rounding, {worst:.0e}"
-    rows = {"accumulation": f"{number} contributions to a gradient, {np.median(agreements):.0%} in agreement; {residual}"}
+    rows = {}
+    if agreements:
+        number = " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
+        residual = wrong or f"their sum is exact to rounding, {worst:.0e}"
+        rows["accumulation"] = f"{number} contributions to a gradient, {np.median(agreements):.0%} in agreement; {residual}"
     if average is not None:
         size = max(sum(step.accumulation.sizes) for step in steps)
         rows["noise scale"] = (
@@ -95,8 +124,7 @@ def told(steps: Sequence[Step]) -> dict[str, str]:
     return rows
 
 
-def _windows(steps: Sequence[Step]) -> Iterator[tuple[Page, list[Step]]]:
+def _windows(steps: Sequence[Step]) -> Iterator[tuple[Page | None, list[Step]]]:
     for _, group in groupby(steps, key=lambda step: id(step.accumulation.page)):
         own = list(group)
-        if own[0].accumulation.page is not None:
-            yield own[0].accumulation.page, own
+        yield own[0].accumulation.page, own

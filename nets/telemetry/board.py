@@ -38,6 +38,8 @@ class Board:
                                             to the sum of those before; `agreement`, ‖Σ w_m G_m‖ / Σ w_m ‖G_m‖; `largest
                                             share`, max w_m ‖G_m‖ / Σ w_m ‖G_m‖; `residual` of the sum (see Accumulation)
     `accumulation/weights/<contribution>`   w_m
+    `sample_norm/<parameter>/mean`,         1/N Σ_n ‖∂ℓ_n/∂θ_p‖ and max_n ‖∂ℓ_n/∂θ_p‖, with ℓ_n the loss of sample n alone,
+    `/largest`                              where `descend` was asked for `sample_norms`
     `noise_scale`, `/batch_size`            B = tr Σ / ‖G‖² of averages over the last hundred steps or so (see RunningNoise),
                                             and the power of two nearest to it
     `loss/test`, `accuracy/test`            of the samples held out, where they were evaluated
@@ -160,8 +162,13 @@ class Board:
         for _, group in groupby(steps, key=lambda step: (id(step.block), id(step.accumulation.page))):
             own = list(group)
             ((names, table),) = numbers_of(own)
-            tags, more = accounts.numbers(own[0].accumulation.page, own, self._noise)
-            yield own, _tags(names) + tags, np.concatenate([table, more], 1)
+            more = (
+                accounts.numbers(own[0].accumulation.page, own),
+                accounts.sample_numbers(own),
+                accounts.noise_numbers(own, self._noise),
+            )
+            tags = (tag for found, _ in more for tag in found)
+            yield own, (*_tags(names), *tags), np.concatenate([table, *(columns for _, columns in more)], 1)
 
     def __enter__(self) -> "Board":
         return self

@@ -15,6 +15,7 @@ from nets.training.accumulation import Gradient, accumulated
 from nets.training.engines import ENGINES, Engine
 from nets.training.norms import norms_of
 from nets.training.records import ROWS, Block, Step
+from nets.training.samples import Sampler
 
 WORTH_WAKING = 2**23
 """Samples × parameters from which on a step is shared among threads. Below, to wake another takes longer than what it would do."""
@@ -34,6 +35,7 @@ def descend(
     weight_decay: float = 0.0,
     engine: str = "closed_form",
     seed: int = 0,
+    sample_norms: bool = False,
     gradient: Callable[[Engine, Network, Loss, int | None], Gradient] = accumulated,
 ) -> Iterator[Step]:
     """Train `network` in place, one update for each record asked for.
@@ -54,6 +56,7 @@ def descend(
         weight_decay: λ.
         engine: 'closed_form' (the layers' own derivatives) or 'autograd'.
         gradient: where G comes from: given the engine, network, loss and size of a micro-batch, a function of a batch.
+        sample_norms: whether each record has the norm of every sample's own gradient, see `SampleNorms`.
         seed: of the order of the samples. The trajectory depends on the initial parameters, the data and this seed alone.
 
     Returns:
@@ -80,7 +83,8 @@ def descend(
         raise InputError("the network has no parameters; expected at least one to descend along: add a Linear layer.")
     batches = _batches(data, epochs, steps, batch_size or len(data), torch.Generator().manual_seed(seed))
     update = _Update(dict(network.named_parameters()), learning_rate, momentum, weight_decay)
-    return _descend(update, batches, gradient(ENGINES[engine](), network, loss, micro_batch_size))
+    sampler = Sampler(engine) if sample_norms else None
+    return _descend(update, batches, gradient(sampler or ENGINES[engine](), network, loss, micro_batch_size), sampler)
 
 
 def count_steps(samples: int, epochs: int | None, steps: int | None, batch_size: int | None) -> int:
@@ -89,7 +93,9 @@ def count_steps(samples: int, epochs: int | None, steps: int | None, batch_size:
     return int(min(in_epochs, math.inf if steps is None else steps))
 
 
-def _descend(update: "_Update", batches: Iterator[tuple[int, Batch]], gradient_of: Gradient) -> Iterator[Step]:
+def _descend(
+    update: "_Update", batches: Iterator[tuple[int, Batch]], gradient_of: Gradient, sampler: Sampler | None
+) -> Iterator[Step]:
     size = sum(parameter.numel() for parameter in update.parameters)
     for number, (epoch, batch) in enumerate(batches, start=1):
         threads = torch.get_num_threads()
@@ -102,7 +108,8 @@ def _descend(update: "_Update", batches: Iterator[tuple[int, Batch]], gradient_o
                 finite = update(value, found)
         finally:
             torch.set_num_threads(threads)
-        step = Step(number, epoch, accumulation, update.block, update.row)
+        samples = sampler.take(update.block.names) if sampler else None
+        step = Step(number, epoch, accumulation, update.block, update.row, samples)
         yield step
         if not finite:
             raise DivergenceError(

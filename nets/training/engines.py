@@ -3,7 +3,8 @@
 An engine takes (network, loss, batch) and returns the loss ℓ, a scalar tensor, and ∂ℓ/∂θ under the name of each parameter.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,17 +20,30 @@ Engine = Callable[[Network, Loss, Batch], tuple[Tensor, dict[str, Tensor]]]
 
 @torch.no_grad()
 def closed_form(network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-    """Backpropagation by the layers' own derivatives, those that `nets.verify` certifies: v = ∂ℓ/∂Y, then layer by layer
-    ∂ℓ/∂θ = Σ v ∂Z/∂θ and v ← Σ v ∂Z/∂X."""
+    """Backpropagation by the layers' own derivatives, those that `nets.verify` certifies: ∂ℓ/∂θ = Σ v ∂Z/∂θ."""
     values = network.trace(batch.inputs)
-    v = loss.gradient(values[-1], batch.targets)
     gradients: dict[str, Tensor] = {}
-    for index in reversed(range(len(network))):
-        layer, x, y = network.layers[index], values[index], values[index + 1]
-        gradients |= {f"{index}.{name}": gradient for name, gradient in layer.gradients(v, x).items()}
-        # Nobody asks for ∂ℓ/∂X of the first layer.
-        v = layer.pullback(v, x, y) if index else v
+    for index, v in cotangents(network, loss, values, batch.targets):
+        gradients |= named(index, network.layers[index].gradients(v, values[index]))
     return loss(values[-1], batch.targets), {name: gradients[name] for name, _ in network.named_parameters()}
+
+
+def cotangents(network: Network, loss: Loss, values: list[Tensor], targets: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """The number of each layer, from the last to the first, and v = ∂ℓ/∂Z of its output: ∂ℓ/∂Y, then v ← Σ v ∂Z/∂X.
+
+    Args:
+        values: [X, output of layer 0, …, Y], as `Network.trace` gives them.
+    """
+    v = loss.gradient(values[-1], targets)
+    for index in reversed(range(len(network))):
+        yield index, v
+        if index:  # nobody asks for ∂ℓ/∂X of the first layer
+            v = network.layers[index].pullback(v, values[index], values[index + 1])
+
+
+def named(index: int, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """By the names that the parameters of layer `index` have in the network."""
+    return {f"{index}.{name}": tensor for name, tensor in tensors.items()}
 
 
 class Autograd:
@@ -52,18 +66,22 @@ class Replayed:
 
     The first batch of a shape is kept, and others of that shape are written over it, so it must be the caller's to lose. A layer or
     a loss from elsewhere may do what no recording shows, and is called each time; so is a layer with hooks.
+
+    Args:
+        function: what is recorded, of (network, loss, batch).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, function: Callable[[Network, Loss, Batch], Any] = closed_form) -> None:
+        self._function = function
         self._recordings: dict[tuple[torch.Size, torch.Size], tuple[Batch, Recording] | None] = {}
 
-    def __call__(self, network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    def __call__(self, network: Network, loss: Loss, batch: Batch) -> Any:
         shapes = (batch.inputs.shape, batch.targets.shape)
         if shapes not in self._recordings:
             self._recordings[shapes] = self._recorded(network, loss, batch)
         found = self._recordings[shapes]
         if found is None:
-            return closed_form(network, loss, batch)
+            return self._function(network, loss, batch)
         own, recording = found
         if own is not batch:
             own.inputs.copy_(batch.inputs)
@@ -71,13 +89,12 @@ class Replayed:
         recording.replay()
         return recording.result
 
-    @staticmethod
-    def _recorded(network: Network, loss: Loss, batch: Batch) -> tuple[Batch, Recording] | None:
+    def _recorded(self, network: Network, loss: Loss, batch: Batch) -> tuple[Batch, Recording] | None:
         known = {Linear, *ACTIVATIONS.values()}
         hooks = any(module._forward_hooks or module._forward_pre_hooks for module in (*network.modules(), loss))
         if hooks or type(loss) not in LOSSES.values() or not all(type(layer) in known for layer in network.layers):
             return None
-        return batch, Recording(lambda: closed_form(network, loss, batch))
+        return batch, Recording(lambda: self._function(network, loss, batch))
 
 
 ENGINES: dict[str, Callable[[], Engine]] = {"closed_form": Replayed, "autograd": Autograd}

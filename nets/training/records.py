@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nets.training.ledger import Accumulation
+from nets.training.noise import GradientNoise
+from nets.training.samples import SampleNorms
 
 ROWS = 256
 """Steps to a block."""
@@ -58,6 +60,7 @@ class Step:
         accumulation: the contributions whose weighted sum the gradient is.
         block: where its numbers are, with those of the steps around it.
         row: which row of the block is its own.
+        samples: the norm of each sample's own gradient, where that was asked for.
     """
 
     step: int
@@ -65,6 +68,7 @@ class Step:
     accumulation: Accumulation
     block: Block
     row: int
+    samples: SampleNorms | None = None
 
     @classmethod
     def of(
@@ -101,6 +105,12 @@ class Step:
     def update_ratio(self) -> dict[str, float]:
         """Parameter → ‖Δθ_p‖ / ‖θ_p‖; infinite where θ_p = 0 and moves."""
         return dict(zip(self.block.names, self._numbers()[2 + len(self.block.names) :], strict=True))
+
+    @property
+    def noise(self) -> GradientNoise | None:
+        """How much of the gradient is noise, by this step alone: from the norms of its samples, or else of its micro-batches; None
+        where there are neither."""
+        return self.accumulation.noise if self.samples is None else self.samples.noise(self.total_gradient_norm)
 
     def _numbers(self) -> list[float]:
         return list(self.block.table([self.row])[0].tolist())

@@ -1,0 +1,112 @@
+"""What each sample contributes to a gradient: ‖∂ℓ_n/∂θ‖ of every sample n, without a gradient for each of them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, grad, vmap
+
+from nets.calculus.losses import Loss
+from nets.calculus.network import Network
+from nets.data.batch import Batch
+from nets.training.engines import Autograd, Replayed, cotangents, named
+from nets.training.noise import GradientNoise, gradient_noise
+
+Sampled = Callable[[Network, Loss, Batch], tuple[Tensor, dict[str, Tensor], Tensor]]
+"""As an engine, and after the gradients ‖∂ℓ_n/∂θ_p‖, shape (P, N)."""
+
+
+@torch.no_grad()
+def closed_form(network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    """One walk through the layers' own derivatives serves both: ∂ℓ/∂θ = Σ v ∂Z/∂θ, and the norm of each term of that sum."""
+    values = network.trace(batch.inputs)
+    gradients, norms = dict[str, Tensor](), dict[str, Tensor]()
+    for index, v in cotangents(network, loss, values, batch.targets):
+        layer = network.layers[index]
+        gradients |= named(index, layer.gradients(v, values[index]))
+        norms |= named(index, layer.sample_norms(v, values[index]))
+    names = [name for name, _ in network.named_parameters()]
+    found = torch.stack([norms[name] for name in names]) * _share(loss, batch)
+    return loss(values[-1], batch.targets), {name: gradients[name] for name in names}, found
+
+
+class Vectorised:
+    """Reverse mode by PyTorch for each sample by itself, in one call for all of them."""
+
+    def __init__(self) -> None:
+        self._engine = Autograd()
+
+    def __call__(self, network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        def of_one(parameters: dict[str, Tensor], x: Tensor, target: Tensor) -> Tensor:
+            return loss(functional_call(network, parameters, (x[None],)), target[None])
+
+        parameters = {name: parameter.detach() for name, parameter in network.named_parameters()}
+        each = vmap(grad(of_one), (None, 0, 0))(parameters, batch.inputs, batch.targets)
+        value, gradients = self._engine(network, loss, batch)
+        return value, gradients, torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in each.values()])
+
+
+SAMPLED: dict[str, Callable[[], Sampled]] = {"closed_form": lambda: Replayed(closed_form), "autograd": Vectorised}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SampleNorms:
+    """‖∂ℓ_n/∂θ_p‖ at one step, with ℓ_n the loss of sample n alone.
+
+    Attributes:
+        names: of the P parameters.
+        values: shape (P, N), the samples in the order in which the step took them.
+        count: C, the samples that the loss counts.
+        summed: whether the loss of the step is the sum of ℓ_n, not the mean.
+    """
+
+    names: tuple[str, ...]
+    values: Tensor
+    count: int
+    summed: bool = False
+
+    @property
+    def norms(self) -> dict[str, Tensor]:
+        """Parameter → ‖∂ℓ_n/∂θ_p‖, shape (N,)."""
+        return dict(zip(self.names, self.values, strict=True))
+
+    def noise(self, gradient_norm: float) -> GradientNoise | None:
+        """The gradient noise of this step alone, see `gradient_noise`, from single samples and all of them; None for one sample.
+
+        Args:
+            gradient_norm: ‖∂ℓ/∂θ‖, of all parameters.
+        """
+        if self.count < 2:
+            return None
+        mean_square = float(self.values.double().square().sum()) / self.count
+        return gradient_noise(mean_square, 1, (gradient_norm / (self.count if self.summed else 1)) ** 2, self.count)
+
+
+class Sampler:
+    """An engine that keeps the norms of the samples aside, until somebody takes them.
+
+    Args:
+        engine: 'closed_form' or 'autograd'.
+    """
+
+    def __init__(self, engine: str) -> None:
+        self._engine, self._norms, self._count, self._summed = SAMPLED[engine](), list[Tensor](), 0, False
+
+    def __call__(self, network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        value, gradients, norms = self._engine(network, loss, batch)
+        self._norms.append(norms.clone())  # the next batch of that shape is written over them
+        self._count += loss.counted(batch.targets)
+        self._summed = loss.reduction == "sum"
+        return value, gradients
+
+    def take(self, names: tuple[str, ...]) -> SampleNorms:
+        """Those of all samples since the last call; `names` of the parameters, in their order."""
+        taken = SampleNorms(names, torch.cat(self._norms, 1), self._count, self._summed)
+        self._norms, self._count = [], 0
+        return taken
+
+
+def _share(loss: Loss, batch: Batch) -> int:
+    """ℓ_n over what it is in ℓ."""
+    return loss.counted(batch.targets) if loss.reduction == "mean" else 1
