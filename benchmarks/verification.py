@@ -1,18 +1,7 @@
-"""What a certificate costs beside `torch.autograd.gradcheck`, and what each of the two sees: in one process, on the same networks.
+"""What a certificate costs beside `torch.autograd.gradcheck`, and what each of the two sees, on the same networks."""
 
-    python -m benchmarks.verification [--runs 5]
-
-Each run of one is followed by a run of the other; a row is the median of the ratios, with the smallest and the largest.
-"""
-
-import argparse
-import json
-import platform
-import statistics
 import sys
-import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from unittest import mock
 
 import torch
@@ -22,8 +11,8 @@ from torch.autograd.gradcheck import GradcheckError
 from torch.func import functional_call
 
 import nets
+from benchmarks.measuring import Row, interleaved, ratios, row
 
-RESULTS = Path(__file__).parent / "results.json"
 SEEDS = 100
 
 
@@ -83,86 +72,38 @@ def check_gradients(module: nn.Module, x: Tensor, fast: bool) -> bool:
             return False
 
 
-def ratio(row: str, setting: str, ours: Callable[[], object], theirs: Callable[[], object], target: float, runs: int) -> dict:
-    """ours / theirs, interleaved."""
-    ours(), theirs()
-    ratios = []
-    for _ in range(runs):
-        marks = [time.perf_counter()]
-        for function in (ours, theirs):
-            function()
-            marks.append(time.perf_counter())
-        ratios.append((marks[1] - marks[0]) / (marks[2] - marks[1]))
-    middle = statistics.median(ratios)
-    return {
-        "row": row, "setting": setting, "ratio": middle, "low": min(ratios), "high": max(ratios), "target": f"≤ {target}",
-        "met": middle <= target,
-    }  # fmt: skip
-
-
-def seen(row: str, fault: Callable[[Tensor], Tensor], look: Callable[[nn.Module, Tensor, int], bool], target: str) -> dict:
+def seen(name: str, fault: Callable[[Tensor], Tensor], look: Callable[[nn.Module, Tensor, int], bool], target: str) -> Row:
     """In how many of 100 seeds a fault is seen."""
     count = 0
     for seed in range(SEEDS):
         module = network(784, 512, 10, seed=seed, first=WrongLinear)
         module[0].fault = fault
         count += look(module, torch.rand(8, 784, dtype=torch.float64), seed)
-    share = count / SEEDS
-    met = target == "stated" or share == 1
-    return {
-        "row": row,
-        "setting": "784-512-10, N = 8, 100 seeds",
-        "ratio": share,
-        "low": share,
-        "high": share,
-        "target": target,
-        "met": met,
-    }
+    return row(name, f"784-512-10, N = 8, {SEEDS} seeds", [count / SEEDS], target)
 
 
-def rows(runs: int) -> list[dict]:
+def rows(runs: int) -> Iterator[Row]:
+    torch.set_num_threads(2)
     small, x = network(64, 256, 10), torch.rand(8, 64, dtype=torch.float64)
     large, z = network(784, 512, 10), torch.rand(8, 784, dtype=torch.float64)
-    found = [
-        ratio(
-            "verify, every entry ÷ gradcheck, slow mode", "64-256-10, N = 8",
-            lambda: nets.verify(small, x, coverage="full"), lambda: check_gradients(small, x, fast=False), 0.2, max(1, runs // 2),
-        ),
-        ratio(
-            "verify, by probes ÷ gradcheck, fast mode", "784-512-10, N = 8",
-            lambda: nets.verify(large, z), lambda: check_gradients(large, z, fast=True), 3.0, runs,
-        ),
-    ]  # fmt: skip
+    # A single step, since each takes seconds.
+    seconds = interleaved(
+        {"ours": lambda _: nets.verify(small, x, coverage="full"), "theirs": lambda _: check_gradients(small, x, fast=False)},
+        steps=1, runs=max(3, runs // 2),
+    )  # fmt: skip
+    yield row(
+        "verify, every entry ÷ gradcheck, slow mode", "64-256-10, N = 8, 2 threads", ratios(seconds, "ours", "theirs"), "≤ 0.2"
+    )
+    seconds = interleaved(
+        {"ours": lambda _: nets.verify(large, z), "theirs": lambda _: check_gradients(large, z, fast=True)}, steps=1, runs=2 * runs
+    )
+    yield row(
+        "verify, by probes ÷ gradcheck, fast mode", "784-512-10, N = 8, 2 threads", ratios(seconds, "ours", "theirs"), "≤ 3.0"
+    )
     for name, fault in FAULTS.items():
-        found.append(
-            seen(f"share of seeds at which verify sees {name}", fault, lambda m, x, s: not nets.verify(m, x, seed=s).passed, "= 1")
+        yield seen(
+            f"share of seeds at which verify sees {name}", fault, lambda m, x, s: not nets.verify(m, x, seed=s).passed, "≥ 1"
         )
-        found.append(
-            seen(
-                f"share at which gradcheck's fast mode sees {name}",
-                fault,
-                lambda m, x, s: not check_gradients(m, x, True),
-                "stated",
-            )
+        yield seen(
+            f"share at which gradcheck's fast mode sees {name}", fault, lambda m, x, s: not check_gradients(m, x, True), "stated"
         )
-    return found
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=5)
-    runs = parser.parse_args().runs
-    print(f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    results = rows(runs)
-    kept = json.loads(RESULTS.read_text("utf-8")) if RESULTS.exists() else []
-    names = {result["row"] for result in results}
-    everything = [row for row in kept if row["row"] not in names] + results
-    RESULTS.write_text(json.dumps(everything, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    for row in results:
-        verdict = "met" if row["met"] else "MISSED"
-        spread = f"{row['ratio']:.3g} [{row['low']:.3g}, {row['high']:.3g}]"
-        print(f"{row['row']} ({row['setting']}): {spread}, target {row['target']}: {verdict}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,56 @@
+"""python -m benchmarks [GROUP ...] [--runs 9]
+
+Measures the claims of the groups, all of them where none is named; prints each row as it is known; and writes benchmarks/results.json,
+docs/benchmarks.md and the table in the README. Rows of other groups stay as they were measured last.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from benchmarks import events, growth, jacobians, lightning_loop, monitor, per_sample, start_up, steps, verification
+from benchmarks.measuring import Row, machine
+from benchmarks.report import write
+
+GROUPS: dict[str, Callable[[int], Iterator[Row]]] = {
+    "steps": steps.rows,
+    "lightning": lightning_loop.rows,
+    "per_sample": per_sample.rows,
+    "monitor": monitor.rows,
+    "jacobians": jacobians.rows,
+    "events": events.rows,
+    "growth": growth.rows,
+    "start_up": start_up.rows,
+    "verification": verification.rows,
+}
+RESULTS = Path(__file__).parent / "results.json"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)}")
+    parser.add_argument("--runs", type=int, default=9)
+    given = parser.parse_args()
+    unknown = [name for name in given.groups if name not in GROUPS]
+    if unknown:
+        parser.error(f"there is no group '{unknown[0]}'; expected some of {', '.join(GROUPS)}.")
+    print(machine(), flush=True)
+    if not torch.cuda.is_available():
+        print("There is no GPU here: the rows of one are skipped.", flush=True)
+    known: list[Row] = [Row(**found) for found in json.loads(RESULTS.read_text("utf-8"))] if RESULTS.exists() else []
+    for name in given.groups or GROUPS:
+        found = []
+        for row in GROUPS[name](given.runs):
+            print(row, flush=True)
+            found.append(row)
+        known = [row for row in known if row.row not in {new.row for new in found}] + found
+        RESULTS.write_text(json.dumps([asdict(row) for row in known], indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write(known, machine())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""The gradient of a batch and the norm of each sample's own: BackPACK, Opacus, vmap(grad), and ‖v_n‖ ‖x_n‖."""
+
+import itertools
+import warnings
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+import nets
+from benchmarks.measuring import Loop, Row, interleaved, ratios, row
+from benchmarks.steps import BATCH, WIDTHS, data, plain
+from nets.training.samples import SAMPLED
+
+
+def batch() -> nets.Batch:
+    return data().take(slice(0, BATCH))
+
+
+def ours(width: int) -> Loop:
+    network, engine, loss, own = (
+        nets.mlp([64, width, 10], output="identity"),
+        SAMPLED["closed_form"](),
+        nets.MeanSquaredError(),
+        batch(),
+    )
+
+    def loop(steps: int) -> None:
+        for _ in range(steps):
+            engine(network, loss, own)
+
+    return loop
+
+
+def backpack_loop(width: int) -> Loop:
+    from backpack import backpack, extend
+    from backpack.extensions import BatchL2Grad
+
+    network, loss_of, own = extend(plain(width)), extend(nn.MSELoss()), batch()
+
+    def loop(steps: int) -> None:
+        for _ in range(steps):
+            network.zero_grad()
+            with backpack(BatchL2Grad()):
+                loss_of(network(own.inputs), own.targets).backward()
+
+    return loop
+
+
+def opacus_loop(width: int) -> Loop:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from opacus import GradSampleModule
+
+        network = GradSampleModule(plain(width))
+    loss_of, own = nn.MSELoss(), batch()
+
+    def loop(steps: int) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for _ in range(steps):
+                network.zero_grad()
+                loss_of(network(own.inputs), own.targets).backward()
+                [torch.linalg.vector_norm(p.grad_sample.flatten(1), dim=1) for p in network.parameters()]
+
+    return loop
+
+
+def vmap_loop(width: int) -> Loop:
+    network, own = plain(width), batch()
+    parameters = {name: p.detach() for name, p in network.named_parameters()}
+
+    def loss_of(parameters: dict[str, Tensor], x: Tensor, t: Tensor) -> Tensor:
+        return nn.functional.mse_loss(functional_call(network, parameters, (x,)), t)
+
+    each = vmap(grad(loss_of), (None, 0, 0))
+
+    def loop(steps: int) -> None:
+        for _ in range(steps):
+            gradients = each(parameters, own.inputs, own.targets)
+            [torch.linalg.vector_norm(g.flatten(1), dim=1) for g in gradients.values()]
+            [g.mean(0) for g in gradients.values()]
+
+    return loop
+
+
+PEERS = {"BackPACK BatchL2Grad": backpack_loop, "Opacus GradSampleModule": opacus_loop, "vmap(grad)": vmap_loop}
+
+
+def rows(runs: int) -> Iterator[Row]:
+    for width, threads in itertools.product(WIDTHS, (1, 2)):
+        torch.set_num_threads(threads)
+        loops = {name: make(width) for name, make in PEERS.items()} | {"ours": ours(width)}
+        seconds = interleaved(loops, steps=60 if width < 1024 else 20, runs=runs)
+        for name in PEERS:
+            yield row(
+                f"per-sample gradient norms: {name} ÷ ours",
+                f"64-{width:,}-10, batch 64, {threads} thread{'s' * (threads > 1)}",
+                ratios(seconds, name, "ours"),
+                "≥ 8" if width <= 256 else "≥ 5",
+            )

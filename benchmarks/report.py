@@ -1,0 +1,58 @@
+"""The measured rows as tables: all of them in docs/benchmarks.md, one line for each claim in the README."""
+
+import re
+from itertools import groupby
+from pathlib import Path
+
+from benchmarks.measuring import Row
+
+ROOT = Path(__file__).resolve().parent.parent
+BEGIN, END = "<!-- benchmarks: written by make bench -->", "<!-- end of benchmarks -->"
+
+
+def write(rows: list[Row], machine: str) -> None:
+    """Write both."""
+    (ROOT / "docs" / "benchmarks.md").write_text(_whole(rows, machine), encoding="utf-8")
+    readme = ROOT / "README.md"
+    text = readme.read_text("utf-8")
+    within = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
+    if not within.search(text):
+        raise SystemExit(f"README.md has no '{BEGIN}' with '{END}' after it; the table goes between them.")
+    table = f"{BEGIN}\n{_brief(rows)}\nMeasured on {machine}.\n{END}"
+    readme.write_text(within.sub(lambda _: table, text), encoding="utf-8")
+
+
+def _whole(rows: list[Row], machine: str) -> str:
+    lines = [
+        "# Benchmarks",
+        "",
+        "Written by `make bench`. Each ratio is the median over interleaved runs in one process, in brackets the 10th and the 90th",
+        "percentile. 'A ÷ B' is the time of A over that of B.",
+        "",
+        f"Machine: {machine}.",
+        "",
+    ]
+    for name, own in groupby(rows, key=lambda row: row.row):
+        lines += [f"## {name}", "", "| setting | ratio | target | |", "| --- | --- | --- | --- |"]
+        lines += [
+            f"| {row.setting} | {row.ratio:.3g} [{row.low:.3g}, {row.high:.3g}] | {row.target} | {_verdict(row)} |" for row in own
+        ]
+        lines.append("")
+    return "\n".join([*lines, "![how the cost grows](../benchmarks/growth.png)", ""])
+
+
+def _brief(rows: list[Row]) -> str:
+    lines = ["| claim | measured | target | met |", "| --- | --- | --- | --- |"]
+    for name, group in groupby(rows, key=lambda row: row.row):
+        own = list(group)
+        targets = " · ".join(dict.fromkeys(row.target for row in own))
+        missed = sum(not row.met for row in own)
+        met = "" if targets == "stated" else "yes" if not missed else f"{len(own) - missed} of {len(own)}"
+        lines.append(f"| {name} | {' · '.join(f'{row.ratio:.3g}' for row in own)} | {targets} | {met} |")
+    return "\n".join(lines) + "\n"
+
+
+def _verdict(row: Row) -> str:
+    if row.target == "stated":
+        return ""
+    return "met" if row.met else f"missed by {row.missed_by:.0%}{': ' if row.why else ''}{row.why}"
