@@ -43,8 +43,10 @@ def experiment(
     from nets.calculus.losses import LOSSES
     from nets.data.arguments import one_of, seeded
     from nets.telemetry.board import Board
+    from nets.telemetry.jacobian_figure import jacobian_figure
     from nets.telemetry.screen import say, summary
     from nets.training import mistakes
+    from nets.verification.side_by_side import portraits
 
     # What can be wrong with the input is found before anything is written.
     precision = getattr(torch, one_of("dtype", dtype, ("float32", "float64")))
@@ -76,6 +78,8 @@ def experiment(
         (directory / "certificate.json").write_text(certificate.to_json(), encoding="utf-8")
         board.certificate(certificate)
         say(console, f"{certificate}\n")
+        jacobian_figure(portraits(model, samples.train.inputs[: verification["samples"]]), directory / "jacobians.png")
+        board.picture("run/jacobians", directory / "jacobians.png")
         if certificate.verdict == "fail":
             fault = certificate.sentence().rstrip(".")
             raise nets.GradientError(f"{fault}; not a step was made, and the certificate is in {directory}.")
@@ -103,17 +107,19 @@ def train(
     import safetensors.torch
 
     from nets.telemetry.accounts import told
-    from nets.telemetry.diagnosis import diagnose
-    from nets.telemetry.figures import gradient_figure
-    from nets.telemetry.screen import progress
+    from nets.telemetry.report import report
+    from nets.telemetry.screen import progress, say
     from nets.training.descent import count_steps
     from nets.training.evaluation import evaluate
+    from nets.training.layerwise import gradient_flow
 
     total = count_steps(len(data.train), *(descent.get(key) for key in ("epochs", "steps", "batch_size")))
     looks = {1, total, *range(0, total, max(1, total // 50))}
     portraits = {1, total, *range(0, total, max(1, total // 5))}
     named = dict(network.named_parameters())
-    records = []
+    looked_at = data.train.take(slice(0, 256))
+    records, flows = [], [gradient_flow(network, loss, looked_at)]
+    board.flow(flows[0])
     started = time.perf_counter()
     try:
         with contextlib.closing(progress(steps, total, console)) as followed:
@@ -122,16 +128,21 @@ def train(
                 seen: dict[str, Any] = {}
                 if step.step in looks:
                     test = evaluate(network, loss, data.test, data.classes)
-                    seen |= {"test_loss": test.loss, "test_accuracy": test.accuracy}
+                    flows.append(gradient_flow(network, loss, looked_at, step.step))
+                    seen |= {"test_loss": test.loss, "test_accuracy": test.accuracy, "flow": flows[-1]}
                 if step.step in portraits:
                     seen |= {"parameters": named, "gradients": {key: p.grad for key, p in named.items()}}
                 board.write(step, **seen)
-    finally:
+    except BaseException:
         # Whatever ends the descent, what was seen up to there can be looked at.
-        seconds = time.perf_counter() - started
         if records:
-            gradient_figure(records, directory / "gradients.png")
-            board.picture("gradients", directory / "gradients.png", records[-1].step)
+            flows.append(gradient_flow(network, loss, looked_at, len(records)))
+            said = report(records, flows, board, directory)
+            say(console, "\n".join(["", *said.faults, "", said.layers]))
+        raise
+    seconds = time.perf_counter() - started
+    said = report(records, flows, board, directory)
+    say(console, f"\n{said.layers}\n")
     (directory / "weights.safetensors").write_bytes(safetensors.torch.save(dict(network.state_dict())))
 
     fit, test = (evaluate(network, loss, part, data.classes) for part in (data.train, data.test))
@@ -141,8 +152,10 @@ def train(
     for key, truth in data.truth.items():
         if key in named and named[key].shape == truth.shape:
             rows[f"{key} found"] = f"‖θ − θ*‖/‖θ*‖ = {float((named[key].detach() - truth).norm() / truth.norm()):.2e}"
-    faults = diagnose(records[0]) or diagnose(records[-1])
-    rows["diagnosis"] = " ".join(faults) or "gradients neither vanish nor explode, at the first step or the last"
+    rows["diagnosis"] = (
+        " ".join(said.faults)
+        or "gradients neither vanish nor explode, and no layer is saturated or dead, at the first step or the last"
+    )
     rows |= told(records)
     rows["speed"] = f"{len(records) / seconds:,.0f} steps a second, {len(records):,} steps in {seconds:.1f} s"
     return rows
