@@ -104,14 +104,14 @@ class Random(Loss):
 @pytest.mark.parametrize("activation", ["tanh", "sigmoid", "relu", "softplus", "gelu", "sin", "identity"])
 def test_attenuation_is_as_predicted(activation: str, seed: int) -> None:
     # Ten layers of 100 units, weights as Linear draws them, so no cotangent prefers a direction. The law is one of wide layers:
-    # what is left is of the order 1/√I for a layer. Measured over these seeds: 0.89 to 1.15 for a layer, 0.81 to 1.35 for all ten.
+    # what is left is of the order 1/√I for a layer. Measured over these seeds: 0.92 to 1.09 for a layer, 0.74 to 1.20 for all ten.
     generator = torch.Generator().manual_seed(seed)
     network = nets.mlp([100] * 11, activation, activation, gain=1.3, generator=generator).double()
     x = torch.randn(200, 100, generator=generator, dtype=torch.float64)
     flow = gradient_flow(network, Random(seed), nets.Batch(x, torch.zeros(200, 100)))
     errors = [layer.measured / layer.predicted for layer in flow.layers]
     assert all(0.8 < error < 1.25 for error in errors), errors
-    assert 0.7 < math.prod(errors) < 1.5
+    assert 0.6 < math.prod(errors) < 1.6
 
 
 def test_dead_units_and_lost_numbers_are_counted() -> None:

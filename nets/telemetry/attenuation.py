@@ -94,8 +94,8 @@ def passage(flow: Flow, early: str, late: str, *, grows: bool) -> str:
         return ""
     way = flow.layers[names.index(early) : names.index(late) + 1]
     total = ratio(way[-1].cotangents[1], way[0].cotangents[1])
-    reasons = [] if grows else [_faded_signal(flow, early)]
-    if math.isinf(total) and not grows:
+    reasons = [_signal(flow, early, grows)]
+    if way[-1].cotangents[1] > 0 == way[0].cotangents[1] and not grows:
         before, after = next(pair for pair in reversed(list(pairwise(way))) if pair[0].cotangents[1] == 0)
         reasons.insert(0, f"From layer {before.name} back it is exactly 0, by {_cause(before, after)}.")
     elif math.isfinite(total) and total > 0 and (1 / total if grows else total) >= OUTSTANDING:
@@ -187,13 +187,14 @@ def _cause(before: LayerFlow, after: LayerFlow) -> str:
     return f"the weights of layer {after.name}, ‖W‖_F/√I = {weight:.2g}"
 
 
-def _faded_signal(flow: Flow, name: str) -> str:
-    """∂ℓ/∂W = Σ_n δ_ni X_nj is small where X is, too."""
-    norms = {layer.name: layer.input_norm for layer in flow.layers}
-    lost = ratio(flow.layers[0].input_norm, norms[name])
-    if not OUTSTANDING <= lost < math.inf:
+def _signal(flow: Flow, name: str, grows: bool) -> str:
+    """∂ℓ/∂W = Σ_n δ_ni X_nj is small, or large, where X is."""
+    at_input, here = flow.layers[0].input_norm, next(layer.input_norm for layer in flow.layers if layer.name == name)
+    factor = ratio(here, at_input) if grows else ratio(at_input, here)
+    if not OUTSTANDING <= factor < math.inf:
         return ""
-    return f"The signal has faded as well: the input of layer {name} is {_number(lost)} times smaller than that of the network."
+    verb, size = ("grown", "larger") if grows else ("faded", "smaller")
+    return f"The signal has {verb}, too: the input of layer {name} is {_number(factor)} times {size} than that of the network."
 
 
 def _others(layers: list[LayerFlow]) -> str:
