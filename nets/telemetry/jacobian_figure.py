@@ -144,10 +144,9 @@ def _pooled(matrix: "NDArray[np.float64]") -> "NDArray[np.float64]":
     for axis in (0, 1):
         size = matrix.shape[axis]
         if size > MOST_CELLS:
-            blocks = np.array_split(np.arange(size), MOST_CELLS)
-            parts = [matrix.take(block, axis) for block in blocks]
-            extremes = [np.where(part.max(axis) >= -part.min(axis), part.max(axis), part.min(axis)) for part in parts]
-            matrix = np.stack(extremes, axis)
+            starts = np.arange(MOST_CELLS) * size // MOST_CELLS
+            highest, lowest = np.maximum.reduceat(matrix, starts, axis), np.minimum.reduceat(matrix, starts, axis)
+            matrix = np.where(highest >= -lowest, highest, lowest)
     return matrix
 
 
