@@ -26,7 +26,9 @@ class Report:
 
 
 def report(steps: Sequence[Step], flows: Sequence[Flow], board: Board, directory: str | os.PathLike[str]) -> Report:
-    """Draw `gradients.png`, `flow.png` and, where there is an activation, `saturation.png`; diagnose the start, or else the end.
+    """Draw `gradients.png`, `flow.png` and, where there is an activation, `saturation.png`; diagnose the start and the end.
+
+    A fault that is there at the start is not told a second time.
 
     Args:
         steps: the records, the first and the last among them.
@@ -43,6 +45,9 @@ def report(steps: Sequence[Step], flows: Sequence[Flow], board: Board, directory
     drawn = ["gradients", "flow"] + ["saturation"] * saturation_figure(flows, folder / "saturation.png")
     for name in drawn:
         board.picture(f"run/{name}", folder / f"{name}.png", steps[-1].step)
-    faults = diagnose(steps[0], flows[0]) or diagnose(steps[-1], flows[-1])
+    kinds: dict[str, str] = {}
+    for sentence in (*diagnose(steps[0], flows[0]), *diagnose(steps[-1], flows[-1])):
+        kinds.setdefault(sentence.partition(":")[0], sentence)
+    faults = tuple(kinds.values())
     board.diagnosis(faults, f"{table(flows, most_rows=None)}\n\n{LEGEND}")
     return Report(faults, f"{table(flows)}\n{LEGEND}")
