@@ -72,12 +72,14 @@ def test_slopes_of_several_activations_multiply() -> None:
     assert layer.slope == pytest.approx(float(product.square().mean().sqrt()), rel=1e-12)
 
 
+@pytest.mark.parametrize("units", [4, 6])
 @pytest.mark.parametrize("scale", [0.25, 1.0, 3.0])
-def test_a_scaled_rotation_attenuates_by_exactly_its_scale(scale: float) -> None:
-    # ‖v W‖ = scale ‖v‖ for every v where Wᵀ W = scale² 1, so prediction and measurement meet whatever the gradient is.
-    linear = Linear(6, 6).double()
-    linear.weight.data = scale * torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(1)).double())[0]
-    data = nets.Batch(torch.ones(3, 6, dtype=torch.float64), torch.zeros(3, 6, dtype=torch.float64))
+def test_a_scaled_rotation_attenuates_by_exactly_its_scale(scale: float, units: int) -> None:
+    # ‖v W‖ = scale ‖v‖ for every v where W Wᵀ = scale² 1, so prediction and measurement meet whatever the gradient is.
+    linear = Linear(6, units).double()
+    rows = torch.linalg.qr(torch.randn(6, units, generator=torch.Generator().manual_seed(1), dtype=torch.float64))[0].T
+    linear.weight.data = scale * rows
+    data = nets.Batch(torch.ones(3, 6, dtype=torch.float64), torch.zeros(3, units, dtype=torch.float64))
     (layer,) = gradient_flow(Network([linear]), nets.MeanSquaredError(), data).layers
     assert layer.measured == pytest.approx(1 / scale, rel=1e-12)
     assert layer.predicted == pytest.approx(1 / scale, rel=1e-12)
