@@ -8,15 +8,12 @@ import inspect
 import json
 import math
 import os
-import shlex
-import shutil
 import sys
 import textwrap
 import time
 import traceback
 import types
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
@@ -43,6 +40,7 @@ def experiment(
     from nets.calculus.losses import LOSSES
     from nets.data.arguments import one_of, seeded
     from nets.telemetry.board import Board
+    from nets.telemetry.directory import new_directory, tensorboard
     from nets.telemetry.jacobian_figure import jacobian_figure
     from nets.telemetry.screen import say, summary
     from nets.training import mistakes
@@ -152,10 +150,7 @@ def train(
     for key, truth in data.truth.items():
         if key in named and named[key].shape == truth.shape:
             rows[f"{key} found"] = f"‖θ − θ*‖/‖θ*‖ = {float((named[key].detach() - truth).norm() / truth.norm()):.2e}"
-    rows["diagnosis"] = (
-        " ".join(said.faults)
-        or "gradients neither vanish nor explode, and no layer is saturated or dead, at the first step or the last"
-    )
+    rows["diagnosis"] = said.diagnosis
     rows |= told(records)
     rows["speed"] = f"{len(records) / seconds:,.0f} steps a second, {len(records):,} steps in {seconds:.1f} s"
     return rows
@@ -221,27 +216,6 @@ def described(kind: Any) -> str:
     if get_origin(kind) is Sequence:
         return f"a list (of which each entry is {described(get_args(kind)[0])})"
     return words.get(kind, "a section of settings" if kind is dict else "null")
-
-
-def new_directory(wanted: str | None, name: str) -> Path:
-    """An empty directory for the run: the one that was asked for, or one named after the experiment and the time."""
-    from nets.errors import InputError
-
-    stem = Path("runs", name, f"{datetime.now():%Y-%m-%d_%H-%M-%S}") if wanted is None else Path(wanted)
-    if wanted is not None and stem.is_dir() and not any(stem.iterdir()):
-        return stem
-    for suffix in [""] if wanted is not None else ["", *(f"_{number}" for number in range(2, 1000))]:
-        with contextlib.suppress(FileExistsError):
-            (directory := Path(f"{stem}{suffix}")).mkdir(parents=True)
-            return directory
-    raise InputError(f"run_dir={stem} is there already, and no run is ever overwritten: name a new directory.")
-
-
-def tensorboard(directory: Path) -> str:
-    """The command that opens the run: that of the environment we are in, which need not be the activated one."""
-    ours = shutil.which("tensorboard", path=str(Path(sys.executable).parent)) or "tensorboard"
-    short = "tensorboard" if shutil.which("tensorboard") == ours else min(ours, os.path.relpath(ours), key=len)
-    return shlex.join([short, "--logdir", str(directory)])
 
 
 def closest(word: str, known: list[str]) -> str:

@@ -37,6 +37,7 @@ def text(folder: Path) -> str:
 def test_a_healthy_run_has_a_table_and_no_sentence(tmp_path: Path) -> None:
     found, flows = run([64, 16, 10], "tanh", 1.0, 0.1, tmp_path)
     assert found == Report((), f"{table(flows)}\n{LEGEND}")
+    assert found.diagnosis.startswith("gradients neither vanish nor explode")
     assert text(tmp_path) == f"**healthy**\n\n```\n{table(flows)}\n\n{LEGEND}\n```"
     pictures = {path.stem: path.read_bytes() for path in tmp_path.glob("*.png")}
     assert pictures.keys() == {"gradients", "flow", "saturation"}
@@ -49,6 +50,7 @@ def test_a_healthy_run_has_a_table_and_no_sentence(tmp_path: Path) -> None:
 def test_a_fault_that_lasts_is_told_once(tmp_path: Path) -> None:
     found, _ = run([64, *[16] * 19, 10], "tanh", 0.5, 0.01, tmp_path)
     (sentence,) = found.faults
+    assert found.diagnosis == sentence
     assert sentence.startswith("gradients vanish: ") and "(step 1)" in sentence
     assert text(tmp_path).startswith(f"* {sentence}\n\n```\n")
 

@@ -24,6 +24,12 @@ class Report:
     faults: tuple[str, ...]
     layers: str
 
+    @property
+    def diagnosis(self) -> str:
+        """The sentences, or one that says that all is well."""
+        well = "gradients neither vanish nor explode, and no layer is saturated or dead, at the first step or the last"
+        return " ".join(self.faults) or well
+
 
 def report(steps: Sequence[Step], flows: Sequence[Flow], board: Board, directory: str | os.PathLike[str]) -> Report:
     """Draw `gradients.png`, `flow.png` and, where there is an activation, `saturation.png`; diagnose the start and the end.
