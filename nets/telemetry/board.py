@@ -49,7 +49,8 @@ class Board:
     `slope/<activation>/rms`                (mean f′²)^½, likewise; `/flat` the share of |f′| < 0.01, `/dead` of dead units
     `histogram/parameter/<parameter>`       θ_p, where it was asked for
     `histogram/gradient/<parameter>`        ∂ℓ/∂θ_p, likewise
-    `run/certificate`, `config`, `diagnosis`  texts, in one group, since the page opens no more than two
+    `run/…`                                 the texts `certificate`, `config`, `diagnosis`, and pictures, in one group each, since
+                                            the page opens no more than two
     ======================================  =====================================================================
 
     The page's Custom Scalars tab gathers the gradient norms in one chart, the update ratios in a second, the
