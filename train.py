@@ -8,15 +8,12 @@ import inspect
 import json
 import math
 import os
-import shlex
-import shutil
 import sys
 import textwrap
 import time
 import traceback
 import types
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn, get_args, get_origin, get_type_hints
 
@@ -43,8 +40,11 @@ def experiment(
     from nets.calculus.losses import LOSSES
     from nets.data.arguments import one_of, seeded
     from nets.telemetry.board import Board
+    from nets.telemetry.directory import new_directory, tensorboard
+    from nets.telemetry.jacobian_figure import jacobian_figure
     from nets.telemetry.screen import say, summary
     from nets.training import mistakes
+    from nets.verification.side_by_side import portraits
 
     # What can be wrong with the input is found before anything is written.
     precision = getattr(torch, one_of("dtype", dtype, ("float32", "float64")))
@@ -76,6 +76,8 @@ def experiment(
         (directory / "certificate.json").write_text(certificate.to_json(), encoding="utf-8")
         board.certificate(certificate)
         say(console, f"{certificate}\n")
+        jacobian_figure(portraits(model, samples.train.inputs[: verification["samples"]]), directory / "jacobians.png")
+        board.picture("run/jacobians", directory / "jacobians.png")
         if certificate.verdict == "fail":
             fault = certificate.sentence().rstrip(".")
             raise nets.GradientError(f"{fault}; not a step was made, and the certificate is in {directory}.")
@@ -103,17 +105,19 @@ def train(
     import safetensors.torch
 
     from nets.telemetry.accounts import told
-    from nets.telemetry.diagnosis import diagnose
-    from nets.telemetry.figures import gradient_figure
-    from nets.telemetry.screen import progress
+    from nets.telemetry.report import report
+    from nets.telemetry.screen import progress, say
     from nets.training.descent import count_steps
     from nets.training.evaluation import evaluate
+    from nets.training.layerwise import gradient_flow
 
     total = count_steps(len(data.train), *(descent.get(key) for key in ("epochs", "steps", "batch_size")))
     looks = {1, total, *range(0, total, max(1, total // 50))}
     portraits = {1, total, *range(0, total, max(1, total // 5))}
     named = dict(network.named_parameters())
-    records = []
+    looked_at = data.train.take(slice(0, 256))
+    records, flows = [], [gradient_flow(network, loss, looked_at)]
+    board.flow(flows[0])
     started = time.perf_counter()
     try:
         with contextlib.closing(progress(steps, total, console)) as followed:
@@ -122,16 +126,21 @@ def train(
                 seen: dict[str, Any] = {}
                 if step.step in looks:
                     test = evaluate(network, loss, data.test, data.classes)
-                    seen |= {"test_loss": test.loss, "test_accuracy": test.accuracy}
+                    flows.append(gradient_flow(network, loss, looked_at, step.step))
+                    seen |= {"test_loss": test.loss, "test_accuracy": test.accuracy, "flow": flows[-1]}
                 if step.step in portraits:
                     seen |= {"parameters": named, "gradients": {key: p.grad for key, p in named.items()}}
                 board.write(step, **seen)
-    finally:
+    except BaseException:
         # Whatever ends the descent, what was seen up to there can be looked at.
-        seconds = time.perf_counter() - started
         if records:
-            gradient_figure(records, directory / "gradients.png")
-            board.picture("gradients", directory / "gradients.png", records[-1].step)
+            flows.append(gradient_flow(network, loss, looked_at, len(records)))
+            said = report(records, flows, board, directory)
+            say(console, "\n".join(["", *said.faults, "", said.layers]))
+        raise
+    seconds = time.perf_counter() - started
+    said = report(records, flows, board, directory)
+    say(console, f"\n{said.layers}\n")
     (directory / "weights.safetensors").write_bytes(safetensors.torch.save(dict(network.state_dict())))
 
     fit, test = (evaluate(network, loss, part, data.classes) for part in (data.train, data.test))
@@ -141,8 +150,7 @@ def train(
     for key, truth in data.truth.items():
         if key in named and named[key].shape == truth.shape:
             rows[f"{key} found"] = f"‖θ − θ*‖/‖θ*‖ = {float((named[key].detach() - truth).norm() / truth.norm()):.2e}"
-    faults = diagnose(records[0]) or diagnose(records[-1])
-    rows["diagnosis"] = " ".join(faults) or "gradients neither vanish nor explode, at the first step or the last"
+    rows["diagnosis"] = said.diagnosis
     rows |= told(records)
     rows["speed"] = f"{len(records) / seconds:,.0f} steps a second, {len(records):,} steps in {seconds:.1f} s"
     return rows
@@ -208,27 +216,6 @@ def described(kind: Any) -> str:
     if get_origin(kind) is Sequence:
         return f"a list (of which each entry is {described(get_args(kind)[0])})"
     return words.get(kind, "a section of settings" if kind is dict else "null")
-
-
-def new_directory(wanted: str | None, name: str) -> Path:
-    """An empty directory for the run: the one that was asked for, or one named after the experiment and the time."""
-    from nets.errors import InputError
-
-    stem = Path("runs", name, f"{datetime.now():%Y-%m-%d_%H-%M-%S}") if wanted is None else Path(wanted)
-    if wanted is not None and stem.is_dir() and not any(stem.iterdir()):
-        return stem
-    for suffix in [""] if wanted is not None else ["", *(f"_{number}" for number in range(2, 1000))]:
-        with contextlib.suppress(FileExistsError):
-            (directory := Path(f"{stem}{suffix}")).mkdir(parents=True)
-            return directory
-    raise InputError(f"run_dir={stem} is there already, and no run is ever overwritten: name a new directory.")
-
-
-def tensorboard(directory: Path) -> str:
-    """The command that opens the run: that of the environment we are in, which need not be the activated one."""
-    ours = shutil.which("tensorboard", path=str(Path(sys.executable).parent)) or "tensorboard"
-    short = "tensorboard" if shutil.which("tensorboard") == ours else min(ours, os.path.relpath(ours), key=len)
-    return shlex.join([short, "--logdir", str(directory)])
 
 
 def closest(word: str, known: list[str]) -> str:

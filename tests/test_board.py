@@ -128,14 +128,14 @@ def test_certificate_stands_on_the_text_page_as_it_is_printed(tmp_path: Path) ->
     certificate = Certificate((check,), {"0.weight": "∂Y_k/∂W_ij = δ_ki X_j"})
     with Board(tmp_path) as board:
         board.certificate(certificate)
-    assert text(tmp_path, "certificate") == f"**pass**\n\n```\n{certificate}\n```"
+    assert text(tmp_path, "run/certificate") == f"**pass**\n\n```\n{certificate}\n```"
 
 
 def test_config_is_shown_as_it_stands_even_with_backticks_in_it(tmp_path: Path) -> None:
     # A fenced block ends at the first fence as long as its own (CommonMark 0.31, 4.5), so its own must be longer.
     with Board(tmp_path) as board:
         board.config("note: '```'\nsizes: [64, 10]\n")
-    assert text(tmp_path, "config") == "````yaml\nnote: '```'\nsizes: [64, 10]\n````"
+    assert text(tmp_path, "run/config") == "````yaml\nnote: '```'\nsizes: [64, 10]\n````"
 
 
 def test_custom_scalars_gather_what_belongs_in_one_chart(tmp_path: Path) -> None:
@@ -149,6 +149,7 @@ def test_custom_scalars_gather_what_belongs_in_one_chart(tmp_path: Path) -> None
         ["gradient_norm/.*"],
         ["update_ratio/.*"],
         ["loss/.*"],
+        ["attenuation/.*"],
     ]
 
 

@@ -61,10 +61,12 @@ def test_two_steps(name: str, images: Path, tmp_path: Path, monkeypatch: pytest.
     parameters = {check["parameter"] for check in certificate["checks"]} - {"input", "all"}
     assert parameters == load_file(tmp_path / "here" / "weights.safetensors").keys()
     assert OmegaConf.to_container(OmegaConf.load(tmp_path / "here" / "config.yaml")) == composed(*settings)
-    assert (tmp_path / "here" / "gradients.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    # The linear network has no activation that could be saturated.
+    pictures = {"jacobians.png", "gradients.png", "flow.png", *({"saturation.png"} if name != "linear" else ())}
+    assert all((tmp_path / "here" / picture).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n" for picture in pictures)
     assert [event.step for event in events(tmp_path / "here").Scalars("loss/train")] == [1, 2]
     others = {path.name for path in (tmp_path / "here").iterdir() if "tfevents" not in path.name}
-    assert others == {"certificate.json", "config.yaml", "gradients.png", "weights.safetensors"}
+    assert others == {"certificate.json", "config.yaml", "weights.safetensors", *pictures}
 
 
 # Each file reaches its figure.

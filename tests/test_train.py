@@ -21,7 +21,6 @@ from running import Descent, command_line, events, quick_gradcheck
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-import train
 from nets.calculus.layers import Tanh
 from nets.telemetry.board import Board
 
@@ -64,7 +63,8 @@ def test_the_event_file_holds_every_number_of_every_step(main_job: tuple[Path, s
             numbers |= {"loss/test": held_out.loss, "accuracy/test": held_out.accuracy}
         for tag, number in numbers.items():
             expected.setdefault(tag, []).append((step.step, float(np.float32(number))))
-    assert {tag: [(e.step, e.value) for e in board.Scalars(tag)] for tag in board.Tags()["scalars"]} == expected
+    tags = [tag for tag in board.Tags()["scalars"] if not is_a_look(tag)]
+    assert {tag: [(e.step, e.value) for e in board.Scalars(tag)] for tag in tags} == expected
     assert len(expected["loss/train"]) == 900  # 20 epochs of 1,438 samples in batches of 32
     assert math.isinf(expected["update_ratio/0.bias"][0][1])  # a bias starts at zero
 
@@ -75,9 +75,51 @@ def test_the_event_file_holds_histograms_and_texts(main_job: tuple[Path, str]) -
         f"histogram/{kind}/{name}" for kind in ("parameter", "gradient") for name in ("0.weight", "0.bias")
     }
     assert [event.step for event in board.Histograms("histogram/gradient/0.weight")] == [1, 180, 360, 540, 720, 900]
-    texts = {tag: b"".join(board.Tensors(tag)[0].tensor_proto.string_val).decode() for tag in ("certificate", "config")}
-    assert "∂Y_k/∂W_ij = δ_ki (1 − Y_k²) X_j" in texts["certificate"] and "**pass**" in texts["certificate"]
-    assert (main_job[0] / "config.yaml").read_text("utf-8").strip() in texts["config"]
+    texts = {
+        tag: b"".join(board.Tensors(tag)[0].tensor_proto.string_val).decode()
+        for tag in board.Tags()["tensors"]
+        if tag.startswith("run/")
+    }
+    assert texts.keys() == {"run/certificate", "run/config", "run/diagnosis"}
+    assert "∂Y_k/∂W_ij = δ_ki (1 − Y_k²) X_j" in texts["run/certificate"] and "**pass**" in texts["run/certificate"]
+    assert (main_job[0] / "config.yaml").read_text("utf-8").strip() in texts["run/config"]
+    assert texts["run/diagnosis"].startswith("**healthy**\n") and "\n0  Tanh " in texts["run/diagnosis"]
+
+
+def test_the_event_file_holds_the_pictures_of_the_run_directory(main_job: tuple[Path, str]) -> None:
+    board = events(main_job[0])
+    pictures = {tag: board.Images(tag)[0].encoded_image_string for tag in board.Tags()["images"]}
+    assert pictures == {f"run/{path.stem}": path.read_bytes() for path in main_job[0].glob("*.png")}
+    assert pictures.keys() == {"run/jacobians", "run/gradients", "run/flow", "run/saturation"}
+
+
+def test_the_event_file_holds_a_look_at_every_layer_before_the_first_step_and_at_some_fifty_others(
+    main_job: tuple[Path, str],
+) -> None:
+    # The last look against autograd and numpy, at the weights that the run has left; the first 256 samples are looked at.
+    board, descent = events(main_job[0]), Descent()
+    descent.network.load_state_dict(load_file(main_job[0] / "weights.safetensors"))
+    x = descent.data.train.inputs[:256].clone().requires_grad_()
+    y = descent.network(x)
+    y.retain_grad()
+    descent.loss(y, descent.data.train.targets[:256]).backward()
+    assert y.grad is not None and x.grad is not None
+    slope = 1 - y.detach().double().numpy() ** 2
+    expected = {
+        "cotangent/0": float(y.grad.norm()),
+        "attenuation/0/measured": float(y.grad.norm() / x.grad.norm()),
+        "attenuation/0/predicted": 10**0.5 / float(np.sqrt((slope**2).mean()) * descent.network[0].weight.detach().norm()),
+        "slope/1/rms": float(np.sqrt((slope**2).mean())),
+        "slope/1/flat": float((slope < 0.01).mean()),
+        "slope/1/dead": 0.0,
+    }
+    found = {tag: board.Scalars(tag) for tag in board.Tags()["scalars"] if is_a_look(tag)}
+    assert {tag: series[-1].value for tag, series in found.items()} == pytest.approx(expected, rel=1e-3)
+    assert {tuple(event.step for event in series) for series in found.values()} == {(0, 1, *range(18, 901, 18))}
+
+
+def is_a_look(tag: str) -> bool:
+    return tag.split("/")[0] in {"cotangent", "attenuation", "slope"}
 
 
 # What a run says of itself is true.
@@ -122,7 +164,7 @@ class StoppedClock(datetime):
 
 def test_runs_without_a_name_never_meet(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The second begins in the same second, and takes another name; the first is left as it was.
-    monkeypatch.setattr(train, "datetime", StoppedClock)
+    monkeypatch.setattr("nets.telemetry.directory.datetime", StoppedClock)
     settings = "experiment=teacher", "descent.steps=1", "verification.samples=1"
     run(*settings)
     (first,) = (tmp_path / "runs" / "teacher").iterdir()
@@ -190,7 +232,7 @@ def test_divergence(run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path
     found = re.fullmatch(pattern, said)
     assert status == 1 and found is not None, said
     assert steps_in(tmp_path / "here") == list(range(1, int(found[1]) + 1)) and int(found[1]) < 20
-    assert left_in(tmp_path / "here") == {"certificate.json", "config.yaml", "gradients.png"}
+    assert left_in(tmp_path / "here") == {"certificate.json", "config.yaml", "jacobians.png", "gradients.png", "flow.png"}
 
 
 def test_interruption(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -205,7 +247,7 @@ def test_interruption(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     monkeypatch.setattr(Board, "write", write_and_interrupt)
     assert end_of(run, capsys) == (130, "interrupted; what was recorded is in here.\n")
     assert steps_in(tmp_path / "here") == list(range(1, 11))
-    assert left_in(tmp_path / "here") == {"certificate.json", "config.yaml", "gradients.png"}
+    assert left_in(tmp_path / "here") == {"certificate.json", "config.yaml", "jacobians.png", "gradients.png", "flow.png"}
 
 
 def test_interruption_before_the_first_step(

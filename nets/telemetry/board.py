@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +15,7 @@ from nets.errors import InputError
 from nets.telemetry import accounts
 from nets.telemetry.delay import Delayed
 from nets.telemetry.events import EventFile, Value, histogram_values, scalar_values, string_value
+from nets.training.flow import Flow
 from nets.training.noise import RunningNoise
 from nets.training.records import Step, numbers_of
 
@@ -43,13 +44,17 @@ class Board:
     `noise_scale`, `/batch_size`            B = tr Σ / ‖G‖² of averages over the last hundred steps or so (see RunningNoise),
                                             and the power of two nearest to it
     `loss/test`, `accuracy/test`            of the samples held out, where they were evaluated
+    `cotangent/<layer>`                     ‖∂ℓ/∂Y‖ at the output of a layer, at each look
+    `attenuation/<layer>/measured`          ‖∂ℓ/∂Y‖ / ‖∂ℓ/∂X‖ of a layer, likewise; `/predicted` by its weights and slopes
+    `slope/<activation>/rms`                (mean f′²)^½, likewise; `/flat` the share of |f′| < 0.01, `/dead` of dead units
     `histogram/parameter/<parameter>`       θ_p, where it was asked for
     `histogram/gradient/<parameter>`        ∂ℓ/∂θ_p, likewise
-    `certificate`, `config`                 texts
+    `run/…`                                 the texts `certificate`, `config`, `diagnosis`, and pictures, in one group each, since
+                                            the page opens no more than two
     ======================================  =====================================================================
 
     The page's Custom Scalars tab gathers the gradient norms in one chart, the update ratios in a second, the
-    losses in a third, and what accumulation shows in two more.
+    losses in a third, the attenuation of every layer in a fourth, and what accumulation shows in two more.
 
     Args:
         log_dir: the directory that `tensorboard --logdir` is pointed at; it is made where it does not exist.
@@ -73,6 +78,7 @@ class Board:
         test_accuracy: float | None = None,
         parameters: "Mapping[str, Tensor] | None" = None,
         gradients: "Mapping[str, Tensor] | None" = None,
+        flow: Flow | None = None,
     ) -> None:
         """One Event with every number of `step`, and with whatever else is known at that step.
 
@@ -84,15 +90,17 @@ class Board:
             test_accuracy: share of them that is classified right, 0 to 1.
             parameters: parameter → θ_p, for histograms.
             gradients: parameter → ∂ℓ/∂θ_p, for histograms.
+            flow: a look at the layers.
         """
         self._lay_out(accumulates=step.accumulation.page is not None)
-        if test_loss is None and test_accuracy is None and parameters is None and gradients is None:
+        if all(extra is None for extra in (test_loss, test_accuracy, parameters, gradients, flow)):
             self._steps.add(step)
             return
         self._steps.flush()
         ((_, tags, table),) = self._tables([step])
         values = scalar_values(dict(zip(tags, table[0].tolist(), strict=True)))
-        self._events.write(step.step, values + _evaluation(test_loss, test_accuracy) + _histograms(parameters, gradients))
+        values += _evaluation(test_loss, test_accuracy) + _histograms(parameters, gradients) + _layers(flow)
+        self._events.write(step.step, values)
 
     def evaluation(self, step_number: int, loss: float, accuracy: float | None = None) -> None:
         """Loss and accuracy on the samples held out, where no Step goes with them (before the first, say)."""
@@ -111,13 +119,22 @@ class Board:
         """Histograms of every parameter and gradient, where no Step goes with them (as the network was made, say)."""
         self._events.write(step_number, _histograms(parameters, gradients))
 
+    def flow(self, flow: Flow) -> None:
+        """A look at the layers, where no Step goes with it (before the first, say)."""
+        self._events.write(flow.updates, _layers(flow))
+
+    def diagnosis(self, sentences: Sequence[str], table: str) -> None:
+        """What ails the gradients, if anything does, and the table of the layers, on the Text page."""
+        said = "\n".join(f"* {sentence}" for sentence in sentences) or "**healthy**"
+        self._events.text("run/diagnosis", f"{said}\n\n{_fenced(table)}")
+
     def certificate(self, certificate: "Certificate") -> None:
         """The certificate on the Text page: its verdict, and its table as it is printed."""
-        self._events.text("certificate", f"**{certificate.verdict}**\n\n{_fenced(str(certificate))}")
+        self._events.text("run/certificate", f"**{certificate.verdict}**\n\n{_fenced(str(certificate))}")
 
     def config(self, yaml_text: str) -> None:
         """The resolved configuration on the Text page."""
-        self._events.text("config", _fenced(yaml_text, "yaml"))
+        self._events.text("run/config", _fenced(yaml_text, "yaml"))
 
     def picture(self, tag: str, path: str | os.PathLike[str], step: int = 0) -> None:
         """A PNG file on the Images page.
@@ -189,6 +206,17 @@ def _evaluation(loss: float | None, accuracy: float | None) -> list[Value]:
     return scalar_values({tag: number for tag, number in known.items() if number is not None})
 
 
+def _layers(flow: Flow | None) -> list[Value]:
+    numbers: dict[str, float] = {}
+    for layer in () if flow is None else flow.layers:
+        numbers[f"cotangent/{layer.name}"] = layer.cotangents[0]
+        numbers[f"attenuation/{layer.name}/measured"] = layer.measured
+        numbers[f"attenuation/{layer.name}/predicted"] = layer.predicted
+        for one in layer.activations:
+            numbers |= {f"slope/{one.name}/rms": one.rms, f"slope/{one.name}/flat": one.flat, f"slope/{one.name}/dead": one.dead}
+    return scalar_values(numbers)
+
+
 def _histograms(parameters: "Mapping[str, Tensor] | None", gradients: "Mapping[str, Tensor] | None") -> list[Value]:
     values: list[Value] = []
     for group, tensors in (("parameter", parameters or {}), ("gradient", gradients or {})):
@@ -211,6 +239,7 @@ def _layout(accumulates: bool) -> Value:
         "gradient norm per parameter": r"gradient_norm/.*",
         "update ratio per parameter": r"update_ratio/.*",
         "loss": r"loss/.*",
+        "attenuation per layer": r"attenuation/.*",
     }
     if accumulates:
         titles |= {"how far the contributions agree": r"accumulation/.*/agreement", "gradient noise scale": r"noise_scale.*"}

@@ -1,8 +1,8 @@
 """What is wrong with the gradients of one step, in a sentence with its number and its parameter.
 
-Everything is read from the Step record: the loss, the gradient norms and the update ratios. The order of the
+What is wrong is read from the Step record: the loss, the gradient norms and the update ratios. The order of the
 parameters in it is taken as their order in the network, from input to output, and 'a.b.weight' as a parameter
-of the layer 'a.b'.
+of the layer 'a.b'. Where in the network it comes from, and by what, is read from the Flow of a look at its layers.
 
 A bias serves as the measure of what arrives at its layer, since ∂ℓ/∂B = Σ_n δ_n, but is never itself called too
 small: before a normalisation, for one, its true gradient is zero.
@@ -11,6 +11,8 @@ small: before a normalisation, for one, its true gradient is zero.
 import math
 from collections.abc import Mapping
 
+from nets.telemetry.attenuation import dead, first_lost, passage, saturated
+from nets.training.flow import Flow
 from nets.training.records import Step
 
 #: In networks that train, norms of the weights' gradients lie within two orders of magnitude of each other
@@ -24,22 +26,35 @@ LAYER_FACTOR = 1e3
 UPDATE_RATIO = 10.0
 
 
-def diagnose(step: Step) -> tuple[str, ...]:
-    """Every sentence that `step` gives reason for; none where it is healthy.
+def diagnose(step: Step, flow: Flow | None = None) -> tuple[str, ...]:
+    """Every sentence that there is reason for; none where the gradients are healthy.
 
     What is not finite makes the rest meaningless, and is then the only sentence.
+
+    Args:
+        step: the record of a step.
+        flow: a look at the layers at about that step; with it, each sentence says in which layer the fault begins and by what, and
+            saturated and dead layers are found.
     """
-    broken = not_finite(step)
+    broken = not_finite(step, flow)
     if broken is not None:
         return (broken,)
-    return tuple(sentence for sentence in (vanishing(step), exploding(step)) if sentence is not None)
+    local = [sentence for look in (saturated, dead) if flow is not None and (sentence := look(flow)) is not None]
+    # A layer that is named there needs no naming as a reason.
+    rest = flow if not local else None
+    return tuple(sentence for sentence in (*local, vanishing(step, rest), exploding(step, rest)) if sentence is not None)
 
 
-def not_finite(step: Step) -> str | None:
+def not_finite(step: Step, flow: Flow | None = None) -> str | None:
     """The loss, a gradient norm or the total is NaN or infinite.
 
     An infinite update ratio alone is no fault: it is what a parameter that starts at zero has.
     """
+    broken = _not_finite(step)
+    return None if broken is None else _with(broken, None if flow is None else first_lost(flow))
+
+
+def _not_finite(step: Step) -> str | None:
     where = f"at step {step.step}"
     broken = [name for name, norm in step.gradient_norm.items() if not math.isfinite(norm)]
     if broken:
@@ -57,7 +72,7 @@ def not_finite(step: Step) -> str | None:
     return None
 
 
-def vanishing(step: Step) -> str | None:
+def vanishing(step: Step, flow: Flow | None = None) -> str | None:
     """A weight has a gradient at least 1,000 times smaller than that of a later layer, or none at all.
 
     Every gradient small at once is no fault: that is what a minimum looks like. Nor is a gradient of zero
@@ -75,10 +90,10 @@ def vanishing(step: Step) -> str | None:
         return None
     else:
         how = f"is exactly 0, while that of {late} is {large:.2g}: it does not learn at all"
-    return f"gradients vanish: ‖∂ℓ/∂θ‖ of {early} {how} (step {step.step})."
+    return _with(f"gradients vanish: ‖∂ℓ/∂θ‖ of {early} {how} (step {step.step}).", _passage(flow, early, late, grows=False))
 
 
-def exploding(step: Step) -> str | None:
+def exploding(step: Step, flow: Flow | None = None) -> str | None:
     """An update is ten times as long as its weight, or a weight has a gradient 1,000 times that of a later weight.
 
     Weights alone are compared here: a bias beside a weight that gets little input has a large gradient, and
@@ -88,18 +103,29 @@ def exploding(step: Step) -> str | None:
     longest = max(ratios, key=ratios.__getitem__, default=None)
     if longest is not None and ratios[longest] >= UPDATE_RATIO:
         norm = step.gradient_norm.get(longest, math.nan)
-        return (
+        sentence = (
             f"gradients explode: the update of {longest} is {ratios[longest]:.2g} times as long as {longest} itself, "
             f"with ‖∂ℓ/∂θ‖ = {norm:.2g} (step {step.step})."
         )
+        return _with(sentence, _passage(flow, longest, list(step.gradient_norm)[-1], grows=True))
     gap = _widest_gap(_layers(_weights(step.gradient_norm)))
     if gap is None or gap[1][1] == 0:  # no gradient at all in a later layer is no growth in an earlier one
         return None
     (early, large), (late, small) = gap
-    return (
+    sentence = (
         f"gradients explode: ‖∂ℓ/∂θ‖ of {early} is {large:.2g}, {_factor(large, small)} times larger than that of "
         f"{late}: it grows on its way back to the input (step {step.step})."
     )
+    return _with(sentence, _passage(flow, early, late, grows=True))
+
+
+def _passage(flow: Flow | None, early: str, late: str, *, grows: bool) -> str:
+    """What happened between the layers of two parameters."""
+    return "" if flow is None else passage(flow, early.rpartition(".")[0], late.rpartition(".")[0], grows=grows)
+
+
+def _with(sentence: str, reason: str | None) -> str:
+    return f"{sentence} {reason}" if reason else sentence
 
 
 def _weights(numbers: Mapping[str, float]) -> dict[str, float]:

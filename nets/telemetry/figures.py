@@ -5,7 +5,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -38,13 +38,39 @@ def gradient_figure(steps: Sequence[Step], path: str | os.PathLike[str]) -> None
     """
     if not steps:
         raise InputError("The run has no step, and a picture of its gradients needs one: train for at least one step.")
+    figure = paper(10, 5.6)
+    draw_gradient_norms(figure, steps)
+    save(figure, Path(path))
+
+
+def paper(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> "Figure":
+    """An empty figure of so many inches, which pyplot knows nothing of."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 5.6), dpi=120, layout="constrained")
+    figure = Figure(figsize=(width, height), dpi=120, layout=layout)
     FigureCanvasAgg(figure)
-    draw_gradient_norms(figure, steps)
-    _replace(figure, Path(path))
+    return figure
+
+
+def save(figure: "Figure", path: Path) -> None:
+    """Write a PNG file, under another name first, so that `path` is never half a picture.
+
+    Raises:
+        InputError: nothing can be written there.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        figure.savefig(temporary, format="png")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(
+            f"The picture '{path}' cannot be written ({error.strerror or error}): "
+            "name a file in a directory that exists and can be written."
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def draw_gradient_norms(figure: "Figure", steps: Sequence[Step]) -> "Axes":
@@ -59,7 +85,7 @@ def draw_gradient_norms(figure: "Figure", steps: Sequence[Step]) -> "Axes":
 
     names = list(steps[0].gradient_norm)
     layers = list(dict.fromkeys(_layer(name) for name in names))
-    colours = dict(zip(layers, _depth_colours(len(layers)), strict=True))
+    colours = dict(zip(layers, depth_colours(len(layers)), strict=True))
     many = len(names) > NAMED_PARAMETERS
     stretches = STRETCHES_MANY_LINES if many else STRETCHES_FEW_LINES
     stretch = len(steps) // stretches if len(steps) > 2 * stretches else 1
@@ -89,7 +115,7 @@ def draw_gradient_norms(figure: "Figure", steps: Sequence[Step]) -> "Axes":
     return axes
 
 
-def _depth_colours(layers: int) -> "NDArray[np.float64]":
+def depth_colours(layers: int) -> "NDArray[np.float64]":
     """One colour per layer, dark at the input; the end of the map, a yellow that white paper swallows, is left out."""
     from matplotlib import colormaps
 
@@ -157,26 +183,10 @@ def _colour_bar(figure: "Figure", axes: "Axes", layers: list[str]) -> None:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import ListedColormap, Normalize
 
-    scale = ScalarMappable(Normalize(-0.5, len(layers) - 0.5), ListedColormap(_depth_colours(len(layers))))
+    scale = ScalarMappable(Normalize(-0.5, len(layers) - 0.5), ListedColormap(depth_colours(len(layers))))
     ticks = list(range(0, len(layers), math.ceil(len(layers) / 12)))
     bar = figure.colorbar(scale, ax=axes, ticks=ticks, pad=0.01, fraction=0.04)
     bar.ax.set_yticklabels([layers[tick] for tick in ticks])
     bar.ax.tick_params(length=0)
     bar.ax.invert_yaxis()
     bar.set_label("layer, from input (top) to output")
-
-
-def _replace(figure: "Figure", path: Path) -> None:
-    """Save under another name first, so that `path` is never half a picture."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        figure.savefig(temporary, format="png")
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(
-            f"The picture '{path}' cannot be written ({error.strerror or error}): "
-            "name a file in a directory that exists and can be written."
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()

@@ -1,0 +1,157 @@
+"""flow.png and saturation.png: the numbers of the looks, each in its place."""
+
+import math
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.collections import QuadMesh
+from matplotlib.figure import Figure
+
+import nets
+from nets.errors import InputError
+from nets.telemetry.flow_figures import (
+    MOST_PANELS,
+    draw_attenuation,
+    draw_flow,
+    draw_slope_maps,
+    draw_slopes,
+    flow_figure,
+    saturation_figure,
+)
+from nets.training.flow import Flow
+from nets.training.layerwise import gradient_flow
+
+
+def looks(layers: int, count: int = 4, activation: str = "tanh") -> list[Flow]:
+    """At a network whose weights grow."""
+    network = nets.mlp([5] * (layers + 1), activation, activation)
+    data = nets.Batch(torch.rand(7, 5, generator=torch.Generator().manual_seed(1)), torch.zeros(7, 5))
+    flows = []
+    for number in range(count):
+        flows.append(gradient_flow(network, nets.MeanSquaredError(), data, 10 * number))
+        for parameter in network.parameters():
+            parameter.data *= 1.5
+    return flows
+
+
+def broken(flow: Flow, number: float) -> Flow:
+    return replace(flow, layers=tuple(replace(layer, cotangents=(number,) * 3, slope=number) for layer in flow.layers))
+
+
+def mesh(figure: Figure, index: int = 0) -> np.ma.MaskedArray:
+    (found,) = [one for one in figure.axes[index].collections if isinstance(one, QuadMesh)]
+    return np.ma.asarray(found.get_array())
+
+
+@pytest.mark.parametrize("layers", [1, 4, 25])
+def test_the_map_has_a_row_for_each_layer_and_a_column_for_each_look(layers: int) -> None:
+    flows, figure = looks(layers), Figure()
+    draw_flow(figure, figure.add_subplot(), flows)
+    expected = [[flow.layers[0].cotangents[2] for flow in flows]]
+    expected += [[flow.layers[index].cotangents[0] for flow in flows] for index in range(layers)]
+    assert np.array_equal(mesh(figure), expected)
+    axes = figure.axes[0]
+    names = [tick.get_text() for tick in axes.get_yticklabels()]
+    assert names[0] == "X" and len(names) <= 20 and set(names[1:]) <= {str(2 * layer) for layer in range(layers)}
+    assert axes.get_xlim() == (0, 30) and "grey" not in axes.get_title("left")
+
+
+def test_what_a_log_scale_cannot_show_is_grey_and_said_to_be() -> None:
+    flows, figure = looks(3), Figure()
+    draw_flow(figure, figure.add_subplot(), [*flows[:2], broken(flows[2], 0.0), broken(flows[3], math.nan)])
+    assert mesh(figure).mask.tolist() == [[False, False, True, True]] * 4
+    assert figure.axes[0].get_title("left").endswith("(grey: zero or not finite)")
+
+
+def test_the_lines_are_what_was_measured_and_what_each_layer_predicts() -> None:
+    first, *_, last = looks(4)
+    axes = Figure().add_subplot()
+    draw_attenuation(axes, [first, last])
+    lines = {str(line.get_label()): line.get_ydata().tolist() for line in axes.lines}
+    assert list(lines) == [
+        "measured, before the first step",
+        "predicted, before the first step",
+        "measured, after step 30",
+        "predicted, after step 30",
+    ]
+    measured = [first.layers[0].cotangents[2], *(layer.cotangents[0] for layer in first.layers)]
+    assert lines["measured, before the first step"] == measured
+    # From the output, where both begin, back to X: divided by the prediction of every layer.
+    factors = [math.prod(layer.predicted for layer in last.layers[index:]) for index in range(5)]
+    assert lines["predicted, after step 30"] == pytest.approx([last.layers[-1].cotangents[0] / factor for factor in factors])
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["X", "0", "2", "4", "6"]
+
+
+def test_few_activations_have_a_panel_each_with_their_bands() -> None:
+    flows, figure = looks(5), Figure()
+    draw_slopes(figure, flows, 2, 3)
+    shown = [axes for axes in figure.axes if axes.axison]
+    assert [axes.get_title("left") for axes in shown] == [f"{2 * layer + 1}  Tanh: f′ = 1 − Y²" for layer in range(5)]
+    for index, axes in enumerate(shown):
+        slopes = [flow.layers[index].activations[0] for flow in flows]
+        lines = {str(line.get_label()): line.get_ydata().tolist() for line in axes.lines}
+        assert lines == {"median": [one.quantiles[2] for one in slopes], "share below 0.01": [one.flat for one in slopes]}
+        lower, upper = (band.get_paths()[0].vertices[:, 1] for band in axes.collections)
+        assert lower.min() == min(one.quantiles[0] for one in slopes) and lower.max() == max(one.quantiles[4] for one in slopes)
+        assert upper.min() == min(one.quantiles[1] for one in slopes) and upper.max() == max(one.quantiles[3] for one in slopes)
+
+
+def test_many_activations_share_two_maps() -> None:
+    flows, figure = looks(20), Figure()
+    draw_slope_maps(figure, flows)
+    for index, value in enumerate(("rms", "flat")):
+        expected = [[getattr(flow.layers[layer].activations[0], value) for flow in flows] for layer in range(20)]
+        assert np.array_equal(mesh(figure, index), expected)
+    assert figure.axes[0].get_title("left") == "Slopes (Tanh, f′ = 1 − Y²)"
+
+
+@pytest.mark.parametrize(
+    ("layers", "count", "activation"),
+    [(1, 1, "tanh"), (1, 4, "relu"), (5, 4, "gelu"), (MOST_PANELS + 1, 1, "tanh"), (40, 4, "sin")],
+)
+def test_the_files_are_pictures(layers: int, count: int, activation: str, tmp_path: Path) -> None:
+    from PIL import Image
+
+    flows = looks(layers, count, activation)
+    flow_figure(flows, tmp_path / "flow.png")
+    assert saturation_figure(flows, tmp_path / "saturation.png") is True
+    for path in tmp_path.iterdir():
+        with Image.open(path) as image:
+            assert image.format == "PNG" and 700 < image.size[0] < 1600 and 400 < image.size[1] < 1600
+
+
+@pytest.mark.parametrize("number", [0.0, math.nan, math.inf])
+def test_numbers_that_cannot_be_drawn_leave_a_picture(number: float, tmp_path: Path) -> None:
+    flows = [broken(flow, number) for flow in looks(3)]
+    flow_figure(flows, tmp_path / "flow.png")
+    figure = Figure()
+    draw_flow(figure, figure.add_subplot(), flows)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["every gradient is zero or not finite"]
+
+
+def test_a_network_without_an_activation_has_no_saturation(tmp_path: Path) -> None:
+    assert saturation_figure(looks(2, activation="identity"), tmp_path / "saturation.png") is False
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_input_ends_in_a_sentence(tmp_path: Path) -> None:
+    for draw in (flow_figure, saturation_figure):
+        with pytest.raises(InputError, match=r"^The run was never looked at, .+ take it at step 0\.$"):
+            draw([], tmp_path / "f.png")
+        with pytest.raises(InputError, match=r"^The picture '.*f.png' cannot be written \(No such file or directory\): "):
+            draw(looks(1), tmp_path / "nowhere" / "f.png")
+
+
+def test_matplotlib_is_imported_when_a_picture_is_drawn_and_not_before() -> None:
+    script = (
+        "import sys, nets.telemetry.report, nets.telemetry.jacobian_figure, nets.verification.side_by_side\n"
+        "print([name for name in ('matplotlib', 'rich', 'sklearn') if name in sys.modules])"
+    )
+    here = Path(__file__).resolve().parents[1]
+    done = subprocess.run([sys.executable, "-W", "error", "-c", script], cwd=here, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
