@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from nets.calculus.losses import Loss
 from nets.calculus.network import Network
+from nets.data.arguments import one_of
 from nets.data.batch import Batch
 from nets.errors import InputError
 from nets.training.accumulation import pieces
@@ -122,6 +123,20 @@ MISTAKES = {
 }
 
 
+def named(name: str | None, processes: int) -> "Mistaken | None":
+    """A descent with the mistake of that name; None without one.
+
+    Raises:
+        InputError: for a name that there is not, or in several processes.
+    """
+    if name is None:
+        return None
+    mistake = MISTAKES[one_of("mistake", name, tuple(MISTAKES))]
+    if processes > 1:
+        raise InputError(f"mistake={name} was given to {processes} processes; expected one: leave torchrun away.")
+    return Mistaken(mistake)
+
+
 class Row(NamedTuple):
     """One window: what is right, what the mistake must give, and what is there."""
 
@@ -222,8 +237,10 @@ class Mistaken:
             self._losses = step.loss, math.nan if beside is None else beside.loss
             yield step
 
-    def told(self) -> dict[str, str]:
-        """The outcome, as {title: text}."""
+    def told(self, check: Callable[[Pairs, Any], Any]) -> dict[str, str]:
+        """The outcome, as {title: text}, with what `nets.check_accumulation`, given the module and the loss, says of it."""
+        certificate = check(self.window, self.mistake.loop)
+        caught = certificate.notes[-1] if certificate.passed else certificate.sentence()
         last = len(self.rows)
         looks = [n for n in (1, 2, 3, 10, 30, 100, 300, 1000) if n < last] + [last]
         cells = [[f"step {n:,}", *(f"{100 * error:,.2f} %" for error in self.rows[n - 1][1:])] for n in looks]
@@ -235,6 +252,7 @@ class Mistaken:
             "  predicted": predicted,
             "  measured": f"{measured}  (the gradients are {self.apart:.0e} apart)",
             "in the end": f"loss {self._losses[0]:.4g} at the last step with the mistake, {self._losses[1]:.4g} without it",
+            "caught by": f"nets.check_accumulation: {caught}",
         }
 
 
