@@ -25,9 +25,10 @@ from nets.calculus.network import Network
 from nets.data.batch import Batch
 from nets.errors import InputError, RankError
 from nets.training.accumulation import pieces, shares
-from nets.training.engines import Engine, autograd
+from nets.training.engines import Autograd, Engine
 from nets.training.ledger import Accumulation, Ledger
 from nets.training.records import Step
+from nets.training.samples import Sampler
 
 PATIENCE = timedelta(seconds=45)
 """How long a rank waits for the others in a step before it takes them for dead."""
@@ -181,7 +182,9 @@ class Shared:
 
     def __init__(self, ranks: Ranks, engine: Engine, network: Network, loss: Loss, micro_batch_size: int | None) -> None:
         self._ranks, self._network, self._loss, self._size = ranks, network, loss, micro_batch_size
-        self._parallel = DistributedDataParallel(network if engine is autograd else ClosedForm(network))
+        if isinstance(engine, Sampler):
+            raise InputError("sample_norms=True was given to several processes; expected one: leave torchrun or sample_norms away.")
+        self._parallel = DistributedDataParallel(network if isinstance(engine, Autograd) else ClosedForm(network))
         self._parallel.register_comm_hook(None, self._reduced)
         self._own: dict[Tensor, Tensor] = {}
         self._ledger = Ledger()

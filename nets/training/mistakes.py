@@ -21,6 +21,7 @@ from nets.training.accumulation import pieces
 from nets.training.engines import Engine, closed_form
 from nets.training.ledger import Accumulation
 from nets.training.records import Step
+from nets.training.samples import Sampler
 
 Pairs = list[tuple[Any, Any]]
 
@@ -198,8 +199,12 @@ class Mistaken:
         """What `descend` takes for the gradient of a batch. The engine is PyTorch's, whichever was asked for.
 
         Raises:
-            InputError: where a batch is one micro-batch and the mistake needs several.
+            InputError: where a batch is one micro-batch and the mistake needs several, or samples are to be looked at one by one.
         """
+        if isinstance(engine, Sampler):
+            raise InputError(
+                "sample_norms=True was given with a mistake; expected one of the two: PyTorch's loop has no such norms."
+            )
         if micro_batch_size is None and len(self.mistake.example[0]) > 1:
             raise InputError(
                 f"the mistake {self.mistake.name} needs several micro-batches, and a batch is one; expected a micro_batch_size "
