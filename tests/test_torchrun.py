@@ -72,11 +72,11 @@ def test_the_ledger_names_the_ranks(finished: tuple[Path, str]) -> None:
     alone = Descent("experiment=accumulated", "dtype=float64", "descent.epochs=null", "descent.steps=30")
     tags = set(board.Tags()["scalars"])
     assert {
-        "accumulation/0.weight/norm of rank 0",
-        "accumulation/0.weight/norm of rank 1",
-        "accumulation/0.bias/cosine of rank 1",
+        "accumulation/0.weight/norm rank 0",
+        "accumulation/0.weight/norm rank 1",
+        "accumulation/0.bias/cosine rank 1",
     } < tags
-    weights = {r: [e.value for e in board.Scalars(f"accumulation/weight of rank {r}")] for r in (0, 1)}
+    weights = {r: [e.value for e in board.Scalars(f"accumulation/weight rank {r}")] for r in (0, 1)}
     for step, zero, one in zip(alone.steps, *weights.values(), strict=False):
         sizes = step.accumulation.sizes
         assert (zero, one) == pytest.approx((sum(sizes[::2]) / sum(sizes), sum(sizes[1::2]) / sum(sizes)))

@@ -86,9 +86,9 @@ def _tags(names: tuple[str, ...], contributions: tuple[str, ...]) -> tuple[str, 
     def each(what: str, without: tuple[str, ...] = ()) -> list[str]:
         if several:
             return [f"smallest {what}", f"largest {what}"]
-        return [f"{what} of {one}" for one in contributions if one not in without]
+        return [f"{what} {one.replace('-batch', '')}" for one in contributions if one not in without]
 
-    # A tag of more than three parts is shortened in its middle on the page.
+    # The page shortens a tag in its middle, and leaves of a narrow card's title some fifteen letters of the last part.
     own = (*each("norm"), *each("cosine", without=first), "agreement", "largest share", "residual")
     return tuple(f"accumulation/{tag}" for tag in (*(f"{name}/{what}" for name in names for what in own), *each("weight")))
 
