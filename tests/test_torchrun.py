@@ -175,3 +175,12 @@ def test_a_wrong_setting_is_told_once(tmp_path: Path) -> None:
     assert process.returncode != 0 and said == ""
     assert complaints.count("learning_rate is -1; expected a number above 0.\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_descent_that_leaves_the_numbers_is_told_once(tmp_path: Path) -> None:
+    process = torchrun(tmp_path, "experiment=linear", "descent.learning_rate=1e60")
+    said, complaints = process.communicate(timeout=60)
+    assert process.returncode != 0 and said.count("step ") < 30
+    pattern = r"^step \d+: the loss is .*; expected finite numbers: lower the learning rate .* what was recorded is in here\.$"
+    assert len(re.findall(pattern, complaints, re.MULTILINE)) == 1
+    assert (tmp_path / "here" / "gradients.png").exists() and recorded(tmp_path)[0] == 1

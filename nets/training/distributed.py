@@ -23,7 +23,7 @@ from nets.calculus.function import closed_form
 from nets.calculus.losses import Loss
 from nets.calculus.network import Network
 from nets.data.batch import Batch
-from nets.errors import InputError, RankError
+from nets.errors import DivergenceError, InputError, RankError
 from nets.training.accumulation import pieces, shares
 from nets.training.engines import Autograd, Engine
 from nets.training.ledger import Accumulation, Ledger
@@ -117,7 +117,9 @@ class Ranks:
             reason = "" if isinstance(error, SystemExit) else f"{kind}: {' '.join(str(error).split()) or 'no reason given'}"
             self._store.set(f"ended/{self.rank}", reason[:500])
             if self.rank > 0:
-                self._store.wait(["ended/0"], timedelta(seconds=3))
+                # What all of them meet, the first has something to write of before it comes here.
+                same = isinstance(error, KeyboardInterrupt | InputError | DivergenceError)
+                self._store.wait(["ended/0"], PATIENCE if same else timedelta(seconds=3))
                 if self._store.get("ended/0").decode().startswith(f"{kind}: "):
                     raise SystemExit(1) from None
 
