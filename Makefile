@@ -16,8 +16,8 @@ train: .venv/installed ## prove the gradients, then train; EXPERIMENT=tanh_mlp f
 test: .venv/installed-tools ## run the whole suite; ARGS='-k tanh' for a part of it
 	@.venv/bin/python -m pytest -n auto --maxprocesses=4 --dist=loadfile $(ARGS)
 
-matrix: .venv/installed-tools ## hold the checker against every wrong and every right module of the tables, five times each
-	@.venv/bin/python -m pytest -m 'matrix or not matrix' tests/test_checker.py $(ARGS)
+matrix: .venv/installed-tools ## what takes minutes: the checker against all of its tables, five times each; every end of a run of two processes
+	@.venv/bin/python -m pytest -m 'matrix or not matrix' tests/test_checker.py tests/test_torchrun.py $(ARGS)
 
 oracles: .venv/installed-oracles ## install SymPy, TensorFlow and JAX, and hold the closed form against them
 	@.venv/bin/python -m pytest tests/test_engines_cross.py $(ARGS)

@@ -29,7 +29,7 @@ TRACEBACK_WANTED = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 def experiment(
     *, name: str, config: str, data: dict, network: dict, loss: str, descent: dict, verification: dict,
-    mistake: str | None, seed: int, dtype: str, run_dir: str | None,
+    mistake: str | None, seed: int, dtype: str, run_dir: str | None, ranks: Any,
 ) -> None:  # fmt: skip
     """Config → data → network → certificate → descent → records → board."""
     # Imported here, so that --help and a misspelt key need not wait for torch.
@@ -56,9 +56,10 @@ def experiment(
             objective.check(model(part.inputs), part.targets)
     prove = call(verification_of, verification, "verification", model=model, inputs=samples.train.inputs, seed=seed)
     follow = functools.partial(call, nets.descend, descent, "descent", data=samples.train, loss=objective, seed=seed)
-    kinds = mistakes.MISTAKES
-    mistaken = None if mistake is None else mistakes.Mistaken(kinds[one_of("mistake", mistake, tuple(kinds))])
-    steps = follow(network=model) if mistaken is None else follow(network=model, gradient=mistaken.along)
+    mistaken = mistakes.named(mistake, ranks.count)
+    steps = follow(network=model, gradient=(mistaken or ranks).along)
+    if ranks.rank > 0:
+        return ranks.follow(steps)
 
     console = Console()
     directory = new_directory(run_dir, name)
@@ -85,13 +86,12 @@ def experiment(
             say(console, f"{mistaken.mistake.formula}\n\n{mistakes.table(mistaken.mistake)}\n")
             steps = mistaken.followed(steps, follow(network=copy.deepcopy(model)), board.numbers)
         try:
-            rows = train(model, steps, samples, objective, descent, board, console, directory)
-        except (nets.DivergenceError, KeyboardInterrupt) as end:
+            with ranks.together():
+                rows = train(model, steps, samples, objective, descent, board, console, directory)
+        except (nets.DivergenceError, nets.RankError, KeyboardInterrupt) as end:
             raise type(end)(f"{str(end).rstrip('.') or 'interrupted'}; what was recorded is in {directory}.") from end
     if mistaken is not None:
-        found = nets.check_accumulation(model, objective, mistaken.window, mistaken.mistake.loop)
-        caught = found.notes[-1] if found.passed else found.sentence()
-        rows |= {**mistaken.told(), "caught by": f"nets.check_accumulation: {caught}"}
+        rows |= mistaken.told(functools.partial(nets.check_accumulation, model, objective))
     rows = {"certificate": certificate.sentence(), **rows}
     room = console.width - 2 - max(map(len, rows)) if console.is_terminal else sys.maxsize
     rows = {title: "\n".join(textwrap.wrap(text, room, break_on_hyphens=False)) for title, text in rows.items()}
@@ -281,7 +281,10 @@ def app(config: DictConfig) -> None:
     try:
         settings: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         name = HydraConfig.get().runtime.choices.get("experiment") or "unnamed"
-        call(experiment, settings, name=name, config=OmegaConf.to_yaml(config, resolve=True))
+        from nets.training.ranks import joined
+
+        with joined() as ranks:
+            call(experiment, settings, name=name, config=OmegaConf.to_yaml(config, resolve=True), ranks=ranks)
     except Exception as error:
         stop(error, sentence(error))
 

@@ -15,6 +15,7 @@ from nets.data.batch import DataSet as DataSet
 from nets.errors import DivergenceError as DivergenceError
 from nets.errors import GradientError as GradientError
 from nets.errors import InputError as InputError
+from nets.errors import RankError as RankError
 from nets.training.descent import descend as descend
 from nets.training.records import Step as Step
 from nets.verification.accumulation import check_accumulation as check_accumulation

@@ -18,3 +18,7 @@ class GradientError(AssertionError):
 
 class DivergenceError(ArithmeticError):
     """Gradient descent has left the numbers: the loss or a gradient is no longer finite."""
+
+
+class RankError(RuntimeError):
+    """One of the processes of a run has died."""

@@ -36,6 +36,10 @@ def series(folder: Path) -> dict[str, dict[int, float]]:
     return {tag: {e.step: e.value for e in board.Scalars(tag)} for tag in board.Tags()["scalars"]}
 
 
+def short(contribution: str) -> str:
+    return contribution.replace("micro-batch", "micro")
+
+
 def test_every_number_of_the_ledger_is_under_its_tag(tmp_path: Path) -> None:
     steps = descended(tmp_path, micro_batch_size=4)
     assert [step.accumulation.sizes for step in steps[:3]] == [(4, 4, 2), (4, 4, 2), (3,)]
@@ -45,11 +49,11 @@ def test_every_number_of_the_ledger_is_under_its_tag(tmp_path: Path) -> None:
         own = step.accumulation
         numbers: dict[str, float] = {}
         for name in own.norms:
-            numbers |= {f"{name}/norm/{c}": x for c, x in zip(own.names, own.norms[name], strict=True)}
-            numbers |= {f"{name}/cosine/{c}": x for c, x in list(zip(own.names, own.cosines[name], strict=True))[1:]}
+            numbers |= {f"{name}/norm {short(c)}": x for c, x in zip(own.names, own.norms[name], strict=True)}
+            numbers |= {f"{name}/cosine {short(c)}": x for c, x in list(zip(own.names, own.cosines[name], strict=True))[1:]}
             numbers |= {f"{name}/agreement": own.agreement[name], f"{name}/residual": own.residual[name]}
             numbers |= {f"{name}/largest share": own.largest[name][1]}
-        numbers |= {f"weights/{c}": w for c, w in zip(own.names, own.weights, strict=bool(own.names))}
+        numbers |= {f"weight {short(c)}": w for c, w in zip(own.names, own.weights, strict=bool(own.names))}
         for tag, number in numbers.items():
             expected.setdefault(f"accumulation/{tag}", {})[step.step] = number
         if own.noise is not None:
@@ -74,11 +78,11 @@ def test_of_many_contributions_the_smallest_and_the_largest_have_a_curve(tmp_pat
     found = series(tmp_path)
     for step in steps[:2]:
         norms, cosines = step.accumulation.norms["0.bias"], step.accumulation.cosines["0.bias"][1:]
-        assert found["accumulation/0.bias/norm/smallest"][step.step] == np.float32(min(norms))
-        assert found["accumulation/0.bias/norm/largest"][step.step] == np.float32(max(norms))
-        assert found["accumulation/0.bias/cosine/smallest"][step.step] == np.float32(min(cosines))
-    assert not any("micro-batch" in tag for tag in found if found[tag].keys() & {1, 2})
-    assert "accumulation/0.bias/norm/micro-batch 5" in found  # of the last window of each epoch, which has five
+        assert found["accumulation/0.bias/smallest norm"][step.step] == np.float32(min(norms))
+        assert found["accumulation/0.bias/largest norm"][step.step] == np.float32(max(norms))
+        assert found["accumulation/0.bias/smallest cosine"][step.step] == np.float32(min(cosines))
+    assert not any(" micro " in tag for tag in found if found[tag].keys() & {1, 2})
+    assert "accumulation/0.bias/norm micro 5" in found  # of the last window of each epoch, which has five
 
 
 def test_the_page_has_charts_of_them(tmp_path: Path) -> None:

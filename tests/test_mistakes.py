@@ -13,7 +13,7 @@ from torch import Tensor
 
 import nets
 from nets.data.batch import Batch
-from nets.training.mistakes import MISTAKES, Mistaken, example, table
+from nets.training.mistakes import MISTAKES, Mistaken, example, named, table
 
 EACH = pytest.mark.parametrize("name", list(MISTAKES))
 
@@ -132,7 +132,14 @@ def test_what_a_run_says_of_it() -> None:
     list(
         mistaken.followed(follow(network=network, gradient=mistaken.along), follow(network=copy.deepcopy(network)), lambda *_: None)
     )
-    said = mistaken.told()
+    said = mistaken.told(functools.partial(nets.check_accumulation, network, nets.MeanSquaredError()))
     assert re.findall(r"step [0-9]+", said["off by"]) == ["step 1", "step 2", "step 3", "step 10", "step 12"]
     assert said["  predicted"].split() == ["100.00", "%"] * 5 and said["  measured"].startswith(said["  predicted"])
     assert "with the mistake" in said["in the end"]
+    assert said["caught by"].startswith("nets.check_accumulation: fail: ") and "backward runs twice" in said["caught by"]
+
+
+def test_one_process_is_enough_for_a_mistake() -> None:
+    assert named(None, 2) is None
+    with pytest.raises(nets.InputError, match="mistake=ragged was given to 2 processes; expected one: leave torchrun away"):
+        named("ragged", 2)

@@ -81,14 +81,16 @@ def _extremes(table: "NDArray[np.float64]") -> "NDArray[np.float64]":
 @lru_cache
 def _tags(names: tuple[str, ...], contributions: tuple[str, ...]) -> tuple[str, ...]:
     several = len(contributions) > MOST
-    each = ("smallest", "largest") if several else contributions
-    later = each if several else contributions[1:]
-    found = [
-        f"accumulation/{name}/{what}"
-        for name in names
-        for what in (*(f"norm/{c}" for c in each), *(f"cosine/{c}" for c in later), "agreement", "largest share", "residual")
-    ]
-    return (*found, *(f"accumulation/weights/{c}" for c in each))
+    first = () if several else contributions[:1]
+
+    def each(what: str, without: tuple[str, ...] = ()) -> list[str]:
+        if several:
+            return [f"smallest {what}", f"largest {what}"]
+        return [f"{what} {one.replace('-batch', '')}" for one in contributions if one not in without]
+
+    # The page shortens a tag in its middle, and leaves of a narrow card's title some fifteen letters of the last part.
+    own = (*each("norm"), *each("cosine", without=first), "agreement", "largest share", "residual")
+    return tuple(f"accumulation/{tag}" for tag in (*(f"{name}/{what}" for name in names for what in own), *each("weight")))
 
 
 def told(steps: Sequence[Step]) -> dict[str, str]:

@@ -35,10 +35,11 @@ class Board:
     `loss/train`                            ℓ(θ) of the step's batch, before the update
     `gradient_norm/<parameter>`, `/total`   ‖∂ℓ/∂θ_p‖; (Σ_p ‖∂ℓ/∂θ_p‖²)^½
     `update_ratio/<parameter>`              ‖Δθ_p‖ / ‖θ_p‖
-    `accumulation/<parameter>/…`            where a gradient is a sum: `norm/<contribution>`, ‖G_m‖; `cosine/<contribution>`,
-                                            to the sum of those before; `agreement`, ‖Σ w_m G_m‖ / Σ w_m ‖G_m‖; `largest
-                                            share`, max w_m ‖G_m‖ / Σ w_m ‖G_m‖; `residual` of the sum (see Accumulation)
-    `accumulation/weights/<contribution>`   w_m
+    `accumulation/<parameter>/…`            where a gradient is a sum: `norm micro 2`, ‖G_m‖ of the second micro-batch, or
+                                            `norm rank 1`; `cosine micro 2`, to the sum of those before; `agreement`,
+                                            ‖Σ w_m G_m‖ / Σ w_m ‖G_m‖; `largest share`, max w_m ‖G_m‖ / Σ w_m ‖G_m‖;
+                                            `residual` of the sum (see Accumulation)
+    `accumulation/weight micro 2`, …        w_m
     `sample_norm/<parameter>/mean`,         1/N Σ_n ‖∂ℓ_n/∂θ_p‖ and max_n ‖∂ℓ_n/∂θ_p‖, with ℓ_n the loss of sample n alone,
     `/largest`                              where `descend` was asked for `sample_norms`
     `noise_scale`, `/batch_size`            B = tr Σ / ‖G‖² of averages over the last hundred steps or so (see RunningNoise),

@@ -226,6 +226,10 @@ class Ledger:
         torch._foreach_add_(self._second, found, alpha=parts)
         torch.stack([loss, *torch._foreach_norm(found + self._sums, 2, into.dtype)], out=into)
 
+    def take(self, total: dict[str, Tensor]) -> None:
+        """S as somebody else has summed it."""
+        torch._foreach_copy_(self._sums, list(total.values()))
+
     def close(self, into: Tensor, whole: int) -> dict[str, Tensor]:
         """S, with ‖S_p − S′_p / N‖ written to a page."""
         torch._foreach_add_(self._second, self._sums, alpha=-whole)

@@ -14,12 +14,14 @@ from torch import Tensor, nn
 
 from nets.calculus.losses import Loss
 from nets.calculus.network import Network
+from nets.data.arguments import one_of
 from nets.data.batch import Batch
 from nets.errors import InputError
 from nets.training.accumulation import pieces
 from nets.training.engines import Engine, closed_form
 from nets.training.ledger import Accumulation
 from nets.training.records import Step
+from nets.training.samples import Sampler
 
 Pairs = list[tuple[Any, Any]]
 
@@ -122,6 +124,20 @@ MISTAKES = {
 }
 
 
+def named(name: str | None, processes: int) -> "Mistaken | None":
+    """A descent with the mistake of that name; None without one.
+
+    Raises:
+        InputError: for a name that there is not, or in several processes.
+    """
+    if name is None:
+        return None
+    mistake = MISTAKES[one_of("mistake", name, tuple(MISTAKES))]
+    if processes > 1:
+        raise InputError(f"mistake={name} was given to {processes} processes; expected one: leave torchrun away.")
+    return Mistaken(mistake)
+
+
 class Row(NamedTuple):
     """One window: what is right, what the mistake must give, and what is there."""
 
@@ -183,8 +199,12 @@ class Mistaken:
         """What `descend` takes for the gradient of a batch. The engine is PyTorch's, whichever was asked for.
 
         Raises:
-            InputError: where a batch is one micro-batch and the mistake needs several.
+            InputError: where a batch is one micro-batch and the mistake needs several, or samples are to be looked at one by one.
         """
+        if isinstance(engine, Sampler):
+            raise InputError(
+                "sample_norms=True was given with a mistake; expected one of the two: PyTorch's loop has no such norms."
+            )
         if micro_batch_size is None and len(self.mistake.example[0]) > 1:
             raise InputError(
                 f"the mistake {self.mistake.name} needs several micro-batches, and a batch is one; expected a micro_batch_size "
@@ -222,8 +242,10 @@ class Mistaken:
             self._losses = step.loss, math.nan if beside is None else beside.loss
             yield step
 
-    def told(self) -> dict[str, str]:
-        """The outcome, as {title: text}."""
+    def told(self, check: Callable[[Pairs, Any], Any]) -> dict[str, str]:
+        """The outcome, as {title: text}, with what `nets.check_accumulation`, given the module and the loss, says of it."""
+        certificate = check(self.window, self.mistake.loop)
+        caught = certificate.notes[-1] if certificate.passed else certificate.sentence()
         last = len(self.rows)
         looks = [n for n in (1, 2, 3, 10, 30, 100, 300, 1000) if n < last] + [last]
         cells = [[f"step {n:,}", *(f"{100 * error:,.2f} %" for error in self.rows[n - 1][1:])] for n in looks]
@@ -235,6 +257,7 @@ class Mistaken:
             "  predicted": predicted,
             "  measured": f"{measured}  (the gradients are {self.apart:.0e} apart)",
             "in the end": f"loss {self._losses[0]:.4g} at the last step with the mistake, {self._losses[1]:.4g} without it",
+            "caught by": f"nets.check_accumulation: {caught}",
         }
 
 
