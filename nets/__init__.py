@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from nets.calculus import rules as rules
 from nets.calculus.jacobians import Jacobian as Jacobian
 from nets.calculus.jacobians import jacobians as jacobians
 from nets.calculus.layers import Layer as Layer
