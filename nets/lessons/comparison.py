@@ -60,7 +60,7 @@ class Comparison:
     def notes(self) -> list[str]:
         """How far apart the engines are, and why one is missing."""
         apart = self.largest_difference
-        return [f"largest difference {apart:.0e}" if apart else "equal to the last bit"] + [
+        return [f"largest difference {apart:.0e}" if apart else "largest difference 0"] + [
             f"{name}: {why}" for name, why in self.unable.items()
         ]
 
@@ -101,9 +101,9 @@ def shown(numbers: ArrayLike) -> str:
 
 
 def _number(number: float) -> str:
-    if abs(number) < 1e9 and number == round(number):
-        return f"{number + 0.0:.0f}"  # −0 is 0 to a reader
-    return f"{number:.4f}" if 0.01 <= abs(number) < 1000 else f"{number:.5g}"
+    if abs(number) < 1e9 and number == round(number, 4):
+        return f"{number + 0.0:.4f}".rstrip("0").rstrip(".")  # −0 is 0 to a reader
+    return f"{number:.4f}" if 0.01 <= abs(number) < 1000 else f"{number:.1f}" if 1000 <= abs(number) < 1e6 else f"{number:.5g}"
 
 
 def _numbers(found: Found) -> Iterable[Array]:

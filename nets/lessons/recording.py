@@ -12,26 +12,28 @@ from nets.lessons.function import Function
 def accumulated(function: Function, x: Tensor, cotangents: Iterable[Tensor]) -> list[Tensor]:
     """`x.grad` after each of several backward passes through one recording: every pass adds to what is there."""
     x = x.clone().requires_grad_()
+    x.grad = torch.zeros_like(x)
     y = function(x)
     grads = []
     for v in cotangents:
         y.backward(v, retain_graph=True)
-        grads.append(_grad(x))
+        grads.append(x.grad.clone())
     return grads
 
 
 def cleared(first: Function, second: Function, x: Tensor) -> dict[str, Tensor]:
     """`x.grad` after Σ f(x), then after Σ g(x) without clearing it, after `zero_()`, and after Σ g(x) once more."""
     x = x.clone().requires_grad_()
+    x.grad = torch.zeros_like(x)
+    grads = {}
     first(x).sum().backward()
-    grads = {"first": _grad(x)}
+    grads["first"] = x.grad.clone()
     second(x).sum().backward()
-    grads["second, not cleared"] = _grad(x)
-    assert x.grad is not None
+    grads["second, not cleared"] = x.grad.clone()
     x.grad.zero_()
-    grads["zero_()"] = _grad(x)
+    grads["zero_()"] = x.grad.clone()
     second(x).sum().backward()
-    grads["second, cleared"] = _grad(x)
+    grads["second, cleared"] = x.grad.clone()
     return grads
 
 
@@ -68,9 +70,3 @@ def refused(function: Function, x: Tensor) -> str:
     except RuntimeError as error:
         return str(error)
     return ""
-
-
-def _grad(x: Tensor) -> Tensor:
-    """A copy, since the next pass writes into the same numbers."""
-    assert x.grad is not None
-    return x.grad.clone()
