@@ -28,13 +28,21 @@ for function in (Square(), Double(), NineOver(), EightMinus(), ElevenPlus()):
     print(f"{function!s:12} = {y.item():3g}   slope {slope.item():3g}   recorded as {y.grad_fn.name()}")
 
 # %% tags=["D1"]
+near = np.linspace(1.5, 4.5, 61)
+figure, axis = plt.subplots(figsize=(5.6, 3.4))
+for function in (Square(), Double(), NineOver(), EightMinus(), ElevenPlus()):
+    at = vjp("PyTorch", function, 3.0)
+    (line,) = axis.plot(near, vjp("PyTorch", function, near).y, label=str(function))
+    axis.plot([2.5, 3.5], at.y + at.gradients[0] * np.array([-0.5, 0.5]), color="black", linewidth=1)
+    axis.plot(3, at.y, "o", color=line.get_color())
+axis.set(xlabel="x", title="five functions, and their slopes at 3")
+axis.legend(loc="upper left", bbox_to_anchor=(1, 1));
+
+# %% tags=["D1"]
 compare(Square(), 3.0)
 
 # %% tags=["D1"]
-compare(NineOver(), 3.0)
-
-# %% tags=["D1"]
-for function in (Double(), EightMinus(), ElevenPlus()):
+for function in (Double(), NineOver(), EightMinus(), ElevenPlus()):
     print(compare(function, 3.0), end="\n\n")
 
 # %% [markdown]

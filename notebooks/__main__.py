@@ -1,9 +1,10 @@
-"""`python -m notebooks [--write] [NAME ...]`: run each notebook in a clean kernel, and hold its outputs against those that are kept.
+"""`python -m notebooks [--write] [NAME ...]`: run each notebook in a clean kernel, hold its output against what is kept.
 
 NAME.py is what one edits, in the percent format of jupytext; NAME.ipynb is the same with its outputs, as a reader wants to see it.
 """
 
 import argparse
+import difflib
 import math
 import os
 import re
@@ -42,7 +43,7 @@ def main() -> int:
             nbformat.write(notebook, kept)
             print(f"{name}: written")
         elif fault := difference(notebook, nbformat.read(kept, as_version=4)):
-            print(f"{name}: {fault}; look at it, then keep the new output with --write.", file=sys.stderr)
+            print(f"{name}: {fault}: look at it, then keep the new output with --write.", file=sys.stderr)
             status = 1
         else:
             print(f"{name}: as kept")
@@ -71,9 +72,11 @@ def difference(new: Any, kept: Any) -> str:
     if [cell.source for cell in new.cells] != [cell.source for cell in kept.cells]:
         return "the .ipynb holds other cells than the .py"
     for a, b in zip(new.cells, kept.cells, strict=True):
-        outputs = (printed(a), printed(b))
-        if not alike(*outputs):
-            return f"the cell that begins with '{a.source.splitlines()[0]}' puts out\n{outputs[0]}\nwhere\n{outputs[1]}\nis kept"
+        now, then = printed(a), printed(b)
+        if not alike(now, then):
+            lines = difflib.unified_diff(then.splitlines(), now.splitlines(), "kept", "new", n=0, lineterm="")
+            shown = "\n".join(line[:200] for line in lines)
+            return f"the cell that begins with '{a.source.splitlines()[0]}' puts out something else\n{shown}\n"
     return ""
 
 

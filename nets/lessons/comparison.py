@@ -12,7 +12,7 @@ from nets.lessons.function import Function
 from nets.verification.engines.reading import Array, OutOfReachError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """What every engine that can state it says of one function at one point. Its text, and its table in a notebook, show all.
 
@@ -64,7 +64,7 @@ class Comparison:
             f"{name}: {why}" for name, why in self.unable.items()
         ]
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         rows = self.rows()
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
