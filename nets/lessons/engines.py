@@ -126,7 +126,8 @@ def vjp(engine: str, function: Function, *at: ArrayLike, v: ArrayLike | None = N
         v: the cotangent, in the shape of y; ones if not given, so that Σ_i ∂y_i/∂x comes out.
 
     Raises:
-        InputError: for an engine that is unknown or not installed, or another number of arguments than the function has.
+        InputError: for an engine that is unknown or not installed, another number of arguments than the function has, or a v
+            of another shape than y.
         OutOfReachError: where the engine cannot derive this function.
     """
     if engine not in ENGINES:
@@ -138,7 +139,12 @@ def vjp(engine: str, function: Function, *at: ArrayLike, v: ArrayLike | None = N
             f"{function} was given {len(at)} arguments; expected {len(function.arguments)}: {', '.join(function.arguments)}."
         )
     points = [np.array(point, dtype=np.float64) for point in at]
-    return ENGINES[engine](function, points, None if v is None else np.array(v, dtype=np.float64))
+    if v is None:
+        return ENGINES[engine](function, points, None)
+    cotangent, shape = np.array(v, dtype=np.float64), tuple(function(*map(torch.tensor, points)).shape)
+    if cotangent.shape != shape:
+        raise InputError(f"v has the shape {cotangent.shape}; expected {shape}, one weight for each number that {function} gives.")
+    return ENGINES[engine](function, points, cotangent)
 
 
 def jacobian(engine: str, function: Function, *at: ArrayLike) -> tuple[Array, ...]:
