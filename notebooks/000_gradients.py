@@ -130,14 +130,18 @@ print(f"through u {through_u:.4f}  +  through v {through_v:.4f}  =  {through_u +
 compare(UsedTwice(), 0.7)
 
 # %% [markdown]
-# Along a road multiply, over roads add. That is the whole chain rule of many variables. With $u = (3x_1^2,\; x_1^2 + 2x_2^3,\; 10x_2)$
-# and $y = 2\,u^\top u$ there are three roads from each $x_j$, one through each $u_i$, and adding over roads is what a matrix product does.
+# Along a road multiply, over roads add. That is the whole chain rule of many variables. With $y = (3x_1^2,\; x_1^2 + 2x_2^3,\; 10x_2)$
+# and $z = 2\,y^\top y$ there are three roads from each $x_j$ to $z$, one through each $y_i$:
+#
+# $$\frac{\partial z}{\partial x_j} = \sum_i \frac{\partial z}{\partial y_i}\,\frac{\partial y_i}{\partial x_j}.$$
+#
+# Adding over roads is what a matrix product does.
 
 # %% tags=["A3"]
 many = Composed(TwiceSquaredNorm(), Polynomials())
 outer, inner = many.factors(np.array([1.0, 2.0]))
 for i, (rate, roads) in enumerate(zip(outer, inner), start=1):
-    print(f"through u_{i}:  {rate:3.0f} × {roads}  =  {rate * roads}")
+    print(f"through y_{i}:  {rate:3.0f} × {roads}  =  {rate * roads}")
 compare(many, [1.0, 2.0])
 
 # %% [markdown]

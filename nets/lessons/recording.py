@@ -22,7 +22,7 @@ def accumulated(function: Function, x: Tensor, cotangents: Iterable[Tensor]) -> 
 
 
 def cleared(first: Function, second: Function, x: Tensor) -> dict[str, Tensor]:
-    """`x.grad` after Σ f(x), then after Σ g(x) without clearing it, after `zero_()`, and after Σ g(x) once more."""
+    """`x.grad` after Σ f(x), after Σ g(x) on top of it, after `zero_()`, after Σ g(x) once more."""
     x = x.clone().requires_grad_()
     x.grad = torch.zeros_like(x)
     grads = {}

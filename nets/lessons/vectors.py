@@ -24,7 +24,7 @@ class DetachedSquare(Function):
 
 
 class Doubling(Function):
-    """x is doubled once, then until its norm reaches 1000; where its sum is ≤ 0, that is multiplied by 100. So y = k x."""
+    """x is doubled until its norm reaches 1000, and multiplied by 100 where its sum is ≤ 0."""
 
     formula = "y = k x"
 
