@@ -3,6 +3,7 @@
 `make notebooks` runs them.
 """
 
+import importlib
 import json
 import re
 from pathlib import Path
@@ -102,3 +103,49 @@ def test_the_cells_of_a_row_show_its_engines(row: str) -> None:
     for letter in CLAIMS[row][0].split():
         name = LETTERS[letter]
         assert name in shown or (letter == "T" and re.search("torch|recording", shown)) or (letter == "S" and "symbolic" in shown)
+
+
+@pytest.fixture
+def runner() -> Any:
+    pytest.importorskip("jupytext", reason="jupytext is not installed: it comes with the extra 'notebooks'")
+    pytest.importorskip("nbclient", reason="nbclient is not installed: it comes with the extra 'notebooks'")
+    return importlib.import_module("notebooks.__main__")
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        ("dz/dx = -5.4668", "dz/dx = -5.4669", True),
+        ("dz/dx = -5.4668", "dz/dx = -5.6", False),
+        ("largest difference 0", "largest difference 3e-16", True),
+        ("largest difference 0", "largest difference 3e-2", False),
+        ("pass", "fail", False),
+        ("[1, 2]", "[1, 2, 3]", False),
+        ("worst entry (1, 3, 9)   pass", "worst entry (0, 2, 4)   pass", True),
+    ],
+)
+def test_outputs_are_compared_as_words_and_numbers(runner: Any, a: str, b: str, same: bool) -> None:
+    assert runner.alike(a, b) is same
+
+
+def test_a_run_of_a_notebook_shows_what_has_changed(runner: Any, tmp_path: Path) -> None:
+    plain = tmp_path / "small.py"
+    plain.write_text('# %% [markdown]\n# # Small\n\n# %% tags=["A1"]\nprint(6 * 7)\n', encoding="utf-8")
+    notebook = runner.run(plain)
+    assert [cell.metadata for cell in notebook.cells] == [{}, {"tags": ["A1"]}]
+    assert runner.printed(notebook.cells[1]) == "text/plain: 42\n"
+    assert runner.difference(notebook, notebook) == ""
+    plain.write_text(plain.read_text("utf-8").replace("7", "8"), encoding="utf-8")
+    changed = runner.run(plain)
+    assert runner.difference(changed, notebook) == "the .ipynb holds other cells than the .py"
+    notebook.cells[1].source = changed.cells[1].source
+    assert "-text/plain: 42\n+text/plain: 48" in runner.difference(changed, notebook)
+
+
+def test_a_notebook_that_is_not_there_is_refused_in_a_sentence(
+    runner: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["notebooks", "000_gradient"])
+    with pytest.raises(SystemExit):
+        runner.main()
+    assert "there is no notebook called 000_gradient; expected one of 000_gradients, 001_cotangents" in capsys.readouterr().err
