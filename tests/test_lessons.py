@@ -1,5 +1,7 @@
 """The functions of the documents and the engines that differentiate them: each Jacobian, what is refused, what is shown."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -69,6 +71,13 @@ def test_an_engine_that_is_not_there_says_how_to_get_it(monkeypatch: pytest.Monk
     assert list(lessons.installed()) == ["PyTorch"]
     with pytest.raises(InputError, match=r"JAX is not installed; .* pip install"):
         vjp("JAX", Sum(), [1.0])
+
+
+def test_a_tape_without_tensorflow_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
+    monkeypatch.setattr("nets.verification.engines.loading.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"tensorflow is not installed; .* pip install"):
+        lessons.tape.summed(Sum(), [1.0])
 
 
 @pytest.mark.parametrize(("engine", "reason"), [("NumPy by hand", "written by hand"), ("SymPy", "a symbol has none")])
