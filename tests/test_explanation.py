@@ -120,6 +120,11 @@ def test_paths_beyond_counting_still_add_up() -> None:
     assert told.paths.total * told.own == pytest.approx(told.value, rel=1e-12)
 
 
+def test_a_network_too_deep_to_be_drawn_is_told_all_the_same() -> None:
+    told = explain(mlp([2, *[2] * 40, 2]), torch.ones(1, 2), "0.weight", (0, 0))
+    assert told.picture is None and "Four notations" in told.to_html()
+
+
 def test_the_largest_paths_are_the_largest() -> None:
     network = mlp([3, 4, 3, 2], activation="sigmoid", output="identity", generator=torch.Generator().manual_seed(1)).double()
     values = [value[0].detach() for value in network.trace(X.double())]
@@ -140,8 +145,10 @@ def test_text_fits_a_terminal_and_a_page_needs_nothing_else(tmp_path) -> None:  
     told.save(tmp_path)
     page = (tmp_path / "explanation.html").read_text("utf-8")
     assert (tmp_path / "explanation.txt").read_text("utf-8") == f"{told}\n"
-    assert "http" not in page and "<script" not in page and "src=" not in page
+    assert "http" not in page.replace("http://www.w3.org/2000/svg", "") and "<script" not in page and "src=" not in page
     assert f"{told.value:.16g}" in page and told._repr_html_() in page
+    assert told.picture is not None and told.picture.to_svg() in page
+    assert {path.name for path in tmp_path.iterdir()} == {"explanation.html", "explanation.txt", "backward.html", "backward.svg"}
     with pytest.raises(InputError, match=r"explanation\.html is there already, and nothing is ever overwritten"):
         told.save(tmp_path)
 

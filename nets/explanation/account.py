@@ -12,6 +12,7 @@ from nets.explanation.chain import Paths
 from nets.explanation.entries import written
 from nets.explanation.notations import Notation
 from nets.explanation.numbers import exact, number
+from nets.explanation.picture import BackwardPicture
 from nets.explanation.writing import Block, Lines, Note, Table, Title, as_html, as_text
 
 
@@ -42,6 +43,7 @@ class Explanation:
         step: h of the central difference.
         setting: the lines of Python that all notations begin with; they need `network` in float64 and `x` of one sample.
         notations: entry by entry, as a matrix product, as a vector-Jacobian product, in PyTorch; each executed.
+        picture: the backward pass of Y_k at this sample; None for a network too deep to be drawn.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Explanation:
     step: float
     setting: str
     notations: tuple[Notation, ...]
+    picture: BackwardPicture | None
 
     @property
     def value(self) -> float:
@@ -156,15 +159,19 @@ class Explanation:
         return f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>\n{self._repr_html_()}\n</html>\n'
 
     def _repr_html_(self) -> str:
-        return as_html(self.blocks())
+        if self.picture is None:
+            return as_html(self.blocks())
+        return as_html([*self.blocks(), Title(f"The backward pass of Y_{self.output}", 2)], self.picture.to_svg())
 
     def save(self, directory: str | os.PathLike[str]) -> None:
-        """Write explanation.html and explanation.txt into a folder that is there.
+        """Write explanation.html and explanation.txt into a folder, and the picture as backward.html and backward.svg.
 
         Raises:
-            InputError: if one of the two is there already, since nothing is ever overwritten.
+            InputError: if one of them is there already, since nothing is ever overwritten.
         """
         texts = {"explanation.html": self.to_html(), "explanation.txt": f"{self}\n"}
+        if self.picture is not None:
+            texts |= {"backward.html": self.picture.to_html(), "backward.svg": self.picture.to_svg()}
         for name in texts:
             if (path := Path(directory, name)).exists():
                 raise InputError(f"{path} is there already, and nothing is ever overwritten: name another folder.")

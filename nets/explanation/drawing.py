@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from nets.explanation.colours import LENGTH, NEGATIVE, POSITIVE, Scale, colour, mixed
 from nets.explanation.graph import Edge, Moment, Node, ordered
-from nets.explanation.layout import PER_BAND, Place, arrange
+from nets.explanation.layout import Place, arrange
 from nets.explanation.lettering import added, equation, figures, length, local, lowered, short, sign, stretches
 
 CHARACTER, LINE = 7.3, 17.0
@@ -52,8 +52,8 @@ class Drawing:
         self.scale = Scale(sizes)
         self.signed = any(moment.gradient.numel() == 1 for moment in moments if moment.node.drawn)
         self.lengths = any(moment.gradient.numel() > 1 for moment in moments if moment.node.drawn)
-        self.layout = arrange(self.nodes, self._size)
         self.locals = {edge: local(edge, self.at) for edge in self.edges}
+        self.layout = arrange(self.nodes, self._size, lambda edge: len(self.locals[edge]) * CHARACTER)
         self.heads = MARGIN if any(node.column is not None for node in self.nodes) else 0
         self.spots = self._spots()
 
@@ -182,7 +182,7 @@ class Drawing:
 
     def _between(self, edge: Edge) -> float:
         target = self.layout.places[edge.target]
-        band = [place for place in self.layout.places.values() if place.column // PER_BAND == target.column // PER_BAND]
+        band = [place for place in self.layout.places.values() if place.band == target.band]
         return min(place.y - place.height / 2 for place in band) - 22
 
     def _line(self, number: int, edge: Edge, state: dict[str, list[list[str]]]) -> str:

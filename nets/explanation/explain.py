@@ -15,6 +15,8 @@ from nets.explanation.derivations import central_difference, forward_mode, point
 from nets.explanation.entries import entry, unit
 from nets.explanation.notations import Sought, notations
 from nets.explanation.numbers import factor, once_bracketed, with_indices, with_numbers
+from nets.explanation.picture import drawn
+from nets.explanation.units import network_graph
 
 
 def explain(
@@ -79,6 +81,7 @@ def explain(
         step=step,
         setting=setting,
         notations=written,
+        picture=drawn(network_graph(network, x, k)),
     )
 
 

@@ -3,13 +3,14 @@
 Source: Sugiyama, Tagawa, Toda, "Methods for visual understanding of hierarchical system structures", IEEE Trans. SMC 11 (1981).
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 from nets.explanation.graph import Edge, Node
 
-GAP = 96
+GAP = 96.0
 """Room between two columns, for the lines and what is written on them."""
 
 ROW = 24
@@ -18,7 +19,7 @@ ROW = 24
 WRAP = 9
 """Columns beyond which a long graph is continued beneath, band by band."""
 
-PER_BAND = 7
+MOST_PER_BAND = 7
 SWEEPS = 8
 
 
@@ -32,6 +33,7 @@ class Place:
     height: float
     x: float = 0.0
     y: float = 0.0
+    band: int = 0
     before: list["Place"] = field(default_factory=list)
     after: list["Place"] = field(default_factory=list)
 
@@ -46,27 +48,31 @@ class Layout:
     height: float
 
 
-def arrange(nodes: Sequence[Node], size: Callable[[Node], tuple[float, float]]) -> Layout:
-    """Place the nodes, given so that each comes before those that were made of it."""
+def arrange(nodes: Sequence[Node], size: Callable[[Node], tuple[float, float]], label: Callable[[Edge], float]) -> Layout:
+    """Place the nodes, given so that each comes before those that were made of it; `label` is the width of what is on an edge."""
     columns = _columns(nodes)
     per_band = max(columns.values()) + 1
     if per_band > WRAP:
-        columns, per_band = _wrapped(nodes, columns), PER_BAND
+        columns, per_band = _wrapped(nodes, columns)
     count = max(columns.values()) + 1
-    places = {node: Place(node, columns[node], *size(node)) for node in nodes}
+    places = {node: Place(node, columns[node], *size(node), band=columns[node] // per_band) for node in nodes}
     levels: list[list[Place]] = [[] for _ in range(count)]
     for node in nodes:
         levels[columns[node]].append(places[node])
     bends: dict[Edge, list[Place]] = {}
     for node in nodes:
         for edge in node.lines:
-            bends[edge] = _bends(places[edge.source], places[node], per_band, levels)
+            bends[edge] = _bends(places[edge.source], places[node], levels)
     if all(node.column is None for node in nodes):
         _order(levels)
+    gaps = [GAP] * count
+    for edge in bends:
+        first = places[edge.source].column
+        gaps[first] = max(gaps[first], label(edge) + 44)
     bands = [levels[start : start + per_band] for start in range(0, count, per_band)]
     width, top = 0.0, 0.0
-    for band in bands:
-        right, bottom = _position(band, top)
+    for number, band in enumerate(bands):
+        right, bottom = _position(band, gaps[number * per_band :], top)
         width, top = max(width, right), bottom + 2.2 * ROW
     return Layout(places, bends, width, top - 2.2 * ROW)
 
@@ -89,21 +95,25 @@ def _before_first_use(columns: dict[Node, int], users: dict[Node, list[Node]]) -
             columns[node] = min(columns[user] for user in own) - 1
 
 
-def _wrapped(nodes: Sequence[Node], columns: dict[Node, int]) -> dict[Node, int]:
-    """The first column of each band is left to what is given, so that it need not come down from the band above."""
-    own = PER_BAND - 1
-    found = {node: (max(column, 1) - 1) // own * PER_BAND + (column - 1) % own + 1 for node, column in columns.items()}
+def _wrapped(nodes: Sequence[Node], columns: dict[Node, int]) -> tuple[dict[Node, int], int]:
+    """The columns of bands of equal length, and how many a band has.
+
+    The first column of each band is left to what is given, so that it need not come down from the band above.
+    """
+    count = max(columns.values())
+    own = math.ceil(count / math.ceil(count / MOST_PER_BAND))
+    found = {node: (max(column, 1) - 1) // own * (own + 1) + (column - 1) % own + 1 for node, column in columns.items()}
     users: dict[Node, list[Node]] = {node: [] for node in nodes}
     for node in nodes:
         for edge in node.lines:
             users[edge.source].append(node)
     _before_first_use(found, users)
-    return found
+    return found, own + 1
 
 
-def _bends(source: Place, target: Place, per_band: int, levels: list[list[Place]]) -> list[Place]:
+def _bends(source: Place, target: Place, levels: list[list[Place]]) -> list[Place]:
     """A place in every column that a line crosses. From band to band a line runs between them, and needs none."""
-    if source.column // per_band != target.column // per_band:
+    if source.band != target.band:
         return []
     found, last = [], source
     for column in range(source.column + 1, target.column):
@@ -150,15 +160,15 @@ def _crossings(levels: list[list[Place]]) -> int:
     return count
 
 
-def _position(band: list[list[Place]], top: float) -> tuple[float, float]:
+def _position(band: list[list[Place]], gaps: list[float], top: float) -> tuple[float, float]:
     """Give a band its coordinates, its upper edge at `top`; its right and lower edges."""
     x = right = 0.0
-    for level in band:
+    for level, gap in zip(band, gaps, strict=False):
         width = max((place.width for place in level), default=0.0)
         for place in level:
             place.x = x + width / 2
         right = x + width
-        x = right + _gap(level)
+        x = right + max(gap, _crowded(level)) if level else right
     for level in band:
         _spread(level, [0.0] * len(level))
     for sweep in range(2 * SWEEPS):
@@ -172,7 +182,7 @@ def _position(band: list[list[Place]], top: float) -> tuple[float, float]:
     return right, max(place.y + place.height / 2 for place in places)
 
 
-def _gap(level: list[Place]) -> float:
+def _crowded(level: list[Place]) -> float:
     """Wider where many lines cross, so that what is written on them finds room."""
     return GAP + 10 * min(12, max(0, sum(len(place.after) for place in level) - 4))
 

@@ -16,7 +16,7 @@ LOW = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 def lowered(name: str) -> str:
     """'v12' → 'v₁₂', 'H1_2' → 'H1₂'; '0.weight' stays."""
     lowered = re.sub(r"_(\d+)", lambda found: found[1].translate(LOW), name)
-    return re.sub(r"\b([a-zA-Z])(\d+)\b", lambda found: found[1] + found[2].translate(LOW), lowered)
+    return re.sub(r"(?<![a-zA-Z])([a-zA-Z])(\d+)(?![\d.])", lambda found: found[1] + found[2].translate(LOW), lowered)
 
 
 def short(number: float) -> str:
@@ -71,12 +71,18 @@ def local(edge: Edge, moments: dict[int, Moment]) -> str:
             return f"{flat}ᵀ" if found.shape[0] > 1 else flat
         diagonal = found.diagonal()
         if found.shape[0] == found.shape[1] <= FEW and torch.equal(torch.diag(diagonal), found):
-            return f"diag{figures(diagonal)}"
+            return _of_one_number(diagonal) or f"diag{figures(diagonal)}"
     moment = moments.get(id(edge.target))
     if moment is None or not length(moment.gradient):
         return ""
     (handed,) = [contribution for one, contribution in moment.handed if one is edge]
     return f"×{short(length(handed) / length(moment.gradient))}"
+
+
+def _of_one_number(diagonal: Tensor) -> str:
+    """'I' or '2 I', where all of the diagonal is the same; else nothing."""
+    one = float(diagonal[0])
+    return ("I" if one == 1 else f"{short(one)} I") if bool((diagonal == one).all()) else ""
 
 
 def stretches(text: str) -> bool:

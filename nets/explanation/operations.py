@@ -21,6 +21,7 @@ SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 def label(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], names: dict[int, str]) -> str:
     """The operation as one would write it, with `names` of the tensors by their ids."""
     name = _name(func)
+    args = (*args, *(one for one in kwargs.values() if isinstance(one, Tensor)))
     written = [_argument(one, names) for one in args]
     template = TEMPLATES.get(name)
     places = max((int(place) for place in re.findall(r"{(\d)}", template)), default=-1) + 1 if template else 0
@@ -28,7 +29,7 @@ def label(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], names: dict[
         if name == "pow" and isinstance(args[1], int):
             return f"{written[0]}{str(args[1]).translate(SUPERSCRIPT)}"
         return template.format(*written)
-    if len(written) == 1 and not kwargs:
+    if len(written) == 1 and not kwargs and isinstance(args[0], Tensor):
         return f"{name} {written[0]}"
     tensors = [one for one, given in zip(written, args, strict=True) if isinstance(given, (Tensor, list, tuple))]
     return f"{name}({', '.join(tensors or written)})"

@@ -20,7 +20,7 @@ from nets.explanation.drawing import Drawing
 from nets.explanation.entries import unit
 from nets.explanation.graph import Moment, Node, backward, ordered
 from nets.explanation.recording import Recorder
-from nets.explanation.units import fits, layer_graph, unit_graph
+from nets.explanation.units import network_graph
 
 MOST_NODES = 120
 """Beyond which nobody can read the picture."""
@@ -112,12 +112,16 @@ def picture(
     node = (
         _network(function, inputs, output, sample) if isinstance(function, Network) else _recorded(function, inputs, output, names)
     )
-    count = len(ordered(node))
-    if count > MOST_NODES:
-        raise InputError(
-            f"the picture would have {count:,} nodes; expected at most {MOST_NODES}: take a smaller part of the computation."
-        )
-    return BackwardPicture(node, tuple(backward(node)))
+    found = drawn(node)
+    if found is None:
+        count = len(ordered(node))
+        raise InputError(f"the picture would have {count:,} nodes; expected at most {MOST_NODES}: draw a part of the computation.")
+    return found
+
+
+def drawn(output: Node) -> BackwardPicture | None:
+    """The picture of a graph; None if it has too many nodes to be read."""
+    return BackwardPicture(output, tuple(backward(output))) if len(ordered(output)) <= MOST_NODES else None
 
 
 def _network(network: Network, inputs: tuple[Any, ...], output: int | tuple[int, ...] | None, sample: int) -> Node:
@@ -129,9 +133,8 @@ def _network(network: Network, inputs: tuple[Any, ...], output: int | tuple[int,
     network.check(x)
     n = unit("sample", sample, len(x))
     with torch.no_grad():
-        values = [value[0] for value in network.trace(x[n : n + 1])]
-        k = unit("output", 0 if output is None else output, len(values[-1]))
-        return unit_graph(network, values, k) if fits(values) else layer_graph(network, x[n : n + 1], k)
+        outputs = network(x[n : n + 1]).shape[1]
+    return network_graph(network, x[n : n + 1], unit("output", 0 if output is None else output, outputs))
 
 
 def _recorded(

@@ -14,9 +14,12 @@ MOST_IN_A_COLUMN = 5
 MOST_UNITS = 24
 
 
-def fits(values: list[Tensor]) -> bool:
-    """Whether the units, with an edge from each to each, leave room to read them."""
-    return max(map(len, values)) <= MOST_IN_A_COLUMN and sum(map(len, values)) <= MOST_UNITS
+@torch.no_grad()
+def network_graph(network: Network, x: Tensor, output: int) -> Node:
+    """The node of Y_k for one sample x of shape (1, J): of units, if there is room to read them, or else of layers."""
+    values = [value[0] for value in network.trace(x)]
+    few = max(map(len, values)) <= MOST_IN_A_COLUMN and sum(map(len, values)) <= MOST_UNITS
+    return unit_graph(network, values, output) if few else layer_graph(network, x, output)
 
 
 def unit_graph(network: Network, values: list[Tensor], output: int) -> Node:

@@ -112,13 +112,15 @@ STYLE = """
 .nets-explanation code,.nets-explanation pre{font:12.5px/1.45 "DejaVu Sans Mono",ui-monospace,Consolas,monospace;
   white-space:pre-wrap;overflow-wrap:anywhere;margin:0}
 .nets-explanation pre{background:#f5f7fa;border-radius:6px;padding:.6rem .8rem;margin:.4rem 0}
+.nets-explanation .drawing{overflow-x:auto}
 .nets-explanation .zero{background:#fff4e0;border-left:4px solid #e0962b;padding:.5rem .8rem;border-radius:4px}
 """
 
 
-def as_html(blocks: list[Block]) -> str:
-    """A fragment with its own style; nothing is loaded from anywhere."""
-    return f'<style>{STYLE}</style>\n<div class="nets-explanation">\n' + "\n".join(map(_html, blocks)) + "\n</div>"
+def as_html(blocks: list[Block], drawing: str = "") -> str:
+    """A fragment with its own style, and an SVG at its end; nothing is loaded from anywhere."""
+    shown = f'\n<div class="drawing">{drawing}</div>' if drawing else ""
+    return f'<style>{STYLE}</style>\n<div class="nets-explanation">\n' + "\n".join(map(_html, blocks)) + f"{shown}\n</div>"
 
 
 def _html(block: Block) -> str:
