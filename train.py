@@ -8,8 +8,7 @@ import inspect
 import json
 import math
 import os
-import shlex
-import shutil
+import re
 import sys
 import textwrap
 import time
@@ -32,9 +31,9 @@ TRACEBACK_WANTED = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 def experiment(
     *, name: str, config: str, data: dict, network: dict, loss: str, descent: dict, verification: dict,
-    mistake: str | None, seed: int, dtype: str, run_dir: str | None,
+    explain: str | None, explanation: dict, mistake: str | None, seed: int, dtype: str, run_dir: str | None,
 ) -> None:  # fmt: skip
-    """Config → data → network → certificate → descent → records → board."""
+    """Config → data → network → certificate → explanation → descent → records → board."""
     # Imported here, so that --help and a misspelt key need not wait for torch.
     import torch
     from rich.console import Console
@@ -43,7 +42,7 @@ def experiment(
     from nets.calculus.losses import LOSSES
     from nets.data.arguments import one_of, seeded
     from nets.telemetry.board import Board
-    from nets.telemetry.screen import say, summary
+    from nets.telemetry.screen import opening, say, summary
     from nets.training import mistakes
 
     # What can be wrong with the input is found before anything is written.
@@ -55,6 +54,8 @@ def experiment(
         for part in (samples.train, samples.test):
             objective.check(model(part.inputs), part.targets)
     prove = call(verification_of, verification, "verification", model=model, inputs=samples.train.inputs, seed=seed)
+    about = {"network": model, "x": samples.train.inputs, "parameter": explain, "index": None}
+    account = None if explain is None else call(nets.explain, explanation, "explanation", **about)
     follow = functools.partial(call, nets.descend, descent, "descent", data=samples.train, loss=objective, seed=seed)
     kinds = mistakes.MISTAKES
     mistaken = None if mistake is None else mistakes.Mistaken(kinds[one_of("mistake", mistake, tuple(kinds))])
@@ -79,6 +80,9 @@ def experiment(
         if certificate.verdict == "fail":
             fault = certificate.sentence().rstrip(".")
             raise nets.GradientError(f"{fault}; not a step was made, and the certificate is in {directory}.")
+        if account is not None:
+            account.save(directory)
+            say(console, f"{account}\n")
         if mistaken is not None:
             say(console, f"{mistaken.mistake.formula}\n\n{mistakes.table(mistaken.mistake)}\n")
             steps = mistaken.followed(steps, follow(network=copy.deepcopy(model)), board.numbers)
@@ -93,7 +97,7 @@ def experiment(
     rows = {"certificate": certificate.sentence(), **rows}
     room = console.width - 2 - max(map(len, rows)) if console.is_terminal else sys.maxsize
     rows = {title: "\n".join(textwrap.wrap(text, room, break_on_hyphens=False)) for title, text in rows.items()}
-    summary(console, {**rows, "run": str(directory), "TensorBoard": tensorboard(directory)})
+    summary(console, {**rows, "run": str(directory), "TensorBoard": opening(directory)})
 
 
 def train(
@@ -224,13 +228,6 @@ def new_directory(wanted: str | None, name: str) -> Path:
     raise InputError(f"run_dir={stem} is there already, and no run is ever overwritten: name a new directory.")
 
 
-def tensorboard(directory: Path) -> str:
-    """The command that opens the run: that of the environment we are in, which need not be the activated one."""
-    ours = shutil.which("tensorboard", path=str(Path(sys.executable).parent)) or "tensorboard"
-    short = "tensorboard" if shutil.which("tensorboard") == ours else min(ours, os.path.relpath(ours), key=len)
-    return shlex.join([short, "--logdir", str(directory)])
-
-
 def closest(word: str, known: list[str]) -> str:
     """The one that was probably meant, for a slip of the keyboard; or how to see all that there are."""
     near = difflib.get_close_matches(word, known, n=1)
@@ -303,6 +300,8 @@ def main() -> None:
     """Exit status 0 for a run that ended as it should; 1 for one that did not, after one sentence that says why."""
     # With this, Hydra hands errors on as they are instead of printing its own account of them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    # The shell takes the quotes of explain='0.weight[2,3]', without which Hydra cannot read the brackets.
+    sys.argv = [re.sub(r"^(explain=)([\w.]+\[[^'\"]*)$", r"\1'\2'", word) for word in sys.argv]
     try:
         app()
     except KeyboardInterrupt as interruption:

@@ -16,6 +16,10 @@ from nets.data.batch import DataSet as DataSet
 from nets.errors import DivergenceError as DivergenceError
 from nets.errors import GradientError as GradientError
 from nets.errors import InputError as InputError
+from nets.explanation.account import Explanation as Explanation
+from nets.explanation.explain import explain as explain
+from nets.explanation.picture import BackwardPicture as BackwardPicture
+from nets.explanation.picture import picture as picture
 from nets.training.descent import descend as descend
 from nets.training.records import Step as Step
 from nets.verification.accumulation import check_accumulation as check_accumulation

@@ -11,8 +11,9 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from IPython.display import SVG
 
-from nets import rules
+from nets import picture, rules
 from nets.lessons import (
     Composed, Cube, Doubling, Polynomials, Quadratic, RowTimes, Sine, Square, SquaredNorm, Sum, Times,
     TwiceSquaredNorm, TwoUses, UsedTwice, compare, detaching, jacobian, recording, source, vjp,
@@ -130,6 +131,13 @@ print(f"through u {through_u:.4f}  +  through v {through_v:.4f}  =  {through_u +
 compare(UsedTwice(), 0.7)
 
 # %% [markdown]
+# The same as a picture: in each box a value and the gradient that arrives there, on each line the rate of that step. Read it from the
+# right. At $x$ two contributions come in, and their sum is the gradient.
+
+# %% tags=["A3"]
+SVG(picture(UsedTwice(), 0.7).to_svg())
+
+# %% [markdown]
 # Along a road multiply, over roads add. That is the whole chain rule of many variables. With $y = (3x_1^2,\; x_1^2 + 2x_2^3,\; 10x_2)$
 # and $z = 2\,y^\top y$ there are three roads from each $x_j$ to $z$, one through each $y_i$:
 #
@@ -239,6 +247,13 @@ slope.plot(a, [one.gradients[0] for one in right], label="a > 0")
 slope.plot(a, [one.gradients[0] for one in left], label="a < 0, over |a|")
 slope.set(xscale="log", yscale="log", xlabel="|a|", title="its gradient: one step for each ramp")
 slope.legend();
+
+# %% [markdown]
+# For a single $a$ there are no jumps to be seen, only the doublings that were really done. Here they are for $a = 60$; the gradient
+# doubles on its way back.
+
+# %% tags=["A8"]
+SVG(picture(Doubling(), 60.0).to_svg())
 
 # %% [markdown]
 # The jumps themselves have no derivative, and no engine says a word about them: each differentiates the road that was taken, not the

@@ -9,7 +9,9 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from IPython.display import SVG
 
+from nets import picture
 from nets.lessons import (
     Doubling, LogSquareSine, Polynomials, Sine, Square, Stacked, Sum, ThreeSquares, TwiceSquaredNorm,
     compare, jacobian, recording, symbolic, vjp,
@@ -186,11 +188,20 @@ axis.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1));
 # $$f'(x) = \underbrace{\frac{2}{x}\sin x}_{\text{through } \log x^2} + \underbrace{\log(x^2)\cos x}_{\text{through } \sin x}
 # - \underbrace{\frac{1}{x^2}}_{\text{through } 1/x}$$
 #
-# Below is the graph of the operations that were really done at $x = 2$, with the value and the gradient on each node. Follow the three
-# roads back to $x$, and find the three terms.
+# Below is the graph of the operations that were really done at $x = 2$: in each box the value and the gradient, on each line the rate of
+# that step. **Before you look at the box of $x$,** follow the three roads back to it and work out what each of them brings.
 
 # %% tags=["B7"]
-# the picture of the backward pass
+SVG(picture(LogSquareSine(), 2.0).to_svg())
+
+# %% [markdown]
+# The small print in the box of $x$ are the three terms of $f'(2)$; they add up to the gradient. `picture(…).save("backward.html")` keeps
+# the same picture with a slider, which goes back through it step by step.
+
+# %% tags=["B7"]
+x = np.array(2.0)
+print(f"by the chain rule, on paper: {LogSquareSine().slope(x):.4f}")
+print(f"in the picture:              {picture(LogSquareSine(), 2.0).gradients['x']:.4f}")
 
 # %% [markdown]
 # SymPy finds the same formula, and PyTorch the same numbers. Do the two curves overlap?

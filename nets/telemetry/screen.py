@@ -1,7 +1,12 @@
 """What a run says on the screen while it goes on, and in what it leaves behind."""
 
+import os
+import shlex
+import shutil
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nets.training.records import Step
@@ -48,6 +53,13 @@ def say(console: "Console", text: str) -> None:
     So a path or a command can be copied, and the lines of a table stay whole.
     """
     console.print(_printable(text, console), markup=False, highlight=False, emoji=False, soft_wrap=True)
+
+
+def opening(directory: Path) -> str:
+    """The command that opens the run: that of the environment we are in, which need not be the activated one."""
+    ours = shutil.which("tensorboard", path=str(Path(sys.executable).parent)) or "tensorboard"
+    short = "tensorboard" if shutil.which("tensorboard") == ours else min(ours, os.path.relpath(ours), key=len)
+    return shlex.join([short, "--logdir", str(directory)])
 
 
 def _standard_output() -> "Console":

@@ -1,9 +1,10 @@
 """Cotangents: document 001."""
 
 import numpy as np
+import pytest
 import torch
 
-from nets import lessons
+from nets import lessons, picture
 from nets.lessons import (
     LogSquareSine,
     Polynomials,
@@ -75,4 +76,6 @@ def the_slope_of_the_sine(engine: str) -> list[np.ndarray]:
 def a_function_of_three_paths(engine: str) -> list[np.ndarray]:
     x = np.array([-9.0, -2.5, -1.0, -0.3, 0.3, 1.0, 2.5, 9.0])
     by_chain_rule = np.sin(x) * 2 / x + np.log(x**2) * np.cos(x) - 1 / x**2
+    # The graph of it, as a picture: the gradient that arrives at x is the same.
+    assert float(picture(LogSquareSine(), x[0].item()).gradients["x"]) == pytest.approx(by_chain_rule[0], rel=1e-13)
     return [gradient(engine, LogSquareSine(), x, by_chain_rule)]
