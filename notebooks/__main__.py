@@ -57,8 +57,14 @@ def run(path: Path) -> Any:
     # A kernel that is reached through files of its own, and opens no port.
     with tempfile.TemporaryDirectory() as folder:
         config = Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})
-        where = {"metadata": {"path": HERE}}
-        client = nbclient.NotebookClient(notebook, timeout=600, record_timing=False, resources=where, config=config)
+        client = nbclient.NotebookClient(
+            notebook,
+            timeout=600,
+            record_timing=False,
+            coalesce_streams=True,  # how often a cell happens to flush what it prints is nobody's concern
+            resources={"metadata": {"path": HERE}},
+            config=config,
+        )
         # The library beside the notebooks, whatever is installed.
         client.execute(env={**os.environ, "PYTHONPATH": str(HERE.parent)})
     notebook.metadata = METADATA
