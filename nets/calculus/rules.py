@@ -4,7 +4,7 @@ Layout: a gradient has the axes of x first, (∇_x y)_ji = ∂y_i/∂x_j, as whe
 shape whenever y is one number. A Jacobian, everywhere else in `nets`, has the axes of y first, J_ij = ∂y_i/∂x_j, as where one
 multiplies: J t is how y moves along t. The two hold the same entries, ∇y = Jᵀ; `to_jacobian` turns one into the other.
 
-Source: Petersen, Pedersen, "The Matrix Cookbook" (2012), equations 69, 81, 119 and 131.
+Source: Petersen, Pedersen, "The Matrix Cookbook" (2012), sections 2.4 to 2.7.
 """
 
 from jaxtyping import Float
