@@ -4,11 +4,11 @@ PYTHON ?= python3
 EXPERIMENT ?= tanh_linear
 
 .DEFAULT_GOAL := help
-.PHONY: help train test matrix oracles bench lint format types clean
+.PHONY: help train test matrix oracles notebooks bench lint format types clean
 
 help: ## this list
 	@echo 'make TARGET [ARGS=...] [PYTHON=python3.12]; the environment .venv is made when a target first needs it'
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' Makefile
 
 train: .venv/installed ## prove the gradients, then train; EXPERIMENT=tanh_mlp for another, ARGS='seed=1' for other settings
 	@.venv/bin/python train.py experiment=$(EXPERIMENT) $(ARGS)
@@ -20,7 +20,10 @@ matrix: .venv/installed-tools ## what takes minutes: the checker against all of 
 	@.venv/bin/python -m pytest -m 'matrix or not matrix' tests/test_checker.py tests/test_torchrun.py $(ARGS)
 
 oracles: .venv/installed-oracles ## install SymPy, TensorFlow and JAX, and hold the closed form against them
-	@.venv/bin/python -m pytest tests/test_engines_cross.py $(ARGS)
+	@.venv/bin/python -m pytest tests/test_engines_cross.py tests/test_claims.py $(ARGS)
+
+notebooks: .venv/installed-notebooks ## run each notebook in a clean kernel and hold its output against the one that is kept; ARGS=--write to keep the new
+	@.venv/bin/python -m notebooks $(ARGS)
 
 bench: .venv/installed-tools ## time and power of a certificate beside gradcheck, in one process; writes benchmarks/results.json
 	@.venv/bin/python -m benchmarks.verification $(ARGS)
@@ -59,6 +62,11 @@ pip = .venv/bin/python -m pip install -qq --disable-pip-version-check -c constra
 .venv/installed-oracles: .venv/installed-tools
 	@rm -f $@ && echo 'Installing SymPy, TensorFlow and JAX into .venv (once; one to three minutes) ...'
 	@$(pip) -e '.[test,dev,oracles]'
+	@touch $@
+
+.venv/installed-notebooks: .venv/installed-oracles
+	@rm -f $@ && echo 'Installing what runs notebooks into .venv (once; about half a minute) ...'
+	@$(pip) -e '.[test,dev,oracles,notebooks]'
 	@touch $@
 
 # Looked into only where .venv is to be made.

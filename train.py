@@ -8,6 +8,7 @@ import inspect
 import json
 import math
 import os
+import re
 import sys
 import textwrap
 import time
@@ -29,9 +30,9 @@ TRACEBACK_WANTED = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 def experiment(
     *, name: str, config: str, data: dict, network: dict, loss: str, descent: dict, verification: dict,
-    mistake: str | None, seed: int, dtype: str, run_dir: str | None, ranks: Any,
+    explain: str | None, explanation: dict, mistake: str | None, seed: int, dtype: str, run_dir: str | None, ranks: Any,
 ) -> None:  # fmt: skip
-    """Config → data → network → certificate → descent → records → board."""
+    """Config → data → network → certificate → explanation → descent → records → board."""
     # Imported here, so that --help and a misspelt key need not wait for torch.
     import torch
     from rich.console import Console
@@ -55,6 +56,8 @@ def experiment(
         for part in (samples.train, samples.test):
             objective.check(model(part.inputs), part.targets)
     prove = call(verification_of, verification, "verification", model=model, inputs=samples.train.inputs, seed=seed)
+    about = {"network": model, "x": samples.train.inputs, "parameter": explain, "index": None}
+    account = None if explain is None else call(nets.explain, explanation, "explanation", **about)
     follow = functools.partial(call, nets.descend, descent, "descent", data=samples.train, loss=objective, seed=seed)
     mistaken = mistakes.named(mistake, ranks.count)
     steps = follow(network=model, gradient=(mistaken or ranks).along)
@@ -82,6 +85,9 @@ def experiment(
         if certificate.verdict == "fail":
             fault = certificate.sentence().rstrip(".")
             raise nets.GradientError(f"{fault}; not a step was made, and the certificate is in {directory}.")
+        if account is not None:
+            account.save(directory)
+            say(console, f"{account}\n")
         if mistaken is not None:
             say(console, f"{mistaken.mistake.formula}\n\n{mistakes.table(mistaken.mistake)}\n")
             steps = mistaken.followed(steps, follow(network=copy.deepcopy(model)), board.numbers)
@@ -293,6 +299,8 @@ def main() -> None:
     """Exit status 0 for a run that ended as it should; 1 for one that did not, after one sentence that says why."""
     # With this, Hydra hands errors on as they are instead of printing its own account of them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
+    # The shell takes the quotes of explain='0.weight[2,3]', without which Hydra cannot read the brackets.
+    sys.argv = [re.sub(r"^(explain=)([\w.]+\[[^'\"]*)$", r"\1'\2'", word) for word in sys.argv]
     try:
         app()
     except KeyboardInterrupt as interruption:

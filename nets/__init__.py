@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from nets.calculus import rules as rules
 from nets.calculus.jacobians import Jacobian as Jacobian
 from nets.calculus.jacobians import jacobians as jacobians
 from nets.calculus.layers import Layer as Layer
@@ -16,6 +17,10 @@ from nets.errors import DivergenceError as DivergenceError
 from nets.errors import GradientError as GradientError
 from nets.errors import InputError as InputError
 from nets.errors import RankError as RankError
+from nets.explanation.account import Explanation as Explanation
+from nets.explanation.explain import explain as explain
+from nets.explanation.picture import BackwardPicture as BackwardPicture
+from nets.explanation.picture import picture as picture
 from nets.training.descent import descend as descend
 from nets.training.records import Step as Step
 from nets.verification.accumulation import check_accumulation as check_accumulation

@@ -2,7 +2,7 @@
 
 import pytest
 
-from nets.calculus.formulas import formulas
+from nets.calculus.formulas import chain_rule, formulas
 from nets.calculus.layers import GELU, Identity, Linear, ReLU, Sigmoid, Sin, Softplus, Tanh
 from nets.calculus.network import Network
 
@@ -38,3 +38,15 @@ def test_formula(layers: list, expected: list[str]) -> None:
 )
 def test_slope_of_each_activation(layer: Linear, slope: str) -> None:
     assert formulas(Network([Linear(2, 2), layer, Identity()]))["0.bias"].endswith(slope.replace("Y_k", "H2_k"))
+
+
+def test_the_chain_rule_written_out() -> None:
+    network = Network([Linear(2, 3), Tanh(), Linear(3, 3), Tanh(), Linear(3, 2), Tanh()])
+    assert [chain_rule(network, index) for index in (4, 2, 0, -1)] == [
+        "δ_ki (1 − Y_k²)",
+        "(1 − Y_k²) W4_ki (1 − H4_i²)",
+        "Σ_l (1 − Y_k²) W4_kl (1 − H4_l²) W2_li (1 − H2_i²)",
+        "Σ_l Σ_m (1 − Y_k²) W4_kl (1 − H4_l²) W2_lm (1 − H2_m²) W0_mj",
+    ]
+    assert chain_rule(Network([Tanh(), Tanh()]), -1) == "δ_kj (1 − Y_k²) (1 − H1_k²)"
+    assert chain_rule(Network(Linear(2, 2) for _ in range(6)), 0) == "Σ W5_k· … W1_·i"

@@ -23,6 +23,8 @@ def test_dense_is_the_jacobian_of_reverse_mode(case: Case) -> None:
         expected = jacrev(lambda p, name=name: functional_call(case.network, {name: p}, (case.x,)))(parameter)
         assert found[name].shape == tuple(expected.shape)
         torch.testing.assert_close(found[name].dense(), expected, **EXACT)
+        last = tuple(size - 1 for size in expected.shape)
+        assert found[name].entry(*last) == float(found[name].dense()[last])
 
 
 @EACH

@@ -150,6 +150,15 @@ def test_the_main_job_says_what_it_did(main_job: tuple[Path, str]) -> None:
     assert said.splitlines()[-1].startswith("TensorBoard ")
 
 
+def test_a_number_is_explained(run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    # As a shell hands it on, without the quotes of explain='0.weight[2,3]'.
+    run("experiment=teacher", "explain=0.weight[2,3]", "explanation.sample=4", "descent.epochs=1", "run_dir=here")
+    text = (tmp_path / "here" / "explanation.txt").read_text("utf-8")
+    assert text in capsys.readouterr().out
+    assert text.startswith("∂Y_2/∂0.weight[2,3] at sample 4 = ") and "∂Y_k/∂W_ij = δ_ki (1 − Y_k²) X_j" in text
+    assert {"explanation.html", "backward.html", "backward.svg"} <= left_in(tmp_path / "here")
+
+
 def row(title: str, said: str) -> str:
     found = re.search(rf"^{title} +(.+)$", said, re.MULTILINE)
     assert found is not None, said

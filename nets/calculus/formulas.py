@@ -3,6 +3,9 @@
 from nets.calculus.layers import Activation, Linear
 from nets.calculus.network import Network
 
+MOST_WRITTEN = 4
+"""Linear layers whose weights `chain_rule` writes one by one."""
+
 
 def formulas(network: Network) -> dict[str, str]:
     """Parameter → its Jacobian in index form, such as '∂Y_k/∂W_ij = δ_ki (1 − Y_k²) X_j'.
@@ -21,6 +24,29 @@ def formulas(network: Network) -> dict[str, str]:
                 found[f"{index}.bias"] = f"∂Y_k/∂B_i = {factor}"
     found["input"] = f"∂Y_k/∂X_j = {_input_factor(network, values)}"
     return found
+
+
+def chain_rule(network: Network, index: int) -> str:
+    """The product of what lies between Y and layer `index`, such as 'Σ_l (1 − Y_k²) W4_kl (1 − H4_l²) W2_li'.
+
+    For a Linear layer that is A_ki = ∂Y_k/∂Z_i. For index −1 it is ∂Y_k/∂X_j. W2 is the weight of layer 2; of many layers only the
+    outer ones are written.
+    """
+    last = len(network) - 1
+    values = ["X", *(f"H{number + 1}" for number in range(last)), "Y"]
+    linear = [number for number in range(len(network) - 1, index, -1) if isinstance(network.layers[number], Linear)]
+    bottom = "j" if index < 0 else "i"
+    if not linear:
+        return " ".join([f"δ_k{bottom}", *_slopes(network, index + 1, len(network), values, "k")])
+    between = [letter for letter, _ in zip("lmopqrstuvwxyz", linear[1:], strict=False)] if len(linear) <= MOST_WRITTEN else []
+    letters = ["k", *(between or "·" * (len(linear) - 1)), bottom]
+    parts, stop = [], len(network)
+    for one, above, below in zip(linear, letters, letters[1:], strict=False):
+        parts.append(" ".join([*_slopes(network, one + 1, stop, values, above), f"W{one}_{above}{below}"]))
+        stop = one
+    if len(linear) > MOST_WRITTEN:
+        parts = ["Σ", parts[0], "…", parts[-1]]
+    return " ".join([*(f"Σ_{letter}" for letter in between), *parts, *_slopes(network, index + 1, stop, values, bottom)])
 
 
 def _factor(network: Network, index: int, values: list[str]) -> str:

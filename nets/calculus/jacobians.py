@@ -44,6 +44,10 @@ class Jacobian(ABC):
     def norm(self) -> Tensor:
         """(Σ over all entries of the square)^½."""
 
+    @abstractmethod
+    def entry(self, n: int, k: int, *index: int) -> float:
+        """One entry, at the index (n, k, *index); nothing else is formed."""
+
     def _expect(self, name: str, given: Tensor, shape: tuple[int, ...]) -> None:
         if tuple(given.shape) != shape:
             raise InputError(f"{name} has the shape {tuple(given.shape)}; expected {shape}, for a Jacobian of shape {self.shape}.")
@@ -83,6 +87,11 @@ class WeightJacobian(Jacobian):
         """(Σ_n Σ_ki A_nki² Σ_j X_nj²)^½, since the square of a product of factors is the product of their squares."""
         return (self.a.square().sum((1, 2)) * self.x.square().sum(1)).sum().sqrt()
 
+    def entry(self, n: int, k: int, *index: int) -> float:
+        """A_nki X_nj."""
+        i, j = index
+        return float(self.a[n, k, i] * self.x[n, j])
+
 
 @dataclass(frozen=True, slots=True)
 class BiasJacobian(Jacobian):
@@ -112,6 +121,11 @@ class BiasJacobian(Jacobian):
         """(Σ_nki A_nki²)^½."""
         return self.a.square().sum().sqrt()
 
+    def entry(self, n: int, k: int, *index: int) -> float:
+        """A_nki."""
+        (i,) = index
+        return float(self.a[n, k, i])
+
 
 @dataclass(frozen=True, slots=True)
 class InputJacobian(Jacobian):
@@ -140,6 +154,11 @@ class InputJacobian(Jacobian):
     def norm(self) -> Tensor:
         """(Σ_nkj (∂Y_nk/∂X_nj)²)^½."""
         return self.a.square().sum().sqrt()
+
+    def entry(self, n: int, k: int, *index: int) -> float:
+        """∂Y_nk/∂X_nj."""
+        (j,) = index
+        return float(self.a[n, k, j])
 
 
 @torch.no_grad()

@@ -1,5 +1,7 @@
 """∂Y/∂θ by `jax.jacrev`: the forward in JAX, and JAX's own derivatives of it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
@@ -25,13 +27,20 @@ def jacobians(network: Network, x: Tensor) -> dict[str, Tensor]:
             x = _layer(jax, kind, x, theta.get(f"{index}.weight"), theta.get(f"{index}.bias"))
         return x
 
-    # An experiment until JAX 0.8; Python 3.10 gets no later one than 0.6.
-    owner = jax if hasattr(jax, "enable_x64") else load("jax.experimental")
-    with owner.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
+    with in_double(jax):
         # Compiled as a whole, since compiling it operation by operation takes three times as long.
         each_sample = jax.jit(jax.vmap(jax.jacrev(forward, argnums=(0, 1)), in_axes=(None, 0)))
         by_parameter, by_input = each_sample(parameters, points)
         return tensors(parameters, {**by_parameter, "input": by_input})
+
+
+@contextmanager
+def in_double(jax: Any) -> Iterator[None]:
+    """In float64, on the processor, whatever the process has set."""
+    # An experiment until JAX 0.8; Python 3.10 gets no later one than 0.6.
+    owner = jax if hasattr(jax, "enable_x64") else load("jax.experimental")
+    with owner.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
+        yield
 
 
 def _layer(jax: Any, kind: str, x: Any, w: Any, b: Any) -> Any:

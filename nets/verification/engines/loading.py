@@ -8,15 +8,24 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
+from nets.errors import InputError
+
 
 def load(name: str) -> Any:
-    """The module `name`, which the extra 'oracles' installs."""
+    """The module `name`, which the extra 'oracles' installs.
+
+    Raises:
+        InputError: if it is not installed.
+    """
     if name in sys.modules:
         return sys.modules[name]
+    if find_spec(name) is None:
+        raise InputError(f"{name} is not installed; expected the extra 'oracles' to be there: pip install '.[oracles]'.")
     with _state_kept(), _silence(), warnings.catch_warnings():
         # What a package warns of while it is loaded concerns its own code, and nobody who uses it from here.
         warnings.simplefilter("ignore")

@@ -1,0 +1,67 @@
+"""The rules of matrix calculus, each as a function that gives the gradient in closed form.
+
+Layout: a gradient has the axes of x first, (∇_x y)_ji = ∂y_i/∂x_j, as where one minimises: it is moved along, so it has x's
+shape whenever y is one number. A Jacobian, everywhere else in `nets`, has the axes of y first, J_ij = ∂y_i/∂x_j, as where one
+multiplies: J t is how y moves along t. The two hold the same entries, ∇y = Jᵀ; `to_jacobian` turns one into the other.
+
+Source: Petersen, Pedersen, "The Matrix Cookbook" (2012), sections 2.4 to 2.7.
+"""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from nets.errors import InputError
+
+
+def product(a: Float[Tensor, "i j"]) -> Float[Tensor, "j i"]:
+    """∇_x A x = Aᵀ: y_i = Σ_j A_ij x_j, so ∂y_i/∂x_j = A_ij stands at (j, i). The Jacobian is A itself, for every x."""
+    _expect_matrix("product", a)
+    return a.mT
+
+
+def row_product(a: Float[Tensor, "j i"]) -> Float[Tensor, "j i"]:
+    """∇_x xᵀA = A: y_i = Σ_j x_j A_ji, so ∂y_i/∂x_j = A_ji stands at (j, i). The Jacobian is Aᵀ, for every x."""
+    _expect_matrix("row_product", a)
+    return a
+
+
+def quadratic(a: Float[Tensor, "j j"], x: Float[Tensor, " j"]) -> Float[Tensor, " j"]:
+    """∇_x xᵀA x = (A + Aᵀ) x: ∂(Σ_lm x_l A_lm x_m)/∂x_j = Σ_m A_jm x_m + Σ_l x_l A_lj. The Jacobian is this as a row.
+
+    Raises:
+        InputError: unless A is square and as wide as x is long.
+    """
+    if a.ndim != 2 or x.ndim != 1 or a.shape != (len(x), len(x)):
+        raise InputError(
+            f"xᵀA x was given A of shape {tuple(a.shape)} and x of shape {tuple(x.shape)}; expected (J, J) and (J,): "
+            "A has a row and a column for each entry of x."
+        )
+    return (a + a.mT) @ x
+
+
+def squared_norm(x: Float[Tensor, " j"]) -> Float[Tensor, " j"]:
+    """∇_x ‖x‖² = ∇_x xᵀx = 2 x: ∂(Σ_l x_l²)/∂x_j = 2 x_j. The Jacobian is this as a row."""
+    return 2 * x
+
+
+def squared_frobenius_norm(x: Float[Tensor, "i j"]) -> Float[Tensor, "i j"]:
+    """∇_X ‖X‖_F² = 2 X: ∂(Σ_lm X_lm²)/∂X_ij = 2 X_ij, in the shape of X. In the Jacobian the same entries stand in one row."""
+    return 2 * x
+
+
+def to_jacobian(gradient: Float[Tensor, "j i"]) -> Float[Tensor, "i j"]:
+    """J = (∇y)ᵀ, of a vector y by a vector x: what stood at (j, i) stands at (i, j). The other way round it is the same call.
+
+    Raises:
+        InputError: unless the gradient has two axes, one of x and one of y.
+    """
+    _expect_matrix("to_jacobian", gradient)
+    return gradient.mT
+
+
+def _expect_matrix(rule: str, given: Tensor) -> None:
+    if given.ndim != 2:
+        raise InputError(
+            f"{rule} was given the shape {tuple(given.shape)}; expected a matrix, with two axes: "
+            "a row is x[None], a column x[:, None]."
+        )

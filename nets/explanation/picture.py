@@ -1,0 +1,238 @@
+"""picture(function, *inputs) → BackwardPicture: the backward pass of one number, node by node."""
+
+import copy
+import html as markup
+import inspect
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nets.calculus.network import Network
+from nets.errors import InputError
+from nets.explanation.animation import fragment
+from nets.explanation.drawing import Drawing
+from nets.explanation.entries import unit
+from nets.explanation.graph import Moment, Node, backward, ordered
+from nets.explanation.recording import Recorder
+from nets.explanation.units import network_graph
+
+MOST_NODES = 120
+"""Beyond which nobody can read the picture."""
+
+
+@dataclass(frozen=True)
+class BackwardPicture:
+    """The graph of a computation with the value and the gradient of every node, and the local derivative on every edge.
+
+    Attributes:
+        output: the number that is differentiated.
+        moments: the backward pass, from the output on.
+    """
+
+    output: Node
+    moments: tuple[Moment, ...]
+
+    @property
+    def value(self) -> float:
+        """The number that is differentiated."""
+        return float(self.output.value)
+
+    @property
+    def gradients(self) -> dict[str, Tensor]:
+        """∂y/∂θ of every input and parameter, by name."""
+        return {moment.node.name: moment.gradient for moment in self.moments if moment.node.kind in ("input", "parameter")}
+
+    @property
+    def steps(self) -> int:
+        """Positions of the slider: the forward pass, and a step for every node."""
+        return len(self.moments) + 1
+
+    def to_svg(self) -> str:
+        """The whole backward pass in one drawing, which stands still."""
+        return Drawing(self.output, self.moments).svg()
+
+    def to_html(self) -> str:
+        """A page of its own with a slider for the steps; it needs nothing else."""
+        name = markup.escape(self.output.name)
+        head = (
+            f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>the backward pass of {name}</title>'
+        )
+        return (
+            f'<!doctype html>\n<html lang="en"><head>{head}</head><body style="margin:0">\n{self._repr_html_()}\n</body></html>\n'
+        )
+
+    def _repr_html_(self) -> str:
+        return fragment(self.output, self.moments)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the page to `path`, and beside it the drawing that stands still, with the ending .svg.
+
+        Raises:
+            InputError: if `path` does not end in .html, or one of the two is there already, since nothing is ever overwritten.
+        """
+        page = Path(path)
+        if page.suffix != ".html":
+            raise InputError(f"the picture was to be saved as {page}; expected a name that ends in .html, such as backward.html.")
+        for one in (page, page.with_suffix(".svg")):
+            if one.exists():
+                raise InputError(f"{one} is there already, and nothing is ever overwritten: choose another name.")
+        page.write_text(self.to_html(), encoding="utf-8")
+        page.with_suffix(".svg").write_text(self.to_svg(), encoding="utf-8")
+
+
+def picture(
+    function: Callable[..., Any],
+    *inputs: Any,
+    output: int | tuple[int, ...] | None = None,
+    sample: int = 0,
+    names: tuple[str, ...] | None = None,
+) -> BackwardPicture:
+    """The backward pass of one number as a picture.
+
+    A `nets.Network` is drawn in float64, with a node for every unit where there are few and else one for every layer and parameter.
+    Of anything else the operations that are really done are drawn, whatever way its loops and conditions take; the local
+    derivatives are PyTorch's own, of each operation by itself.
+
+    Args:
+        function: a network, a module, or a function of tensors.
+        inputs: what it is given; a number becomes a float64 tensor.
+        output: which number of the result is differentiated, where it has more than one; 0 for a network if None.
+        sample: of the batch that a network is given.
+        names: of the inputs; those of the function's parameters if None.
+
+    Raises:
+        InputError: if there is no such number, no gradient, or more than 120 nodes.
+    """
+    node = (
+        _network(function, inputs, output, sample) if isinstance(function, Network) else _recorded(function, inputs, output, names)
+    )
+    found = drawn(node)
+    if found is None:
+        count = len(ordered(node))
+        raise InputError(f"the picture would have {count:,} nodes; expected at most {MOST_NODES}: draw a part of the computation.")
+    return found
+
+
+def drawn(output: Node) -> BackwardPicture | None:
+    """The picture of a graph; None if it has too many nodes to be read."""
+    return BackwardPicture(output, tuple(backward(output))) if len(ordered(output)) <= MOST_NODES else None
+
+
+def _network(network: Network, inputs: tuple[Any, ...], output: int | tuple[int, ...] | None, sample: int) -> Node:
+    if len(inputs) != 1 or not isinstance(inputs[0], Tensor):
+        raise InputError(f"a network was given {len(inputs)} inputs; expected one tensor of shape (samples, features).")
+    network = copy.deepcopy(network).double()
+    x = inputs[0].detach().double()
+    x = x[None] if x.ndim == 1 else x
+    network.check(x)
+    n = unit("sample", sample, len(x))
+    with torch.no_grad():
+        outputs = network(x[n : n + 1]).shape[1]
+    return network_graph(network, x[n : n + 1], unit("output", 0 if output is None else output, outputs))
+
+
+def _recorded(
+    function: Callable[..., Any], inputs: tuple[Any, ...], output: int | tuple[int, ...] | None, names: tuple[str, ...] | None
+) -> Node:
+    if not callable(function):
+        raise InputError(f"picture was given a {type(function).__name__}; expected a function or a module, and then its inputs.")
+    if isinstance(function, nn.Module):
+        function = copy.deepcopy(function)
+    tensors = [_tensor(one) for one in inputs]
+    known = {
+        name: (tensor, "input" if tensor.is_floating_point() else "constant")
+        for name, tensor in zip(_names(function, len(inputs), names), tensors, strict=True)
+    }
+    if isinstance(function, nn.Module):
+        known |= {name: (parameter, "parameter") for name, parameter in function.named_parameters()}
+    with torch.random.fork_rng(devices=[]), torch.enable_grad(), Recorder(known) as recorder:
+        result = function(*tensors)
+        y = _number(result, output)
+    node = recorder.node_of(y)
+    if node is None or not y.requires_grad:
+        raise InputError(
+            f"the result, {_brief(y)}, depends on no input smoothly; expected one that has a gradient: look for detach or .item()."
+        )
+    _agree(node, y, known)
+    _number_off(node, set(known))
+    return node
+
+
+def _number_off(output: Node, taken: set[str]) -> None:
+    """v1, v2, … in the order of computation, of those that y was made of; y itself; other letters where an input has these."""
+    letter = next(one for one in ("v", "u", "w", "node") if not any(re.fullmatch(rf"{one}\d+", name) for name in taken))
+    made = [node for node in ordered(output) if node.kind == "operation"]
+    names = {node.name: f"{letter}{number + 1}" for number, node in enumerate(made)}
+    if made:
+        names[output.name] = next(one for one in ("y", "f", "result") if one not in taken)
+    for node in made:
+        node.formula = re.sub("‹\\d+›", lambda found: names.get(found[0], "…"), node.formula)
+        node.name = names[node.name]
+
+
+def _tensor(given: Any) -> Tensor:
+    if isinstance(given, Tensor):
+        own = given.detach().clone()
+        return own.requires_grad_() if own.is_floating_point() else own
+    if isinstance(given, bool) or not isinstance(given, (int, float)):
+        raise InputError(f"the input {given!r} is a {type(given).__name__}; expected a tensor or a number.")
+    return torch.tensor(float(given), dtype=torch.float64, requires_grad=True)
+
+
+def _names(function: Callable[..., Any], count: int, names: tuple[str, ...] | None) -> tuple[str, ...]:
+    if names is not None:
+        if len(names) != count or len(set(names)) != count:
+            raise InputError(f"names is {names!r} for {count} inputs; expected a different name for each.")
+        return tuple(names)
+    called = function.forward if isinstance(function, nn.Module) else function
+    try:
+        kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        found = [one.name for one in inspect.signature(called).parameters.values() if one.kind in kinds]
+    except ValueError:  # a function in C
+        found = []
+    if isinstance(function, nn.Module):
+        found = ["x" if name == "input" else name for name in found]
+    return tuple(found[:count]) if len(found) >= count else ("x",) if count == 1 else tuple(f"x{i + 1}" for i in range(count))
+
+
+def _number(result: Any, output: int | tuple[int, ...] | None) -> Tensor:
+    if not isinstance(result, Tensor):
+        raise InputError(f"the function gave a {type(result).__name__}; expected one tensor.")
+    if output is None:
+        if result.numel() != 1:
+            such = tuple(0 for _ in result.shape) if result.ndim > 1 else 0
+            raise InputError(f"the result has the shape {tuple(result.shape)}; expected one number: add output={such}, say.")
+        return result
+    try:
+        chosen = result[output]
+    except (IndexError, TypeError):
+        chosen = result
+    if chosen.numel() != 1 or isinstance(output, bool):
+        raise InputError(f"output={output!r} chooses no number of a result of the shape {tuple(result.shape)}.")
+    return chosen
+
+
+def _agree(node: Node, y: Tensor, known: Mapping[str, tuple[Tensor, str]]) -> None:
+    """The sum over the graph must be what PyTorch's backward pass gives, or something was done that was not seen."""
+    floating = {name: tensor for name, (tensor, _) in known.items() if tensor.requires_grad}
+    found = {moment.node.name: moment.gradient for moment in backward(node)}
+    truth = torch.autograd.grad(y, list(floating.values()), torch.ones_like(y), allow_unused=True)
+    for (name, tensor), true in zip(floating.items(), truth, strict=True):
+        own = found.get(name, torch.zeros_like(tensor))
+        true = torch.zeros_like(tensor) if true is None else true
+        tolerance = 1e3 * torch.finfo(tensor.dtype).eps
+        if not torch.allclose(own, true, rtol=tolerance, atol=tolerance * float(1 + true.abs().max()), equal_nan=True):
+            raise InputError(
+                f"the operations that were seen do not account for the gradient by {name}: something has a backward of its "
+                "own, such as a torch.autograd.Function or a hook; expected plain operations on tensors."
+            )
+
+
+def _brief(y: Tensor) -> str:
+    return f"{float(y.detach()):.6g}"

@@ -1,0 +1,11 @@
+"""The code of a function, for a reader of a notebook."""
+
+import inspect
+import textwrap
+from collections.abc import Callable
+from typing import Any
+
+
+def source(definition: Callable[..., Any]) -> str:
+    """The code of a function, a method or a class, as it stands in the library: what is shown is what was run."""
+    return textwrap.dedent(inspect.getsource(definition)).rstrip()
