@@ -1,6 +1,6 @@
 """python -m benchmarks [GROUP ...] [--runs 9]
 
-Measures the claims of the groups, all of them where none is named; prints each row as it is known; and writes benchmarks/results.json,
+Measures the claims of the groups, of all where none is named; prints each row once it is known; writes benchmarks/results.json,
 docs/benchmarks.md and the table in the README. Rows of other groups stay as they were measured last.
 """
 

@@ -55,7 +55,7 @@ def slope(sizes: list[float], costs: list[float]) -> float:
 
 
 def line(name: str, setting: str, sizes: list[float], costs: list[float], last: int) -> Row:
-    """The slope over the last few sizes, where what a step costs by itself no longer shows; its spread from one size to the next."""
+    """The slope over the last few sizes, where the cost of a step by itself no longer shows; its spread from size to size."""
     steps = (np.diff(np.log(costs)) / np.diff(np.log(sizes)))[-last + 1 :].tolist()
     return Row(name, setting, slope(sizes[-last:], costs[-last:]), min(steps), max(steps), "stated", True)
 

@@ -1,7 +1,7 @@
 """A step of gradient descent with every gradient norm written to TensorBoard, beside loops that write nothing.
 
-The network is 64-h-10 with Tanh, the loss the mean squared error, a batch 64 of 4,096 samples. Every loop draws the same batches, by
-their indices, from the same data.
+The network is 64-h-10 with Tanh, the loss the mean squared error, a batch 64 of 4,096 samples. Every loop draws the same batches,
+by their indices, from the same data.
 """
 
 import itertools

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from nets.calculus.network import mlp
 from nets.errors import InputError
 from nets.explanation.drawing import Drawing
+from nets.explanation.lettering import lowered
 from nets.explanation.picture import BackwardPicture, picture
 from tests.cases import NETWORKS, Case
 
@@ -173,6 +174,11 @@ def test_saving(tmp_path: Path) -> None:
         drawn.save(tmp_path / "backward.html")
     with pytest.raises(InputError, match=r"expected a name that ends in \.html"):
         drawn.save(tmp_path / "backward.png")
+
+
+def test_names_keep_their_parts_apart() -> None:
+    names = {"H1_2": "H1₂", "v12": "v₁₂", "v10ᵀ": "v₁₀ᵀ", "Y_1": "Y₁", "0.weight": "0.weight", "2.5·v1": "2.5·v₁"}
+    assert {name: lowered(name) for name in names} == names
 
 
 # In a browser.

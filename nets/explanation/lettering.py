@@ -16,7 +16,7 @@ LOW = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 def lowered(name: str) -> str:
     """'v12' → 'v₁₂', 'H1_2' → 'H1₂'; '0.weight' stays."""
     lowered = re.sub(r"_(\d+)", lambda found: found[1].translate(LOW), name)
-    return re.sub(r"(?<![a-zA-Z])([a-zA-Z])(\d+)(?![\d.])", lambda found: found[1] + found[2].translate(LOW), lowered)
+    return re.sub(r"(?<![a-zA-Z])([a-zA-Z])(\d+)(?![\d.₀-₉])", lambda found: found[1] + found[2].translate(LOW), lowered)
 
 
 def short(number: float) -> str:

@@ -112,7 +112,7 @@ STYLE = """
 .nets-explanation code,.nets-explanation pre{font:12.5px/1.45 "DejaVu Sans Mono",ui-monospace,Consolas,monospace;
   white-space:pre-wrap;overflow-wrap:anywhere;margin:0}
 .nets-explanation pre{background:#f5f7fa;border-radius:6px;padding:.6rem .8rem;margin:.4rem 0}
-.nets-explanation .drawing{overflow-x:auto}
+.nets-explanation .drawing svg{max-width:100%;height:auto}
 .nets-explanation .zero{background:#fff4e0;border-left:4px solid #e0962b;padding:.5rem .8rem;border-radius:4px}
 """
 
