@@ -125,3 +125,29 @@ def test_numbers_that_are_looked_at_cannot_be_recorded() -> None:
     x = torch.tensor([1.0, 2.0])
     with pytest.raises(RuntimeError, match="looks at a number"):
         Recording(lambda: x * 2 if x.sum() > 0 else x)
+
+
+def test_slopes_of_saturated_units_keep_their_digits() -> None:
+    """1 − Y² of 1e-5: v − v Y² would lose five digits of seven."""
+    network = nets.mlp([3, 4, 2], "tanh", "identity", gain=0.1).float()
+    for parameter in network.parameters():
+        parameter.data.fill_(1.6)
+    batch, engine = Batch(torch.ones(5, 3), torch.ones(5, 2)), Replayed()
+    expected = closed_form(network, nets.MeanSquaredError(), batch)
+    for _ in range(2):
+        torch.testing.assert_close(engine(network, nets.MeanSquaredError(), batch), expected, rtol=1e-6, atol=0)
+
+
+def test_a_network_that_makes_the_most_of_a_rounding_is_trained_all_the_same() -> None:
+    network = nets.mlp([8, *[16] * 20, 3], gain=8.0)
+    steps = list(
+        nets.descend(
+            network,
+            Batch(torch.rand(30, 8), torch.rand(30, 3)),
+            loss=nets.MeanSquaredError(),
+            learning_rate=1e-12,
+            steps=3,
+            batch_size=8,
+        )
+    )
+    assert len(steps) == 3

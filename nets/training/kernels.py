@@ -5,7 +5,6 @@ What is chosen depends on shapes and precisions alone, never on a measurement, s
 
 import contextlib
 import functools
-from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -24,6 +23,7 @@ CHEAP: dict[Any, Any] = {
     aten.mul.Tensor: np.multiply,
     aten.div.Tensor: np.divide,
     aten.neg.default: np.negative,
+    aten.rsub.Scalar: lambda s, one, out: np.subtract(one, s, out=out),
 }
 """Elementwise operations that NumPy does as fast as PyTorch, and is called in half the time; as fast in contiguous memory only."""
 
@@ -67,25 +67,6 @@ def into(operation: Operation, place: Tensor) -> Call:
 def tensors(tree: Any) -> list[Tensor]:
     """Every tensor among arguments or results."""
     return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
-
-
-def slopes(operations: list[Operation]) -> dict[int, int]:
-    """v · (1 − s), a slope such as 1 − Y² at work, can be done as v − v s, in one operation instead of two: number of the product →
-    number of the difference, where that is used for nothing else."""
-    uses = Counter(id(tensor) for o in operations for tensor in tensors((o.args, o.kwargs)))
-    differences = {
-        id(o.result): number for number, o in enumerate(operations) if o.function is aten.rsub.Scalar and o.args[1:] == (1,)
-    }
-    return {
-        number: differences[id(o.args[1])]
-        for number, o in enumerate(operations)
-        if o.function is aten.mul.Tensor and id(o.args[1]) in differences and uses[id(o.args[1])] == 1
-    }
-
-
-def slope(v: Tensor, s: Tensor) -> Operation:
-    """v − v s."""
-    return Operation(aten.addcmul.default, (v, v, s), {"value": -1})
 
 
 def _by_numpy(operation: Operation, place: Tensor) -> Call:
