@@ -6,25 +6,35 @@ import difflib
 import functools
 import inspect
 import json
-import math
 import os
 import re
 import sys
 import textwrap
 import time
 import traceback
-import types
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NoReturn, get_args, get_origin, get_type_hints
+from typing import Any, NoReturn, get_type_hints
 
 import hydra
+from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
+HELP = """\
+python train.py [experiment=NAME] [SETTING=VALUE ...]
+
+Proves every derivative of a network, then trains it, and shows its gradients in TensorBoard.
+With -m, a SETTING=VALUE,VALUE makes a run for each value. With HYDRA_FULL_ERROR=1, errors show their traceback.
+
+Groups, of each of which one is chosen:
+{groups}
+
+Settings, as they are with what you have chosen:
+{settings}"""
 TRACEBACK_WANTED = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
@@ -186,6 +196,7 @@ def load(settings: dict) -> Any:
 
 def call(function: Callable[..., Any], settings: dict, section: str = "", **given: Any) -> Any:
     """`function(**settings, **given)`, once the settings are known to be arguments of it, of the annotated types."""
+    from nets.data.arguments import described, fits
     from nets.errors import InputError
 
     prefix = f"{section}." if section else ""
@@ -201,27 +212,6 @@ def call(function: Callable[..., Any], settings: dict, section: str = "", **give
         if name in settings and not fits(settings[name], kinds[name]):
             raise InputError(f"{prefix}{name}={json.dumps(settings[name], ensure_ascii=False)} was given {expected}.")
     return function(**settings, **given)
-
-
-def fits(value: Any, kind: Any) -> bool:
-    """Whether a value from YAML is what an annotation asks for. No setting has a use for NaN or infinity."""
-    if get_origin(kind) is types.UnionType:
-        return any(fits(value, one) for one in get_args(kind))
-    if get_origin(kind) is Sequence:
-        return isinstance(value, list) and all(fits(entry, get_args(kind)[0]) for entry in value)
-    if kind is float:
-        return fits(value, int) or (isinstance(value, float) and math.isfinite(value))
-    return isinstance(value, get_origin(kind) or kind) and (kind in (bool, object) or not isinstance(value, bool))
-
-
-def described(kind: Any) -> str:
-    """What an annotation asks for, in English."""
-    words = {int: "a whole number", float: "a finite number", str: "text", bool: "true or false", object: "a value"}
-    if get_origin(kind) is types.UnionType:
-        return " or ".join(described(one) for one in get_args(kind) if get_origin(one) is not os.PathLike)
-    if get_origin(kind) is Sequence:
-        return f"a list (of which each entry is {described(get_args(kind)[0])})"
-    return words.get(kind, "a section of settings" if kind is dict else "null")
 
 
 def closest(word: str, known: list[str]) -> str:
@@ -295,6 +285,15 @@ def app(config: DictConfig) -> None:
         stop(error, sentence(error))
 
 
+def tell() -> None:
+    """What `--help` says. Hydra would read every file of every group three times for it, for the sake of their names."""
+    folders = sorted(path for path in CONFIGS.iterdir() if path.is_dir())
+    groups = (f"{folder.name}: {', '.join(sorted(path.stem for path in folder.glob('*.yaml')))}" for folder in folders)
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        settings = compose("train", [word for word in sys.argv[1:] if not word.startswith("-")])
+    print(HELP.format(groups="\n".join(groups), settings=OmegaConf.to_yaml(settings)))
+
+
 def main() -> None:
     """Exit status 0 for a run that ended as it should; 1 for one that did not, after one sentence that says why."""
     # With this, Hydra hands errors on as they are instead of printing its own account of them.
@@ -302,7 +301,7 @@ def main() -> None:
     # The shell takes the quotes of explain='0.weight[2,3]', without which Hydra cannot read the brackets.
     sys.argv = [re.sub(r"^(explain=)([\w.]+\[[^'\"]*)$", r"\1'\2'", word) for word in sys.argv]
     try:
-        app()
+        tell() if {"-h", "--help"} & {*sys.argv} else app()
     except KeyboardInterrupt as interruption:
         print(str(interruption) or "interrupted; nothing was recorded.", file=sys.stderr)
         raise SystemExit(130) from None

@@ -104,14 +104,15 @@ def rank_of(parent: int, rank: int, patience: float = 60) -> int:
 def going_on(folder: Path) -> "subprocess.Popen[str]":
     """A run that has made some steps, and has many before it."""
     process = torchrun(folder, "descent.epochs=100000")
-    while not any("tfevents" in path.name and path.stat().st_size > 40_000 for path in folder.glob("here/*")):
+    while not any("tfevents" in path.name for path in folder.glob("here/*")) or len(recorded(folder)) <= 20:
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.1)
     return process
 
 
 def recorded(folder: Path) -> list[int]:
-    return [event.step for event in events(folder / "here").Scalars("loss/train")]
+    board = events(folder / "here")
+    return [event.step for event in board.Scalars("loss/train")] if "loss/train" in board.Tags()["scalars"] else []
 
 
 # The other ends of a run take a minute or two together, and are left to `make matrix`.

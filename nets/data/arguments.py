@@ -1,6 +1,10 @@
-"""What a data set may be asked for: each check returns the value, or says in one sentence why it will not do."""
+"""What a setting may be: each check returns the value, or says in one sentence why it will not do."""
 
 import math
+import os
+import types
+from collections.abc import Sequence
+from typing import Any, get_args, get_origin
 
 import torch
 
@@ -48,3 +52,24 @@ def seeded(seed: object) -> torch.Generator:
     if isinstance(seed, bool) or not isinstance(seed, int) or not (0 <= seed < 2**63):
         raise InputError(f"seed={seed!r} was given where a whole number from 0 to 2^63 - 1 is expected.")
     return torch.Generator().manual_seed(seed)
+
+
+def fits(value: Any, kind: Any) -> bool:
+    """Whether a value from YAML is what an annotation asks for. No setting has a use for NaN or infinity."""
+    if get_origin(kind) is types.UnionType:
+        return any(fits(value, one) for one in get_args(kind))
+    if get_origin(kind) is Sequence:
+        return isinstance(value, list) and all(fits(entry, get_args(kind)[0]) for entry in value)
+    if kind is float:
+        return fits(value, int) or (isinstance(value, float) and math.isfinite(value))
+    return isinstance(value, get_origin(kind) or kind) and (kind in (bool, object) or not isinstance(value, bool))
+
+
+def described(kind: Any) -> str:
+    """What an annotation asks for, in English."""
+    words = {int: "a whole number", float: "a finite number", str: "text", bool: "true or false", object: "a value"}
+    if get_origin(kind) is types.UnionType:
+        return " or ".join(described(one) for one in get_args(kind) if get_origin(one) is not os.PathLike)
+    if get_origin(kind) is Sequence:
+        return f"a list (of which each entry is {described(get_args(kind)[0])})"
+    return words.get(kind, "a section of settings" if kind is dict else "null")
