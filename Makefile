@@ -25,8 +25,8 @@ oracles: .venv/installed-oracles ## install SymPy, TensorFlow and JAX, and hold 
 notebooks: .venv/installed-notebooks ## run each notebook in a clean kernel and hold its output against the one that is kept; ARGS=--write to keep the new
 	@.venv/bin/python -m notebooks $(ARGS)
 
-bench: .venv/installed-tools ## time and power of a certificate beside gradcheck, in one process; writes benchmarks/results.json
-	@.venv/bin/python -m benchmarks.verification $(ARGS)
+bench: .venv/installed-bench ## every claim of speed beside its peers; writes its table into the README; ARGS=steps for one group
+	@.venv/bin/python -m benchmarks $(ARGS)
 
 lint: .venv/installed-tools ## look for faults of style (ruff)
 	@.venv/bin/python -m ruff check
@@ -67,6 +67,11 @@ pip = .venv/bin/python -m pip install -qq --disable-pip-version-check -c constra
 .venv/installed-notebooks: .venv/installed-oracles
 	@rm -f $@ && echo 'Installing what runs notebooks into .venv (once; about half a minute) ...'
 	@$(pip) -e '.[test,dev,oracles,notebooks]'
+	@touch $@
+
+.venv/installed-bench: .venv/installed-oracles
+	@rm -f $@ && echo 'Installing Lightning, BackPACK and Opacus into .venv (once; about half a minute) ...'
+	@$(pip) -e '.[test,dev,oracles,bench]'
 	@touch $@
 
 # Looked into only where .venv is to be made.

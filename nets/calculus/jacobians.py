@@ -8,9 +8,12 @@ A_nki = ∂Y_nk/∂Z_ni, Z the layer's own output, which the chain rule carries 
 The weight Jacobian has N·K·I·J entries but only N·(K·I + J) numbers; it is never formed unless `.dense()` is called.
 """
 
+import functools
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -71,7 +74,14 @@ class WeightJacobian(Jacobian):
 
     def dense(self) -> Tensor:
         """A_nki X_nj."""
-        return self.a[..., None] * self.x[:, None, None, :]
+        n, k, i = self.a.nonzero(as_tuple=True)
+        known = self.a.dtype in (torch.float32, torch.float64) and bool(torch.isfinite(self.x).all())
+        if not known or self.a.device.type != "cpu" or 8 * len(n) > self.a.numel():
+            return self.a[..., None] * self.x[:, None, None, :]
+        # Where A_nki = δ_ki f′ nearly all is zero. NumPy asks for memory that is zero to begin with, and need not be written.
+        every = torch.from_numpy(np.zeros(self.shape, self.a.numpy().dtype))
+        every[n, k, i] = self.a[n, k, i, None] * self.x[n]
+        return every
 
     def vjp(self, v: Tensor) -> Tensor:
         """Σ_n (Σ_k v_nk A_nki) X_nj, shape (I, J)."""
@@ -127,15 +137,27 @@ class BiasJacobian(Jacobian):
         return float(self.a[n, k, i])
 
 
-@dataclass(frozen=True, slots=True)
 class InputJacobian(Jacobian):
-    """∂Y_nk/∂X_nj: a sample's outputs depend on that sample alone, so there is one n, and no sum over it."""
+    """∂Y_nk/∂X_nj: a sample's outputs depend on that sample alone, so there is one n, and no sum over it.
 
-    a: Float[Tensor, "n k j"]
+    Args:
+        shape: (N, K, J).
+        pulled_back: gives ∂Y_nk/∂X_nj. It is called when that is first asked for, as the last step of the chain rule takes as long
+            as all that the parameters need.
+    """
+
+    def __init__(self, shape: tuple[int, ...], pulled_back: Callable[[], Float[Tensor, "n k j"]]) -> None:
+        self._shape, self._pulled_back = shape, pulled_back
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return tuple(self.a.shape)
+        return self._shape
+
+    @functools.cached_property
+    def a(self) -> Float[Tensor, "n k j"]:
+        """∂Y_nk/∂X_nj."""
+        with torch.no_grad():
+            return self._pulled_back()
 
     def dense(self) -> Tensor:
         """∂Y_nk/∂X_nj."""
@@ -191,6 +213,10 @@ def jacobians(network: Network, x: Float[Tensor, "n j"]) -> dict[str, Jacobian]:
             if layer.bias is not None:
                 found[f"{index}.bias"] = BiasJacobian(factor)
             found[f"{index}.weight"] = WeightJacobian(factor, values[index])
-        a = layer.pullback(a, values[index], values[index + 1])
-    found["input"] = InputJacobian(a.transpose(0, 1))
-    return {name: found[name] for name, _ in network.named_parameters()} | {"input": found["input"]}
+        if index:
+            a = layer.pullback(a, values[index], values[index + 1])
+    # Its parameters as they are now, whatever is made of them before somebody asks.
+    first, last = network.layers[0], a
+    first = first.at({name: parameter.detach().clone() for name, parameter in first.named_parameters()})
+    whole = InputJacobian((samples, outputs, x.shape[1]), lambda: first.pullback(last, x, values[1]).transpose(0, 1))
+    return {name: found[name] for name, _ in network.named_parameters()} | {"input": whole}
