@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.func import functional_call, jacrev
 
-from nets.calculus.jacobians import WeightJacobian
+from nets.calculus.jacobians import WeightJacobian, jacobians
 from nets.calculus.layers import Linear, Tanh
 from nets.calculus.network import Network, mlp
 from nets.errors import InputError
@@ -111,17 +111,17 @@ def test_a_vector_of_the_wrong_shape_is_told(name: str) -> None:
 
 
 def test_what_is_asked_for_late_belongs_to_the_parameters_of_then() -> None:
-    network, x = nets.mlp([3, 4, 2]).double(), torch.rand(5, 3, dtype=torch.float64)
-    at_once, late = nets.jacobians(network, x)["input"].dense(), nets.jacobians(network, x)["input"]
+    network, x = mlp([3, 4, 2]).double(), torch.rand(5, 3, dtype=torch.float64)
+    at_once, late = jacobians(network, x)["input"].dense(), jacobians(network, x)["input"]
     for parameter in network.parameters():
         parameter.data.mul_(2)
     assert torch.equal(late.dense(), at_once)
 
 
 def test_a_dense_jacobian_of_zeros_and_few_numbers_is_the_product() -> None:
-    """One layer has A_nki = δ_ki f′, of which nearly all is zero; numbers that are not finite are multiplied by those zeros, too."""
-    network, x = nets.mlp([6, 20]), torch.rand(3, 6)
+    """One layer has A_nki = δ_ki f′, of which nearly all is zero; what is not finite is multiplied by those, too."""
+    network, x = mlp([6, 20]), torch.rand(3, 6)
     for given in (x, x.index_fill(1, torch.tensor([2]), torch.inf)):
-        found = nets.jacobians(network, given)["0.weight"]
+        found = jacobians(network, given)["0.weight"]
         assert isinstance(found, WeightJacobian)
         torch.testing.assert_close(found.dense(), found.a[..., None] * given[:, None, None, :], rtol=0, atol=0, equal_nan=True)
