@@ -12,12 +12,13 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import events, growth, jacobians, lightning_loop, monitor, per_sample, start_up, steps, verification
+from benchmarks import accumulation, events, growth, jacobians, lightning_loop, monitor, per_sample, start_up, steps, verification
 from benchmarks.measuring import Row, machine
 from benchmarks.report import write
 
 GROUPS: dict[str, Callable[[int], Iterator[Row]]] = {
     "steps": steps.rows,
+    "accumulation": accumulation.rows,
     "lightning": lightning_loop.rows,
     "per_sample": per_sample.rows,
     "monitor": monitor.rows,

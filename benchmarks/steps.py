@@ -66,13 +66,14 @@ def leanest(width: int, device: str = "cpu") -> Loop:
     return loop
 
 
-def ours(width: int, engine: str, device: str = "cpu") -> Loop:
+def ours(width: int, engine: str, device: str = "cpu", micro: int | None = None) -> Loop:
     """`for step in nets.descend(...): board.write(step)`."""
     network = nets.mlp([64, width, 10], output="identity").to(device)
     board = Board(tempfile.mkdtemp())
     steps_of = nets.descend(
-        network, data(device), loss=nets.MeanSquaredError(), learning_rate=RATE, steps=10**9, batch_size=BATCH, engine=engine
-    )
+        network, data(device), loss=nets.MeanSquaredError(), learning_rate=RATE, steps=10**9, batch_size=BATCH,
+        micro_batch_size=micro, engine=engine,
+    )  # fmt: skip
 
     def loop(steps: int) -> None:
         for step in itertools.islice(steps_of, steps):

@@ -9,10 +9,11 @@ import torch
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_failing_certificate_is_the_one_that_the_example_prints(capsys: pytest.CaptureFixture[str]) -> None:
-    found = re.search(r"<!-- readme example.*?-->\n```python\n(.*?)```\n```\n(.*?)```", README, re.DOTALL)
-    assert found is not None
-    code, shown = found.groups()
+EXAMPLES = re.findall(r"<!-- readme example.*?-->\n```python\n(.*?)```\n```\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize(("code", "shown"), EXAMPLES, ids=["a failing certificate", "a mean of means"])
+def test_what_is_shown_is_what_the_example_prints(code: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
     with torch.random.fork_rng():
         exec(code, {})  # the README's own words
     printed = capsys.readouterr().out
