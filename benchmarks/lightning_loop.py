@@ -13,10 +13,12 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.measuring import Loop, Row, interleaved, ratios, row
 from benchmarks.steps import BATCH, LOGGED, RATE, WIDTHS, data, ours, plain
+from nets.data.vision import vision_data_sets
 
 
 def lightning_loop(width: int) -> Loop:
     """`log_dict(grad_norm(...))` at every step. The steps measure themselves, without what the Trainer does before them."""
+    vision_data_sets()  # Lightning imports torchvision, which may need help
     import lightning
     from lightning.pytorch.loggers import TensorBoardLogger
     from lightning.pytorch.utilities import grad_norm
