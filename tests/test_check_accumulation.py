@@ -151,7 +151,8 @@ def test_the_certificate_is_one_as_any_other() -> None:
     certificate = nets.check_accumulation(mlp(), F.mse_loss, RAGGED, by_samples)
     assert nets.Certificate.from_json(certificate.to_json()) == certificate
     assert re.fullmatch(
-        r"pass: 26 entries, accumulated gradient against whole batch; a fault of \de-1\d of a gradient would have been seen\.",
+        r"pass: 26 entries, accumulated gradient against whole batch; a scale that is off by \de-1\d, and one entry that is off by "
+        r"\de-1\d of the largest, would have been seen\.",
         certificate.sentence(),
     )
     wrong = nets.check_accumulation(mlp(), F.mse_loss, RAGGED, mean_of_means)

@@ -1,5 +1,6 @@
 """Networks too large for every entry: random directions see what gradcheck's fast mode passes, and state their power."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -198,3 +199,22 @@ def test_a_closed_form_of_the_callers_is_held_against_the_gradient(factor: float
     stated = factor * torch.einsum("ki,nj->nkij", torch.eye(80, dtype=torch.float64), x)
     certificate = nets.verify(module, x, closed_form=lambda module, x: {"weight": stated})
     assert certificate.passed is (factor == 1), str(certificate)
+
+
+def test_the_stated_probability_is_kept() -> None:
+    """Columns of sizes from 1 to 1e-12: of most entries only the large ones can be seen, and as often as stated."""
+    generator = torch.Generator().manual_seed(0)
+    stated, seen = [], 0
+    for seed in range(20):
+        x = torch.randn(4, 64, generator=generator, dtype=torch.float64) * torch.logspace(0, -12, 64, dtype=torch.float64)
+        module = Wrong(None, generator).double()
+        found = re.search(r"one zeroed entry is seen with probability ([\d.]+)", nets.verify(module, x, seed=seed).checks[0].reason)
+        assert found is not None
+        for _ in range(8):
+            row, column = (torch.randint(size, (1,), generator=generator) for size in (96, 64))
+            module.fault = lambda g, at=(row, column): g.index_put(at, torch.zeros(1, dtype=g.dtype))
+            stated.append(float(found[1]))
+            seen += nets.verify(module, x, seed=seed).verdict == "fail"
+    assert 0.3 < sum(stated) / len(stated) < 0.8
+    # Three standard deviations of the share that is seen in 160 trials.
+    assert abs(seen / len(stated) - sum(stated) / len(stated)) < 3 * (0.25 / len(stated)) ** 0.5

@@ -53,11 +53,11 @@ def test_json_reads_back_whatever_is_in_it() -> None:
 
 
 DAMAGED = [
-    '{"schema": "nets.certificate/1"}',
-    '{"schema": "nets.certificate/1", "checks": 3, "formulas": {}, "notes": []}',
-    '{"schema": "nets.certificate/1", "checks": [{"parameter": "w"}], "formulas": {}, "notes": []}',
-    '{"schema": "nets.certificate/1", "checks": [{"unknown": 1}], "formulas": {}, "notes": []}',
-    '{"schema": "nets.certificate/1", "checks": [], "formulas": 1, "notes": []}',
+    '{"schema": "nets.certificate/2"}',
+    '{"schema": "nets.certificate/2", "checks": 3, "formulas": {}, "notes": []}',
+    '{"schema": "nets.certificate/2", "checks": [{"parameter": "w"}], "formulas": {}, "notes": []}',
+    '{"schema": "nets.certificate/2", "checks": [{"unknown": 1}], "formulas": {}, "notes": []}',
+    '{"schema": "nets.certificate/2", "checks": [], "formulas": 1, "notes": []}',
 ]
 
 

@@ -162,7 +162,7 @@ def test_the_same_seed_gives_the_same_certificate() -> None:
 def test_json_holds_every_check() -> None:
     certificate = nets.verify(CASE.network, CASE.x)
     document = json.loads(certificate.to_json())
-    assert document["schema"] == "nets.certificate/1"
+    assert document["schema"] == "nets.certificate/2"
     assert document["verdict"] == "pass"
     assert document["formulas"]["0.weight"] == "∂Y_k/∂W_ij = δ_ki (1 − Y_k²) X_j"
     assert len(document["checks"]) == len(certificate.checks)

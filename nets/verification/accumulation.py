@@ -147,7 +147,8 @@ def _compared(name: str, actual: Tensor, expected: Tensor, tolerance: float) -> 
         expected=float(expected.reshape(-1)[entry]),
         actual=float(actual.reshape(-1)[entry]),
         tolerance=tolerance,
-        detects=detects,
+        detects=None if zero else detects,
+        detects_entry=None if zero else detects,
         verdict=verdict,
         reason=reason,
     )

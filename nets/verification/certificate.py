@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
@@ -9,8 +10,17 @@ from nets.errors import GradientError, InputError
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 
-SCHEMA = "nets.certificate/1"
-"""Of `to_json`, see docs/certificate.md; the number goes up when a field changes its meaning or goes away."""
+SCHEMA = "nets.certificate/2"
+"""Of `to_json`, see docs/certificate.md; the number goes up when a field is added, changes its meaning or goes away."""
+
+READABLE = ("nets.certificate/1", SCHEMA)
+"""What `from_json` reads; in the first, no check says what it would have seen of a single entry."""
+
+WORDLESS = ("central difference", "whole batch")
+"""What needs no other derivation's word: a certificate has the power that its checks against these have."""
+
+AS_IS = "reverse mode in float64"
+"""What a module in the precision that it has is held against."""
 
 MEASURES = ("max_abs_error", "max_rel_error", "expected", "actual", "tolerance", "detects", "ulp")
 """The fields of a check that are a number or None."""
@@ -50,10 +60,13 @@ class Check:
         expected: what `against` gives there.
         actual: what `oracle` gives there.
         tolerance: the error that rounding and truncation explain there.
-        detects: the smallest relative fault of the gradient that this check would have seen at this point.
+        detects: the smallest relative fault common to all entries, such as a wrong scale, that this check would have seen at this
+            point; None where the gradient is truly zero.
         verdict: 'pass', 'fail', or 'inconclusive' where there is no derivative or the check could not have seen a fault.
         reason: why, in a few words; empty for a plain pass.
         ulp: in low precision, the largest error in units in the last place of the largest entry.
+        detects_entry: the smallest fault of one entry alone, in parts of the largest entry, that this check would have seen
+            whichever entry it were; by probes, of an entry of the gradient of a random sum of the outputs.
     """
 
     parameter: str
@@ -71,6 +84,7 @@ class Check:
     verdict: Verdict
     reason: str = ""
     ulp: float | None = None
+    detects_entry: float | None = None
 
     @classmethod
     def plain(cls, parameter: str, oracle: str, against: str, entries: int, verdict: Verdict, reason: str) -> "Check":
@@ -129,22 +143,35 @@ class Certificate:
 
     @property
     def detects(self) -> float | None:
-        """The smallest relative fault of a gradient that the differences, which need no other derivation's word, or the whole batch
-        of an accumulation would have seen in every parameter that has a gradient; None where there is no such check."""
-        against = ("central difference", "whole batch")
-        found = [c.detects for c in self.checks if c.against in against and not c.reason.startswith("zero")]
-        known = [detects for detects in found if detects is not None and math.isfinite(detects)]
-        return max(known, default=None)
+        """The smallest relative fault common to all entries, such as a wrong scale, that the differences, which need no other
+        derivation's word, or the whole batch of an accumulation would have seen in every parameter that has a gradient; None where
+        there is no such check."""
+        return _least(check.detects for check in self.checks if check.against in WORDLESS)
+
+    @property
+    def detects_entry(self) -> float | None:
+        """The smallest fault of one entry alone, in parts of the largest of its parameter, that they would have seen wherever it
+        were."""
+        return _least(check.detects_entry for check in self.checks if check.against in WORDLESS)
 
     def sentence(self) -> str:
         """The outcome in one sentence: what was shown, or which entry of which parameter is wrong."""
         if self.verdict == "pass":
             oracles = list(dict.fromkeys(check.against for check in self.checks))
-            seen = f"; a fault of {self.detects:.0e} of a gradient would have been seen" if self.detects is not None else ""
-            return f"pass: {self.entries:,} entries, {self.checks[0].oracle} against {listed(oracles)}{seen}."
+            return f"pass: {self.entries:,} entries, {self.checks[0].oracle} against {listed(oracles)}{self._power()}."
         # A check with an entry to show says more than one that only says no, and differences need no one's word.
         culprits = [check for check in self.checks if check.verdict == self.verdict]
         return f"{self.verdict}: {min(culprits, key=lambda c: (c.worst_index is None, not _word(c)))}"
+
+    def _power(self) -> str:
+        """What would have been seen, of the derivative and of the module in the precision that it has."""
+        words = _seen(self.detects, self.detects_entry)
+        if not words:
+            return ""
+        as_is = [check for check in self.checks if check.against == AS_IS]
+        low = _seen(_least(check.detects for check in as_is), _least(check.detects_entry for check in as_is))
+        where = f" in float64, and {low} {as_is[0].oracle.removeprefix('reverse mode ')}" if low else ""
+        return f"; {words} would have been seen{where}"
 
     def raise_if_failed(self) -> None:
         """Raise GradientError, with the one sentence, unless every check passed."""
@@ -186,7 +213,7 @@ class Certificate:
             schema = document["schema"]
         except (ValueError, TypeError, KeyError) as error:
             raise InputError(f"the text is no certificate ({error}); expected what Certificate.to_json wrote.") from error
-        if schema != SCHEMA:
+        if schema not in READABLE:
             raise InputError(f"the certificate has the schema {schema}; expected {SCHEMA}: read it with the nets that wrote it.")
         try:
             checks = [{key: _read(key, value) for key, value in check.items()} for check in document["checks"]]
@@ -211,6 +238,18 @@ def told_apart(one: float | None, other: float | None) -> tuple[str, str]:
 def listed(words: list[str]) -> str:
     """'a, b and c'."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _least(found: Iterable[float | None]) -> float | None:
+    """What all of the checks that know would have seen; None where none does."""
+    return max((size for size in found if size is not None and math.isfinite(size)), default=None)
+
+
+def _seen(scale: float | None, entry: float | None) -> str:
+    if scale is None:
+        return ""
+    alone = "" if entry is None else f", and one entry that is off by {entry:.0e} of the largest,"
+    return f"a scale that is off by {scale:.0e}{alone}"
 
 
 def _written(value: Any) -> Any:

@@ -102,8 +102,9 @@ def compare(problem: Problem, name: str, actual: Derivation, expected: Derivatio
     shown = wrong if wrong.any() else kinks if kinks.any() else torch.ones_like(off)
     size = torch.nan_to_num(error, nan=torch.inf) if wrong.any() else excess
     row, column = divmod(int(torch.where(shown, size, -1.0).argmax()), e.shape[1])
-    seen = tolerance / e.abs()
-    detects = float(seen.min()) if scale > 0 else float("inf")
+    detects = float((tolerance / e.abs()).min()) if scale > 0 else float("inf")
+    # At a kink there is no entry that could be wrong.
+    single = float(torch.where(kinks, 0.0, tolerance).max()) / scale if scale > 0 else float("inf")
     verdict, reason = _judge(bool(wrong.any()), bool(kinks.any()), detects, constant, power)
     if verdict == "fail":
         likely = cause(Fault(problem, name, a, e, wrong, tolerance))
@@ -120,7 +121,8 @@ def compare(problem: Problem, name: str, actual: Derivation, expected: Derivatio
         expected=float(e[row, column]),
         actual=float(a[row, column]),
         tolerance=float(tolerance[row, column]),
-        detects=detects,
+        detects=None if verdict == "pass" and constant else detects,
+        detects_entry=None if verdict == "pass" and constant else single,
         verdict=verdict,
         reason=reason,
     )

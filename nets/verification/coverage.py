@@ -8,6 +8,7 @@ from torch import Tensor
 from nets.verification.certificate import Check
 from nets.verification.comparison import KINK, POWER
 from nets.verification.difference import is_constant
+from nets.verification.leaves import largest
 from nets.verification.locating import located
 from nets.verification.oracles import forward_along
 from nets.verification.probing import Probe, Prober, split
@@ -52,6 +53,8 @@ def check_by_probes(prober: Prober, name: str, oracle: str, seed: int) -> Check:
 def _held(prober: Prober, name: str, oracle: str, probes: list[Probe], worst: Probe, seed: int) -> Check:
     """The check of a point at which no fault was found, nor a kink."""
     detects = min(probe.tolerance / max(abs(probe.actual), 1e-300) for probe in probes)
+    # Of the error of an entry a probe shows half at least, since no direction weighs it by less.
+    single = 2 * max(probe.tolerance for probe in probes) / max(largest(prober.gradient[name]), 1e-300)
     constant = detects > POWER and is_constant(prober.problem, name, prober.floor, seed)
     if constant:
         reason = "zero up to rounding: the output does not depend on it"
@@ -71,7 +74,8 @@ def _held(prober: Prober, name: str, oracle: str, probes: list[Probe], worst: Pr
         expected=worst.expected,
         actual=worst.actual,
         tolerance=worst.tolerance,
-        detects=detects,
+        detects=None if constant else detects,
+        detects_entry=None if constant else single,
         verdict="pass" if constant or detects <= POWER else "inconclusive",
         reason=reason,
     )

@@ -23,6 +23,9 @@ from nets.verification.problem import Problem
 LADDER = tuple(2.0**-k for k in range(2, 27, 3))
 """Steps, in units of the point's size and of one. Powers of two, so that p + h is exact for most p."""
 
+WIDER = (2.0, *LADDER)
+"""Steps for one entry, for which none of the ladder's may go unused: the first has no other to be held against."""
+
 FINER = (*LADDER, *(2.0**-k for k in range(29, 45, 3)))
 """Steps for an entry on which the ladder does not settle: fine enough for sin 10⁸x, which turns within most of its steps."""
 
@@ -114,7 +117,7 @@ def refine(problem: Problem, name: str, entry: int, floor: Tensor) -> Refined:
     point = problem.points[name].view(-1)
     here = abs(float(point[entry]))
     units = (1.0,) if here < 1e-12 or 1 / 8 < here < 8 else (1.0, here)
-    found = _over(problem, point, entry, floor, sorted({h * unit for h in LADDER for unit in units}, reverse=True))
+    found = _over(problem, point, entry, floor, sorted({h * unit for h in WIDER for unit in units}, reverse=True))
     derivative, error, step = found
     # Where the ladder settles on something, finer steps have nothing to add but rounding that nobody sees within a kernel.
     unsettled = SAFETY * error > SETTLED * derivative.abs()
@@ -132,7 +135,6 @@ def _over(problem: Problem, point: Tensor, entry: int, floor: Tensor, ladder: li
     derivatives = torch.stack([derivative for derivative, _ in found])
     noise = torch.stack([1.5 * floor / h for h in ladder])
     errors = torch.stack([error for _, error in found])
-    # The first has no other to be held against.
     errors = (torch.maximum(errors[1:], _unsettled(derivatives, ladder)) + noise[1:]).nan_to_num(nan=torch.inf)
     error, choice = _consistent(derivatives[1:], errors).min(0)
     return derivatives[1:].gather(0, choice[None])[0], error, torch.tensor(ladder[1:], dtype=floor.dtype)[choice]

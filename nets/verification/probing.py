@@ -93,13 +93,19 @@ class Prober:
 
     def measured(self, name: str, entries: slice, t: Tensor | None = None) -> Probe:
         """The probe along a direction, a fresh one where none is given, at the first reach that is precise enough and agrees, or
-        else at the one with the smallest sum of truncation error and noise, of those that cross no kink if there are any."""
+        else at the one with the smallest sum of truncation error and noise, of those that cross no kink if there are any.
+
+        Where one reach disagrees, by having crossed a kink perhaps, another that agrees counts only if it would have seen as
+        much."""
         t = self.weights(entries.stop - entries.start) if t is None else t
-        found = list[Probe]()
+        found, doubt = list[Probe](), math.inf
         for reach in REACHES:
-            found.append(self.at(name, entries, t, reach))
-            if found[-1].tolerance <= ENOUGH * abs(found[-1].expected) and found[-1].excess <= 1 and not found[-1].kinked:
-                return found[-1]
+            found.append(probe := self.at(name, entries, t, reach))
+            enough = probe.tolerance <= min(ENOUGH * abs(probe.expected), doubt / 2) and not probe.kinked
+            if enough and probe.excess <= 1:
+                return probe
+            if enough:
+                doubt = abs(probe.actual - probe.expected)
         return min(found, key=lambda probe: (probe.kinked, probe.tolerance if probe.tolerance == probe.tolerance else math.inf))
 
     def at(self, name: str, entries: slice, t: Tensor, reach: float) -> Probe:

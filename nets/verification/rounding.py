@@ -86,9 +86,9 @@ def output_floor(problem: Problem, seed: int) -> Tensor:
 
 def gradient_floor(problem: Problem, jacobians: Mapping[str, Tensor], seed: int, rows: int = ROWS) -> dict[str, float]:
     """The noise of the derivatives by each point: the largest change that rounding makes in any entry of ∂Y/∂point, seen on some
-    of the outputs, and at least u times the largest entry."""
+    of the outputs, and at least two units in the last place of the largest entry, which is what two operations more would bring."""
     generator = torch.Generator().manual_seed(seed)
-    floor = {n: float(j.abs().max()) * unit_roundoff(j.dtype) if j.numel() else 0.0 for n, j in jacobians.items()}
+    floor = {n: 2 * float(j.abs().max()) * torch.finfo(j.dtype).eps if j.numel() else 0.0 for n, j in jacobians.items()}
     chosen = torch.randperm(len(problem.y), generator=generator)[:rows]
     for _ in range(PASSES // 2):
         with StochasticRounding(generator):
