@@ -22,7 +22,7 @@ WORDLESS = ("central difference", "whole batch")
 AS_IS = "reverse mode in float64"
 """What a module in the precision that it has is held against."""
 
-MEASURES = ("max_abs_error", "max_rel_error", "expected", "actual", "tolerance", "detects", "ulp")
+MEASURES = ("max_abs_error", "max_rel_error", "expected", "actual", "tolerance", "detects", "detects_entry", "ulp")
 """The fields of a check that are a number or None."""
 
 KINDS: dict[str, tuple[type, ...]] = {
