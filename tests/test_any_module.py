@@ -200,6 +200,13 @@ def test_a_module_that_cannot_be_copied_is_told() -> None:
         ({"intended": ("wieght",)}, "intended names wieght; expected one of weight, bias, input"),
         ({"closed_form": lambda module, x: {"weight": torch.zeros(3)}}, "closed_form returned weight with the shape"),
         ({"closed_form": lambda module, x: {"w": torch.zeros(3)}}, "closed_form returned 'w'"),
+        ({"closed_form": lambda module, x: {"weight": 3}}, "closed_form returned weight as a int; expected a tensor"),
+        ({"closed_form": lambda module, x: x}, "closed_form returned a Tensor; expected a dict"),
+        ({"closed_form": lambda module: {}}, "closed_form raises TypeError .*; expected closed_form.module, .inputs. to run"),
+        ({"closed_form": 3}, "closed_form is 3; expected a function"),
+        ({"seed": None}, "seed is None; expected a whole number"),
+        ({"seed": 2**64}, "seed is 18446744073709551616; expected a whole number"),
+        ({"engines": {"mine": lambda network, x: {}}}, "engines were given for a Linear; expected a nets.Network"),
     ],
 )
 def test_an_option_that_is_none_is_told(options: dict, message: str) -> None:
@@ -261,3 +268,44 @@ def test_a_backward_that_overwrites_is_stateful() -> None:
 
     certificate = nets.verify(Overwrites(2, 2), torch.ones(1, 2))
     assert certificate.verdict == "fail" and "stateful" in certificate.sentence() and "overwrites" in certificate.sentence()
+
+
+# Gradients that are not the derivative, by design (docs/certificate.md).
+
+
+class Ctc(nn.Module):
+    def __init__(self, before: nn.Module) -> None:
+        super().__init__()
+        self.before, self.loss = before, nn.CTCLoss()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.loss(self.before(x), torch.tensor([[1, 2], [3, 4]]), torch.tensor([6, 6]), torch.tensor([2, 2]))
+
+
+def _random(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def _normalized() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.utils.parametrizations.spectral_norm(nn.Linear(4, 3))
+
+
+@pytest.mark.parametrize(
+    ("module", "x", "name"),
+    [
+        (nn.Embedding(5, 3, padding_idx=0), torch.tensor([[0, 1, 2]]), "weight"),
+        (_normalized(), _random(2, 4), "parametrizations.weight.original"),
+        (Ctc(nn.Identity()), _random(6, 2, 5).log_softmax(-1), "input"),
+    ],
+)
+def test_a_gradient_that_stops_by_design_fails_unless_it_is_declared(module: nn.Module, x: Tensor, name: str) -> None:
+    failed = nets.verify(module, x)
+    assert failed.verdict == "fail" and failed.sentence().startswith(f"fail: {name}, entry ")
+    assert nets.verify(module, x, intended=(name,)).passed
+
+
+def test_what_makes_such_a_module_a_derivative_passes() -> None:
+    assert nets.verify(_normalized().eval(), _random(2, 4)).passed
+    assert nets.verify(Ctc(nn.LogSoftmax(-1)), _random(6, 2, 5)).passed

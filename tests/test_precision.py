@@ -54,6 +54,29 @@ def test_a_backward_that_loses_digits_in_its_own_precision_fails_there_alone() -
     assert "reverse mode in float32 gives" in certificate.sentence()
 
 
+class _Rounded(_Coarse):
+    """Right, but for a rounding to bfloat16 on the way."""
+
+    @staticmethod
+    def backward(ctx: object, v: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors  # type: ignore[attr-defined]
+        slope = v * torch.cos(x)
+        return slope if x.dtype is torch.float64 else slope.to(torch.bfloat16).to(x.dtype)
+
+
+class Rounded(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return _Rounded.apply(x)
+
+
+def test_a_backward_that_rounds_to_bfloat16_is_inconclusive_in_float32() -> None:
+    """The rounding is an operation like any other, moved by a unit in its last place: beneath that noise nothing could be seen."""
+    certificate = nets.verify(Rounded(), torch.tensor([0.3, 0.7]), dtype="as is")
+    (own,) = [check for check in certificate.checks if check.against == "reverse mode in float64"]
+    assert certificate.verdict == own.verdict == "inconclusive" and own.reason.startswith("rounding: ")
+    assert own.detects is not None and 2**-8 < own.detects < 1 / 8
+
+
 class Large(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return (x * 300) ** 2

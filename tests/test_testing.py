@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import nets
 from nets.testing import assert_gradients
-from nets.verification.certificate import Certificate, Check
+from nets.verification.certificate import Certificate, Check, told_apart
 
 X = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
 
@@ -65,6 +65,39 @@ DAMAGED = [
 def test_what_is_no_certificate_is_told(text: str) -> None:
     with pytest.raises(nets.InputError, match="certificate"):
         Certificate.from_json(text)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("entries", "x"),
+        ("wrong", None),
+        ("parameter", 3),
+        ("worst_index", "ab"),
+        ("expected", "much"),
+        ("detects", [1]),
+        ("ulp", {}),
+    ],
+)
+def test_a_certificate_with_a_field_of_another_kind_is_damaged(field: str, value: object) -> None:
+    document = json.loads(nets.verify(torch.nn.Linear(3, 2), torch.ones(2, 3)).to_json())
+    document["checks"][0][field] = value
+    with pytest.raises(nets.InputError, match=f"damaged .*{field} is"):
+        Certificate.from_json(json.dumps(document))
+
+
+@pytest.mark.parametrize("damage", [{"notes": [3]}, {"formulas": {"weight": 3}}])
+def test_formulas_and_notes_are_texts(damage: dict) -> None:
+    document = json.loads(nets.verify(torch.nn.Linear(3, 2), torch.ones(2, 3)).to_json())
+    with pytest.raises(nets.InputError, match=r"damaged .*formulas and notes are texts"):
+        Certificate.from_json(json.dumps(document | damage))
+
+
+def test_two_numbers_have_as_many_digits_as_tell_them_apart() -> None:
+    check = Check("p", "a", "b", 1, 1, 1e-12, 1e-12, (0, 0), 1.1222867, 1.1222867 + 1e-12, 1e-15, 1e-15, "fail", "wrong derivative")
+    assert "a gives 1.122286700001 where b gives 1.1222867;" in str(check)
+    assert told_apart(1.0, 1.0 + 2**-52) == ("1", "1.0000000000000002")
+    assert told_apart(1 / 3, 0.0) == ("0.333333333", "0") and told_apart(math.nan, math.nan) == ("nan", "nan")
 
 
 def test_a_certificate_with_a_verdict_that_is_none_is_damaged() -> None:

@@ -10,7 +10,7 @@ from torch.utils import _pytree as pytree
 
 from nets.errors import InputError
 from nets.verification.backward import dense, pull_back
-from nets.verification.certificate import Check
+from nets.verification.certificate import Check, told_apart
 from nets.verification.copies import one_line
 from nets.verification.leaves import largest
 from nets.verification.oracles import quiet
@@ -80,10 +80,9 @@ def _not_deterministic(problem: Problem, seed: int) -> list[Check]:
     again = problem.evaluate()
     if not torch.equal(again, problem.y):
         row = int((again - problem.y).abs().argmax())
-        reason = (
-            f"not deterministic: two calls at the same point give {float(problem.y[row]):.9g} and {float(again[row]):.9g} at "
-            f"output {list(problem.output_index(row))}"
-        )
+        one, other = told_apart(float(problem.y[row]), float(again[row]))
+        where = list(problem.output_index(row))
+        reason = f"not deterministic: two calls at the same point give {one} and {other} at output {where}"
         return [_failed("output", "forward", reason)]
     return []
 
@@ -139,6 +138,7 @@ def check_pullback(problem: Problem, jacobians: Mapping[str, Tensor], noise: Map
             rounded = (v.abs() * problem.unit) @ jacobians[name].abs()
             if (error > ROUNDING_SAFETY * (noise[name] * v.abs().sum() + rounded)).any():
                 entry = int(error.argmax())
+                gives, total = told_apart(float(gradient.reshape(-1)[entry]), float(v @ jacobians[name][:, entry]))
                 why = (
                     "the backward pass is not linear in the gradient that reaches it"
                     if alone is None
@@ -149,8 +149,7 @@ def check_pullback(problem: Problem, jacobians: Mapping[str, Tensor], noise: Map
                         name,
                         "reverse mode",
                         f"wrong derivative: {why}: at entry {list(problem.point_index(name, entry))} it "
-                        f"gives {float(gradient.reshape(-1)[entry]):.9g} where the sum over the outputs is "
-                        f"{float(v @ jacobians[name][:, entry]):.9g}",
+                        f"gives {gives} where the sum over the outputs is {total}",
                     )
                 ]
     return []

@@ -22,6 +22,16 @@ WORDLESS = ("central difference", "whole batch")
 AS_IS = "reverse mode in float64"
 """What a module in the precision that it has is held against."""
 
+MEASURES = ("max_abs_error", "max_rel_error", "expected", "actual", "tolerance", "detects", "detects_entry", "ulp")
+"""The fields of a check that are a number or None."""
+
+KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("parameter", "oracle", "against", "reason"), (str,)),
+    **dict.fromkeys(("entries", "wrong"), (int,)),
+    "worst_index": (list, type(None)),
+}
+"""What the other fields are in JSON."""
+
 SHORT = {
     "reverse mode": "reverse",
     "forward mode": "forward",
@@ -91,9 +101,10 @@ class Check:
         if self.worst_index is None or self.verdict != "fail":
             return f"{self.parameter}: {self.oracle} against {self.against}: {self.verdict}{why}."
         where = ", ".join(map(str, self.worst_index))
+        actual, expected = told_apart(self.actual, self.expected)
         return (
-            f"{self.parameter}, entry [{where}]: {self.oracle} gives {self.actual:.9g} where {self.against} gives "
-            f"{self.expected:.9g}; {self.wrong:,} of {self.entries:,} entries are off{why}."
+            f"{self.parameter}, entry [{where}]: {self.oracle} gives {actual} where {self.against} gives "
+            f"{expected}; {self.wrong:,} of {self.entries:,} entries are off{why}."
         )
 
 
@@ -206,11 +217,22 @@ class Certificate:
             raise InputError(f"the certificate has the schema {schema}; expected {SCHEMA}: read it with the nets that wrote it.")
         try:
             checks = [{key: _read(key, value) for key, value in check.items()} for check in document["checks"]]
-            return cls(tuple(Check(**check) for check in checks), dict(document["formulas"]), tuple(document["notes"]))
+            formulas, notes = dict(document["formulas"]), list(document["notes"])
+            if not all(isinstance(text, str) for text in (*formulas.values(), *notes)):
+                raise TypeError("formulas and notes are texts")
+            return cls(tuple(Check(**check) for check in checks), formulas, tuple(notes))
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"the certificate is damaged ({type(error).__name__}: {error}); expected what Certificate.to_json wrote."
             ) from error
+
+
+def told_apart(one: float | None, other: float | None) -> tuple[str, str]:
+    """Two numbers with nine digits, or as many more as it takes to tell them apart: 17 do for every two numbers that differ."""
+    if one is None or other is None:
+        return str(one), str(other)
+    written = [(f"{one:.{digits}g}", f"{other:.{digits}g}") for digits in range(9, 18)]
+    return next((pair for pair in written if pair[0] != pair[1]), written[0])
 
 
 def listed(words: list[str]) -> str:
@@ -237,9 +259,11 @@ def _written(value: Any) -> Any:
 def _read(key: str, value: Any) -> Any:
     if key == "verdict" and value not in get_args(Verdict):
         raise ValueError(f"the verdict {value!r}")
-    if key == "worst_index":
-        return None if value is None else tuple(value)
-    return float(value) if value in ("inf", "-inf", "nan") else value
+    read = float(value) if value in ("inf", "-inf", "nan") and key in MEASURES else value
+    kinds = (int, float, type(None)) if key in MEASURES else KINDS.get(key, (object,))
+    if not isinstance(read, kinds):
+        raise TypeError(f"{key} is {value!r}")
+    return tuple(value) if isinstance(value, list) else read
 
 
 def _rows(checks: list[Check], formulas: dict[str, str]) -> list[str]:

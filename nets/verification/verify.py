@@ -23,6 +23,7 @@ from nets.verification.probing import Prober
 from nets.verification.problem import Problem
 from nets.verification.rounding import ROUNDING_SAFETY, gradient_floor, output_floor
 from nets.verification.second_order import GradientOf, plain
+from nets.verification.stated import ClosedForm, stated_jacobians
 
 BUDGET = 5_000
 """Numbers in parameters and inputs up to which coverage='auto' checks every entry."""
@@ -30,7 +31,6 @@ BUDGET = 5_000
 COMPLEX_BUDGET = 1_000
 """Numbers in parameters and inputs up to which the complex step is taken along each; it has no batched form."""
 
-ClosedForm = Callable[..., Mapping[str, Tensor]]
 Engine = Callable[[Network, Tensor], Mapping[str, Tensor]]
 
 
@@ -78,6 +78,17 @@ def verify(
     _one_of("coverage", coverage, ("auto", "full"))
     _one_of("order", order, (1, 2))
     _one_of("dtype", dtype, ("float64", "as is"))
+    if not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise InputError(f"seed is {seed!r}; expected a whole number, 0 or above and below 2⁶³, to find the same when run again.")
+    if closed_form is not None and not callable(closed_form):
+        raise InputError(
+            f"closed_form is {closed_form!r}; expected a function closed_form(module, *inputs) that returns {{name: ∂Y/∂name}}."
+        )
+    if engines and not isinstance(module, Network):
+        raise InputError(
+            f"engines were given for a {type(module).__name__}; expected a nets.Network, whose layers they know: leave them out, "
+            "or give a derivation of yours as closed_form."
+        )
     if order == 2:
         full, low = coverage == "full", dtype == "as is"
         _first_order_only(coverage=full, dtype=low, closed_form=closed_form, intended=intended, engines=engines)
@@ -90,7 +101,7 @@ def verify(
             return Certificate(tuple(failed))
         if order == 2:
             return _second_order(problem, inputs, seed)
-        options = _Options(seed, _stated(problem, closed_form, intended), intended, engines or {})
+        options = _Options(seed, stated_jacobians(problem, closed_form, intended), intended, engines or {})
         certificate = _first_order(problem, coverage, options)
         as_is = check_as_is(module, inputs, problem, seed) if dtype == "as is" else []
         return replace(certificate, checks=(*certificate.checks, *as_is), notes=(*certificate.notes, *_unseen(module)))
@@ -282,25 +293,3 @@ def _blamed(problem: Problem, name: str, derivations: list[Derivation], checks: 
         return checks
     own = compare(problem, name, odd, derivations[-1], constant).because(verdict)
     return [own if check.against == odd.name else check for check in checks]
-
-
-def _stated(problem: Problem, closed_form: ClosedForm | None, intended: tuple[str, ...]) -> dict[str, Tensor]:
-    """The caller's own Jacobians, flattened to (M, P)."""
-    unknown = [name for name in intended if name not in problem.points]
-    if unknown:
-        raise InputError(f"intended names {unknown[0]}; expected one of {', '.join(problem.points)}.")
-    if closed_form is None:
-        return {}
-    found = {}
-    for name, jacobian in problem.call_with(closed_form).items():
-        if name not in problem.points:
-            raise InputError(f"closed_form returned '{name}'; expected one of {', '.join(problem.points)}.")
-        size = (len(problem.y), problem.points[name].numel())
-        flat = torch.view_as_real(jacobian) if jacobian.is_complex() else jacobian
-        if flat.numel() != size[0] * size[1]:
-            raise InputError(
-                f"closed_form returned {name} with the shape {tuple(jacobian.shape)}; expected the axes of the output, then "
-                f"those of the parameter, {size[0]} × {size[1]} numbers in all."
-            )
-        found[name] = flat.detach().to(torch.float64).reshape(size)
-    return found

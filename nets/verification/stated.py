@@ -1,0 +1,55 @@
+"""The closed form of the caller's own, as the Jacobians that it states."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from nets.errors import InputError
+from nets.verification.copies import one_line
+from nets.verification.problem import Problem
+
+ClosedForm = Callable[..., Mapping[str, Tensor]]
+"""(module, *inputs) → {name: ∂Y/∂name of shape (*Y.shape, *parameter.shape)}."""
+
+
+def stated_jacobians(problem: Problem, closed_form: ClosedForm | None, intended: tuple[str, ...]) -> dict[str, Tensor]:
+    """The caller's own Jacobians, flattened to (M, P).
+
+    Raises:
+        InputError: if `intended` or what `closed_form` returns names no point, or `closed_form` fails or returns something else.
+    """
+    unknown = [name for name in intended if name not in problem.points]
+    if unknown:
+        raise InputError(f"intended names {unknown[0]}; expected one of {', '.join(problem.points)}.")
+    if closed_form is None:
+        return {}
+    return {name: _flat(problem, name, jacobian) for name, jacobian in _called(problem, closed_form).items()}
+
+
+def _called(problem: Problem, closed_form: ClosedForm) -> Mapping[str, Tensor]:
+    try:
+        found = problem.call_with(closed_form)
+    except Exception as error:  # whatever is wrong in a function of the user's
+        raise InputError(
+            f"closed_form raises {type(error).__name__} ({one_line(error)}); expected closed_form(module, *inputs) to run on "
+            "copies in double precision and to return {name: ∂Y/∂name}."
+        ) from error
+    if not isinstance(found, Mapping):
+        raise InputError(f"closed_form returned a {type(found).__name__}; expected a dict {{name: ∂Y/∂name}}.")
+    return found
+
+
+def _flat(problem: Problem, name: str, jacobian: Tensor) -> Tensor:
+    if name not in problem.points:
+        raise InputError(f"closed_form returned '{name}'; expected one of {', '.join(problem.points)}.")
+    if not isinstance(jacobian, Tensor):
+        raise InputError(f"closed_form returned {name} as a {type(jacobian).__name__}; expected a tensor.")
+    size = (len(problem.y), problem.points[name].numel())
+    flat = torch.view_as_real(jacobian) if jacobian.is_complex() else jacobian
+    if flat.numel() != size[0] * size[1]:
+        raise InputError(
+            f"closed_form returned {name} with the shape {tuple(jacobian.shape)}; expected the axes of the output, then "
+            f"those of the parameter, {size[0]} × {size[1]} numbers in all."
+        )
+    return flat.detach().to(torch.float64).reshape(size)
