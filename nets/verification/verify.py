@@ -84,14 +84,14 @@ def verify(
         raise InputError(
             f"closed_form is {closed_form!r}; expected a function closed_form(module, *inputs) that returns {{name: ∂Y/∂name}}."
         )
+    if order == 2:
+        full, low = coverage == "full", dtype == "as is"
+        _first_order_only(coverage=full, dtype=low, closed_form=closed_form, intended=intended, engines=engines)
     if engines and not isinstance(module, Network):
         raise InputError(
             f"engines were given for a {type(module).__name__}; expected a nets.Network, whose layers they know: leave them out, "
             "or give a derivation of yours as closed_form."
         )
-    if order == 2:
-        full, low = coverage == "full", dtype == "as is"
-        _first_order_only(coverage=full, dtype=low, closed_form=closed_form, intended=intended, engines=engines)
     # What is made under inference_mode cannot be differentiated, nor can what is done there.
     with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
