@@ -39,6 +39,10 @@ KINKS = {
     "the median of equal numbers": (Written(lambda x: x.median(dim=1).values), ONES),
     "equal numbers sorted": (Written(lambda x: x.sort(dim=1).values), ONES),
     "a jump": (Written(torch.floor), torch.tensor([1.0, 0.2])),
+    "a jump to both sides": (Written(torch.sign), ZEROS),
+    "a kink of a ten-thousandth of the slope": (Written(lambda x: 1e-4 * x.abs() + x), ZEROS),
+    "one of a millionth": (Written(lambda x: 1e-6 * x.abs() + x), ZEROS),
+    "one among curves": (Written(lambda x: (1e-4 * x.abs() + x).exp()), torch.linspace(-1, 1, 101, dtype=torch.float64)),
 }
 
 SMOOTH = {
@@ -106,11 +110,20 @@ def test_a_function_that_turns_within_the_steps_has_no_kink() -> None:
     assert certificate.verdict != "fail" and "kink" not in certificate.sentence()
 
 
+def test_two_errors_that_cancel_in_one_run_do_not_in_sixteen() -> None:
+    """sin(10⁹ X): the noise of Y is that of the product, 10⁹ u |X|, wherever X is."""
+    for seed in range(12):
+        x = torch.randn(3, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        assert nets.verify(Written(lambda x: torch.sin(1e9 * x)), x, seed=seed).verdict != "fail"
+
+
 SATURATED = {
     "tanh 25 is 1, and 1 − Y² is 0": (nn.Tanh(), torch.full((2, 3), 25.0)),
     "a sigmoid of 40": (nn.Sigmoid(), torch.full((2, 3), 40.0)),
     "the tail of a GELU, whose kernel rounds 1 + erf as it rounds 1": (nn.GELU(), torch.full((2, 3), -6.0)),
     "a softmax that has chosen": (nn.Softmax(dim=1), torch.tensor([[0.0, 50.0, 200.0], [100.0, 0.0, 0.0]])),
+    "a square below the smallest number": (Written(torch.square), POINT * 1e-200),
+    "the far tail of a GELU": (nn.GELU(), torch.full((5, 7), -20.0)),
     "X |X| at 0, by which a complex step gives h": (Written(lambda x: x * x.abs()), ZEROS),
 }
 

@@ -101,6 +101,24 @@ def test_what_torch_jit_has_compiled_is_refused(compiled: Callable[[nn.Module], 
         nets.verify(compiled(nn.Sequential(nn.Linear(3, 2), nn.Tanh())), X)
 
 
+def test_a_mask_of_infinities_is_left_out_where_the_other_inputs_are_chosen() -> None:
+    attention = Written(lambda x, mask, w: ((x * w) + mask).softmax(-1))
+    x, mask = torch.randn(3, 3, generator=torch.Generator().manual_seed(0)), torch.full((3, 3), -torch.inf).triu(1)
+    with pytest.raises(nets.InputError, match=r"input\[1\].*where it is a mask, call requires_grad_\(\) on the other inputs"):
+        nets.verify(attention, x, mask)
+    assert nets.verify(attention, x.requires_grad_(), mask).passed
+
+
+def test_a_large_seed_is_one_for_numpy_too() -> None:
+    assert nets.verify(Written(lambda x, w: x * w * float(np.random.rand())), X, seed=2**40).passed
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad=True:UserWarning")
+def test_a_reentrant_checkpoint_is_no_fault() -> None:
+    certificate = nets.verify(Written(lambda x, w: checkpoint(torch.sin, x * w, use_reentrant=True)), X)
+    assert certificate.verdict == "inconclusive" and "verify it with use_reentrant=False" in certificate.sentence()
+
+
 def test_a_backward_that_raises_fails() -> None:
     class Raises(torch.autograd.Function):
         @staticmethod

@@ -64,6 +64,9 @@ def _factor(fault: Fault) -> str:
         return "wrong sign"
     samples = fault.problem.samples
     if samples > 1 and abs(factor * samples - 1) < unsure:
+        if samples == 2:
+            # A half may as well be a half.
+            return "a constant factor 1/2 (as if averaged over the batch of 2)"
         return f"averaged over the batch: a constant factor 1/{samples}, the number of samples"
     return f"a constant factor {digits(factor)}"
 

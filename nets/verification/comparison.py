@@ -8,7 +8,8 @@ from torch import Tensor
 
 from nets.verification.causes import Fault, cause
 from nets.verification.certificate import Check, Verdict
-from nets.verification.difference import Measured, Refined, crooked, kink, measure, measure_twice, refine
+from nets.verification.difference import Measured, Refined, measure, measure_twice, refine
+from nets.verification.kinks import crooked, kink
 from nets.verification.problem import Problem
 
 POWER = 1e-3
@@ -67,8 +68,7 @@ def _refined(
         suited.append(column.step)
         confirmed |= bool(((_excess(actual[:, entry], column.derivative, column.tolerance) > 1) & ~column.kink).any())
     # A kink need not show as a disagreement: at the middle of |x| its slopes have the mean 0, as its backward may have.
-    quiet = (bent.any(0) & (excess <= 1)).nonzero()[:, 0]
-    for entry in _some(quiet, REFINED, seed).tolist():
+    for entry in _may_be_kinks(measured, bent, excess <= 1, seed):
         kinked[:, entry] = kink(problem, name, entry, floor)
     if confirmed and len(chosen) == len(suspects):
         kinked |= crooked(problem, name, jacobian, floor, seed)[:, None]
@@ -77,6 +77,16 @@ def _refined(
         kinked |= bent.index_fill(1, chosen, False)
     settled = confirmed or bool(kinked.any()) or len(chosen) == len(suspects)
     return Measured(jacobian, tolerance, bent), kinked, None if settled else median(suited)
+
+
+def _may_be_kinks(measured: Measured, bent: Tensor, quiet: Tensor, seed: int) -> list[int]:
+    """Some of the columns that are bent, and of those that are less so the ones in which the slopes differ by the most."""
+    found = _some((bent.any(0) & quiet).nonzero()[:, 0], REFINED, seed).tolist()
+    if measured.gap is None:
+        return found
+    gaps = torch.where(bent.any(0) | ~quiet, 0.0, measured.gap)
+    faint = gaps.argsort(descending=True)[: REFINED // 2]
+    return [*found, *faint[gaps[faint] > 0].tolist()]
 
 
 def _some(entries: Tensor, most: int, seed: int) -> Tensor:

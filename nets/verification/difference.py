@@ -17,8 +17,10 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
+from nets.verification.kinks import BENT, kink
 from nets.verification.oracles import CHUNK, quiet
 from nets.verification.problem import Problem
+from nets.verification.slopes import SAFETY, central, slopes_along
 
 LADDER = tuple(2.0**-k for k in range(2, 27, 3))
 """Steps, in units of the point's size and of one. Powers of two, so that p + h is exact for most p."""
@@ -32,33 +34,26 @@ FINER = (*LADDER, *(2.0**-k for k in range(29, 45, 3)))
 SETTLED = 1e-3
 """The relative error from which on an entry is not settled."""
 
-SAFETY = 8.0
-"""Both error terms are estimates of a size, not bounds: a derivation is called wrong when it is off by this many of them."""
-
 PROBES = 4
 """Entries on which the step is chosen."""
 
 
-BENT = 1e-2
-"""The part of the larger of the slopes to the right and to the left by which they differ where a kink is looked for."""
-
 NOISY = 1e-6
 """The part of the largest output from which on the noise of an output is no mere rounding: it jumps at this point."""
-
-CLOSER = tuple(2.0**-k for k in (14, 18, 22, 26, 30, 34))
-"""Steps, in units of the point's size, at which a kink still is one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
     """∂Y/∂point by differences, shape (M, P), and how far off each entry may be, of a shape that broadcasts to it.
 
-    `bent` says where the slopes to the right and to the left differ by so much that there may be a kink; None where nobody looked.
+    `bent` says where the slopes to the right and to the left differ by so much that there may be a kink, and `gap`, of shape (P,),
+    by how much they differ in any output, if by more than noise; both are None where nobody looked.
     """
 
     jacobian: Tensor
     tolerance: Tensor
     bent: Tensor | None = None
+    gap: Tensor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,21 +79,24 @@ def measure(problem: Problem, name: str, floor: Tensor, seed: int) -> Measured:
     point = problem.points[name].view(-1)
     generator = torch.Generator().manual_seed(seed)
     probes = torch.randperm(len(point), generator=generator)[:PROBES].tolist()
-    best, step, truncation = torch.inf, LADDER[0], 0.0
+    best, step, truncation, rounding = torch.inf, LADDER[0], 0.0, floor
     wider, wide = None, 0.0
     for h in steps(problem.points[name]):
-        found = torch.stack([central(problem, point, entry, h) for entry in probes])
+        slopes = [slopes_along(problem, point[entry], h) for entry in probes]
+        found, noise = torch.stack([slope.central for slope in slopes]), torch.stack([floor, *(s.noise for s in slopes)]).amax(0)
         if wider is not None:
             # D(rh) − D(h) = (r² − 1) h² f‴/6, with r the ratio of two rungs.
             second_order = (wider - found).abs() / (min(wide / h, 1e100) ** 2 - 1)
-            error = float(torch.nan_to_num(second_order + floor / h, nan=torch.inf).max())
+            error = float(torch.nan_to_num(second_order + noise / h, nan=torch.inf).max())
             if error < best:
-                best, step, truncation = error, h, float(second_order.max())
+                best, step, truncation, rounding = error, h, float(second_order.max()), noise
         wider, wide = found, h
     jacobian, gap = _sweep_batched(problem, name, step) or _sweep(problem, point, step)
+    gap = gap.abs()
+    gap.masked_fill_(gap <= 4 * SAFETY * rounding[:, None] / step, 0)
     # With the slopes D ± gap/2 to both sides, the larger has the size |D| + |gap|/2.
-    bent = (gap.abs() > BENT * (jacobian.abs() + gap.abs() / 2)) & (gap.abs() > 4 * SAFETY * floor[:, None] / step)
-    return Measured(jacobian, SAFETY * (floor[:, None] / step + truncation), bent)
+    bent = gap > BENT * (jacobian.abs() + gap / 2)
+    return Measured(jacobian, SAFETY * (rounding[:, None] / step + truncation), bent, gap.amax(0))
 
 
 def measure_twice(problem: Problem, name: str, floor: Tensor, step: float) -> Measured:
@@ -130,10 +128,10 @@ def refine(problem: Problem, name: str, entry: int, floor: Tensor) -> Refined:
 
 def _over(problem: Problem, point: Tensor, entry: int, floor: Tensor, ladder: list[float]) -> tuple[Tensor, Tensor, Tensor]:
     """E(h), its error and h, for each output at the step with the smallest error."""
-    pairs = [(central(problem, point, entry, h), central(problem, point, entry, 2 * h)) for h in ladder]
-    found = [_extrapolated(narrow, wide) for narrow, wide in pairs]
+    pairs = [(slopes_along(problem, point[entry], h), slopes_along(problem, point[entry], 2 * h)) for h in ladder]
+    found = [_extrapolated(narrow.central, wide.central) for narrow, wide in pairs]
     derivatives = torch.stack([derivative for derivative, _ in found])
-    noise = torch.stack([1.5 * floor / h for h in ladder])
+    noise = torch.stack([1.5 * torch.maximum(floor, wide.noise) / h for h, (_, wide) in zip(ladder, pairs, strict=True)])
     errors = torch.stack([error for _, error in found])
     errors = (torch.maximum(errors[1:], _unsettled(derivatives, ladder)) + noise[1:]).nan_to_num(nan=torch.inf)
     error, choice = _consistent(derivatives[1:], errors).min(0)
@@ -184,66 +182,6 @@ def is_constant(problem: Problem, name: str, floor: Tensor, seed: int) -> bool:
     return True
 
 
-def kink(problem: Problem, name: str, entry: int, floor: Tensor) -> Tensor:
-    """Where f has no derivative by one entry of a point: the slopes to the right and to the left stay apart as the step shrinks,
-    down to where noise hides it. For a smooth f they differ by h f″. Shape (M,)."""
-    point = problem.points[name].view(-1)
-    unit = max(abs(float(point[entry])), 1.0)
-    return _stays([_slopes(problem, point[entry], unit * h)[1].abs() for h in CLOSER], floor / unit)
-
-
-def crooked(problem: Problem, name: str, jacobian: Tensor, floor: Tensor, seed: int) -> Tensor:
-    """Where f has derivatives along the axes, the jacobian, and yet none: along a random direction t its slope is not
-    Σ_p ∂Y/∂p t_p, however small the step. So it is with a median of equal numbers. Shape (M,)."""
-    point, generator = problem.points[name].view(-1), torch.Generator().manual_seed(seed)
-    t = torch.rand(len(point), generator=generator, dtype=torch.float64).to(point.dtype) - 0.5
-    straight = jacobian @ t
-    apart = [(_slopes(problem, point, h, t)[0] - straight).abs() for h in CLOSER]
-    return _stays(apart, floor) & (apart[0] > BENT * (jacobian.abs() @ t.abs()))
-
-
-def _stays(gaps: list[Tensor], floor: Tensor) -> Tensor:
-    """Whether the gap between the slopes is the same at every step, as at a kink, or goes with 1/h, as at a jump. Shape (M,)."""
-    steps = torch.tensor(CLOSER, dtype=floor.dtype)[:, None]
-    sizes, noise = torch.stack(gaps), 4 * SAFETY * floor / steps
-    return _level(sizes, noise, 1.0) | _level(sizes * steps, noise * steps, 0.01)
-
-
-def _level(sizes: Tensor, noise: Tensor, octaves: float) -> Tensor:
-    """Whether a size stays within so many powers of two from each step to the next, at two at least, until noise hides it."""
-    clear = sizes > noise
-    same = clear[1:] & ((sizes[1:] / sizes[:-1]).log2().abs() < octaves)
-    hidden = ~clear[1:] & (noise[1:] > sizes[:-1] / 2)
-    return clear[0] & same[0] & (same | hidden).all(0)
-
-
-def central(problem: Problem, point: Tensor, entry: int, step: float) -> Tensor:
-    """D(h) of every output along one entry of the flattened point, shape (M,). The point is put back."""
-    return _slopes(problem, point[entry], step)[0]
-
-
-def _slopes(problem: Problem, moved: Tensor, step: float, direction: Tensor | float = 1.0) -> tuple[Tensor, Tensor]:
-    """D(h), and by how much the slope to the right is larger than that to the left: (f(p + h) − 2 f(p) + f(p − h)) / h.
-
-    `moved` is the part of the point that moves, in the point's own memory, along a direction.
-    """
-    here = moved.clone()
-    upper, lower = here + step * direction, here - step * direction
-    # What p + h and p − h are when rounded is how far they are apart.
-    width = upper - lower if moved.ndim == 0 else 2 * step
-    try:
-        moved.copy_(upper)
-        above = problem.evaluate()
-        moved.copy_(lower)
-        below = problem.evaluate()
-    except (RuntimeError, ValueError):
-        # The step has left the domain of f.
-        return torch.full_like(problem.y, torch.nan), torch.full_like(problem.y, torch.nan)
-    finally:
-        moved.copy_(here)
-    return (above - below) / width, ((above - problem.y) - (problem.y - below)) / step
-
-
 def steps(point: Tensor) -> list[float]:
     """The ladder in units of one and of the point's own size, largest first."""
     largest = float(point.abs().max())
@@ -256,8 +194,8 @@ def steps(point: Tensor) -> list[float]:
 
 def _sweep(problem: Problem, point: Tensor, step: float) -> tuple[Tensor, Tensor]:
     """D(h) and the difference of the slopes along every entry, each of shape (M, P)."""
-    found = [_slopes(problem, entry, step) for entry in point]
-    return torch.stack([slope for slope, _ in found], 1), torch.stack([gap for _, gap in found], 1)
+    found = [slopes_along(problem, entry, step) for entry in point]
+    return torch.stack([slope.central for slope in found], 1), torch.stack([slope.gap for slope in found], 1)
 
 
 def _sweep_batched(problem: Problem, name: str, step: float) -> tuple[Tensor, Tensor] | None:

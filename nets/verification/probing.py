@@ -17,10 +17,10 @@ from torch import Tensor
 
 from nets.calculus.jacobians import Jacobian
 from nets.verification.backward import pull_back
-from nets.verification.difference import SAFETY
 from nets.verification.problem import Problem
 from nets.verification.randomness import signed
 from nets.verification.rounding import ROUNDING_SAFETY, StochasticRounding
+from nets.verification.slopes import SAFETY
 
 REACHES = tuple(2.0**-k for k in (14, 17, 11, 20, 8, 23, 5))
 """How far a point is moved, in the order in which it is tried: far enough to be measured, too near to cross many kinks."""

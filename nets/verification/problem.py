@@ -246,9 +246,10 @@ class Problem:
             )
         for name, point in self.points.items():
             if point.numel() and not math.isfinite(largest(point)):
+                mask = ", or, where it is a mask, call requires_grad_() on the other inputs, which leaves it out"
                 raise InputError(
-                    f"{name} has an entry that is not finite; expected a point at which a derivative can exist: mend the "
-                    "data or the initial values."
+                    f"{name} has an entry that is not finite; expected a point at which a derivative can exist: mend the data or "
+                    f"the initial values{mask if name in self._inputs and len(self._inputs) > 1 else ''}."
                 )
             if name in self._inputs and point.numel() == 0:
                 raise InputError(

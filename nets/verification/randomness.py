@@ -21,7 +21,7 @@ SOURCES = {
     # torch.manual_seed does the same and seeds every accelerator besides, which takes a hundred times as long.
     "torch": _Source(torch.random.get_rng_state, torch.random.set_rng_state, lambda s: torch.default_generator.manual_seed(s)),
     "random": _Source(random.getstate, random.setstate, random.seed),
-    "numpy": _Source(lambda: np.random.get_state(legacy=False), np.random.set_state, lambda s: np.random.seed(s)),
+    "numpy": _Source(lambda: np.random.get_state(legacy=False), np.random.set_state, lambda s: np.random.seed(s % 2**32)),
 }
 
 

@@ -1,6 +1,6 @@
 """How many digits of an output and of a gradient are noise, measured by stochastic arithmetic.
 
-Each operation's result is moved up or down by a random part of the last digit's unit, as a result that is rounded at random would
+Each operation's result is moved up or down by a unit in its last place, as a result that is rounded at random may
 be; what then changes in the end result is what rounding alone can change. Source: Vignes, "A stochastic
 arithmetic for reliable scientific computation", Mathematics and Computers in Simulation 35 (1993).
 """
@@ -19,14 +19,17 @@ from nets.verification.problem import Problem
 ROUNDING_SAFETY = 32.0
 """Two derivations without truncation error agree to a few units of the rounding noise; an entry off by 32 of them is wrong."""
 
-PASSES = 4
-"""Random runs per estimate; the largest deviation counts."""
+PASSES = 16
+"""Random runs to find the noise of each output, of which the largest deviation counts: in one run, two errors may well cancel."""
+
+FEW = 4
+"""Random runs where only the largest of many deviations counts, or the length of the vector of them."""
 
 ROWS = 4
 """Outputs whose derivatives are estimated, chosen at random where there are more."""
 
-MOVED = 0.75
-"""The part of eps by which a result is moved at most: never by more than one unit, and by one in every third draw at least."""
+MOVED = 0.745
+"""The part of eps by which a result is moved: more than half of its last digit's unit and less than one and a half."""
 
 WHOLE = 64
 """Whole numbers up to this are taken for exact; bfloat16 has nothing but whole numbers from 128 on."""
@@ -37,11 +40,16 @@ SATURATING = {torch.ops.aten.tanh, torch.ops.aten.sigmoid, torch.ops.aten.erf, t
 
 
 class StochasticRounding(TorchDispatchMode):
-    """While active, floating-point results of operations stay, or end one unit in the last place higher or lower."""
+    """While active, floating-point results of operations end one unit in the last place higher or lower.
 
-    def __init__(self, generator: torch.Generator) -> None:
+    Args:
+        generator: of the directions.
+        eps: twice the unit roundoff of the precision in which to do as if the results were kept, where they have a better one.
+    """
+
+    def __init__(self, generator: torch.Generator, eps: float = 0.0) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.generator = generator
+        self.generator, self.eps = generator, eps
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -57,15 +65,15 @@ class StochasticRounding(TorchDispatchMode):
     def _perturb(self, value: Any, whole_too: bool) -> Any:
         if not isinstance(value, Tensor) or value.is_sparse or not (value.is_floating_point() or value.is_complex()):
             return value
-        # Eight draws of a byte at once, since drawing is what takes the time: whole numbers from −128 to 127.
+        # Eight draws of a byte at once, since drawing is what takes the time; the sign of each is what counts.
         words = torch.empty((value.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None, generator=self.generator)
-        part = words.view(torch.int8)[: value.numel()].view(value.shape).to(value.dtype)
+        part = ((words.view(torch.int8)[: value.numel()] >> 7) | 1).view(value.shape).to(value.dtype)
         if not value.is_complex() and not whole_too:
             # Labels, masks and counts that are kept as small whole numbers carry no rounding, and may be nothing else.
             whole = value == value.round()
             if whole.any():
                 part.masked_fill_(whole & (value.abs() <= WHOLE), 0)
-        return torch.addcmul(value, value, part, value=MOVED * torch.finfo(value.dtype).eps / 128)
+        return torch.addcmul(value, value, part, value=MOVED * max(torch.finfo(value.dtype).eps, self.eps))
 
 
 def unit_roundoff(dtype: torch.dtype) -> float:
@@ -73,25 +81,30 @@ def unit_roundoff(dtype: torch.dtype) -> float:
     return torch.finfo(dtype).eps / 2
 
 
-def output_floor(problem: Problem, seed: int) -> Tensor:
-    """The noise of each output: max over the passes of |Y′_m − Y_m|, and at least u |Y_m|. Shape (M,)."""
+def output_floor(problem: Problem, seed: int, passes: int = PASSES, eps: float = 0.0) -> Tensor:
+    """The noise of each output: max over the passes of |Y′_m − Y_m|, and at least u |Y_m|; with `eps` what it would be in
+    the precision that has it. Shape (M,)."""
     generator = torch.Generator().manual_seed(seed)
-    floor = problem.y.abs() * problem.unit
-    for _ in range(PASSES):
-        with torch.no_grad(), StochasticRounding(generator):
+    floor = problem.y.abs() * problem.unit.clamp(min=eps / 2)
+    for _ in range(passes):
+        with torch.no_grad(), StochasticRounding(generator, eps):
             y = problem.evaluate()
         floor = torch.maximum(floor, torch.nan_to_num((y - problem.y).abs()))
     return floor
 
 
-def gradient_floor(problem: Problem, jacobians: Mapping[str, Tensor], seed: int, rows: int = ROWS) -> dict[str, float]:
+def gradient_floor(
+    problem: Problem, jacobians: Mapping[str, Tensor], seed: int, rows: int = ROWS, eps: float = 0.0
+) -> dict[str, float]:
     """The noise of the derivatives by each point: the largest change that rounding makes in any entry of ∂Y/∂point, seen on some
-    of the outputs, and at least two units in the last place of the largest entry, which is what two operations more would bring."""
+    of the outputs, and at least two units in the last place of the largest entry, which is what two operations more would bring;
+    with `eps` what it would be in the precision that has it."""
     generator = torch.Generator().manual_seed(seed)
-    floor = {n: 2 * float(j.abs().max()) * torch.finfo(j.dtype).eps if j.numel() else 0.0 for n, j in jacobians.items()}
+    coarse = {name: max(torch.finfo(jacobian.dtype).eps, eps) for name, jacobian in jacobians.items()}
+    floor = {name: 2 * float(j.abs().max()) * coarse[name] if j.numel() else 0.0 for name, j in jacobians.items()}
     chosen = torch.randperm(len(problem.y), generator=generator)[:rows]
-    for _ in range(PASSES // 2):
-        with StochasticRounding(generator):
+    for _ in range(FEW // 2):
+        with StochasticRounding(generator, eps):
             y, leaves = problem.record()
             for row in chosen.tolist():
                 gradients = row_gradients(y, row, leaves)

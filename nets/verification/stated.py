@@ -19,6 +19,8 @@ def stated_jacobians(problem: Problem, closed_form: ClosedForm | None, intended:
     Raises:
         InputError: if `intended` or what `closed_form` returns names no point, or `closed_form` fails or returns something else.
     """
+    if not isinstance(intended, tuple | list) or not all(isinstance(name, str) for name in intended):
+        raise InputError(f"intended is {intended!r}; expected a tuple of names, such as ('weight',).")
     unknown = [name for name in intended if name not in problem.points]
     if unknown:
         raise InputError(f"intended names {unknown[0]}; expected one of {', '.join(problem.points)}.")

@@ -21,7 +21,7 @@ from nets.verification.gradcheck import check_function
 from nets.verification.precision import check_as_is
 from nets.verification.probing import Prober
 from nets.verification.problem import Problem
-from nets.verification.rounding import ROUNDING_SAFETY, gradient_floor, output_floor
+from nets.verification.rounding import FEW, ROUNDING_SAFETY, gradient_floor, output_floor
 from nets.verification.second_order import GradientOf, plain
 from nets.verification.stated import ClosedForm, stated_jacobians
 
@@ -87,6 +87,8 @@ def verify(
     if order == 2:
         full, low = coverage == "full", dtype == "as is"
         _first_order_only(coverage=full, dtype=low, closed_form=closed_form, intended=intended, engines=engines)
+    if engines is not None and not isinstance(engines, Mapping):
+        raise InputError(f"engines is {engines!r}; expected what nets.verification.engines.available() returns.")
     if engines and not isinstance(module, Network):
         raise InputError(
             f"engines were given for a {type(module).__name__}; expected a nets.Network, whose layers they know: leave them out, "
@@ -223,7 +225,7 @@ def _along(problem: Problem, name: str, oracle: str, jacobian: Tensor, noise: fl
 def _probed_certificate(problem: Problem, options: _Options) -> Certificate:
     """Random directions instead of every entry."""
     seed = options.seed
-    floor = output_floor(problem, seed)
+    floor = output_floor(problem, seed, FEW)
     network = problem.module if isinstance(problem.module, Network) else None
     oracle = "reverse mode" if network is None else "closed form"
     prober = Prober(problem, floor, seed, None if network is None else jacobians(network, problem.points["input"]))

@@ -1,0 +1,58 @@
+"""Points at which there is no derivative: the slopes to the two sides stay apart however small the step."""
+
+import torch
+from torch import Tensor
+
+from nets.verification.problem import Problem
+from nets.verification.slopes import SAFETY, Slopes, slopes_along
+
+BENT = 1e-2
+"""The part of the larger of the slopes to the right and to the left by which they differ where a kink is looked for."""
+
+CLOSER = tuple(2.0**-k for k in (14, 18, 22, 26, 30, 34))
+"""Steps, in units of the point's size, at which a kink still is one."""
+
+
+def kink(problem: Problem, name: str, entry: int, floor: Tensor) -> Tensor:
+    """Where f has no derivative by one entry of a point: the slopes to the right and to the left stay apart as the step shrinks,
+    down to where noise hides it. For a smooth f they differ by h f″. Shape (M,)."""
+    point = problem.points[name].view(-1)
+    unit = max(abs(float(point[entry])), 1.0)
+    found = [slopes_along(problem, point[entry], unit * h) for h in CLOSER[:2]]
+    if not _shown(found, floor / unit).any():
+        return torch.zeros_like(floor, dtype=torch.bool)
+    found += [slopes_along(problem, point[entry], unit * h) for h in CLOSER[2:]]
+    return _shown(found, floor / unit)
+
+
+def crooked(problem: Problem, name: str, jacobian: Tensor, floor: Tensor, seed: int) -> Tensor:
+    """Where f has derivatives along the axes, the jacobian, and yet none: along a random direction t its slope is not
+    Σ_p ∂Y/∂p t_p, however small the step. So it is with a median of equal numbers. Shape (M,)."""
+    point, generator = problem.points[name].view(-1), torch.Generator().manual_seed(seed)
+    t = torch.rand(len(point), generator=generator, dtype=torch.float64).to(point.dtype) - 0.5
+    straight = jacobian @ t
+    apart = [(slopes_along(problem, point, h, t).central - straight).abs() for h in CLOSER]
+    return _stays(apart, floor) & (apart[0] > BENT * (jacobian.abs() @ t.abs()))
+
+
+def _shown(found: list[Slopes], floor: Tensor) -> Tensor:
+    """Whether slopes at the first steps of CLOSER show a kink or a jump. Shape (M,)."""
+    # Of a jump to both sides alike, as that of the sign at 0, the slopes are the same and grow as 1/h.
+    heights = torch.stack([slopes.central.abs() * h for slopes, h in zip(found, CLOSER, strict=False)])
+    jump = _level(heights, (4 * SAFETY * floor).expand_as(heights), 0.01)
+    return jump | _stays([slopes.gap.abs() for slopes in found], floor)
+
+
+def _stays(gaps: list[Tensor], floor: Tensor) -> Tensor:
+    """Whether the gap between the slopes is the same at every step, as at a kink, or goes with 1/h, as at a jump. Shape (M,)."""
+    steps = torch.tensor(CLOSER[: len(gaps)], dtype=floor.dtype)[:, None]
+    sizes, noise = torch.stack(gaps), 4 * SAFETY * floor / steps
+    return _level(sizes, noise, 1.0) | _level(sizes * steps, noise * steps, 0.01)
+
+
+def _level(sizes: Tensor, noise: Tensor, octaves: float) -> Tensor:
+    """Whether a size stays within so many powers of two from each step to the next, at two at least, until noise hides it."""
+    clear = sizes > noise
+    same = clear[1:] & ((sizes[1:] / sizes[:-1]).log2().abs() < octaves)
+    hidden = ~clear[1:] & (noise[1:] > sizes[:-1] / 2)
+    return clear[0] & same[0] & (same | hidden).all(0)
