@@ -49,6 +49,7 @@ SMOOTH = {
     "X |X|, whose second derivative jumps": (Written(lambda x: x.abs() * x + x), ZEROS),
     "|X|^1.5 + X": (Written(lambda x: x.abs() ** 1.5 + x), ZEROS),
     "a kink beside the point": (nn.ReLU(), torch.tensor([1e-7, -1e-7, 1e-5, -1.0], dtype=torch.float64)),
+    "a kink within every step of the ladder": (nn.ReLU(), torch.tensor([1e-8, -1e-8, 3e-10, -2e-11], dtype=torch.float64)),
     "ten thousand radians": (Written(lambda x: torch.sin(1e4 * x)), POINT),
     "e^50X": (Written(lambda x: torch.exp(50 * x)), POINT),
     "√X near 0": (Written(torch.sqrt), torch.tensor([1e-6, 1e-3], dtype=torch.float64)),
@@ -108,6 +109,21 @@ def test_a_function_that_turns_within_the_steps_has_no_kink() -> None:
     """sin(10⁷ X): of all steps only the smallest is short enough, and there the difference is known to a few per cent."""
     certificate = nets.verify(Written(lambda x: torch.sin(1e7 * x)), POINT)
     assert certificate.verdict != "fail" and "kink" not in certificate.sentence()
+
+
+def test_a_kink_that_every_probe_crosses_is_no_fault() -> None:
+    """A hidden unit at −10⁻⁸, of more parameters than are checked one by one."""
+    generator = torch.Generator().manual_seed(0)
+    module = nn.Sequential(nn.Linear(60, 96), nn.ReLU(), nn.Linear(96, 3)).double()
+    for parameter in module.parameters():
+        nn.init.normal_(parameter, generator=generator)
+    x = torch.randn(4, 60, generator=generator, dtype=torch.float64)
+    with torch.no_grad():
+        module[0].bias[7] -= module[0](x)[2, 7] + 1e-8
+    certificate = nets.verify(module, x)
+    assert certificate.verdict == "inconclusive" and "kink" in certificate.sentence()
+    # Entry by entry the steps are short enough.
+    assert nets.verify(module, x, coverage="full").passed
 
 
 def test_two_errors_that_cancel_in_one_run_do_not_in_sixteen() -> None:

@@ -20,6 +20,9 @@ KINK = "kink: the slopes to the right and to the left differ, so there is no der
 REFINED = 32
 """Columns that disagree with a difference and are measured again, the worst first; the verdict rests on these."""
 
+ALL = 256
+"""Columns that disagree and are all measured again, where none of the first was confirmed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Derivation:
@@ -56,17 +59,25 @@ def _refined(
     that suits those columns."""
     jacobian, tolerance = measured.jacobian.clone(), measured.tolerance.expand_as(actual).clone()
     kinked = torch.zeros_like(actual, dtype=torch.bool)
-    excess = _excess(actual, jacobian, tolerance).max(0).values
+    excess, rows = _excess(actual, jacobian, tolerance).max(0)
     suspects = (excess > 1).nonzero()[:, 0]
     bent = measured.bent if measured.bent is not None else kinked
     worst = suspects[excess[suspects].argsort(descending=True)][: REFINED // 2]
     chosen = suspects if len(suspects) <= REFINED else torch.cat([worst, _some(suspects, REFINED // 2, seed)]).unique()
-    confirmed, suited = False, list[float]()
-    for entry in chosen.tolist():
-        column: Refined = refine(problem, name, entry, floor)
-        jacobian[:, entry], tolerance[:, entry], kinked[:, entry] = column.derivative, column.tolerance, column.kink
-        suited.append(column.step)
-        confirmed |= bool(((_excess(actual[:, entry], column.derivative, column.tolerance) > 1) & ~column.kink).any())
+    suited = list[float]()
+
+    def again(entries: Tensor) -> bool:
+        found = False
+        for entry in entries.tolist():
+            column: Refined = refine(problem, name, entry, floor)
+            jacobian[:, entry], tolerance[:, entry], kinked[:, entry] = column.derivative, column.tolerance, column.kink
+            suited.append(float(column.step[rows[entry]]))
+            found |= bool(((_excess(actual[:, entry], column.derivative, column.tolerance) > 1) & ~column.kink).any())
+        return found
+
+    confirmed = again(chosen)
+    if not confirmed and not kinked.any() and len(chosen) < len(suspects) <= ALL:
+        confirmed, chosen = again(suspects[~torch.isin(suspects, chosen)]), suspects
     # A kink need not show as a disagreement: at the middle of |x| its slopes have the mean 0, as its backward may have.
     for entry in _may_be_kinks(measured, bent, excess <= 1, seed):
         kinked[:, entry] = kink(problem, name, entry, floor)

@@ -58,13 +58,13 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Refined:
-    """One column, ∂Y/∂p for one number p: derivative, tolerance, and where f has a kink at p; each of shape (M,). And the step at
-    which the largest derivative was measured."""
+    """One column, ∂Y/∂p for one number p: derivative, tolerance, where f has a kink at p, and the step at which it was measured;
+    each of shape (M,)."""
 
     derivative: Tensor
     tolerance: Tensor
     kink: Tensor
-    step: float
+    step: Tensor
 
 
 def measure(problem: Problem, name: str, floor: Tensor, seed: int) -> Measured:
@@ -115,19 +115,21 @@ def refine(problem: Problem, name: str, entry: int, floor: Tensor) -> Refined:
     point = problem.points[name].view(-1)
     here = abs(float(point[entry]))
     units = (1.0,) if here < 1e-12 or 1 / 8 < here < 8 else (1.0, here)
-    found = _over(problem, point, entry, floor, sorted({h * unit for h in WIDER for unit in units}, reverse=True))
+    *found, near = _over(problem, point, entry, floor, sorted({h * unit for h in WIDER for unit in units}, reverse=True))
     derivative, error, step = found
-    # Where the ladder settles on something, finer steps have nothing to add but rounding that nobody sees within a kernel.
+    # Where the ladder settles on something, finer steps have nothing to add but rounding that nobody sees within a kernel; unless
+    # it reaches across a kink that lies beside the point.
     unsettled = SAFETY * error > SETTLED * derivative.abs()
-    if bool(unsettled[derivative.abs().argmax()]):
-        finer = _over(problem, point, entry, floor, sorted({h * unit for h in FINER for unit in units}, reverse=True))
+    if bool(unsettled[derivative.abs().argmax()]) or bool(near.any()):
+        unsettled |= near
+        *finer, _ = _over(problem, point, entry, floor, sorted({h * unit for h in FINER for unit in units}, reverse=True))
         derivative, error, step = (torch.where(unsettled, new, old) for new, old in zip(finer, found, strict=True))
-    largest = int(derivative.abs().argmax())
-    return Refined(derivative, SAFETY * error, kink(problem, name, entry, floor), float(step[largest]))
+    return Refined(derivative, SAFETY * error, kink(problem, name, entry, floor), step)
 
 
-def _over(problem: Problem, point: Tensor, entry: int, floor: Tensor, ladder: list[float]) -> tuple[Tensor, Tensor, Tensor]:
-    """E(h), its error and h, for each output at the step with the smallest error."""
+def _over(problem: Problem, point: Tensor, entry: int, floor: Tensor, ladder: list[float]) -> tuple[Tensor, ...]:
+    """E(h), its error and h, for each output at the step with the smallest error; and whether there seems to be a kink within the
+    steps, since the slopes to the two sides are as far apart at two of them, one after the other."""
     pairs = [(slopes_along(problem, point[entry], h), slopes_along(problem, point[entry], 2 * h)) for h in ladder]
     found = [_extrapolated(narrow.central, wide.central) for narrow, wide in pairs]
     derivatives = torch.stack([derivative for derivative, _ in found])
@@ -135,7 +137,10 @@ def _over(problem: Problem, point: Tensor, entry: int, floor: Tensor, ladder: li
     errors = torch.stack([error for _, error in found])
     errors = (torch.maximum(errors[1:], _unsettled(derivatives, ladder)) + noise[1:]).nan_to_num(nan=torch.inf)
     error, choice = _consistent(derivatives[1:], errors).min(0)
-    return derivatives[1:].gather(0, choice[None])[0], error, torch.tensor(ladder[1:], dtype=floor.dtype)[choice]
+    steps, gaps = torch.tensor(ladder, dtype=floor.dtype), torch.stack([narrow.gap.abs() for narrow, _ in pairs])
+    clear = gaps > 4 * SAFETY * floor / steps[:, None]
+    near = (clear[1:] & clear[:-1] & ((gaps[1:] / gaps[:-1]).log2().abs() < 1)).any(0)
+    return derivatives[1:].gather(0, choice[None])[0], error, steps[1:][choice], near
 
 
 def _unsettled(derivatives: Tensor, ladder: list[float]) -> Tensor:

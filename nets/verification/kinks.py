@@ -9,7 +9,7 @@ from nets.verification.slopes import SAFETY, Slopes, slopes_along
 BENT = 1e-2
 """The part of the larger of the slopes to the right and to the left by which they differ where a kink is looked for."""
 
-CLOSER = tuple(2.0**-k for k in (14, 18, 22, 26, 30, 34))
+CLOSER = tuple(2.0**-k for k in (14, 18, 22, 26, 30, 34, 38, 42))
 """Steps, in units of the point's size, at which a kink still is one."""
 
 
