@@ -95,6 +95,9 @@ def draw(*panels: tuple[str, str, list[float], list[float]]) -> None:
         fit = np.polyfit(np.log(sizes[-3:]), np.log(costs[-3:]), 1)
         axes.loglog(sizes, np.exp(np.polyval(fit, np.log(sizes))), color="0.75", linewidth=1, label=f"slope {fit[0]:.2f}")
         axes.loglog(sizes, costs, "o-", color="tab:blue", markersize=5)
+        if sizes[-1] / sizes[0] < 100:  # too few powers of ten to label
+            axes.set_xticks(sizes, [f"{size:,.0f}" for size in sizes])
+            axes.xaxis.minorticks_off()
         axes.set(xlabel=what, ylabel=unit, title=f"{unit} against {what}")
         axes.grid(which="major", alpha=0.3)
         axes.legend(frameon=False)

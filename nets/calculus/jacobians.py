@@ -204,17 +204,15 @@ def jacobians(network: Network, x: Float[Tensor, "n j"]) -> dict[str, Jacobian]:
     y = values[-1]
     samples, outputs = y.shape
     # A is kept with k in front, so that every layer's pullback broadcasts over it; ∂Y_nk/∂Y_ni = δ_ki to begin with.
-    a = torch.eye(outputs, dtype=y.dtype, device=y.device)[:, None, :].expand(outputs, samples, outputs)
+    unit = torch.eye(outputs, dtype=y.dtype, device=y.device)[:, None, :].expand(outputs, samples, outputs)
     found: dict[str, Jacobian] = {}
-    for index in reversed(range(len(network))):
+    for index, a in network.pulled_back(unit, values):
         layer = network.layers[index]
         if isinstance(layer, Linear):
             factor = a.transpose(0, 1)
             if layer.bias is not None:
                 found[f"{index}.bias"] = BiasJacobian(factor)
             found[f"{index}.weight"] = WeightJacobian(factor, values[index])
-        if index:
-            a = layer.pullback(a, values[index], values[index + 1])
     # Its parameters as they are now, whatever is made of them before somebody asks.
     first, last = network.layers[0], a
     first = first.at({name: parameter.detach().clone() for name, parameter in first.named_parameters()})

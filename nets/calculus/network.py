@@ -1,6 +1,6 @@
 """Layers in sequence."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import cast
 
@@ -60,6 +60,19 @@ class Network(nn.Sequential):
         for layer in self.layers:
             values.append(layer(values[-1]))
         return values
+
+    def pulled_back(self, v: Tensor, values: list[Tensor]) -> Iterator[tuple[int, Tensor]]:
+        """The number of each layer, from the last to the first, and the cotangent of its output Z: v = ∂ℓ/∂Y, then
+        v_nj ← Σ_i v_ni ∂Z_ni/∂X_nj from each layer to the one before it. Further axes of v in front stay what they are.
+
+        Args:
+            v: ∂ℓ/∂Y_nk.
+            values: [X, output of layer 0, …, Y], as `trace` gives them.
+        """
+        for index in reversed(range(len(self))):
+            yield index, v
+            if index:  # ∂ℓ/∂X of the first layer is left to those who ask for it
+                v = self.layers[index].pullback(v, values[index], values[index + 1])
 
     def check(self, x: Tensor) -> None:
         """Raise InputError unless X is a batch (N, J) of at least one sample in the network's own precision."""

@@ -16,14 +16,20 @@ MOST = 8
 """Contributions of a window that have curves of their own; where there are more, only the smallest and the largest has one."""
 
 
-def numbers(page: Page | None, steps: Sequence[Step]) -> "tuple[tuple[str, ...], NDArray[np.float64]]":
-    """(tags, table with a row for each step) of steps whose ledgers are on one page; no tags where there is no page."""
-    if page is None:
-        return (), np.empty((len(steps), 0))
+def accounted(steps: Sequence[Step]) -> Account | None:
+    """What the ledger has of steps whose windows are on one page; None where there is no page."""
     windows = [step.accumulation for step in steps]
-    return _tags(page.names, page.contributions), np.concatenate(
-        _columns(account(page, windows), np.array([window.weights for window in windows])), 1
-    )
+    page = windows[0].page
+    return None if page is None else account(page, windows)
+
+
+def numbers(steps: Sequence[Step], found: Account | None) -> "tuple[tuple[str, ...], NDArray[np.float64]]":
+    """(tags, table with a row for each step) of what `accounted` has found; no tags where it has found nothing."""
+    page = steps[0].accumulation.page
+    if page is None or found is None:
+        return (), np.empty((len(steps), 0))
+    weights = np.array([step.accumulation.weights for step in steps])
+    return _tags(page.names, page.contributions), np.concatenate(_columns(found, weights), 1)
 
 
 def sample_numbers(steps: Sequence[Step]) -> "tuple[tuple[str, ...], NDArray[np.float64]]":
@@ -36,13 +42,15 @@ def sample_numbers(steps: Sequence[Step]) -> "tuple[tuple[str, ...], NDArray[np.
     return tags, torch.stack(found).cpu().numpy().astype(np.float64)
 
 
-def noise_numbers(steps: Sequence[Step], noise: RunningNoise) -> "tuple[tuple[str, ...], NDArray[np.float64]]":
+def noise_numbers(
+    steps: Sequence[Step], account: Account | None, noise: RunningNoise
+) -> "tuple[tuple[str, ...], NDArray[np.float64]]":
     """The same of the gradient noise scale; no tags where nothing tells of it.
 
     Args:
         noise: the averages so far; it is given those of these steps.
     """
-    found = noises(steps)
+    found = noises(steps, account)
     if found is None:
         return (), np.empty((len(steps), 0))
     averages = [None if one is None else noise.add(one) for one in found]
@@ -50,15 +58,11 @@ def noise_numbers(steps: Sequence[Step], noise: RunningNoise) -> "tuple[tuple[st
     return ("noise_scale", "noise_scale/batch_size"), np.array(scales)
 
 
-def noises(steps: Sequence[Step]) -> list[GradientNoise | None] | None:
-    """`step.noise` of steps whose ledgers are on one page, from all of them at once; None where nothing tells of it."""
-    page = steps[0].accumulation.page
+def noises(steps: Sequence[Step], account: Account | None) -> list[GradientNoise | None] | None:
+    """`step.noise` of these steps, from all of them at once; None where nothing tells of it."""
     if steps[0].samples is not None:
         return [step.noise for step in steps]
-    if page is None:
-        return None
-    windows = [step.accumulation for step in steps]
-    return noise_of(account(page, windows), windows)
+    return None if account is None else noise_of(account, [step.accumulation for step in steps])
 
 
 def _columns(found: Account, weights: "NDArray[np.float64]") -> "list[NDArray[np.float64]]":
@@ -98,11 +102,11 @@ def told(steps: Sequence[Step]) -> dict[str, str]:
     agreements, counts, worst, wrong = list[float](), set[int](), 0.0, ""
     noise, average = RunningNoise(), None
     for page, own in _windows(steps):
-        for one in noises(own) or ():
+        found = accounted(own)
+        for one in noises(own, found) or ():
             average = noise.add(one) if one is not None else average
-        if page is None:
+        if page is None or found is None:
             continue
-        found = account(page, [step.accumulation for step in own])
         counts.add(len(page.contributions))
         agreements += found.agreement.ravel().tolist()
         worst = max(worst, float(np.nan_to_num(found.residual).max()))

@@ -180,10 +180,11 @@ class Board:
         for _, group in groupby(steps, key=lambda step: (id(step.block), id(step.accumulation.page))):
             own = list(group)
             ((names, table),) = numbers_of(own)
+            ledger = accounts.accounted(own)
             more = (
-                accounts.numbers(own[0].accumulation.page, own),
+                accounts.numbers(own, ledger),
                 accounts.sample_numbers(own),
-                accounts.noise_numbers(own, self._noise),
+                accounts.noise_numbers(own, ledger, self._noise),
             )
             tags = (tag for found, _ in more for tag in found)
             yield own, (*_tags(names), *tags), np.concatenate([table, *(columns for _, columns in more)], 1)

@@ -3,7 +3,7 @@
 An engine takes (network, loss, batch) and returns the loss ℓ, a scalar tensor, and ∂ℓ/∂θ under the name of each parameter.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -23,22 +23,9 @@ def closed_form(network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dic
     """Backpropagation by the layers' own derivatives, those that `nets.verify` certifies: ∂ℓ/∂θ = Σ v ∂Z/∂θ."""
     values = network.trace(batch.inputs)
     gradients: dict[str, Tensor] = {}
-    for index, v in cotangents(network, loss, values, batch.targets):
+    for index, v in network.pulled_back(loss.gradient(values[-1], batch.targets), values):
         gradients |= named(index, network.layers[index].gradients(v, values[index]))
     return loss(values[-1], batch.targets), {name: gradients[name] for name, _ in network.named_parameters()}
-
-
-def cotangents(network: Network, loss: Loss, values: list[Tensor], targets: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """The number of each layer, from the last to the first, and v = ∂ℓ/∂Z of its output: ∂ℓ/∂Y, then v ← Σ v ∂Z/∂X.
-
-    Args:
-        values: [X, output of layer 0, …, Y], as `Network.trace` gives them.
-    """
-    v = loss.gradient(values[-1], targets)
-    for index in reversed(range(len(network))):
-        yield index, v
-        if index:  # nobody asks for ∂ℓ/∂X of the first layer
-            v = network.layers[index].pullback(v, values[index], values[index + 1])
 
 
 def named(index: int, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -55,7 +55,8 @@ class Operation(NamedTuple):
 
 def into(operation: Operation, place: Tensor) -> Call:
     """A call that does the operation and writes its result to a place. It is done once here."""
-    for candidate in (_by_numpy(operation, place), _few_columns(operation, place), *_by_torch(operation, place)):
+    candidates = (_by_numpy(operation, place), _few_columns(operation, place), *_by_torch(operation, place))
+    for candidate in (found for found in candidates if found is not None):
         with contextlib.suppress(TypeError, RuntimeError):
             candidate()
             return candidate
@@ -69,26 +70,26 @@ def tensors(tree: Any) -> list[Tensor]:
     return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
-def _by_numpy(operation: Operation, place: Tensor) -> Call:
+def _by_numpy(operation: Operation, place: Tensor) -> Call | None:
     function, args, kwargs, _ = operation
     alike = all(t.dtype == place.dtype and t.device.type == "cpu" for t in (*tensors(args), place))
     if function not in UFUNCS or kwargs or not alike or place.numel() > ONE_THREAD or not place.is_floating_point():
-        return _not_at_all
+        return None
     if function in CHEAP and not all(t.is_contiguous() for t in (*tensors(args), place)):
-        return _not_at_all
+        return None
     # Numbers are converted once, and to the precision of the rest.
     arrays = [a.numpy() if isinstance(a, Tensor) else np.asarray(a, place.numpy().dtype) for a in args]
     return functools.partial(UFUNCS[function], *arrays, out=place.numpy())
 
 
-def _few_columns(operation: Operation, place: Tensor) -> Call:
+def _few_columns(operation: Operation, place: Tensor) -> Call | None:
     """X Wᵀ + B as (W Xᵀ)ᵀ + B, for few columns, which BLAS libraries are made for only where they are a multiple of 16."""
     function, args, kwargs, _ = operation
     if function is not aten.addmm.default or kwargs or place.dtype != torch.float32 or place.device.type != "cpu":
-        return _not_at_all
+        return None
     b, x, w = args[0], args[1].mT, args[2].mT
     if len(w) % 16 == 0 or not 6 <= len(w) < 32 or x.numel() < 2**13:
-        return _not_at_all
+        return None
     turned = torch.empty(place.mT.shape)
     columns = turned.mT
 
@@ -99,16 +100,12 @@ def _few_columns(operation: Operation, place: Tensor) -> Call:
     return product
 
 
-def _by_torch(operation: Operation, place: Tensor) -> list[Call]:
+def _by_torch(operation: Operation, place: Tensor) -> list[Call | None]:
     """The functions of torch are a microsecond faster to call than the operators beneath them."""
     function, args, kwargs, _ = operation
     name = function._schema.name.removeprefix("aten::")
     found = (getattr(torch, name, None), getattr(function.overloadpacket, "out", None))
-    return [functools.partial(candidate, *args, **kwargs, out=place) for candidate in found if candidate is not None]
-
-
-def _not_at_all() -> None:
-    raise TypeError
+    return [candidate and functools.partial(candidate, *args, **kwargs, out=place) for candidate in found]
 
 
 def _copied(operation: Operation, place: Tensor) -> None:

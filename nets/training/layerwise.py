@@ -39,11 +39,9 @@ def gradient_flow(network: Network, loss: Loss, batch: Batch, updates: int = 0) 
         updates: how many updates the network has had, for the record.
     """
     values = network.trace(batch.inputs)
-    cotangents = [loss.gradient(values[-1], batch.targets)]
-    for layer, x, y in zip(network.layers[::-1], values[-2::-1], values[:0:-1], strict=True):
-        cotangents.append(layer.pullback(cotangents[-1], x, y))
-    cotangents.reverse()
     layers = network.layers
+    outputs = [v for _, v in network.pulled_back(loss.gradient(values[-1], batch.targets), values)]
+    cotangents = [layers[0].pullback(outputs[-1], *values[:2]), *reversed(outputs)]
     starts = [index for index, layer in enumerate(layers) if index == 0 or not isinstance(layer, Activation)]
     found = [_layer(layers, values, cotangents, start, stop) for start, stop in pairwise([*starts, len(layers)])]
     return Flow(updates, len(batch.inputs), tuple(found))

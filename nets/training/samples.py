@@ -10,7 +10,7 @@ from torch.func import functional_call, grad, vmap
 from nets.calculus.losses import Loss
 from nets.calculus.network import Network
 from nets.data.batch import Batch
-from nets.training.engines import Autograd, Replayed, cotangents, named
+from nets.training.engines import Autograd, Replayed, named
 from nets.training.noise import GradientNoise, gradient_noise
 
 Sampled = Callable[[Network, Loss, Batch], tuple[Tensor, dict[str, Tensor], Tensor]]
@@ -22,7 +22,7 @@ def closed_form(network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dic
     """One walk through the layers' own derivatives serves both: ∂ℓ/∂θ = Σ v ∂Z/∂θ, and the norm of each term of that sum."""
     values = network.trace(batch.inputs)
     gradients, norms = dict[str, Tensor](), dict[str, Tensor]()
-    for index, v in cotangents(network, loss, values, batch.targets):
+    for index, v in network.pulled_back(loss.gradient(values[-1], batch.targets), values):
         layer = network.layers[index]
         gradients |= named(index, layer.gradients(v, values[index]))
         norms |= named(index, layer.sample_norms(v, values[index]))
