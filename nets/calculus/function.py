@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nets.calculus.layers import Layer
 from nets.calculus.network import Network
@@ -57,6 +57,22 @@ def closed_form(network: Network, x: Tensor, parameters: Mapping[str, Tensor]) -
             layer, x, *(at[f"{index}.{name}"] for name in _names(layer))
         )
     return x
+
+
+class ClosedForm(nn.Module):
+    """A network as a module that is differentiated through its layers' own formulas; it has the network's parameters.
+
+    Args:
+        network: whose Y = f(X; θ) it is, under names that begin with 'network.'.
+    """
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Y."""
+        return closed_form(self.network, x, dict(self.network.named_parameters()))
 
 
 def _names(layer: Layer) -> list[str]:

@@ -10,16 +10,15 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 from torch._C._distributed_c10d import GradBucket, PrefixStore, TCPStore
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from nets.calculus.function import closed_form
+from nets.calculus.function import ClosedForm
 from nets.calculus.losses import Loss
 from nets.calculus.network import Network
 from nets.data.batch import Batch
@@ -240,18 +239,6 @@ class Shared:
         group = dist.group.WORLD
         assert group is not None
         return allreduce_hook(group, bucket)
-
-
-class ClosedForm(nn.Module):
-    """A network whose backward pass is made of its layers' own derivatives."""
-
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> Any:
-        """Y."""
-        return closed_form(self.network, x, dict(self.network.named_parameters()))
 
 
 def _runs_on(process: int) -> bool:

@@ -10,6 +10,7 @@ from nets.verification.causes import Fault, cause
 from nets.verification.certificate import Check, Verdict
 from nets.verification.difference import Measured, Refined, measure, measure_twice, refine
 from nets.verification.kinks import crooked, kink
+from nets.verification.leaves import largest
 from nets.verification.problem import Problem
 
 POWER = 1e-3
@@ -55,11 +56,11 @@ def by_difference(problem: Problem, name: str, actual: Tensor, floor: Tensor, se
 def _refined(
     problem: Problem, name: str, actual: Tensor, measured: Measured, floor: Tensor, seed: int
 ) -> tuple[Measured, Tensor, float | None]:
-    """The measurement with disagreeing columns measured again, the kinks found, and, where the verdict cannot rest on it, the step
-    that suits those columns."""
-    jacobian, tolerance = measured.jacobian.clone(), measured.tolerance.expand_as(actual).clone()
+    """The measurement, in the place of which disagreeing columns are measured again, the kinks found, and, where the verdict cannot
+    rest on it, the step that suits those columns."""
+    jacobian, tolerance = measured.jacobian, measured.tolerance.expand_as(actual).clone()
     kinked = torch.zeros_like(actual, dtype=torch.bool)
-    excess, rows = _excess(actual, jacobian, tolerance).max(0)
+    excess, rows = _excess(actual, jacobian, measured.tolerance).max(0)
     suspects = (excess > 1).nonzero()[:, 0]
     bent = measured.bent if measured.bent is not None else kinked
     worst = suspects[excess[suspects].argsort(descending=True)][: REFINED // 2]
@@ -114,19 +115,25 @@ def compare(problem: Problem, name: str, actual: Derivation, expected: Derivatio
     """
     a, e = actual.jacobian, expected.jacobian
     tolerance = _common(actual, expected).expand_as(e)
-    excess = _excess(a, e, tolerance)
+    error = (a - e).abs_()
+    largest_error, scale = float(error.max()), largest(e)
+    # In place, since fresh memory of this size takes longer to get than the numbers to compute.
+    excess = error.div_(tolerance).nan_to_num_(nan=torch.inf)
     off = excess > 1
-    kinks = expected.kink if expected.kink is not None else torch.zeros_like(off)
-    wrong = off & ~kinks
-    error, scale = (a - e).abs(), float(e.abs().max())
+    kinked = expected.kink is not None and bool(expected.kink.any())
+    kinks = expected.kink if expected.kink is not None and kinked else torch.zeros((1, 1), dtype=torch.bool)
+    wrong = off & ~kinks if kinked else off
+    fails = bool(wrong.any())
     # Of those that are off for a reason of their own the largest error is the one to show; else a kink; else what comes nearest.
-    shown = wrong if wrong.any() else kinks if kinks.any() else torch.ones_like(off)
-    size = torch.nan_to_num(error, nan=torch.inf) if wrong.any() else excess
-    row, column = divmod(int(torch.where(shown, size, -1.0).argmax()), e.shape[1])
-    detects = float((tolerance / e.abs()).min()) if scale > 0 else float("inf")
+    if fails:
+        shown = torch.where(wrong, (a - e).abs_().nan_to_num_(nan=torch.inf), -1.0)
+    else:
+        shown = torch.where(kinks, excess, -1.0) if kinked else excess
+    row, column = divmod(int(shown.argmax()), e.shape[1])
+    detects = float(torch.div(tolerance, e, out=excess).abs_().min()) if scale > 0 else float("inf")
     # At a kink there is no entry that could be wrong.
-    single = float(torch.where(kinks, 0.0, tolerance).max()) / scale if scale > 0 else float("inf")
-    verdict, reason = _judge(bool(wrong.any()), bool(kinks.any()), detects, constant, power)
+    single = float(torch.where(kinks, 0.0, tolerance).max() if kinked else tolerance.max()) / scale if scale > 0 else float("inf")
+    verdict, reason = _judge(fails, kinked, detects, constant, power)
     if verdict == "fail":
         likely = cause(Fault(problem, name, a, e, wrong, tolerance))
         reason += f"; it looks like {likely}" if likely else ""
@@ -136,8 +143,8 @@ def compare(problem: Problem, name: str, actual: Derivation, expected: Derivatio
         against=expected.name,
         entries=e.numel(),
         wrong=int(off.sum()),
-        max_abs_error=float(error.max()),
-        max_rel_error=float(error.max()) / scale if scale > 0 else float("inf") if off.any() else 0.0,
+        max_abs_error=largest_error,
+        max_rel_error=largest_error / scale if scale > 0 else float("inf") if off.any() else 0.0,
         worst_index=problem.index(name, row, column),
         expected=float(e[row, column]),
         actual=float(a[row, column]),
@@ -168,17 +175,20 @@ def _common(one: Derivation, other: Derivation) -> Tensor:
     """The tolerance of two derivations. Beside a difference, which has an error bar of its own, the rounding noise of a backward
     pass counts for a millionth of the gradient at most: one that rounds more coarsely is not excused by doing so."""
     measured = [derivation for derivation in (one, other) if derivation.name == "central difference"]
-    tolerance = torch.maximum(one.tolerance, other.tolerance)
+    tiny = torch.finfo(other.jacobian.dtype).tiny
     if len(measured) == 1:
         exact = other if measured[0] is one else one
-        tolerance = torch.maximum(measured[0].tolerance, exact.tolerance.clamp(max=1e-6 * measured[0].jacobian.abs().max()))
-    return tolerance.clamp(min=torch.finfo(other.jacobian.dtype).tiny)
+        excused = exact.tolerance.clamp(min=tiny, max=max(1e-6 * largest(measured[0].jacobian), tiny))
+        return torch.maximum(measured[0].tolerance, excused)
+    if one.tolerance is other.tolerance:
+        return one.tolerance.clamp(min=tiny)
+    return torch.maximum(one.tolerance, other.tolerance).clamp_(min=tiny)
 
 
 def _excess(actual: Tensor, expected: Tensor, tolerance: Tensor) -> Tensor:
     """|actual − expected| in units of the tolerance; an entry that is not a number exceeds every one."""
     tolerance = tolerance.clamp(min=torch.finfo(expected.dtype).tiny)
-    return torch.nan_to_num((actual - expected).abs() / tolerance, nan=torch.inf)
+    return (actual - expected).abs_().div_(tolerance).nan_to_num_(nan=torch.inf)
 
 
 def _judge(wrong: bool, kinked: bool, detects: float, constant: bool, power: float) -> tuple[Verdict, str]:

@@ -82,6 +82,8 @@ def measure(problem: Problem, name: str, floor: Tensor, seed: int) -> Measured:
     best, step, truncation, rounding = torch.inf, LADDER[0], 0.0, floor
     wider, wide = None, 0.0
     for h in steps(problem.points[name]):
+        if float(floor.max()) / h > best:
+            break  # noise alone is more than the error there is, and will be at every smaller step
         slopes = [slopes_along(problem, point[entry], h) for entry in probes]
         found, noise = torch.stack([slope.central for slope in slopes]), torch.stack([floor, *(s.noise for s in slopes)]).amax(0)
         if wider is not None:
@@ -92,10 +94,10 @@ def measure(problem: Problem, name: str, floor: Tensor, seed: int) -> Measured:
                 best, step, truncation, rounding = error, h, float(second_order.max()), noise
         wider, wide = found, h
     jacobian, gap = _sweep_batched(problem, name, step) or _sweep(problem, point, step)
-    gap = gap.abs()
+    gap.abs_()
     gap.masked_fill_(gap <= 4 * SAFETY * rounding[:, None] / step, 0)
-    # With the slopes D ± gap/2 to both sides, the larger has the size |D| + |gap|/2.
-    bent = gap > BENT * (jacobian.abs() + gap / 2)
+    # With the slopes D ± gap/2 to both sides, the larger has the size |D| + |gap|/2; the gap is more than BENT of that.
+    bent = gap * (1 / BENT - 1 / 2) > jacobian.abs()
     return Measured(jacobian, SAFETY * (rounding[:, None] / step + truncation), bent, gap.amax(0))
 
 
@@ -212,25 +214,26 @@ def _sweep_batched(problem: Problem, name: str, step: float) -> tuple[Tensor, Te
         return None
     # Copies of the point, of which each has one entry moved, there and back.
     copies = point.reshape(1, -1).repeat(width, 1)
-    columns, gaps = [], []
+    central, gap = point.new_empty(2, len(problem.y), count)
     try:
         with quiet(), torch.no_grad():
             function = vmap(lambda moved: problem.along(name, moved))
-            for start in range(0, count, width):
-                entries = torch.arange(start, min(start + width, count))
-                rows = torch.arange(len(entries))
-                here = point.reshape(-1)[entries]
+            for start, here in zip(range(0, count, width), point.reshape(-1).split(width), strict=True):
+                rows, found = copies[: len(here)], slice(start, start + width)
+                # Copy k has entry start + k moved, which is in the k-th place of a diagonal.
+                moved = copies.view(-1)[start :: count + 1][: len(here)]
                 upper, lower = here + step, here - step
-                copies[rows, entries] = upper
-                above = function(copies[: len(rows)].reshape(-1, *point.shape))
-                copies[rows, entries] = lower
-                below = function(copies[: len(rows)].reshape(-1, *point.shape))
-                copies[rows, entries] = here
-                columns.append((above - below) / (upper - lower)[:, None])
-                gaps.append(((above - problem.y) - (problem.y - below)) / step)
+                moved.copy_(upper)
+                above = function(rows.view(-1, *point.shape)).mT
+                moved.copy_(lower)
+                below = function(rows.view(-1, *point.shape)).mT
+                moved.copy_(here)
+                torch.sub(above, below, out=central[:, found]).div_(upper - lower)
+                y = problem.y[:, None]
+                torch.sub(above - y, y - below, out=gap[:, found]).div_(step)
     except Exception:  # whatever it is that cannot be batched
         return None
-    return torch.cat(columns).mT.contiguous(), torch.cat(gaps).mT
+    return central, gap
 
 
 def _extrapolated(narrow: Tensor, wide: Tensor) -> tuple[Tensor, Tensor]:

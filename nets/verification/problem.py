@@ -172,6 +172,12 @@ class Problem:
         return copied(self.module, None)
 
     @functools.cached_property
+    def _tied(self) -> bool:
+        """Whether anything has two names in the module; if not, nothing need be looked for at each call."""
+        named = [*self._twin.named_parameters(remove_duplicate=False), *self._twin.named_buffers(remove_duplicate=False)]
+        return len({id(tensor) for _, tensor in named}) < len(named)
+
+    @functools.cached_property
     def _owners(self) -> list[tuple[nn.Module, str, nn.Parameter | None]]:
         return [(owner, key, p) for owner in self._twin.modules() for key, p in owner._parameters.items()]
 
@@ -180,7 +186,7 @@ class Problem:
         owners = self._owners
         try:
             with self._draws():
-                return functional_call(self._twin, dict(given), tuple(self._arguments(leaves)))
+                return functional_call(self._twin, dict(given), tuple(self._arguments(leaves)), tie_weights=self._tied)
         finally:
             # functional_call leaves the swapped tensors in a module that is registered under two names.
             for owner, key, parameter in owners:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
-from nets.calculus.function import closed_form
+from nets.calculus.function import ClosedForm
 from nets.calculus.network import Network
 from nets.verification.leaves import as_real, differentiable, flattened
 from nets.verification.problem import Problem
@@ -27,7 +27,7 @@ class GradientOf(nn.Module):
     def __init__(self, problem: Problem, seed: int) -> None:
         super().__init__()
         network = problem.module
-        self.module = _ClosedForm(network) if isinstance(network, Network) else network
+        self.module = ClosedForm(network) if isinstance(network, Network) else network
         self.names = [name for name, parameter in self.module.named_parameters() if parameter.requires_grad]
         generator = torch.Generator().manual_seed(seed)
         size = sum(point.numel() for point in problem.points.values())
@@ -58,17 +58,6 @@ class GradientOf(nn.Module):
 def plain(name: str) -> str:
     """The name that a point has in the module that was differentiated first."""
     return name.removeprefix("module.").removeprefix("network.")
-
-
-class _ClosedForm(nn.Module):
-    """A network differentiated through its layers' own formulas."""
-
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> Tensor:
-        return closed_form(self.network, x, dict(self.network.named_parameters()))
 
 
 def _tracked(tensor: Tensor) -> Tensor:

@@ -253,8 +253,8 @@ def _judged(
     """The first derivation against each of the others and against differences."""
     found = {d: j.detach() for d, j in jacobians.items() if j is not None}
     # A derivation that passes through an output of less precision than the rest is rounded there.
-    rounded = problem.unit[:, None] * next(iter(found.values())).abs()
-    subject, *others = [Derivation(d, j, ROUNDING_SAFETY * rounded.clamp(min=noise)) for d, j in found.items()]
+    rounded = (problem.unit[:, None] * next(iter(found.values())).abs()).clamp_(min=noise).mul_(ROUNDING_SAFETY)
+    subject, *others = [Derivation(d, j, rounded) for d, j in found.items()]
     if intended:
         own = [other for other in others if other.name in ("stated closed form", "batched reverse")]
         checks = [compare(problem, name, subject, other, constant=True) for other in own]
@@ -262,7 +262,7 @@ def _judged(
         return checks or [Check.plain(name, subject.name, "intention", 0, "pass", reason)]
     difference = by_difference(problem, name, subject.jacobian, floor, seed)
     # Only where the gradient cannot be measured does it matter whether it is truly zero.
-    faint = not bool((difference.tolerance < POWER * difference.jacobian.abs()).any())
+    faint = not bool((difference.jacobian.abs().mul_(POWER) > difference.tolerance).any())
     constant = faint and is_constant(problem, name, floor, seed)
     # A complex step through an operation that is not analytic is no derivative.
     others = [
