@@ -105,7 +105,7 @@ def _stateful(problem: Problem, seed: int) -> list[Check]:
             y.backward(problem.cotangent.clone(), retain_graph=True)
             for name, leaf in leaves.items():
                 found, first = dense(leaf.grad, leaf), problem.gradient[name]
-                if largest(found - passes * first) > 1e-9 * largest(first):
+                if largest(torch.sub(found, first, alpha=passes)) > 1e-9 * largest(first):
                     overwritten = passes == 2 and largest(found - first) <= 1e-9 * largest(first)
                     return [_failed(name, "reverse mode", _story(overwritten, passes))]
     finally:

@@ -33,14 +33,15 @@ def check_by_probes(prober: Prober, name: str, oracle: str, seed: int) -> Check:
     probes = [whole]
     if whole.excess <= 1:
         many = point.numel() > SMALL
-        blocks = split(everything, min(BLOCKS, point.numel() // width), width) if many else [everything]
-        # One block is what has been probed already.
-        probes = [prober.probe(name, block, whole) for block in blocks] if many else [whole]
+        blocks = split(everything, min(BLOCKS, point.numel() // width), width) if many else []
+        directions = [(block, prober.weights(block.stop - block.start)) for block in blocks]
         chosen = [
-            int(torch.randint(block.start, block.stop, (), generator=prober.generator))
-            for block in split(everything, min(ENTRIES, point.numel()))
+            int(torch.randint(part.start, part.stop, (), generator=prober.generator))
+            for part in split(everything, min(ENTRIES, point.numel()))
         ]
-        probes += [prober.probe(name, slice(entry, entry + 1), whole) for entry in chosen]
+        directions += [(slice(entry, entry + 1), prober.weights(1)) for entry in chosen]
+        # Where there is one block, that is what has been probed already.
+        probes = ([] if many else [whole]) + prober.probes(name, directions, whole)
     worst = max([whole, *probes], key=lambda probe: probe.excess)
     if worst.excess > 1:
         fault = located(prober, name, worst, oracle)

@@ -14,9 +14,11 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor
+from torch.func import vmap
 
 from nets.calculus.jacobians import Jacobian
 from nets.verification.backward import pull_back
+from nets.verification.oracles import CHUNK, quiet
 from nets.verification.problem import Problem
 from nets.verification.randomness import signed
 from nets.verification.rounding import ROUNDING_SAFETY, StochasticRounding
@@ -27,6 +29,10 @@ REACHES = tuple(2.0**-k for k in (14, 17, 11, 20, 8, 23, 5))
 
 ENOUGH = 1e-6
 """The relative error of a difference with which no other reach is tried."""
+
+
+Move = tuple[slice, Tensor, float]
+"""The range of entries that is moved, the direction t, and h: to p + h t and to p − h t."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +86,7 @@ class Prober:
         self.rounding = {name: noisy[name] - gradient for name, gradient in self.backward.items()}
         self.gradient = self.backward if closed is None else self.pull_back(self.v)
         self.noise = float((self.v * floor).norm())
+        self._batched = not problem.random
 
     def pull_back(self, v: Tensor) -> dict[str, Tensor]:
         """vᵀ(∂Y/∂p) of every point, flattened, by the derivation that is judged."""
@@ -98,10 +105,15 @@ class Prober:
         Where one reach disagrees, by having crossed a kink perhaps, another that agrees counts only if it would have seen as
         much."""
         t = self.weights(entries.stop - entries.start) if t is None else t
+        if self._batched:
+            probe = self.at(name, entries, t, REACHES[0])
+            if probe.excess <= 1 and self._precise(probe):
+                return probe
+            self._batched = False  # what is seen many at a time is doubted before the module is
         found, doubt = list[Probe](), math.inf
         for reach in REACHES:
             found.append(probe := self.at(name, entries, t, reach))
-            enough = probe.tolerance <= min(ENOUGH * abs(probe.expected), doubt / 2) and not probe.kinked
+            enough = self._precise(probe) and probe.tolerance <= doubt / 2
             if enough and probe.excess <= 1:
                 return probe
             if enough:
@@ -111,7 +123,7 @@ class Prober:
     def at(self, name: str, entries: slice, t: Tensor, reach: float) -> Probe:
         """The probe along t at that reach, with an error bar from another at twice the reach."""
         h = reach / float(t.norm())
-        (narrow, bend), (wide, wide_bend) = self._difference(name, entries, t, h), self._difference(name, entries, t, 2 * h)
+        (narrow, bend), (wide, wide_bend) = self._differences(name, [(entries, t, h), (entries, t, 2 * h)])
         # D(2h) − D(h) = 3 h² f‴/6
         truncation = abs(wide - narrow) / 3
         # For a smooth f the slopes to the two sides differ by h f″, which halves with h.
@@ -119,17 +131,23 @@ class Prober:
         kinked = left > max(12 * SAFETY * self.noise / h, abs(bend) / 2)
         return self._probe(name, entries, t, narrow, reach, truncation, kinked)
 
-    def probe(self, name: str, entries: slice, like: Probe) -> Probe:
-        """Along a fresh direction over these entries, at the reach that served another; at a reach of its own where that does not
-        agree."""
-        t = self.weights(entries.stop - entries.start)
-        found, _ = self._difference(name, entries, t, like.reach / float(t.norm()))
-        probe = self._probe(name, entries, t, found, like.reach, like.truncation, kinked=False)
-        return probe if probe.excess <= 1 else self.measured(name, entries, t)
+    def probes(self, name: str, directions: list[tuple[slice, Tensor]], like: Probe) -> list[Probe]:
+        """Along several directions, at the reach that served another; at a reach of its own where that does not agree."""
+        found = self._differences(name, [(entries, t, like.reach / float(t.norm())) for entries, t in directions])
+        probes = [
+            self._probe(name, entries, t, slope, like.reach, like.truncation, kinked=False)
+            for (entries, t), (slope, _) in zip(directions, found, strict=True)
+        ]
+        return [p if p.excess <= 1 else self.measured(name, p.entries, p.direction) for p in probes]
 
     def slope(self, name: str, entries: slice, t: Tensor, reach: float) -> float:
         """vᵀ(∂Y/∂p) t by one difference."""
-        return self._difference(name, entries, t, reach / float(t.norm()))[0]
+        return self._differences(name, [(entries, t, reach / float(t.norm()))])[0][0]
+
+    @staticmethod
+    def _precise(probe: Probe) -> bool:
+        """Whether no other reach need be tried, unless this one disagrees."""
+        return probe.tolerance <= ENOUGH * abs(probe.expected) and not probe.kinked
 
     def _probe(self, name: str, entries: slice, t: Tensor, expected: float, reach: float, truncation: float, kinked: bool) -> Probe:
         """The probe with its tolerance."""
@@ -140,18 +158,44 @@ class Prober:
         tolerance = SAFETY * error + ROUNDING_SAFETY * max(rounding, abs(actual) * 2.0**-53)
         return Probe(entries, t, actual, expected, max(tolerance, 1e-300), reach, truncation, kinked)
 
-    def _difference(self, name: str, entries: slice, t: Tensor, h: float) -> tuple[float, float]:
-        """(f(p + h t) − f(p − h t)) / 2h and (f(p + h t) − 2 f(p) + f(p − h t)) / h, where f = vᵀY."""
+    def _differences(self, name: str, moves: list[Move]) -> list[tuple[float, float]]:
+        """(f(p + h t) − f(p − h t)) / 2h and (f(p + h t) − 2 f(p) + f(p − h t)) / h, where f = vᵀY, of each move."""
+        y, found = self.problem.y, []
+        sides = self._at_once(name, moves) or (self._one_by_one(name, *move) for move in moves)
+        for (above, below), (_, _, h) in zip(sides, moves, strict=True):
+            bend = (above - y) - (y - below)
+            found.append((float(self.v @ (above - below)) / (2 * h), float(self.v @ bend) / h))
+        return found
+
+    def _one_by_one(self, name: str, entries: slice, t: Tensor, h: float) -> tuple[Tensor, Tensor]:
+        """Y at p + h t and at p − h t."""
         point, here = self.problem.points[name].view(-1)[entries], self.here[name][entries]
         try:
             torch.add(here, t, alpha=h, out=point)
             above = self.problem.evaluate()
             torch.sub(here, t, alpha=h, out=point)
-            below = self.problem.evaluate()
+            return above, self.problem.evaluate()
         finally:
             point.copy_(here)
-        bend = (above - self.problem.y) - (self.problem.y - below)
-        return float(self.v @ (above - below)) / (2 * h), float(self.v @ bend) / h
+
+    def _at_once(self, name: str, moves: list[Move]) -> list[tuple[Tensor, Tensor]] | None:
+        """The same for each move, from copies of the point under vmap; None where they are too large or the module cannot be
+        batched."""
+        here = self.here[name]
+        if not self._batched or 2 * len(moves) * len(here) > CHUNK:
+            return None
+        copies = here.repeat(2, len(moves), 1)
+        for (entries, t, h), above, below in zip(moves, *copies, strict=True):
+            above[entries].add_(t, alpha=h)
+            below[entries].sub_(t, alpha=h)
+        try:
+            with quiet(), torch.no_grad():
+                moved = copies.view(-1, *self.problem.points[name].shape)
+                sides = vmap(lambda point: self.problem.along(name, point))(moved)
+        except Exception:  # whatever it is that cannot be batched
+            self._batched = False
+            return None
+        return list(zip(*sides.view(2, len(moves), -1), strict=True))
 
     def _pulled_back(self, v: Tensor) -> dict[str, Tensor]:
         y, leaves = self.problem.record()
