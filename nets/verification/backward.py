@@ -15,12 +15,17 @@ def row_gradients(y: Tensor, row: int, leaves: Mapping[str, Tensor]) -> dict[str
 
 def pull_back(y: Tensor, cotangent: Tensor, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Σ_m v_m ∂Y_m/∂leaf for every leaf of a recorded graph, as real tensors; zero where the graph does not reach."""
+    # Copies, since autograd may hand out the cotangent itself, one tensor for two leaves, or what a module keeps and writes to.
+    return {name: gradient.clone() for name, gradient in handed_out(y, cotangent, leaves).items()}
+
+
+def handed_out(y: Tensor, cotangent: Tensor, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same in the memory in which autograd has it: to be looked at before the next pass, and not to be written to."""
     if not y.requires_grad:
         found: tuple[Tensor | None, ...] = (None,) * len(leaves)
     else:
         found = torch.autograd.grad(y, list(leaves.values()), cotangent.clone(), retain_graph=True, allow_unused=True)
-    # A copy, since autograd may hand out the cotangent itself, or one tensor for two leaves.
-    return {name: dense(gradient, leaf).clone() for (name, leaf), gradient in zip(leaves.items(), found, strict=True)}
+    return {name: dense(gradient, leaf) for (name, leaf), gradient in zip(leaves.items(), found, strict=True)}
 
 
 def dense(gradient: Tensor | None, leaf: Tensor) -> Tensor:

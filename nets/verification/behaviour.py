@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from nets.errors import InputError
-from nets.verification.backward import dense, pull_back
+from nets.verification.backward import dense, handed_out, pull_back
 from nets.verification.certificate import Check, told_apart
 from nets.verification.copies import one_line
 from nets.verification.leaves import largest
@@ -188,7 +188,7 @@ def check_memory(module: nn.Module, inputs: tuple[Any, ...], problem: Problem, s
     v = signed(len(problem.y), generator).to(problem.y.dtype)
     again, own = problem.record()
     expected = pull_back(again, v, own)
-    for name, gradient in pull_back(y, v, leaves).items():
+    for name, gradient in handed_out(y, v, leaves).items():
         if largest(gradient - expected[name]) > 1e-9 * largest(expected[name]):
             return [_failed(name, "reverse mode", "stateful: the gradient depends on an earlier call at another point")]
     return []

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.func import vmap
 
 from nets.calculus.jacobians import Jacobian
-from nets.verification.backward import pull_back
+from nets.verification.backward import handed_out
 from nets.verification.oracles import CHUNK, quiet
 from nets.verification.problem import Problem
 from nets.verification.randomness import signed
@@ -81,11 +81,12 @@ class Prober:
         self.here = {name: point.reshape(-1).clone() for name, point in problem.points.items()}
         self.v = problem.cotangent
         self.backward = {name: gradient.reshape(-1) for name, gradient in problem.gradient.items()}
-        with StochasticRounding(self.generator):
+        # Of its own generator, so that the directions are the same whatever the module does in between, a fault of it included.
+        with StochasticRounding(torch.Generator().manual_seed(-1 - seed)):
             noisy = self._pulled_back(self.v)
         self.rounding = {name: noisy[name] - gradient for name, gradient in self.backward.items()}
         self.gradient = self.backward if closed is None else self.pull_back(self.v)
-        self.noise = float((self.v * floor).norm())
+        self.noise = _length(self.v * floor)
         self._batched = not problem.random
 
     def pull_back(self, v: Tensor) -> dict[str, Tensor]:
@@ -122,7 +123,7 @@ class Prober:
 
     def at(self, name: str, entries: slice, t: Tensor, reach: float) -> Probe:
         """The probe along t at that reach, with an error bar from another at twice the reach."""
-        h = reach / float(t.norm())
+        h = reach / _length(t)
         (narrow, bend), (wide, wide_bend) = self._differences(name, [(entries, t, h), (entries, t, 2 * h)])
         # D(2h) − D(h) = 3 h² f‴/6
         truncation = abs(wide - narrow) / 3
@@ -133,7 +134,7 @@ class Prober:
 
     def probes(self, name: str, directions: list[tuple[slice, Tensor]], like: Probe) -> list[Probe]:
         """Along several directions, at the reach that served another; at a reach of its own where that does not agree."""
-        found = self._differences(name, [(entries, t, like.reach / float(t.norm())) for entries, t in directions])
+        found = self._differences(name, [(entries, t, like.reach / _length(t)) for entries, t in directions])
         probes = [
             self._probe(name, entries, t, slope, like.reach, like.truncation, kinked=False)
             for (entries, t), (slope, _) in zip(directions, found, strict=True)
@@ -142,7 +143,7 @@ class Prober:
 
     def slope(self, name: str, entries: slice, t: Tensor, reach: float) -> float:
         """vᵀ(∂Y/∂p) t by one difference."""
-        return self._differences(name, [(entries, t, reach / float(t.norm()))])[0][0]
+        return self._differences(name, [(entries, t, reach / _length(t))])[0][0]
 
     @staticmethod
     def _precise(probe: Probe) -> bool:
@@ -152,9 +153,9 @@ class Prober:
     def _probe(self, name: str, entries: slice, t: Tensor, expected: float, reach: float, truncation: float, kinked: bool) -> Probe:
         """The probe with its tolerance."""
         # A sum of rounding errors of random sign is about as large as the length of the vector of them.
-        rounding = float((self.rounding[name][entries] * t).norm())
+        rounding = _length(self.rounding[name][entries] * t)
         actual = float(self.gradient[name][entries] @ t)
-        error = truncation + self.noise * float(t.norm()) / reach
+        error = truncation + self.noise * _length(t) / reach
         tolerance = SAFETY * error + ROUNDING_SAFETY * max(rounding, abs(actual) * 2.0**-53)
         return Probe(entries, t, actual, expected, max(tolerance, 1e-300), reach, truncation, kinked)
 
@@ -199,8 +200,13 @@ class Prober:
 
     def _pulled_back(self, v: Tensor) -> dict[str, Tensor]:
         y, leaves = self.problem.record()
-        found = pull_back(y, v, leaves)
+        found = handed_out(y, v, leaves)
         return {name: gradient.reshape(-1) for name, gradient in found.items()}
+
+
+def _length(vector: Tensor) -> float:
+    """‖vector‖, by the function behind `Tensor.norm`, which takes several times as long to get there."""
+    return float(torch.linalg.vector_norm(vector))
 
 
 def split(entries: slice, parts: int, width: int = 1) -> list[slice]:
