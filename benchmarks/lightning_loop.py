@@ -6,13 +6,14 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator
+from statistics import median
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.measuring import Loop, Row, interleaved, ratios, row
-from benchmarks.steps import BATCH, LOGGED, RATE, WIDTHS, data, ours, plain
+from benchmarks.steps import BATCH, LOGGED, RATE, WIDTHS, data, operations_alone, ours, plain
 from nets.data.vision import vision_data_sets
 
 
@@ -67,11 +68,13 @@ def lightning_loop(width: int) -> Loop:
 def rows(runs: int) -> Iterator[Row]:
     for width, threads in itertools.product(WIDTHS, (1, 2)):
         torch.set_num_threads(threads)
-        loops = {"lightning": lightning_loop(width), "ours": ours(width, "closed_form")}
+        loops = {"lightning": lightning_loop(width), "ours": ours(width, "closed_form"), "alone": operations_alone(width)}
         seconds = interleaved(loops, steps=100, runs=max(3, runs // 2))
+        limit = median(ratios(seconds, "lightning", "alone"))
         yield row(
             f"Lightning, grad_norm and TensorBoardLogger ÷ {LOGGED}",
             f"64-{width:,}-10, batch 64, {threads} thread{'s' * (threads > 1)}",
             ratios(seconds, "lightning", "ours"),
             "≥ 20" if width <= 256 else "≥ 12",
+            f"Lightning ÷ the products and elementwise calls of the step alone, with PyTorch, is {limit:.1f}",
         )

@@ -151,6 +151,33 @@ def test_a_probe_that_fails_by_accident_is_no_fault() -> None:
     assert located(prober, "weight", replace(probe, expected=2 * probe.expected), "reverse mode") is None
 
 
+def test_what_disagrees_many_at_a_time_is_looked_at_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies under vmap may take other paths through a module than a call does; here they give nothing but zeros."""
+    asked = list[int]()
+
+    def zeros(self: Prober, name: str, moves: list[object]) -> list[tuple[Tensor, Tensor]] | None:
+        asked.append(len(moves))
+        y = torch.zeros_like(self.problem.y)
+        return [(y, y)] * len(moves) if self._batched else None
+
+    monkeypatch.setattr(Prober, "_at_once", zeros)
+    assert nets.verify(*_problem(None, 0), coverage="auto").passed
+    assert asked
+
+
+def test_what_cannot_be_batched_is_probed_one_by_one() -> None:
+    """A number that Python reads stops vmap."""
+
+    class Read(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.tanh(x * 2) if float(x.detach().sum()) > -1e9 else x
+
+    module, x = _problem(None, 0)
+    assert nets.verify(nn.Sequential(module, Read(), nn.Linear(module.weight.shape[0], 3)).double(), x).passed
+    wrong, _ = _problem(FAULTS["flipped row"], 0)
+    assert not nets.verify(nn.Sequential(wrong, Read()), x).passed
+
+
 def test_a_right_module_passes_at_every_seed_and_states_its_power() -> None:
     for seed in range(8):
         certificate = nets.verify(*_problem(None, seed), seed=seed)
