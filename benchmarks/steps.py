@@ -177,6 +177,7 @@ def rows(runs: int) -> Iterator[Row]:
         }
         seconds = interleaved(loops, steps=300 if width < 1024 else 150, runs=runs)
         floor = {peer: median(ratios(seconds, "alone", peer)) for peer in ("bare", "leanest")}
+        bare_alone = [second / median(seconds["bare"]) for second in seconds["bare"]]
         why = "the products and elementwise calls of the step alone, with PyTorch, are {:.2f} of it"
         small = width <= 256
         yield row(
@@ -190,6 +191,7 @@ def rows(runs: int) -> Iterator[Row]:
         yield row(
             "autograd engine, every norm logged ÷ autograd with torch.optim.SGD, nothing logged", setting,
             ratios(seconds, "autograd", "bare"), "≤ 1.10",
+            f"in the same run the plain loop itself takes {min(bare_alone):.2f} to {max(bare_alone):.2f} times its median",
         )  # fmt: skip
         yield row(
             f"{LOGGED} ÷ the same products and elementwise calls alone", setting, ratios(seconds, "ours", "alone"), "≤ 1.25",
