@@ -92,9 +92,9 @@ def _power(prober: Prober, name: str, probes: list[Probe], detects: float) -> st
     width = point[0].numel() if point.ndim else 1
     entries = rows = 0.0
     for probe in probes:
-        moved = prober.gradient[name][probe.entries] * probe.direction
-        entries += float((moved.abs() > probe.tolerance).sum()) / point.numel()
-        sizes = moved.reshape(-1, width).norm(dim=1)
+        moved = (prober.gradient[name][probe.entries] * probe.direction).abs_()
+        entries += int((moved > probe.tolerance).count_nonzero()) / point.numel()
+        sizes = torch.linalg.vector_norm(moved.reshape(-1, width), dim=1)
         hidden = (probe.tolerance / sizes.clamp(min=1e-300)).clamp(max=1.0)
         rows += float((1 - hidden).sum()) * width / point.numel()
     return (

@@ -5,6 +5,7 @@ be; what then changes in the end result is what rounding alone can change. Sourc
 arithmetic for reliable scientific computation", Mathematics and Computers in Simulation 35 (1993).
 """
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -54,12 +55,14 @@ class StochasticRounding(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         # A view, or a tensor written in place, must stay the tensor that it is.
-        if any(value.alias_info is not None for value in func._schema.returns):
+        if _aliases(func):
             return result
         if func.overloadpacket is torch.ops.aten.gelu:
             # X (1 + erf(X/√2))/2 in one kernel: the sum is rounded as 1 is, however little of it is left.
             return result + (self._perturb(args[0], True) - args[0])
         saturating = func.overloadpacket in SATURATING
+        if isinstance(result, Tensor):
+            return self._perturb(result, saturating)
         return pytree.tree_map(lambda value: self._perturb(value, saturating), result)
 
     def _perturb(self, value: Any, whole_too: bool) -> Any:
@@ -74,6 +77,12 @@ class StochasticRounding(TorchDispatchMode):
             if whole.any():
                 part.masked_fill_(whole & (value.abs() <= WHOLE), 0)
         return torch.addcmul(value, value, part, value=MOVED * max(torch.finfo(value.dtype).eps, self.eps))
+
+
+@functools.cache
+def _aliases(func: Any) -> bool:
+    """Whether an operation gives a view of what it is given, or writes to it."""
+    return any(value.alias_info is not None for value in func._schema.returns)
 
 
 def unit_roundoff(dtype: torch.dtype) -> float:
