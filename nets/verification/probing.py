@@ -106,7 +106,7 @@ class Prober:
         Where one reach disagrees, by having crossed a kink perhaps, another that agrees counts only if it would have seen as
         much."""
         t = self.weights(entries.stop - entries.start) if t is None else t
-        if self._batched:
+        if self._together(name, 2):
             probe = self.at(name, entries, t, REACHES[0])
             if probe.excess <= 1 and self._precise(probe):
                 return probe
@@ -179,13 +179,16 @@ class Prober:
         finally:
             point.copy_(here)
 
+    def _together(self, name: str, moves: int) -> bool:
+        """Whether so many moves of a point are looked at in copies of it, all at once."""
+        return self._batched and 2 * moves * len(self.here[name]) <= CHUNK
+
     def _at_once(self, name: str, moves: list[Move]) -> list[tuple[Tensor, Tensor]] | None:
         """The same for each move, from copies of the point under vmap; None where they are too large or the module cannot be
         batched."""
-        here = self.here[name]
-        if not self._batched or 2 * len(moves) * len(here) > CHUNK:
+        if not self._together(name, len(moves)):
             return None
-        copies = here.repeat(2, len(moves), 1)
+        copies = self.here[name].repeat(2, len(moves), 1)
         for (entries, t, h), above, below in zip(moves, *copies, strict=True):
             above[entries].add_(t, alpha=h)
             below[entries].sub_(t, alpha=h)
