@@ -12,7 +12,7 @@ from nets.errors import InputError
 from nets.verification.backward import dense, handed_out, pull_back
 from nets.verification.certificate import Check, told_apart
 from nets.verification.copies import one_line
-from nets.verification.leaves import largest
+from nets.verification.leaves import largest, like
 from nets.verification.oracles import quiet
 from nets.verification.problem import Problem
 from nets.verification.randomness import signed
@@ -91,35 +91,30 @@ def _not_deterministic(problem: Problem, seed: int) -> list[Check]:
 
 
 def _stateful(problem: Problem, seed: int) -> list[Check]:
-    """Two more backward passes, each from a graph of its own, into `.grad`, as a user accumulates: G, then 2 G."""
+    """Another backward pass, from a graph of its own, into a `.grad` that holds the gradient of the first, as a user accumulates:
+    G + G."""
     y, leaves = problem.record()
     if not y.requires_grad:
         return []
-    sizes = {name: largest(first) for name, first in problem.gradient.items()}
     try:
-        for passes in (1, 2):
-            if passes == 2:
-                before = leaves
-                y, leaves = problem.record()
-                for name, leaf in leaves.items():
-                    leaf.grad = before[name].grad
-            y.backward(problem.cotangent.clone(), retain_graph=True)
-            for name, leaf in leaves.items():
-                found, first = dense(leaf.grad, leaf), problem.gradient[name]
-                if largest(torch.sub(found, first, alpha=passes)) > 1e-9 * sizes[name]:
-                    overwritten = passes == 2 and largest(found - first) <= 1e-9 * sizes[name]
-                    return [_failed(name, "reverse mode", _story(overwritten, passes))]
+        for name, leaf in leaves.items():
+            leaf.grad = like(problem.gradient[name].clone(), leaf)
+        y.backward(problem.cotangent.clone(), retain_graph=True)
+        for name, leaf in leaves.items():
+            first = problem.gradient[name]
+            added = dense(leaf.grad, leaf) - first
+            if largest(added - first) > 1e-9 * largest(first):
+                return [_failed(name, "reverse mode", _story(overwritten=largest(added) <= 1e-9 * largest(first)))]
     finally:
         for parameter in problem.module.parameters():
             parameter.grad = None
     return []
 
 
-def _story(overwritten: bool, passes: int) -> str:
+def _story(overwritten: bool) -> str:
     if overwritten:
-        return f"stateful: backward pass {passes} overwrites .grad instead of adding to it"
-    # Another one was made to begin with.
-    return f"stateful: backward pass {passes + 1} gives another gradient than the first, at the same point"
+        return "stateful: the second backward pass overwrites .grad instead of adding to it"
+    return "stateful: the second backward pass gives another gradient than the first, at the same point"
 
 
 def check_pullback(problem: Problem, jacobians: Mapping[str, Tensor], noise: Mapping[str, float], seed: int) -> list[Check]:

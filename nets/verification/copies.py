@@ -19,13 +19,7 @@ def copied(module: nn.Module, dtype: torch.dtype | None) -> nn.Module:
         InputError: for a module that cannot be copied, or whose parameters have no numbers that could be differentiated by.
     """
     _check(module)
-    try:
-        twin = copy.deepcopy(module)
-    except Exception as error:
-        raise InputError(
-            f"the module cannot be copied ({one_line(error)}); expected one that copy.deepcopy takes, since verification "
-            "leaves the original alone: keep no tensors with a graph as its attributes."
-        ) from error
+    twin = _deep(module, {})
     # A deep copy of a parameter loses the hooks that belong to its backward.
     for parameter, original in zip(twin.parameters(), module.parameters(), strict=True):
         for hook in (original._backward_hooks or {}).values():
@@ -39,6 +33,11 @@ def copied(module: nn.Module, dtype: torch.dtype | None) -> nn.Module:
                 if buffer is not None:
                     owner._buffers[name] = cast(buffer, dtype)
     return twin
+
+
+def twin_of(module: nn.Module) -> nn.Module:
+    """A copy that has the very parameters of the module, for calls that put others in their places."""
+    return _deep(module, {id(parameter): parameter for parameter in module.parameters()})
 
 
 def copied_input(name: str, leaf: Any, dtype: torch.dtype | None) -> Any:
@@ -59,6 +58,17 @@ def cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
 def one_line(error: BaseException) -> str:
     """The first line of what an error says, without its full stop."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def _deep(module: nn.Module, kept: dict[int, Any]) -> nn.Module:
+    """A deep copy, save for some objects by their id."""
+    try:
+        return copy.deepcopy(module, kept)
+    except Exception as error:
+        raise InputError(
+            f"the module cannot be copied ({one_line(error)}); expected one that copy.deepcopy takes, since verification "
+            "leaves the original alone: keep no tensors with a graph as its attributes."
+        ) from error
 
 
 def _check(module: nn.Module) -> None:

@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 
 from nets.errors import InputError
 from nets.verification.backward import pull_back
-from nets.verification.copies import copied, copied_input, one_line
+from nets.verification.copies import copied, copied_input, one_line, twin_of
 from nets.verification.leaves import as_real, described, differentiable, flattened, input_names, key, largest, like, unravelled
 from nets.verification.randomness import Watched, seeded, signed
 
@@ -169,7 +169,7 @@ class Problem:
     @functools.cached_property
     def _twin(self) -> nn.Module:
         """Numbers of another kind may leave traces in a module that remembers its calls, so they get a copy of their own."""
-        return copied(self.module, None)
+        return twin_of(self.module)
 
     @functools.cached_property
     def _tied(self) -> bool:
