@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import nets
 from nets.verification.locating import located
-from nets.verification.probing import Prober
+from nets.verification.probing import Move, Prober
 from nets.verification.problem import Problem
 from nets.verification.rounding import output_floor
 from nets.verification.verify import BUDGET
@@ -151,18 +151,20 @@ def test_a_probe_that_fails_by_accident_is_no_fault() -> None:
     assert located(prober, "weight", replace(probe, expected=2 * probe.expected), "reverse mode") is None
 
 
-def test_what_disagrees_many_at_a_time_is_looked_at_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Copies under vmap may take other paths through a module than a call does; here they give nothing but zeros."""
+@pytest.mark.parametrize("factor", [0, 2])
+def test_what_disagrees_many_at_a_time_is_looked_at_one_by_one(factor: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies under vmap may take other paths through a module than a call does; here they move the output not at all, or twice."""
     asked = list[int]()
 
-    def zeros(self: Prober, name: str, moves: list[object]) -> list[tuple[Tensor, Tensor]] | None:
+    def otherwise(self: Prober, name: str, moves: list[Move]) -> list[tuple[Tensor, Tensor]]:
         asked.append(len(moves))
-        y = torch.zeros_like(self.problem.y)
-        return [(y, y)] * len(moves) if self._batched else None
+        y = self.problem.y
+        return [tuple(y + factor * (side - y) for side in self._sides(name, *move)) for move in moves]
 
-    monkeypatch.setattr(Prober, "_at_once", zeros)
-    assert nets.verify(*_problem(None, 0), coverage="auto").passed
-    assert asked
+    monkeypatch.setattr(Prober, "_at_once", otherwise)
+    certificate = nets.verify(*_problem(None, 0), coverage="auto")
+    assert certificate.passed and asked
+    assert all(abs(check.actual - check.expected) <= check.tolerance for check in certificate.checks)
 
 
 def test_what_cannot_be_batched_is_probed_one_by_one() -> None:

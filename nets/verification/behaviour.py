@@ -102,9 +102,9 @@ def _stateful(problem: Problem, seed: int) -> list[Check]:
         y.backward(problem.cotangent.clone(), retain_graph=True)
         for name, leaf in leaves.items():
             first = problem.gradient[name]
-            added = dense(leaf.grad, leaf) - first
-            if largest(added - first) > 1e-9 * largest(first):
-                return [_failed(name, "reverse mode", _story(overwritten=largest(added) <= 1e-9 * largest(first)))]
+            found, size = dense(leaf.grad, leaf), largest(first)
+            if largest(torch.sub(found, first, alpha=2)) > 1e-9 * size:
+                return [_failed(name, "reverse mode", _story(overwritten=largest(found - first) <= 1e-9 * size))]
     finally:
         for parameter in problem.module.parameters():
             parameter.grad = None

@@ -29,19 +29,16 @@ def check_by_probes(prober: Prober, name: str, oracle: str, seed: int) -> Check:
     point = prober.problem.points[name]
     width = point[0].numel() if point.ndim else 1
     everything = slice(0, point.numel())
-    whole = prober.measured(name, everything)
-    probes = [whole]
-    if whole.excess <= 1:
-        many = point.numel() > SMALL
-        blocks = split(everything, min(BLOCKS, point.numel() // width), width) if many else []
-        directions = [(block, prober.weights(block.stop - block.start)) for block in blocks]
-        chosen = [
-            int(torch.randint(part.start, part.stop, (), generator=prober.generator))
-            for part in split(everything, min(ENTRIES, point.numel()))
-        ]
-        directions += [(slice(entry, entry + 1), prober.weights(1)) for entry in chosen]
-        # Where there is one block, that is what has been probed already.
-        probes = ([] if many else [whole]) + prober.probes(name, directions, whole)
+    many = point.numel() > SMALL
+    blocks = split(everything, min(BLOCKS, point.numel() // width), width) if many else []
+    chosen = [
+        int(torch.randint(part.start, part.stop, (), generator=prober.generator))
+        for part in split(everything, min(ENTRIES, point.numel()))
+    ]
+    parts = [*blocks, *(slice(entry, entry + 1) for entry in chosen)]
+    whole, probes = prober.look(name, [(part, prober.weights(part.stop - part.start)) for part in parts])
+    # Where there is one block, it is the whole that stands for it.
+    probes = probes if many and probes else [whole, *probes]
     worst = max([whole, *probes], key=lambda probe: probe.excess)
     if worst.excess > 1:
         fault = located(prober, name, worst, oracle)

@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -33,6 +34,13 @@ ENOUGH = 1e-6
 
 Move = tuple[slice, Tensor, float]
 """The range of entries that is moved, the direction t, and h: to p + h t and to p − h t."""
+
+
+class Slope(NamedTuple):
+    """Of f = vᵀY along a move: (f(p + h t) − f(p − h t)) / 2h, and (f(p + h t) − 2 f(p) + f(p − h t)) / h."""
+
+    mean: float
+    bend: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +107,25 @@ class Prober:
         """A fresh direction."""
         return signed(count, self.generator)
 
+    def look(self, name: str, parts: list[tuple[slice, Tensor]]) -> tuple[Probe, list[Probe]]:
+        """The probe of a whole point along a fresh direction, and those of parts of it along given ones, at the reach that served
+        the first; none of these where that one disagrees.
+
+        All of them from one call of the module under vmap, if the point is not too large, the module can be batched and the first
+        reach is precise enough. What disagrees there is measured again, by calls of its own: it is doubted before the module is."""
+        everything, t, reach = slice(0, len(self.here[name])), self.weights(len(self.here[name])), REACHES[0]
+        moves = [*_doubled(everything, t, reach), *_moves(parts, reach)]
+        sides = self._at_once(name, moves)
+        if sides is not None:
+            narrow, wide, *others = self._slopes(moves, sides)
+            whole = self._with_bar(name, everything, t, reach, narrow, wide)
+            if whole.excess <= 1 and self._precise(whole):
+                return whole, self._like(whole, name, parts, others)
+        whole = self.measured(name, everything, t)
+        if whole.excess > 1:
+            return whole, []
+        return whole, self._like(whole, name, parts, self._differences(name, _moves(parts, whole.reach)))
+
     def measured(self, name: str, entries: slice, t: Tensor | None = None) -> Probe:
         """The probe along a direction, a fresh one where none is given, at the first reach that is precise enough and agrees, or
         else at the one with the smallest sum of truncation error and noise, of those that cross no kink if there are any.
@@ -106,11 +133,6 @@ class Prober:
         Where one reach disagrees, by having crossed a kink perhaps, another that agrees counts only if it would have seen as
         much."""
         t = self.weights(entries.stop - entries.start) if t is None else t
-        if self._together(name, 2):
-            probe = self.at(name, entries, t, REACHES[0])
-            if probe.excess <= 1 and self._precise(probe):
-                return probe
-            self._batched = False  # what is seen many at a time is doubted before the module is
         found, doubt = list[Probe](), math.inf
         for reach in REACHES:
             found.append(probe := self.at(name, entries, t, reach))
@@ -123,27 +145,27 @@ class Prober:
 
     def at(self, name: str, entries: slice, t: Tensor, reach: float) -> Probe:
         """The probe along t at that reach, with an error bar from another at twice the reach."""
-        h = reach / _length(t)
-        (narrow, bend), (wide, wide_bend) = self._differences(name, [(entries, t, h), (entries, t, 2 * h)])
-        # D(2h) − D(h) = 3 h² f‴/6
-        truncation = abs(wide - narrow) / 3
-        # For a smooth f the slopes to the two sides differ by h f″, which halves with h.
-        left = abs(2 * bend - wide_bend)
-        kinked = left > max(12 * SAFETY * self.noise / h, abs(bend) / 2)
-        return self._probe(name, entries, t, narrow, reach, truncation, kinked)
-
-    def probes(self, name: str, directions: list[tuple[slice, Tensor]], like: Probe) -> list[Probe]:
-        """Along several directions, at the reach that served another; at a reach of its own where that does not agree."""
-        found = self._differences(name, [(entries, t, like.reach / _length(t)) for entries, t in directions])
-        probes = [
-            self._probe(name, entries, t, slope, like.reach, like.truncation, kinked=False)
-            for (entries, t), (slope, _) in zip(directions, found, strict=True)
-        ]
-        return [p if p.excess <= 1 else self.measured(name, p.entries, p.direction) for p in probes]
+        return self._with_bar(name, entries, t, reach, *self._differences(name, _doubled(entries, t, reach)))
 
     def slope(self, name: str, entries: slice, t: Tensor, reach: float) -> float:
         """vᵀ(∂Y/∂p) t by one difference."""
-        return self._differences(name, [(entries, t, reach / _length(t))])[0][0]
+        return self._differences(name, _moves([(entries, t)], reach))[0].mean
+
+    def _with_bar(self, name: str, entries: slice, t: Tensor, reach: float, narrow: Slope, wide: Slope) -> Probe:
+        # D(2h) − D(h) = 3 h² f‴/6
+        truncation = abs(wide.mean - narrow.mean) / 3
+        # For a smooth f the slopes to the two sides differ by h f″, which halves with h.
+        left = abs(2 * narrow.bend - wide.bend)
+        kinked = left > max(12 * SAFETY * self.noise * _length(t) / reach, abs(narrow.bend) / 2)
+        return self._probe(name, entries, t, narrow.mean, reach, truncation, kinked)
+
+    def _like(self, whole: Probe, name: str, parts: list[tuple[slice, Tensor]], slopes: list[Slope]) -> list[Probe]:
+        """Probes at the reach that served another, with its truncation error; at one of its own where that does not agree."""
+        probes = [
+            self._probe(name, entries, t, slope.mean, whole.reach, whole.truncation, kinked=False)
+            for (entries, t), slope in zip(parts, slopes, strict=True)
+        ]
+        return [p if p.excess <= 1 else self.measured(name, p.entries, p.direction) for p in probes]
 
     @staticmethod
     def _precise(probe: Probe) -> bool:
@@ -159,16 +181,18 @@ class Prober:
         tolerance = SAFETY * error + ROUNDING_SAFETY * max(rounding, abs(actual) * 2.0**-53)
         return Probe(entries, t, actual, expected, max(tolerance, 1e-300), reach, truncation, kinked)
 
-    def _differences(self, name: str, moves: list[Move]) -> list[tuple[float, float]]:
-        """(f(p + h t) − f(p − h t)) / 2h and (f(p + h t) − 2 f(p) + f(p − h t)) / h, where f = vᵀY, of each move."""
-        y, found = self.problem.y, []
-        sides = self._at_once(name, moves) or (self._one_by_one(name, *move) for move in moves)
-        for (above, below), (_, _, h) in zip(sides, moves, strict=True):
-            bend = (above - y) - (y - below)
-            found.append((float(self.v @ (above - below)) / (2 * h), float(self.v @ bend) / h))
-        return found
+    def _differences(self, name: str, moves: list[Move]) -> list[Slope]:
+        """By a call of the module for each side of each move."""
+        return self._slopes(moves, [self._sides(name, *move) for move in moves])
 
-    def _one_by_one(self, name: str, entries: slice, t: Tensor, h: float) -> tuple[Tensor, Tensor]:
+    def _slopes(self, moves: list[Move], sides: list[tuple[Tensor, Tensor]]) -> list[Slope]:
+        y, v = self.problem.y, self.v
+        return [
+            Slope(float(v @ (above - below)) / (2 * h), float(v @ ((above - y) - (y - below))) / h)
+            for (above, below), (_, _, h) in zip(sides, moves, strict=True)
+        ]
+
+    def _sides(self, name: str, entries: slice, t: Tensor, h: float) -> tuple[Tensor, Tensor]:
         """Y at p + h t and at p − h t."""
         point, here = self.problem.points[name].view(-1)[entries], self.here[name][entries]
         try:
@@ -179,14 +203,10 @@ class Prober:
         finally:
             point.copy_(here)
 
-    def _together(self, name: str, moves: int) -> bool:
-        """Whether so many moves of a point are looked at in copies of it, all at once."""
-        return self._batched and 2 * moves * len(self.here[name]) <= CHUNK
-
     def _at_once(self, name: str, moves: list[Move]) -> list[tuple[Tensor, Tensor]] | None:
         """The same for each move, from copies of the point under vmap; None where they are too large or the module cannot be
         batched."""
-        if not self._together(name, len(moves)):
+        if not self._batched or 2 * len(moves) * len(self.here[name]) > CHUNK:
             return None
         copies = self.here[name].repeat(2, len(moves), 1)
         for (entries, t, h), above, below in zip(moves, *copies, strict=True):
@@ -205,6 +225,17 @@ class Prober:
         y, leaves = self.problem.record()
         found = handed_out(y, v, leaves)
         return {name: gradient.reshape(-1) for name, gradient in found.items()}
+
+
+def _moves(parts: list[tuple[slice, Tensor]], reach: float) -> list[Move]:
+    """Each of them as far as the reach."""
+    return [(entries, t, reach / _length(t)) for entries, t in parts]
+
+
+def _doubled(entries: slice, t: Tensor, reach: float) -> list[Move]:
+    """As far as the reach, and twice as far."""
+    h = reach / _length(t)
+    return [(entries, t, h), (entries, t, 2 * h)]
 
 
 def _length(vector: Tensor) -> float:
