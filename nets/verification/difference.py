@@ -214,26 +214,25 @@ def _sweep_batched(problem: Problem, name: str, step: float) -> tuple[Tensor, Te
         return None
     # Copies of the point, of which each has one entry moved, there and back.
     copies = point.reshape(1, -1).repeat(width, 1)
-    central, gap = point.new_empty(2, len(problem.y), count)
+    upper, lower = point.reshape(-1) + step, point.reshape(-1) - step
+    above, below = point.new_empty(2, count, len(problem.y))
     try:
         with quiet(), torch.no_grad():
             function = vmap(lambda moved: problem.along(name, moved))
-            for start, here in zip(range(0, count, width), point.reshape(-1).split(width), strict=True):
-                rows, found = copies[: len(here)], slice(start, start + width)
+            for start in range(0, count, width):
+                found = slice(start, min(start + width, count))
+                rows = copies[: found.stop - start]
                 # Copy k has entry start + k moved, which is in the k-th place of a diagonal.
-                moved = copies.view(-1)[start :: count + 1][: len(here)]
-                upper, lower = here + step, here - step
-                moved.copy_(upper)
-                above = function(rows.view(-1, *point.shape)).mT
-                moved.copy_(lower)
-                below = function(rows.view(-1, *point.shape)).mT
-                moved.copy_(here)
-                torch.sub(above, below, out=central[:, found]).div_(upper - lower)
-                y = problem.y[:, None]
-                torch.sub(above - y, y - below, out=gap[:, found]).div_(step)
+                moved = copies.view(-1)[start :: count + 1][: len(rows)]
+                for side, values in ((upper, above), (lower, below)):
+                    moved.copy_(side[found])
+                    values[found] = function(rows.view(-1, *point.shape))
+                moved.copy_(point.reshape(-1)[found])
     except Exception:  # whatever it is that cannot be batched
         return None
-    return central, gap
+    central = (above - below).div_((upper - lower)[:, None])
+    gap = above.sub_(problem.y).sub_(problem.y - below).div_(step)
+    return central.mT.contiguous(), gap.mT.contiguous()
 
 
 def _extrapolated(narrow: Tensor, wide: Tensor) -> tuple[Tensor, Tensor]:
