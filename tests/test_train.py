@@ -9,7 +9,7 @@ import re
 import shlex
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
@@ -244,6 +244,15 @@ def test_divergence(run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path
     assert left_in(tmp_path / "here") == {"certificate.json", "config.yaml", "jacobians.png", "gradients.png", "flow.png"}
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """With Ctrl-C as Python starts with it, which a shell has its background jobs ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_interruption(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     # Ctrl-C is the signal SIGINT. 130 is the status that shells give to a program that ended by it: 128 + 2.
     write = Board.write
@@ -259,6 +268,7 @@ def test_interruption(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert left_in(tmp_path / "here") == {"certificate.json", "config.yaml", "jacobians.png", "gradients.png", "flow.png"}
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_interruption_before_the_first_step(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -98,7 +98,7 @@ def _stateful(problem: Problem, seed: int) -> list[Check]:
         return []
     try:
         for name, leaf in leaves.items():
-            leaf.grad = like(problem.gradient[name].clone(), leaf)
+            leaf.grad = like(problem.gradient[name].clone(memory_format=torch.contiguous_format), leaf)
         y.backward(problem.cotangent.clone(), retain_graph=True)
         for name, leaf in leaves.items():
             first = problem.gradient[name]
