@@ -40,7 +40,8 @@ TRACEBACK_WANTED = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 def experiment(
     *, name: str, config: str, data: dict, network: dict, loss: str, descent: dict, verification: dict,
-    explain: str | None, explanation: dict, mistake: str | None, seed: int, dtype: str, run_dir: str | None, ranks: Any,
+    explain: str | None, explanation: dict, mistake: str | None, seed: int, dtype: str, device: str, run_dir: str | None,
+    ranks: Any,
 ) -> None:  # fmt: skip
     """Config → data → network → certificate → explanation → descent → records → board."""
     # Imported here, so that --help and a misspelt key need not wait for torch.
@@ -49,6 +50,7 @@ def experiment(
 
     import nets
     from nets.calculus.losses import LOSSES
+    from nets.data.arguments import device as device_of
     from nets.data.arguments import one_of, seeded
     from nets.telemetry.board import Board
     from nets.telemetry.directory import new_directory, tensorboard
@@ -59,6 +61,7 @@ def experiment(
 
     # What can be wrong with the input is found before anything is written.
     precision = getattr(torch, one_of("dtype", dtype, ("float32", "float64")))
+    place = device_of("device", device)
     objective = LOSSES[one_of("loss", loss, tuple(LOSSES))]()
     samples = load(data).to(precision)
     model = call(nets.mlp, network, "network", generator=seeded(seed)).to(precision)
@@ -68,9 +71,10 @@ def experiment(
     prove = call(verification_of, verification, "verification", model=model, inputs=samples.train.inputs, seed=seed)
     about = {"network": model, "x": samples.train.inputs, "parameter": explain, "index": None}
     account = None if explain is None else call(nets.explain, explanation, "explanation", **about)
+    trained, samples = copy.deepcopy(model).to(place), samples.on(place)
     follow = functools.partial(call, nets.descend, descent, "descent", data=samples.train, loss=objective, seed=seed)
     mistaken = mistakes.named(mistake, ranks.count)
-    steps = follow(network=model, gradient=(mistaken or ranks).along)
+    steps = follow(network=trained, gradient=(mistaken or ranks).along)
     if ranks.rank > 0:
         return ranks.follow(steps)
 
@@ -100,14 +104,14 @@ def experiment(
             say(console, f"{account}\n")
         if mistaken is not None:
             say(console, f"{mistaken.mistake.formula}\n\n{mistakes.table(mistaken.mistake)}\n")
-            steps = mistaken.followed(steps, follow(network=copy.deepcopy(model)), board.numbers)
+            steps = mistaken.followed(steps, follow(network=copy.deepcopy(trained)), board.numbers)
         try:
             with ranks.together():
-                rows = train(model, steps, samples, objective, descent, board, console, directory)
+                rows = train(trained, steps, samples, objective, descent, board, console, directory)
         except (nets.DivergenceError, nets.RankError, KeyboardInterrupt) as end:
             raise type(end)(f"{str(end).rstrip('.') or 'interrupted'}; what was recorded is in {directory}.") from end
     if mistaken is not None:
-        rows |= mistaken.told(functools.partial(nets.check_accumulation, model, objective))
+        rows |= mistaken.told(functools.partial(nets.check_accumulation, trained, objective))
     rows = {"certificate": certificate.sentence(), **rows}
     room = console.width - 2 - max(map(len, rows)) if console.is_terminal else sys.maxsize
     rows = {title: "\n".join(textwrap.wrap(text, room, break_on_hyphens=False)) for title, text in rows.items()}

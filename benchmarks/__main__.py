@@ -12,7 +12,19 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import accumulation, events, growth, jacobians, lightning_loop, monitor, per_sample, start_up, steps, verification
+from benchmarks import (
+    accumulation,
+    events,
+    gpu,
+    growth,
+    jacobians,
+    lightning_loop,
+    monitor,
+    per_sample,
+    start_up,
+    steps,
+    verification,
+)
 from benchmarks.measuring import Row, machine
 from benchmarks.report import write
 
@@ -27,6 +39,7 @@ GROUPS: dict[str, Callable[[int], Iterator[Row]]] = {
     "growth": growth.rows,
     "start_up": start_up.rows,
     "verification": verification.rows,
+    "gpu": gpu.rows,
 }
 RESULTS = Path(__file__).parent / "results.json"
 

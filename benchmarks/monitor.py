@@ -24,8 +24,8 @@ def transformer() -> tuple[nn.Module, Tensor, Tensor]:
     return nn.TransformerEncoder(layer, 2), torch.randn(16, 64, 128), torch.rand(16, 64, 128)
 
 
-def loop_of(made: tuple[nn.Module, Tensor, Tensor], monitored: bool) -> Loop:
-    network, x, t = made
+def loop_of(made: tuple[nn.Module, Tensor, Tensor], monitored: bool, device: str = "cpu") -> Loop:
+    network, x, t = (part.to(device) for part in made)
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-6)
     monitor = nets.GradientMonitor(network, tempfile.mkdtemp()) if monitored else None
 
@@ -41,14 +41,17 @@ def loop_of(made: tuple[nn.Module, Tensor, Tensor], monitored: bool) -> Loop:
     return loop
 
 
+MODELS: dict[str, tuple[Callable[[], tuple[nn.Module, Tensor, Tensor]], int]] = {
+    "10.5 million parameters, batch 256": (perceptron, 2),
+    "transformer, 265,000 parameters, 16 × 64 tokens": (transformer, 10),
+}
+"""What is watched, and how many steps of it are timed."""
+
+
 def rows(runs: int) -> Iterator[Row]:
-    models: dict[str, tuple[Callable[[], tuple[nn.Module, Tensor, Tensor]], int]] = {
-        "10.5 million parameters, batch 256": (perceptron, 2),
-        "transformer, 265,000 parameters, 16 × 64 tokens": (transformer, 10),
-    }
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        for name, (make, steps) in models.items():
+        for name, (make, steps) in MODELS.items():
             torch.manual_seed(0)
             made = make()
             loops = {"with": loop_of(made, True), "without": loop_of(made, False), "again": loop_of(made, False)}

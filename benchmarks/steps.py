@@ -83,13 +83,12 @@ def ours(width: int, engine: str, device: str = "cpu", micro: int | None = None)
     return loop
 
 
-def operations_alone(width: int) -> Loop:
+def operations_alone(width: int, device: str = "cpu") -> Loop:
     """The same matrix products and elementwise calls, with nothing between them: forward, loss, backward, update."""
-    samples, batches = data(), orders()
-    w, b, v, c = (p.detach().clone() for p in plain(width).parameters())
-    x, t = torch.empty(BATCH, 64), torch.empty(BATCH, 10)
-    y, z = torch.empty(BATCH, width), torch.empty(BATCH, 10)
-    e, d, s, squares, loss = torch.empty_like(z), torch.empty_like(y), torch.empty_like(y), torch.empty_like(z), torch.empty(())
+    samples, batches = data(device), orders(device)
+    w, b, v, c = (p.detach().clone() for p in plain(width, device).parameters())
+    x, t, y, z = (torch.empty(BATCH, columns, device=device) for columns in (64, 10, width, 10))
+    e, squares, d, s, loss = *map(torch.empty_like, (z, z, y, y)), torch.empty((), device=device)
     gradients = [torch.empty_like(p) for p in (w, b, v, c)]
     gw, gb, gv, gc = gradients
 
@@ -116,9 +115,9 @@ def operations_alone(width: int) -> Loop:
     return loop
 
 
-def compiled(width: int) -> Loop:
+def compiled(width: int, device: str = "cpu") -> Loop:
     """`torch.compile` of network and loss, and of what autograd makes of them."""
-    network, batches, samples = plain(width), orders(), data()
+    network, batches, samples = plain(width, device), orders(device), data(device)
     parameters = list(network.parameters())
     loss_of: Callable[..., Tensor] = torch.compile(lambda x, t: nn.functional.mse_loss(network(x), t))
 

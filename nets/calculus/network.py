@@ -75,7 +75,7 @@ class Network(nn.Sequential):
                 v = self.layers[index].pullback(v, values[index], values[index + 1])
 
     def check(self, x: Tensor) -> None:
-        """Raise InputError unless X is a batch (N, J) of at least one sample in the network's own precision."""
+        """Raise InputError unless X is a batch (N, J) of at least one sample in the network's own precision, on its device."""
         if x.ndim != 2 or len(x) == 0:
             raise InputError(
                 f"X has the shape {tuple(x.shape)}; expected (samples, features) with at least one sample: "
@@ -86,6 +86,12 @@ class Network(nn.Sequential):
             raise InputError(
                 f"X is {x.dtype} and the network {', '.join(map(str, dtypes))}; expected the same for both: "
                 "convert one, for instance with network.to(x.dtype)."
+            )
+        devices = {parameter.device for parameter in self.parameters()} or {x.device}
+        if devices != {x.device}:
+            raise InputError(
+                f"X is on {x.device} and the network on {', '.join(map(str, devices))}; expected the same for both: move one, for "
+                "instance with network.to(x.device)."
             )
 
 

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import types
 from collections.abc import Sequence
 from typing import Any, get_args, get_origin
@@ -52,6 +53,17 @@ def seeded(seed: object) -> torch.Generator:
     if isinstance(seed, bool) or not isinstance(seed, int) or not (0 <= seed < 2**63):
         raise InputError(f"seed={seed!r} was given where a whole number from 0 to 2^63 - 1 is expected.")
     return torch.Generator().manual_seed(seed)
+
+
+def device(name: str, value: object) -> torch.device:
+    """The device of that name, 'cpu', 'cuda' or 'cuda:1', where this machine has it; InputError otherwise."""
+    if not isinstance(value, str) or not re.fullmatch(r"cpu|cuda(:\d+)?", value):
+        raise InputError(f"{name}={value!r} was given where 'cpu', 'cuda' or 'cuda:1' (one of several GPUs) is expected.")
+    count = torch.cuda.device_count()
+    if value != "cpu" and int(value.partition(":")[2] or 0) >= count:
+        found = f"there are {count}, counted from cuda:0" if count else "PyTorch finds no GPU that it can use here"
+        raise InputError(f"{name}={value!r} was given, but {found}: choose another, or leave it at cpu.")
+    return torch.device(value)
 
 
 def fits(value: Any, kind: Any) -> bool:

@@ -40,6 +40,10 @@ class Batch:
         targets = self.targets.to(dtype) if self.targets.is_floating_point() else self.targets
         return Batch(self.inputs.to(dtype), targets)
 
+    def on(self, device: torch.device) -> "Batch":
+        """The same samples in the memory of a device."""
+        return Batch(self.inputs.to(device), self.targets.to(device))
+
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
@@ -66,3 +70,8 @@ class DataSet:
         """The same data in another precision."""
         truth = {name: value.to(dtype) for name, value in self.truth.items()}
         return replace(self, train=self.train.to(dtype), test=self.test.to(dtype), truth=truth)
+
+    def on(self, device: torch.device) -> "DataSet":
+        """The same data in the memory of a device."""
+        truth = {name: value.to(device) for name, value in self.truth.items()}
+        return replace(self, train=self.train.on(device), test=self.test.on(device), truth=truth)

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from nets.calculus.losses import Loss
 from nets.calculus.network import Network
@@ -13,9 +12,9 @@ from nets.data.batch import Batch
 from nets.errors import DivergenceError, InputError
 from nets.training.accumulation import Gradient, accumulated
 from nets.training.engines import ENGINES, Engine
-from nets.training.norms import norms_of
-from nets.training.records import ROWS, Block, Step
+from nets.training.records import Step
 from nets.training.samples import Sampler
+from nets.training.update import Queued, Update
 
 WORTH_WAKING = 2**23
 """Samples × parameters from which on a step is shared among threads. Below, to wake another takes longer than what it would do."""
@@ -82,7 +81,8 @@ def descend(
     if not any(True for _ in network.parameters()):
         raise InputError("the network has no parameters; expected at least one to descend along: add a Linear layer.")
     batches = _batches(data, epochs, steps, batch_size or len(data), torch.Generator().manual_seed(seed))
-    update = _Update(dict(network.named_parameters()), learning_rate, momentum, weight_decay)
+    kind = Update if data.inputs.device.type == "cpu" else Queued
+    update = kind(dict(network.named_parameters()), learning_rate, momentum, weight_decay)
     sampler = Sampler(engine) if sample_norms else None
     return _descend(update, batches, gradient(sampler or ENGINES[engine](), network, loss, micro_batch_size), sampler)
 
@@ -94,9 +94,10 @@ def count_steps(samples: int, epochs: int | None, steps: int | None, batch_size:
 
 
 def _descend(
-    update: "_Update", batches: Iterator[tuple[int, Batch]], gradient_of: Gradient, sampler: Sampler | None
+    update: Update, batches: Iterator[tuple[int, Batch]], gradient_of: Gradient, sampler: Sampler | None
 ) -> Iterator[Step]:
     size = sum(parameter.numel() for parameter in update.parameters)
+    number = 0
     for number, (epoch, batch) in enumerate(batches, start=1):
         threads = torch.get_num_threads()
         if len(batch) * size < WORTH_WAKING:
@@ -105,77 +106,26 @@ def _descend(
             # What is not finite is seen in the record.
             with np.errstate(all="ignore"):
                 value, found, accumulation = gradient_of(batch)
-                finite = update(value, found)
+                since = update(value, found)
         finally:
             torch.set_num_threads(threads)
         samples = sampler.take(update.block.names) if sampler else None
-        step = Step(number, epoch, accumulation, update.block, update.row, samples)
-        yield step
-        if not finite:
-            raise DivergenceError(
-                f"step {number}: the loss is {step.loss:.3g} and the gradient norm {step.total_gradient_norm:.3g}; expected finite "
-                f"numbers: lower the learning rate ({update.learning_rate:g}), or look at which gradient grows first."
-            )
+        yield Step(number, epoch, accumulation, update.block, update.row, samples)
+        if since is not None:
+            raise _diverged(update, number, since)
+    since = update.stopped()
+    if since is not None:
+        raise _diverged(update, number, since)
 
 
-class _Update:
-    """V ← μ V + G + λ θ, θ ← θ − η V, and the row of a block that tells of it.
-
-    Attributes:
-        block: that of the last update.
-        row: its row there.
-    """
-
-    def __init__(self, named: dict[str, nn.Parameter], learning_rate: float, momentum: float, weight_decay: float) -> None:
-        self.learning_rate, self._momentum, self._weight_decay = learning_rate, momentum, weight_decay
-        self._named, self.parameters = named, [parameter.data for parameter in named.values()]
-        self._plain = momentum == 0 and weight_decay == 0
-        self._velocities = [] if self._plain else [torch.zeros_like(parameter) for parameter in self.parameters]
-        self._held: dict[str, Tensor] | None = None
-        self._norms: Callable[[], list[float]] | None = None
-        self._sizes = norms_of(self.parameters)
-        self.block, self.row = self._new_block(), -1
-
-    def __call__(self, loss: Tensor, found: dict[str, Tensor]) -> bool:
-        """Take a step along −G, and say whether it was taken: not where ℓ or G is not finite."""
-        if found is not self._held:
-            self._hold(found)
-        elif self._norms is None:
-            self._norms = norms_of(self._gradients)
-        self.row += 1
-        if self.row == ROWS:
-            self.block, self.row = self._new_block(), 0
-        finite = math.isfinite(sum(self._look(loss)))
-        if finite:
-            if not self._plain:
-                torch._foreach_mul_(self._velocities, self._momentum)
-                torch._foreach_add_(self._velocities, self._gradients)
-                torch._foreach_add_(self._velocities, self.parameters, alpha=self._weight_decay)
-            along = self._gradients if self._plain else self._velocities
-            torch._foreach_add_(self.parameters, along, alpha=-self.learning_rate)
-        if not self._plain:
-            torch.stack(torch._foreach_norm(self._velocities, 2, self.block.values.dtype), out=self.block.moved[self.row])
-        return finite
-
-    def _look(self, loss: Tensor) -> list[float]:
-        """ℓ, ‖G_p‖ and ‖θ_p‖, which are written to the block."""
-        seen = self.block.seen[self.row]
-        if self._sizes is None:
-            torch.stack([loss, *torch._foreach_norm(self._gradients + self.parameters, 2, seen.dtype)], out=seen)
-            return seen.tolist()
-        norms = self._norms() if self._norms is not None else map(Tensor.item, torch._foreach_norm(self._gradients))
-        numbers = [loss.item(), *norms, *self._sizes()]
-        seen.numpy()[:] = numbers
-        return numbers
-
-    def _hold(self, found: dict[str, Tensor]) -> None:
-        """Gradients in other memory than the last ones, which may stay there from now on."""
-        self._held, self._gradients, self._norms = found, list(found.values()), None
-        for parameter, gradient in zip(self._named.values(), self._gradients, strict=True):
-            parameter.grad = gradient
-
-    def _new_block(self) -> Block:
-        return Block(tuple(self._named), self.learning_rate, self._plain, self.parameters[0])
+def _diverged(update: Update, number: int, since: int) -> DivergenceError:
+    """What to say after so many updates of that which was the last."""
+    loss, *_ = numbers = update.block.table([update.row - since])[0].tolist()
+    total = numbers[1 + len(update.block.names)]
+    return DivergenceError(
+        f"step {number - since}: the loss is {loss:.3g} and the gradient norm {total:.3g}; expected finite numbers: lower the "
+        f"learning rate ({update.learning_rate:g}), or look at which gradient grows first."
+    )
 
 
 def _batches(

@@ -61,8 +61,7 @@ class Ranks:
         store = TCPStore(host, port, self.count, is_master=self.rank == 0 and not hosted, timeout=PATIENCE)
         # What one run has written there is nothing to the next, be it the same started again.
         self._store = PrefixStore(f"nets/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{next(_runs)}", store)
-        backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        dist.init_process_group(backend, store=self._store, rank=self.rank, world_size=self.count, timeout=PATIENCE)
+        dist.init_process_group("gloo", store=self._store, rank=self.rank, world_size=self.count, timeout=PATIENCE)
         self._store.set(f"process/{self.rank}", str(os.getpid()))
 
     def along(
@@ -185,6 +184,8 @@ class Shared:
         self._ranks, self._network, self._loss, self._size = ranks, network, loss, micro_batch_size
         if isinstance(engine, Sampler):
             raise InputError("sample_norms=True was given to several processes; expected one: leave torchrun or sample_norms away.")
+        if any(parameter.device.type != "cpu" for parameter in network.parameters()):
+            raise InputError("a GPU was given to several processes, which share their gradients on CPUs; expected device=cpu.")
         self._parallel = DistributedDataParallel(network if isinstance(engine, Autograd) else ClosedForm(network))
         self._parallel.register_comm_hook(None, self._reduced)
         self._own: dict[Tensor, Tensor] = {}

@@ -13,6 +13,7 @@ from nets.calculus.layers import ACTIVATIONS, Linear
 from nets.calculus.losses import LOSSES, Loss
 from nets.calculus.network import Network
 from nets.data.batch import Batch
+from nets.training.captured import Captured, warmed
 from nets.training.recording import Recording
 
 Engine = Callable[[Network, Loss, Batch], tuple[Tensor, dict[str, Tensor]]]
@@ -49,7 +50,8 @@ class Autograd:
 
 
 class Replayed:
-    """The closed form, its operations recorded at the first batch of each shape and repeated for the others (see `Recording`).
+    """The closed form, its operations recorded at the first batch of each shape and repeated for the others (see `Recording`,
+    and on a GPU `Captured`).
 
     The first batch of a shape is kept, and others of that shape are written over it, so it must be the caller's to lose. A layer or
     a loss from elsewhere may do what no recording shows, and is called each time; so is a layer with hooks.
@@ -60,7 +62,7 @@ class Replayed:
 
     def __init__(self, function: Callable[[Network, Loss, Batch], Any] = closed_form) -> None:
         self._function = function
-        self._recordings: dict[tuple[torch.Size, torch.Size], tuple[Batch, Recording] | None] = {}
+        self._recordings: dict[tuple[torch.Size, torch.Size], tuple[Batch, Recording | Captured] | None] = {}
 
     def __call__(self, network: Network, loss: Loss, batch: Batch) -> Any:
         shapes = (batch.inputs.shape, batch.targets.shape)
@@ -76,13 +78,14 @@ class Replayed:
         recording.replay()
         return recording.result
 
-    def _recorded(self, network: Network, loss: Loss, batch: Batch) -> tuple[Batch, Recording] | None:
+    def _recorded(self, network: Network, loss: Loss, batch: Batch) -> tuple[Batch, Recording | Captured] | None:
         known = {Linear, *ACTIVATIONS.values()}
         hooks = any(module._forward_hooks or module._forward_pre_hooks for module in (*network.modules(), loss))
         if hooks or type(loss) not in LOSSES.values() or not all(type(layer) in known for layer in network.layers):
             return None
+        record = Recording if batch.inputs.device.type == "cpu" else lambda function: Captured(warmed(function))
         try:
-            return batch, Recording(lambda: self._function(network, loss, batch))
+            return batch, record(lambda: self._function(network, loss, batch))
         except RuntimeError:  # a network that makes so much of a rounding that one way to compute it is no check of another
             return None
 

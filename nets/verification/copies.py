@@ -13,7 +13,7 @@ COMPLEX = {torch.float64: torch.complex128, torch.float32: torch.complex64}
 
 
 def copied(module: nn.Module, dtype: torch.dtype | None) -> nn.Module:
-    """A copy with numbers of that precision; None to leave it as it is.
+    """A copy on the CPU with numbers of that precision; None to leave that as it is.
 
     Raises:
         InputError: for a module that cannot be copied, or whose parameters have no numbers that could be differentiated by.
@@ -27,11 +27,11 @@ def copied(module: nn.Module, dtype: torch.dtype | None) -> nn.Module:
         parameter.grad = None
     with torch.no_grad():
         for parameter in twin.parameters():
-            parameter.data = cast(parameter.data, dtype).contiguous()
+            parameter.data = cast(parameter.data.cpu(), dtype).contiguous()
         for owner in twin.modules():
             for name, buffer in owner._buffers.items():
                 if buffer is not None:
-                    owner._buffers[name] = cast(buffer, dtype)
+                    owner._buffers[name] = cast(buffer.cpu(), dtype)
     return twin
 
 
@@ -41,11 +41,11 @@ def twin_of(module: nn.Module) -> nn.Module:
 
 
 def copied_input(name: str, leaf: Any, dtype: torch.dtype | None) -> Any:
-    """A copy of a tensor with numbers of that precision, with memory of its own for each of them; anything else as it is."""
+    """A copy of a tensor on the CPU with numbers of that precision, each in memory of its own; anything else as it is."""
     if not isinstance(leaf, Tensor):
         return leaf
     _check_tensor(name, leaf)
-    return cast(leaf, dtype).detach().clone(memory_format=torch.contiguous_format)
+    return cast(leaf.cpu(), dtype).detach().clone(memory_format=torch.contiguous_format)
 
 
 def cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:

@@ -52,8 +52,8 @@ def verify(
     three derivations or more are at hand, the one that disagrees with the rest is named.
 
     Args:
-        module: what to verify. It is copied; its parameters, `.grad`, buffers and mode, and the global random state stay as they
-            are.
+        module: what to verify. It is copied, to the CPU wherever it is; its parameters, `.grad`, buffers and mode, and the global
+            random state stay as they are.
         inputs: what to call it with: tensors, or nested lists, tuples and dicts of them. A few samples are enough, since every
             entry is checked for each. Floating-point inputs are differentiated by (only those that require a gradient, if some do).
         coverage: 'full' to check every entry; 'auto' to do so up to BUDGET numbers in parameters and inputs and to probe beyond

@@ -1,0 +1,179 @@
+"""The update of a descent, V ← μ V + G + λ θ, θ ← θ − η V, and the row of numbers that tells of it."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.sgd import sgd
+
+from nets.errors import InputError
+from nets.training.captured import Captured
+from nets.training.norms import norms_of
+from nets.training.records import ROWS, Block
+
+LOOKED = 16
+"""Updates on a GPU after which it is waited for, to see whether all numbers were finite; a divisor of ROWS."""
+
+SHAPES = 4
+"""Sizes of batches whose updates are kept as graphs."""
+
+
+class Update:
+    """One update for each call, where numbers can be looked at as soon as they are there.
+
+    Attributes:
+        block: where the last update is told of.
+        row: its row there.
+    """
+
+    def __init__(self, named: dict[str, nn.Parameter], learning_rate: float, momentum: float, weight_decay: float) -> None:
+        self.learning_rate, self._momentum, self._weight_decay = learning_rate, momentum, weight_decay
+        self._named, self.parameters = named, [parameter.data for parameter in named.values()]
+        self._plain = momentum == 0 and weight_decay == 0
+        self._velocities = [] if self._plain else [torch.zeros_like(parameter) for parameter in self.parameters]
+        self._dense = _dense(self.parameters)
+        self._held: dict[str, Tensor] | None = None
+        self._norms: Callable[[], list[float]] | None = None
+        self._sizes = norms_of(self.parameters)
+        self.block, self.row = self._new_block(), -1
+
+    def __call__(self, loss: Tensor, found: dict[str, Tensor]) -> int | None:
+        """Take a step along −G; not where ℓ or G is not finite, nor ever after.
+
+        Returns:
+            How many updates ago that was, 0 for this one; None as long as nobody has seen it.
+        """
+        if found is not self._held:
+            self._hold(found)
+        elif self._norms is None:
+            self._norms = norms_of(self._gradients)
+        self._next_row()
+        finite = math.isfinite(sum(self._look(loss)))
+        if finite:
+            self._step(None)
+        if not self._plain:
+            torch.stack(torch._foreach_norm(self._velocities, 2, self.block.values.dtype), out=self.block.moved[self.row])
+        return None if finite else 0
+
+    def stopped(self) -> int | None:
+        """The same, of the updates up to now, where something has still to be looked at."""
+        return None
+
+    def _look(self, loss: Tensor) -> list[float]:
+        """ℓ, ‖G_p‖ and ‖θ_p‖, which are written to the block."""
+        seen = self.block.seen[self.row]
+        if self._sizes is None:
+            torch.stack([loss, *torch._foreach_norm(self._gradients + self.parameters, 2, seen.dtype)], out=seen)
+            return seen.tolist()
+        norms = self._norms() if self._norms is not None else map(Tensor.item, torch._foreach_norm(self._gradients))
+        numbers = [loss.item(), *norms, *self._sizes()]
+        seen.numpy()[:] = numbers
+        return numbers
+
+    def _step(self, unless: Tensor | None) -> None:
+        """The update itself, unless a number, where there is one, is 1."""
+        along, decay, kept = self._gradients, self._weight_decay, self._velocities
+        if not self._laid_out:
+            along = [gradient.contiguous() for gradient in along]
+        if not self._momentum:
+            kept = []
+            if decay:
+                # A V without a past is not kept by those who take the step, and wanted here for its norm.
+                along = self._velocities = list(torch._foreach_add(along, self.parameters, alpha=decay))
+                decay = 0.0
+        rule: dict[str, Any] = {"lr": self.learning_rate, "momentum": self._momentum, "weight_decay": decay, "dampening": 0.0}
+        rule |= {"nesterov": False, "maximize": False}
+        if self._dense:
+            torch._fused_sgd_(self.parameters, along, kept, **rule, is_first_step=False, found_inf=unless)
+        else:
+            # The fused kernel goes through memory, whatever entry has its place there.
+            buffers: list[Tensor | None] = [*kept] or [None] * len(along)
+            sgd(self.parameters, along, buffers, **rule, foreach=True)
+
+    def _hold(self, found: dict[str, Tensor]) -> None:
+        """Gradients in other memory than the last ones, which may stay there from now on."""
+        self._held, self._gradients, self._norms = found, list(found.values()), None
+        self._laid_out = _dense(self._gradients)
+        for parameter, gradient in zip(self._named.values(), self._gradients, strict=True):
+            parameter.grad = gradient
+
+    def _next_row(self) -> None:
+        self.row += 1
+        if self.row == ROWS:
+            self.block, self.row = self._new_block(), 0
+
+    def _new_block(self) -> Block:
+        return Block(tuple(self._named), self.learning_rate, self._plain, self.parameters[0])
+
+
+class Queued(Update):
+    """The same on a GPU, which is told what to do and not waited for: whether numbers are finite it decides itself.
+
+    The operations are queued one by one for gradients that come in new memory, and from the second time on as one CUDA graph for
+    those that come again where they were. After numbers that are not finite no further update is made, and all LOOKED of them it is
+    seen.
+
+    Args:
+        capture: what makes a graph of a function.
+    """
+
+    def __init__(
+        self,
+        named: dict[str, nn.Parameter],
+        learning_rate: float,
+        momentum: float,
+        weight_decay: float,
+        capture: Callable[[Callable[[], None]], Captured] = Captured,
+    ) -> None:
+        super().__init__(named, learning_rate, momentum, weight_decay)
+        if not self._dense:
+            raise InputError(
+                "the parameters are not laid out row by row in one precision; expected that on a GPU: give each its own contiguous "
+                "memory, as parameter.data = parameter.data.contiguous() does."
+            )
+        self._capture = capture
+        self._graphs: dict[int, tuple[Tensor, dict[str, Tensor], Captured | None]] = {}
+        self._stopped = torch.zeros((), device=self.parameters[0].device)
+        self._now = torch.empty_like(self.block.values[0])
+
+    def __call__(self, loss: Tensor, found: dict[str, Tensor]) -> int | None:
+        """Queue a step along −G. What it returns is known for each LOOKED-th update only."""
+        self._hold(found)
+        known = self._graphs.pop(id(found), None)
+        if known is None or known[0] is not loss:
+            self._queue(loss)
+            graph = None
+        else:
+            graph = known[2] or self._capture(lambda: self._queue(loss))
+            graph.replay()
+        # As many as there are sizes of batches; an engine that gives new memory each time fills it with what never comes again.
+        self._graphs[id(found)] = loss, found, graph
+        if len(self._graphs) > SHAPES:
+            del self._graphs[next(iter(self._graphs))]
+        self._next_row()
+        self.block.values[self.row].copy_(self._now)
+        return self.stopped() if (self.row + 1) % LOOKED == 0 else None
+
+    def stopped(self) -> int | None:
+        """Wait for the updates up to now, and say how many ago ℓ or G was not finite."""
+        if not bool(self._stopped):
+            return None
+        bad = ~self.block.values[: self.row + 1, : len(self.block.seen[0])].isfinite().all(1)
+        return self.row - int(bad.nonzero()[0])
+
+    def _queue(self, loss: Tensor) -> None:
+        """The operations of an update, which tell of it in memory of their own."""
+        count = len(self.block.seen[0])
+        seen, moved = self._now[:count], self._now[count:]
+        torch.stack([loss, *torch._foreach_norm(self._gradients + self.parameters, 2, seen.dtype)], out=seen)
+        self._stopped.masked_fill_(seen.isfinite().all().logical_not(), 1)
+        self._step(self._stopped)
+        if not self._plain:
+            torch.stack(torch._foreach_norm(self._velocities, 2, moved.dtype), out=moved)
+
+
+def _dense(tensors: Sequence[Tensor]) -> bool:
+    """Whether all are laid out alike, row by row without gaps, and of one precision."""
+    return all(tensor.is_contiguous() and tensor.dtype == tensors[0].dtype for tensor in tensors)

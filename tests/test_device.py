@@ -1,0 +1,124 @@
+"""What runs on a GPU stays there and waits for nobody.
+
+Where there is none, tensors stand in for its own that have a shape and a device, but no numbers: to mix devices is an error with
+them as it is there, and so is to look at a number, for which a GPU would be waited for and no graph could be captured.
+"""
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+
+import nets
+from nets.calculus.layers import ACTIVATIONS
+from nets.calculus.losses import LOSSES, MeanSquaredError
+from nets.data import arguments
+from nets.data.batch import Batch, DataSet
+from nets.training import samples
+from nets.training.accumulation import accumulate
+from nets.training.engines import Autograd, closed_form
+from nets.training.update import Queued
+
+ENGINES = {"closed form": closed_form, "autograd": Autograd(), "sample norms": samples.closed_form}
+SETTINGS = list(itertools.product((0.0, 0.9), (0.0, 0.01)))
+STEPS = [
+    *itertools.product(ACTIVATIONS, LOSSES, ENGINES, [(0.9, 0.0)]),
+    *itertools.product(["tanh"], ["cross_entropy"], ["closed form"], SETTINGS),
+]
+GPU = torch.device("meta")
+NO_GPU = "PyTorch finds no GPU that it can use here"
+
+
+@pytest.fixture
+def fused(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The one kernel that the stand-ins do not know: here it sees to it that all it is given is on one device."""
+    calls = list[int]()
+
+    def step(parameters: list[Any], gradients: list[Any], velocities: list[Any], found_inf: Any, **rule: Any) -> None:
+        assert {tensor.device.type for tensor in (*parameters, *gradients, *velocities, found_inf)} == {"meta"}
+        assert [p.shape for p in parameters] == [g.shape for g in gradients]
+        calls.append(len(parameters))
+
+    monkeypatch.setattr(torch, "_fused_sgd_", step)
+    return calls
+
+
+@pytest.fixture
+def stand_ins() -> Iterator[None]:
+    with FakeTensorMode():
+        yield
+
+
+def made(activation: str, loss: str) -> tuple[nets.Network, Batch]:
+    network = nets.mlp([5, 6, 4], activation=activation, output=activation)
+    for module in network.modules():
+        for name, parameter in module._parameters.items():
+            setattr(module, name, nn.Parameter(torch.empty(parameter.shape, device=GPU)))
+    targets = torch.randint(4, (8,), device=GPU) if loss == "cross_entropy" else torch.rand(8, 4, device=GPU)
+    return network, Batch(torch.rand(8, 5, device=GPU), targets)
+
+
+@pytest.mark.usefixtures("stand_ins")
+@pytest.mark.parametrize(("activation", "loss", "engine", "setting"), STEPS)
+def test_a_step_stays_on_the_device_and_looks_at_no_number(
+    activation: str, loss: str, engine: str, setting: tuple[float, float], fused: list[int]
+) -> None:
+    network, batch = made(activation, loss)
+    update = Queued(dict(network.named_parameters()), 0.1, *setting)
+    for _ in range(3):
+        value, found, *_ = ENGINES[engine](network, LOSSES[loss](), batch)
+        assert update(value, found) is None
+    assert fused == [4, 4, 4] and update.block.values.device.type == "meta"
+    with pytest.raises(DataDependentOutputException):
+        update.stopped()
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_micro_batches_and_their_account_stay_on_the_device() -> None:
+    network, batch = made("tanh", "mean_squared_error")
+    value, found, accumulation = accumulate(closed_form, network, MeanSquaredError(), batch, 3)
+    assert accumulation.page is not None
+    places = {value.device.type, accumulation.page.values.device.type, *(g.device.type for g in found.values())}
+    assert places == {"meta"}
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_what_is_on_two_devices_is_told_before_anything_is_computed() -> None:
+    network, batch = made("tanh", "mean_squared_error")
+    here = Batch(torch.rand(8, 5), torch.rand(8, 4))
+    with pytest.raises(nets.InputError, match="X is on cpu and the network on meta; expected the same for both"):
+        nets.descend(network, here, loss=MeanSquaredError(), learning_rate=0.1, steps=1)
+    with pytest.raises(nets.InputError, match="X is on meta and the network on cpu"):
+        nets.descend(nets.mlp([5, 4]), batch, loss=MeanSquaredError(), learning_rate=0.1, steps=1)
+
+
+@pytest.mark.usefixtures("stand_ins")
+def test_data_are_moved_whole() -> None:
+    batch = Batch(torch.rand(8, 5), torch.rand(8, 4))
+    moved = DataSet("made", batch, batch, truth={"0.weight": torch.rand(4, 5)}).on(GPU)
+    parts = (moved.train.inputs, moved.train.targets, moved.test.inputs, moved.test.targets, *moved.truth.values())
+    assert {part.device.type for part in parts} == {"meta"}
+
+
+@pytest.mark.parametrize(
+    ("value", "count", "message"),
+    [
+        ("gpu", 2, r"device='gpu' was given where 'cpu', 'cuda' or 'cuda:1' \(one of several GPUs\) is expected"),
+        (0, 2, "device=0 was given where 'cpu'"),
+        ("cuda", 0, f"device='cuda' was given, but {NO_GPU}: choose another, or leave it at cpu"),
+        ("cuda:2", 2, "device='cuda:2' was given, but there are 2, counted from cuda:0"),
+    ],
+)
+def test_a_device_that_is_not_there_is_told(value: object, count: int, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    with pytest.raises(nets.InputError, match=message):
+        arguments.device("device", value)
+
+
+def test_a_device_that_is_there_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert [str(arguments.device("device", name)) for name in ("cpu", "cuda", "cuda:1")] == ["cpu", "cuda", "cuda:1"]
