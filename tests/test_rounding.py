@@ -29,6 +29,16 @@ def test_a_cancellation_is_seen() -> None:
     assert 0.5e-8 < floor.max() < 5e-8
 
 
+def test_infinite_numbers_stay_what_they_are() -> None:
+    """A mask of −∞ before a softmax leaves noise in what is not masked, and nothing that is no number."""
+    x = torch.linspace(0.1, 1, 64, dtype=torch.float64).view(8, 8)
+    mask = torch.ones(8, 8, dtype=torch.bool).triu(1)
+    with StochasticRounding(torch.Generator().manual_seed(0)):
+        y = x.masked_fill(mask, -torch.inf).softmax(-1)
+    assert torch.isfinite(y).all() and (y[mask] == 0).all()
+    assert 0 < (y - x.masked_fill(mask, -torch.inf).softmax(-1)).abs().max() < 16 * UNIT
+
+
 def test_views_and_integers_are_left_alone() -> None:
     x = torch.ones(4, dtype=torch.float64)
     with StochasticRounding(torch.Generator().manual_seed(0)):

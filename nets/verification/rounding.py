@@ -71,12 +71,15 @@ class StochasticRounding(TorchDispatchMode):
         # Eight draws of a byte at once, since drawing is what takes the time; the sign of each is what counts.
         words = torch.empty((value.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None, generator=self.generator)
         part = ((words.view(torch.int8)[: value.numel()] >> 7) | 1).view(value.shape).to(value.dtype)
+        by = MOVED * max(torch.finfo(value.dtype).eps, self.eps)
         if not value.is_complex() and not whole_too:
             # Labels, masks and counts that are kept as small whole numbers carry no rounding, and may be nothing else.
             whole = value == value.round()
             if whole.any():
                 part.masked_fill_(whole & (value.abs() <= WHOLE), 0)
-        return torch.addcmul(value, value, part, value=MOVED * max(torch.finfo(value.dtype).eps, self.eps))
+                # Nor does an infinite number, such as a mask of what is not to be attended to.
+                return torch.where(value.isinf(), value, torch.addcmul(value, value, part, value=by))
+        return torch.addcmul(value, value, part, value=by)
 
 
 @functools.cache
