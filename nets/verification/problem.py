@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 
 from nets.errors import InputError
 from nets.verification.backward import pull_back
-from nets.verification.copies import copied, copied_input, one_line, twin_of
+from nets.verification.copies import cast, copied, copied_input, one_line, twin_of
 from nets.verification.leaves import as_real, described, differentiable, flattened, input_names, key, largest, like, unravelled
 from nets.verification.randomness import Watched, seeded, signed
 
@@ -61,10 +61,22 @@ class Problem:
         self._buffers = {name: buffer.clone() for name, buffer in self.module.named_buffers()}
         tensors = {n: p.detach() for n, p in self._parameters.items()} | {n: self._leaves[i] for n, i in self._inputs.items()}
         self.points = {name: as_real(tensor) for name, tensor in tensors.items()}
+        self._moving: dict[str, Tensor] = {}
         self._check_points()
         self.samples = next((len(x) for x in self._leaves if isinstance(x, Tensor) and x.ndim), 1)
         self._outputs: list[tuple[tuple[Any, ...], tuple[int, ...]]] = []
+        places = {name: (p, p.data_ptr(), p._version) for name, p in self.module.named_parameters()}
         self.y = self._first_call()
+        for name, (parameter, place, version) in places.items():
+            if parameter.data_ptr() != place:
+                raise InputError(
+                    f"{name} is given other memory when the module is called; expected it to stay where it can be moved: write "
+                    "parameter.data.copy_(…) in the place of parameter.data = …"
+                )
+            if not parameter.requires_grad and parameter._version != version:
+                self._moving[name] = cast(module.get_parameter(name).detach().cpu(), dtype)
+        if self._moving:
+            self.y = self.evaluate()
 
     def __call__(self, points: Mapping[str, Tensor]) -> Tensor:
         """Y, shape (M,), as a pure function of all the points; differentiable, and fit for `torch.func`."""
@@ -72,8 +84,8 @@ class Problem:
         leaves = list(self._leaves)
         for name, i in self._inputs.items():
             leaves[i] = like(points[name], self._leaves[i])
-        buffers = {name: buffer.clone() for name, buffer in self._buffers.items()}
-        return flattened(self._swapped(given | buffers, leaves), self.dtype)
+        kept = {name: tensor.clone() for name, tensor in (self._buffers | self._moving).items()}
+        return flattened(self._swapped(given | kept, leaves), self.dtype)
 
     def in_complex(self, points: Mapping[str, Tensor]) -> Tensor:
         """Y, shape (M,), with the module's arithmetic done in complex numbers. Fails where an operation has no complex form."""
@@ -99,14 +111,14 @@ class Problem:
             # A copy, since what comes out may be a parameter itself.
             return flattened(self.call(self._leaves), self.dtype).detach().clone()
 
-    def record(self, alone: str | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+    def record(self, alone: Collection[str] | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Y with the graph that the module itself records, hooks and all, and the leaves of that graph by name; where `alone`
-        names a point, nothing but that point requires a gradient, until the next call of this."""
-        leaves = list(self._leaves)
+        names points, nothing but these requires a gradient, until the next call of this."""
+        leaves, chosen = list(self._leaves), self.points if alone is None else alone
         for name, i in self._inputs.items():
-            leaves[i] = leaves[i].detach().clone().requires_grad_(alone in (None, name))
+            leaves[i] = leaves[i].detach().clone().requires_grad_(name in chosen)
         for name, parameter in self._parameters.items():
-            parameter.requires_grad_(alone in (None, name))
+            parameter.requires_grad_(name in chosen)
         try:
             with torch.enable_grad():
                 y = flattened(self.call(leaves), self.dtype)
@@ -116,7 +128,7 @@ class Problem:
                 "inputs alone that are to be differentiated by."
             ) from error
         recorded = self._parameters | {name: leaves[i] for name, i in self._inputs.items()}
-        return y, recorded if alone is None else {alone: recorded[alone]}
+        return y, {name: leaf for name, leaf in recorded.items() if name in chosen}
 
     @functools.cached_property
     def cotangent(self) -> Tensor:
@@ -135,11 +147,13 @@ class Problem:
             return function(self.module, *self._arguments(self._leaves))
 
     def call(self, leaves: list[Any]) -> Any:
-        """The module's own output at these inputs, with its buffers as they were to begin with."""
+        """The module's own output at these inputs, with its buffers, and what else it moves itself, as they were to begin with."""
         for name, buffer in self._buffers.items():
             # A copy, since a graph recorded earlier may still need what the last call left in the old one.
             path, _, own = name.rpartition(".")
             self.module.get_submodule(path)._buffers[own] = buffer.clone()
+        for name, value in self._moving.items():
+            self.module.get_parameter(name).data.copy_(value)
         with self._draws():
             return self.module(*self._arguments(leaves))
 
@@ -199,6 +213,11 @@ class Problem:
         return copies if self._plain else pytree.tree_unflatten(copies, self._structure)
 
     @property
+    def parameters(self) -> Collection[str]:
+        """The names of those points that are parameters."""
+        return self._parameters.keys()
+
+    @property
     def random(self) -> bool:
         """Whether the module draws random numbers."""
         return bool(self._drawn)
@@ -216,7 +235,7 @@ class Problem:
         except Exception as error:
             raise InputError(
                 f"the module cannot be called with these inputs: {type(error).__name__}: {one_line(error)}; expected "
-                "module(*inputs) to work on a copy in float64: call it yourself first, or pass dtype='as is'."
+                "copy.deepcopy(module).double() to work in float64: make each tensor in it a parameter, a buffer or like its input."
             ) from error
         self._drawn = watched.drawn
         found, _ = pytree.tree_flatten_with_path(output)

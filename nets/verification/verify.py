@@ -12,7 +12,7 @@ from nets.calculus.jacobians import jacobians
 from nets.calculus.network import Network
 from nets.errors import InputError
 from nets.verification import oracles
-from nets.verification.behaviour import check_behaviour, check_memory, check_pullback
+from nets.verification.behaviour import check_behaviour, check_memory, check_parameters_alone, check_pullback
 from nets.verification.certificate import Certificate, Check, listed
 from nets.verification.comparison import POWER, Derivation, agree, by_difference, compare, odd_one_out
 from nets.verification.coverage import check_by_probes, check_closed_form, check_stated
@@ -225,19 +225,24 @@ def _along(problem: Problem, name: str, oracle: str, jacobian: Tensor, noise: fl
 def _probed_certificate(problem: Problem, options: _Options) -> Certificate:
     """Random directions instead of every entry."""
     seed = options.seed
+    alone = check_parameters_alone(problem)
+    if alone:
+        return Certificate(tuple(alone))
     floor = output_floor(problem, seed, FEW)
     network = problem.module if isinstance(problem.module, Network) else None
     oracle = "reverse mode" if network is None else "closed form"
     prober = Prober(problem, floor, seed, None if network is None else jacobians(network, problem.points["input"]))
     checks = tuple(check_by_probes(prober, name, oracle, seed) for name in problem.points if name not in options.intended)
-    if not checks or any(check.verdict != "pass" for check in checks):
+    if any(check.verdict != "pass" for check in checks):
         return Certificate(checks)
-    exact: list[Check] = []
+    exact = [_declared(name, oracle) for name in options.intended if name in problem.points and name not in options.stated]
     if network is not None:
-        exact = [check for name in problem.points for check in check_closed_form(prober, name)] + check_function(network, problem)
+        exact += [check for name in problem.points for check in check_closed_form(prober, name)] + check_function(network, problem)
     exact += [check_stated(prober, name, oracle, jacobian) for name, jacobian in options.stated.items()]
-    least = max(checks, key=lambda check: check.detects or 0.0)
-    note = f"more than {BUDGET:,} numbers, so probed at random; least sure of {least.parameter}: {least.reason}"
+    note = f"more than {BUDGET:,} numbers, so probed at random"
+    if checks:
+        least = max(checks, key=lambda check: check.detects or 0.0)
+        note += f"; least sure of {least.parameter}: {least.reason}"
     return Certificate((*checks, *exact), formulas(network) if network is not None else {}, (note,))
 
 
@@ -258,8 +263,7 @@ def _judged(
     if intended:
         own = [other for other in others if other.name in ("stated closed form", "batched reverse")]
         checks = [compare(problem, name, subject, other, constant=True) for other in own]
-        reason = "not the derivative, and declared so by the caller"
-        return checks or [Check.plain(name, subject.name, "intention", 0, "pass", reason)]
+        return checks or [_declared(name, subject.name)]
     difference = by_difference(problem, name, subject.jacobian, floor, seed)
     # Only where the gradient cannot be measured does it matter whether it is truly zero.
     faint = not bool((difference.jacobian.abs().mul_(POWER) > difference.tolerance).any())
@@ -277,6 +281,10 @@ def _judged(
     if all(check.verdict != "fail" for check in checks):
         return checks
     return _blamed(problem, name, [subject, *others], checks, constant)
+
+
+def _declared(name: str, oracle: str) -> Check:
+    return Check.plain(name, oracle, "intention", 0, "pass", "not the derivative, and declared so by the caller")
 
 
 def _blamed(problem: Problem, name: str, derivations: list[Derivation], checks: list[Check], constant: bool) -> list[Check]:
