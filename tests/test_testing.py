@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 import nets
 from nets.testing import assert_gradients
-from nets.verification.certificate import Certificate, Check, told_apart
+from nets.verification.certificate import Certificate, Check
+from nets.verification.wording import told_apart
 
 X = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
 

@@ -1,7 +1,8 @@
 """What must hold before a derivative can be checked at all: finite numbers, the same ones twice, gradients that add up."""
 
+import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -10,24 +11,33 @@ from torch.utils import _pytree as pytree
 
 from nets.errors import InputError
 from nets.verification.backward import dense, handed_out, pull_back
-from nets.verification.certificate import Check, told_apart
+from nets.verification.certificate import Check
 from nets.verification.comparison import POWER
 from nets.verification.copies import one_line
 from nets.verification.leaves import largest, like
 from nets.verification.oracles import quiet
 from nets.verification.problem import Problem
 from nets.verification.rounding import ROUNDING_SAFETY
+from nets.verification.wording import told_apart
 
 NOT_LINEAR = "wrong derivative: the backward pass is not linear in the gradient that reaches it"
 
 
-def check_behaviour(problem: Problem, seed: int) -> list[Check]:
-    """One check that does not pass, for the first thing that does not hold; none if all does."""
-    for look in (_output_not_finite, _not_deterministic, _backward_fails, _stateful):
+def check_behaviour(problem: Problem, seed: int, elsewhere: Callable[[], Problem] | None = None) -> tuple[list[Check], list[Check]]:
+    """One check that does not pass, for the first thing that does not hold; none if all does.
+
+    Args:
+        elsewhere: the same module, called for the first time at another point and then put back to this one.
+
+    Returns:
+        What leaves nothing to be checked; and what is to be told if all else is right, since others may say it better.
+    """
+    for look in (_output_not_finite, _not_deterministic, _backward_fails):
         found = look(problem, seed)
         if found:
-            return found
-    return []
+            return found, []
+    failed, eightfold = _accumulated(problem)
+    return (failed, []) if failed or elsewhere is None or not eightfold else _remembered(problem, elsewhere, eightfold)
 
 
 def _output_not_finite(problem: Problem, seed: int) -> list[Check]:
@@ -92,38 +102,77 @@ def _not_deterministic(problem: Problem, seed: int) -> list[Check]:
     return []
 
 
-def _stateful(problem: Problem, seed: int) -> list[Check]:
-    """Another backward pass, from a graph of its own, into a `.grad` that holds something, as a user accumulates: 3 G + G. Then
-    that graph once more."""
+def _accumulated(problem: Problem) -> tuple[list[Check], dict[str, Tensor]]:
+    """Another backward pass, from a graph of its own, into a `.grad` that holds something, as a user accumulates: −2 G + G. Then,
+    by a second walk through that graph, the gradient of −8 vᵀY; nothing where it cannot be walked twice."""
     y, leaves = problem.record()
     if not y.requires_grad:
-        return []
+        return [], {}
     try:
         for name, leaf in leaves.items():
-            leaf.grad = like(3 * problem.gradient[name].contiguous(), leaf)
+            leaf.grad = like(-2 * problem.gradient[name].contiguous(), leaf)
         y.backward(problem.cotangent.clone(), retain_graph=True)
         for name, leaf in leaves.items():
             first = problem.gradient[name]
             found, size = dense(leaf.grad, leaf), largest(first)
-            if largest(torch.sub(found, first, alpha=4)) > 1e-9 * size:
-                return [_failed(name, "reverse mode", _story(overwritten=largest(found - first) <= 1e-9 * size))]
+            if largest(found + first) > 1e-9 * size:
+                overwritten = largest(found - first) <= 1e-9 * size
+                how = "overwrites .grad instead of adding to it" if overwritten else "gives another gradient than the first"
+                return [_failed(name, "reverse mode", f"stateful: the second backward pass {how}, at the same point")], {}
     finally:
         for parameter in problem.module.parameters():
             parameter.grad = None
+    with contextlib.suppress(RuntimeError):
+        return [], handed_out(y, -8 * problem.cotangent, leaves)
+    return [], {}
+
+
+def _remembered(
+    problem: Problem, elsewhere: Callable[[], Problem], eightfold: Mapping[str, Tensor]
+) -> tuple[list[Check], list[Check]]:
+    """The gradient of −8 vᵀY after a first call at another point, and as a later walk gives it here: both must be −8 G. A module
+    may have kept what it should have forgotten, a value or the v that reached it first; or its backward is not linear in v."""
     try:
-        again = handed_out(y, problem.cotangent, leaves)
-    except RuntimeError:  # a graph that does not let itself be walked twice promises nothing
-        return []
-    for name, first in problem.gradient.items():
-        if largest(again[name] - first) > 1e-9 * largest(first):
-            return [_failed(name, "reverse mode", "stateful: the second walk through one graph gives another gradient")]
-    return []
+        fresh = elsewhere()
+    except InputError:  # it does not take the other point
+        return [], []
+    y, leaves = fresh.record()
+    # Not to the last digit, since torch may take another path where a graph is recorded.
+    if (y.detach() - problem.y).abs().max() > 1e-9 * problem.y.abs().max():
+        return [_failed("output", "forward", "stateful: the output depends on an earlier call at another point")], []
+    later = []
+    for name, other in handed_out(y, -8 * problem.cotangent, leaves).items():
+        expected, here = -8 * problem.gradient[name], eightfold[name]
+        size = 1e-9 * largest(expected)
+        if largest(other - here) > size:
+            walked = "a later walk through one graph gives another gradient than the first"
+            kept = "the gradient depends on an earlier call at another point"
+            return [_failed(name, "reverse mode", f"stateful: {walked if largest(other - expected) <= size else kept}")], []
+        if _apart(other, expected):
+            later.append(_not_linear(problem, name, other, expected))
+    return [], later[:1]
 
 
-def _story(overwritten: bool) -> str:
-    if overwritten:
-        return "stateful: the second backward pass overwrites .grad instead of adding to it"
-    return "stateful: the second backward pass gives another gradient than the first, at the same point"
+def moved_first(module: nn.Module, inputs: tuple[Any, ...], problem: Problem, seed: int) -> Problem:
+    """The problem, with a module whose first call was at another point: inputs up to a tenth larger or smaller.
+
+    Raises:
+        InputError: where the module does not take these.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    chosen = any(isinstance(x, Tensor) and x.requires_grad for x in pytree.tree_leaves(inputs))
+
+    def moved(x: Any) -> Any:
+        # What is no point stays where it is, since it could not be put back.
+        if not isinstance(x, Tensor) or not x.is_floating_point() or (chosen and not x.requires_grad):
+            return x
+        factor = 1 + 0.1 * torch.rand(x.shape, generator=generator).to(x)
+        return (x.detach() * factor).requires_grad_(x.requires_grad)
+
+    fresh = Problem(module, pytree.tree_map(moved, inputs), seed=seed)
+    for name, point in fresh.points.items():
+        point.copy_(problem.points[name])
+    return fresh
 
 
 def check_pullback(problem: Problem, jacobians: Mapping[str, Tensor], noise: Mapping[str, float], seed: int) -> list[Check]:
@@ -157,45 +206,6 @@ def check_pullback(problem: Problem, jacobians: Mapping[str, Tensor], noise: Map
                     )
                 ]
     return []
-
-
-def check_memory(module: nn.Module, inputs: tuple[Any, ...], problem: Problem, seed: int) -> list[Check]:
-    """The gradient after a first call at another point: a module may keep what it should have forgotten. A failed check if it does.
-
-    The other inputs are up to a tenth larger or smaller; where the module does not take them, there is nothing to check.
-    """
-    generator = torch.Generator().manual_seed(seed)
-
-    chosen = any(isinstance(x, Tensor) and x.requires_grad for x in pytree.tree_leaves(inputs))
-
-    def moved(x: Any) -> Any:
-        # What is no point stays where it is, since it could not be put back.
-        if not isinstance(x, Tensor) or not x.is_floating_point() or (chosen and not x.requires_grad):
-            return x
-        factor = 1 + 0.1 * torch.rand(x.shape, generator=generator).to(x.dtype)
-        return (x.detach() * factor).requires_grad_(x.requires_grad)
-
-    try:
-        fresh = Problem(module, pytree.tree_map(moved, inputs), seed=seed)
-    except InputError:
-        return []
-    for name, point in fresh.points.items():
-        point.copy_(problem.points[name])
-    y, leaves = fresh.record()
-    # Not to the last digit, since torch may take another path where a graph is recorded.
-    if (y.detach() - problem.y).abs().max() > 1e-9 * problem.y.abs().max():
-        return [_failed("output", "forward", "stateful: the output depends on an earlier call at another point")]
-    # Of another v than before: a module may have kept the gradient that reached it first, or not be linear in it.
-    v, expected = -8 * problem.cotangent, {name: -8 * first for name, first in problem.gradient.items()}
-    found = pull_back(y, v, leaves)
-    off = [name for name, gradient in expected.items() if largest(found[name] - gradient) > 1e-9 * largest(gradient)]
-    if not off:
-        return []
-    again, own = problem.record()
-    for name, gradient in handed_out(again, v, own).items():
-        if name in off and largest(found[name] - gradient) > 1e-9 * largest(gradient):
-            return [_failed(name, "reverse mode", "stateful: the gradient depends on an earlier call at another point")]
-    return [_not_linear(problem, name, found[name], expected[name]) for name in off if _apart(found[name], expected[name])][:1]
 
 
 def check_parameters_alone(problem: Problem) -> list[Check]:

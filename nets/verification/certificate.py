@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from nets.errors import GradientError, InputError
+from nets.verification.wording import at_least, listed, told_apart
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 
@@ -227,19 +228,6 @@ class Certificate:
             ) from error
 
 
-def told_apart(one: float | None, other: float | None) -> tuple[str, str]:
-    """Two numbers with nine digits, or as many more as it takes to tell them apart: 17 do for every two numbers that differ."""
-    if one is None or other is None:
-        return str(one), str(other)
-    written = [(f"{one:.{digits}g}", f"{other:.{digits}g}") for digits in range(9, 18)]
-    return next((pair for pair in written if pair[0] != pair[1]), written[0])
-
-
-def listed(words: list[str]) -> str:
-    """'a, b and c'."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
-
-
 def _least(found: Iterable[float | None]) -> float | None:
     """What all of the checks that know would have seen; None where none does."""
     return max((size for size in found if size is not None and math.isfinite(size)), default=None)
@@ -248,8 +236,8 @@ def _least(found: Iterable[float | None]) -> float | None:
 def _seen(scale: float | None, entry: float | None) -> str:
     if scale is None:
         return ""
-    alone = "" if entry is None else f", and one entry that is off by {entry:.0e} of the largest,"
-    return f"a scale that is off by {scale:.0e}{alone}"
+    alone = "" if entry is None else f", and one entry that is off by {at_least(entry)} of the largest,"
+    return f"a scale that is off by {at_least(scale)}{alone}"
 
 
 def _written(value: Any) -> Any:

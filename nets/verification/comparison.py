@@ -119,6 +119,8 @@ def compare(problem: Problem, name: str, actual: Derivation, expected: Derivatio
     largest_error, scale = float(error.max()), largest(e)
     # In place, since fresh memory of this size takes longer to get than the numbers to compute.
     excess = error.div_(tolerance).nan_to_num_(nan=torch.inf)
+    # With a fault in it an entry is off by that, less what it is off by now.
+    certain = 1 + min(float(excess.max()), 1.0)
     off = excess > 1
     kinked = expected.kink is not None and bool(expected.kink.any())
     kinks = expected.kink if expected.kink is not None and kinked else torch.zeros((1, 1), dtype=torch.bool)
@@ -130,9 +132,10 @@ def compare(problem: Problem, name: str, actual: Derivation, expected: Derivatio
     else:
         shown = torch.where(kinks, excess, -1.0) if kinked else excess
     row, column = divmod(int(shown.argmax()), e.shape[1])
-    detects = float(torch.div(tolerance, e, out=excess).abs_().min()) if scale > 0 else float("inf")
+    detects = certain * float(torch.div(tolerance, e, out=excess).abs_().min()) if scale > 0 else float("inf")
     # At a kink there is no entry that could be wrong.
-    single = float(torch.where(kinks, 0.0, tolerance).max() if kinked else tolerance.max()) / scale if scale > 0 else float("inf")
+    widest = float(torch.where(kinks, 0.0, tolerance).max() if kinked else tolerance.max())
+    single = certain * widest / scale if scale > 0 else float("inf")
     verdict, reason = _judge(fails, kinked, detects, constant, power)
     if verdict == "fail":
         likely = cause(Fault(problem, name, a, e, wrong, tolerance))

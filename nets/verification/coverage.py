@@ -13,6 +13,7 @@ from nets.verification.locating import located
 from nets.verification.oracles import forward_along
 from nets.verification.probing import Probe, Prober, split
 from nets.verification.rounding import ROUNDING_SAFETY
+from nets.verification.wording import at_least
 
 BLOCKS = 4
 """Blocks of rows that each point is cut into, each probed with signs of its own."""
@@ -44,15 +45,16 @@ def check_by_probes(prober: Prober, name: str, oracle: str, seed: int) -> Check:
         fault = located(prober, name, worst, oracle)
         if fault is not None:
             return fault
-    check = _held(prober, name, oracle, [p for p in probes if p.entries.stop - p.entries.start > 1] or probes, worst, seed)
+    check = _held(prober, name, oracle, whole, [p for p in probes if p.entries.stop - p.entries.start > 1] or probes, worst, seed)
     return replace(check, verdict="inconclusive", reason=KINK) if any(probe.kinked for probe in [whole, *probes]) else check
 
 
-def _held(prober: Prober, name: str, oracle: str, probes: list[Probe], worst: Probe, seed: int) -> Check:
+def _held(prober: Prober, name: str, oracle: str, whole: Probe, probes: list[Probe], worst: Probe, seed: int) -> Check:
     """The check of a point at which no fault was found, nor a kink."""
-    detects = min(probe.tolerance / max(abs(probe.actual), 1e-300) for probe in probes)
-    # Of the error of an entry a probe shows half at least, since no direction weighs it by less.
-    single = 2 * max(probe.tolerance for probe in probes) / max(largest(prober.gradient[name]), 1e-300)
+    # The probe of the whole alone has an error bar of its own, so what it knows it knows with a fault there as well.
+    detects = whole.bound / max(abs(whole.actual), 1e-300)
+    # Of the error of an entry it shows half at least, since no direction weighs it by less.
+    single = 2 * whole.bound / max(largest(prober.gradient[name]), 1e-300)
     constant = detects > POWER and is_constant(prober.problem, name, prober.floor, seed)
     if constant:
         reason = "zero up to rounding: the output does not depend on it"
@@ -90,13 +92,13 @@ def _power(prober: Prober, name: str, probes: list[Probe], detects: float) -> st
     entries = rows = 0.0
     for probe in probes:
         moved = (prober.gradient[name][probe.entries] * probe.direction).abs_()
-        entries += int((moved > probe.tolerance).count_nonzero()) / point.numel()
+        entries += int((moved > probe.bound).count_nonzero()) / point.numel()
         sizes = torch.linalg.vector_norm(moved.reshape(-1, width), dim=1)
-        hidden = (probe.tolerance / sizes.clamp(min=1e-300)).clamp(max=1.0)
+        hidden = (probe.bound / sizes.clamp(min=1e-300)).clamp(max=1.0)
         rows += float((1 - hidden).sum()) * width / point.numel()
     return (
         f"by probes, one zeroed entry is seen with probability {entries:.4f}, one zeroed or flipped row with "
-        f"{rows:.4f}, a scale that is off by {detects:.0e} for certain"
+        f"{rows:.4f}, a scale that is off by {at_least(detects)} for certain"
     )
 
 

@@ -191,12 +191,16 @@ def is_constant(problem: Problem, name: str, floor: Tensor, seed: int) -> bool:
 
 def steps(point: Tensor) -> list[float]:
     """The ladder in units of one and of the point's own size, largest first."""
+    return sorted({h * unit for h in LADDER for unit in units(point)}, reverse=True)
+
+
+def units(point: Tensor) -> tuple[float, ...]:
+    """One, and where that is far from it, the size of the point's numbers as a power of two."""
     largest = float(point.abs().max())
     # Of numbers like 1e200 the squares are none.
     size = largest * float((point / largest).square().mean().sqrt()) if largest > 0 else 0.0
     far = size > 0 and not 1 / 8 < size < 8
-    units = {1.0, 2.0 ** round(math.log2(size))} if far else {1.0}
-    return sorted({h * unit for h in LADDER for unit in units}, reverse=True)
+    return (1.0, 2.0 ** round(math.log2(size))) if far else (1.0,)
 
 
 def _sweep(problem: Problem, point: Tensor, step: float) -> tuple[Tensor, Tensor]:
@@ -210,7 +214,7 @@ def _sweep_batched(problem: Problem, name: str, step: float) -> tuple[Tensor, Te
     point = problem.points[name]
     count = point.numel()
     width = max(1, min(count, CHUNK // count))
-    if problem.random or width == 1:
+    if problem.random or width == 1 or not problem.reached(name):
         return None
     # Copies of the point, of which each has one entry moved, there and back.
     copies = point.reshape(1, -1).repeat(width, 1)

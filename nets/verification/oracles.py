@@ -80,7 +80,7 @@ def forward_mode(problem: Problem, name: str) -> Tensor | None:
 
     None also for a point of more than EVERY_COLUMN numbers, see `forward_along`.
     """
-    if problem.points[name].numel() > EVERY_COLUMN:
+    if problem.points[name].numel() > EVERY_COLUMN or not problem.reached(name):
         return None
     return _by_columns(*_dual(problem, name), problem.points[name], problem.random)
 
@@ -88,6 +88,8 @@ def forward_mode(problem: Problem, name: str) -> Tensor | None:
 def forward_along(problem: Problem, name: str, directions: Tensor) -> Tensor | None:
     """∂Y/∂t by dual numbers along some directions, shape (T, *point.shape); of shape (M, T)."""
     _, single = _dual(problem, name)
+    if not problem.reached(name):
+        return None
     with quiet(), torch.no_grad():
         try:
             return torch.stack([single(t) for t in directions], 1)
@@ -122,6 +124,8 @@ def complex_step(problem: Problem, name: str, h: float = 1e-30) -> Tensor | None
     def single(t: Tensor) -> Tensor:
         return problem.in_complex({**problem.points, name: torch.complex(point, h * t)}).imag / h
 
+    if not problem.reached(name):
+        return None
     return _by_columns(None, single, point, problem.random)
 
 

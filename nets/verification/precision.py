@@ -33,7 +33,7 @@ def check_as_is(module: nn.Module, inputs: tuple[Any, ...], double: Problem, see
     less precision than it has, is measured as it runs.
     """
     low = Problem(module, inputs, dtype=None, seed=seed)
-    failed = check_behaviour(low, seed)
+    failed, _ = check_behaviour(low, seed)
     if failed:
         return failed
     actual, expected = reverse_mode(low), reverse_mode(double)

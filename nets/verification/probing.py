@@ -10,7 +10,7 @@ not drowned by a large one in another, and at single entries. What fails is look
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 import torch
@@ -19,6 +19,7 @@ from torch.func import vmap
 
 from nets.calculus.jacobians import Jacobian
 from nets.verification.backward import handed_out
+from nets.verification.difference import units
 from nets.verification.oracles import CHUNK, quiet
 from nets.verification.problem import Problem
 from nets.verification.randomness import signed
@@ -66,6 +67,11 @@ class Probe:
     reach: float
     truncation: float
     kinked: bool
+
+    @property
+    def bound(self) -> float:
+        """An error of the gradient along t that would have been seen for certain."""
+        return self.tolerance + abs(self.actual - self.expected)
 
     @property
     def excess(self) -> float:
@@ -134,7 +140,9 @@ class Prober:
         much."""
         t = self.weights(entries.stop - entries.start) if t is None else t
         found, doubt = list[Probe](), math.inf
-        for reach in REACHES:
+        point = self.problem.points[name]
+        # In units of one, then of the point's own size.
+        for reach in chain(REACHES, (unit * reach for unit in units(point)[1:] for reach in REACHES)):
             found.append(probe := self.at(name, entries, t, reach))
             enough = self._precise(probe) and probe.tolerance <= doubt / 2
             if enough and probe.excess <= 1:

@@ -62,6 +62,7 @@ class Problem:
         tensors = {n: p.detach() for n, p in self._parameters.items()} | {n: self._leaves[i] for n, i in self._inputs.items()}
         self.points = {name: as_real(tensor) for name, tensor in tensors.items()}
         self._moving: dict[str, Tensor] = {}
+        self._reached: dict[str, bool] = {}
         self._check_points()
         self.samples = next((len(x) for x in self._leaves if isinstance(x, Tensor) and x.ndim), 1)
         self._outputs: list[tuple[tuple[Any, ...], tuple[int, ...]]] = []
@@ -105,6 +106,24 @@ class Problem:
         """Y, shape (M,), where only `name` has moved."""
         return self({**self.points, name: point})
 
+    def reached(self, name: str) -> bool:
+        """Whether another tensor in the place of a point is all that the module reads of it: not so where it keeps a parameter in a
+        list besides, or cannot be called like that."""
+        if name not in self._reached:
+            point, here = self.points[name], self.points[name].clone()
+            moved = here * (1 + 2.0**-10) + 2.0**-10
+            try:
+                with self._evaluating():
+                    pure = self.along(name, moved)
+                    point.copy_(moved)
+                    y = self.evaluate()
+                self._reached[name] = not bool((pure - y).abs().max() > 1e-9 * y.abs().max())
+            except Exception:  # a module may raise whatever it likes
+                self._reached[name] = False
+            finally:
+                point.copy_(here)
+        return self._reached[name]
+
     def evaluate(self) -> Tensor:
         """Y, shape (M,), at what the points hold now; no graph."""
         with self._evaluating():
@@ -113,7 +132,7 @@ class Problem:
 
     def record(self, alone: Collection[str] | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Y with the graph that the module itself records, hooks and all, and the leaves of that graph by name; where `alone`
-        names points, nothing but these requires a gradient, until the next call of this."""
+        names points, nothing but these requires a gradient meanwhile."""
         leaves, chosen = list(self._leaves), self.points if alone is None else alone
         for name, i in self._inputs.items():
             leaves[i] = leaves[i].detach().clone().requires_grad_(name in chosen)
@@ -127,6 +146,9 @@ class Problem:
                 f"the module cannot be called where its inputs require a gradient ({one_line(error)}): set requires_grad on those "
                 "inputs alone that are to be differentiated by."
             ) from error
+        finally:
+            for parameter in self._parameters.values():
+                parameter.requires_grad_()
         recorded = self._parameters | {name: leaves[i] for name, i in self._inputs.items()}
         return y, {name: leaf for name, leaf in recorded.items() if name in chosen}
 

@@ -12,8 +12,8 @@ from nets.calculus.jacobians import jacobians
 from nets.calculus.network import Network
 from nets.errors import InputError
 from nets.verification import oracles
-from nets.verification.behaviour import check_behaviour, check_memory, check_parameters_alone, check_pullback
-from nets.verification.certificate import Certificate, Check, listed
+from nets.verification.behaviour import check_behaviour, check_parameters_alone, check_pullback, moved_first
+from nets.verification.certificate import Certificate, Check
 from nets.verification.comparison import POWER, Derivation, agree, by_difference, compare, odd_one_out
 from nets.verification.coverage import check_by_probes, check_closed_form, check_stated
 from nets.verification.difference import is_constant
@@ -24,6 +24,7 @@ from nets.verification.problem import Problem
 from nets.verification.rounding import FEW, ROUNDING_SAFETY, gradient_floor, output_floor
 from nets.verification.second_order import GradientOf, plain
 from nets.verification.stated import ClosedForm, stated_jacobians
+from nets.verification.wording import listed
 
 BUDGET = 5_000
 """Numbers in parameters and inputs up to which coverage='auto' checks every entry."""
@@ -98,14 +99,16 @@ def verify(
     with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         problem = Problem(module, inputs, seed=seed)
-        failed = check_behaviour(problem, seed) or (check_memory(module, inputs, problem, seed) if order == 1 else [])
+        elsewhere = (lambda: moved_first(module, inputs, problem, seed)) if order == 1 else None
+        failed, later = check_behaviour(problem, seed, elsewhere)
         if failed:
             return Certificate(tuple(failed))
         if order == 2:
-            return _second_order(problem, inputs, seed)
+            return _second_order(Problem(module, inputs, seed=seed), inputs, seed)
         options = _Options(seed, stated_jacobians(problem, closed_form, intended), intended, engines or {})
         certificate = _first_order(problem, coverage, options)
         as_is = check_as_is(module, inputs, problem, seed) if dtype == "as is" else []
+        as_is += later if certificate.passed else []
         return replace(certificate, checks=(*certificate.checks, *as_is), notes=(*certificate.notes, *_unseen(module)))
 
 
@@ -130,11 +133,16 @@ def _first_order(problem: Problem, coverage: str, options: _Options) -> Certific
 def _second_order(problem: Problem, inputs: tuple[Any, ...], seed: int) -> Certificate:
     """The certificate of the module whose output is the gradient, under the names of the module itself."""
     second = Problem(GradientOf(problem, seed), inputs, seed=seed)
-    failed = check_behaviour(second, seed)
+    failed, _ = check_behaviour(second, seed)
     certificate = Certificate(tuple(failed)) if failed else _certificate(second, _Options(seed, {}, (), {}))
-    checks = tuple(replace(check, parameter=plain(check.parameter)) for check in certificate.checks)
+    checks = tuple(map(_named_as_first, certificate.checks))
     note = "the derivatives of the gradient, taking the gradient itself for what it says it is: order=1 checks that one"
     return replace(certificate, checks=checks, notes=(*(note.replace("module.", "") for note in certificate.notes), note))
+
+
+def _named_as_first(check: Check) -> Check:
+    name = plain(check.parameter)
+    return replace(check, parameter=name, reason=check.reason.replace(f" of {check.parameter}", f" of {name}"))
 
 
 def _first_order_only(**given: object) -> None:

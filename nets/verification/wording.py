@@ -1,0 +1,25 @@
+"""Numbers and names in sentences."""
+
+import math
+
+
+def told_apart(one: float | None, other: float | None) -> tuple[str, str]:
+    """Two numbers with nine digits, or as many more as it takes to tell them apart: 17 do for every two numbers that differ."""
+    if one is None or other is None:
+        return str(one), str(other)
+    written = [(f"{one:.{digits}g}", f"{other:.{digits}g}") for digits in range(9, 18)]
+    return next((pair for pair in written if pair[0] != pair[1]), written[0])
+
+
+def listed(words: list[str]) -> str:
+    """'a, b and c'."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def at_least(size: float) -> str:
+    """A number rounded up to one digit, so that no less is promised than is so."""
+    if not 0 < size < math.inf:
+        return f"{size:.0e}"
+    power = math.floor(math.log10(size))
+    digit = math.ceil(round(size / 10.0**power, 9))
+    return f"{digit * 10.0**power:.0e}"
