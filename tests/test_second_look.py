@@ -1,0 +1,226 @@
+"""Faults that a first backward pass at one point does not show, and right modules that look as if they had some; each as small as
+every entry is checked, and so large that it is probed."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import nets
+from tests.building import Written
+
+SIZES = {"every entry": 4, "probed": 80}
+
+
+class _Passed(torch.autograd.Function):
+    """X Wᵀ, of whose two gradients `rule(v, G_X, G_W, whether X needs one)` makes what it likes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor, rule: Callable[..., tuple[Tensor, Tensor]]) -> Tensor:
+        ctx.save_for_backward(x, w)
+        ctx.rule = rule
+        return x @ w.mT
+
+    @staticmethod
+    def backward(ctx: Any, v: Tensor) -> tuple[Tensor | None, ...]:
+        x, w = ctx.saved_tensors
+        return *ctx.rule(v, v @ w, v.mT @ x, ctx.needs_input_grad[0]), None
+
+
+class Product(nn.Module):
+    """tanh(X Wᵀ)."""
+
+    def __init__(self, size: int, seed: int) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.weight = nn.Parameter(torch.randn(size, size + 20, generator=generator).double() / size**0.5)
+        self.register_buffer("sum", torch.zeros_like(self.weight))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(_Passed.apply(x, self.weight, self.rule))  # type: ignore[no-untyped-call]
+
+    def rule(self, v: Tensor, x: Tensor, w: Tensor, input_too: bool) -> tuple[Tensor, Tensor]:
+        return x, w
+
+
+class Clamped(Product):
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        if y.requires_grad:
+            y.register_hook(lambda v: v.clamp(-1, 1))
+        return y
+
+
+class Shortened(Product):
+    def rule(self, v: Tensor, x: Tensor, w: Tensor, input_too: bool) -> tuple[Tensor, Tensor]:
+        return x, w * (2.5 * len(w) ** 0.5 / v.norm()).clamp(max=1)
+
+
+class InputAlone(Product):
+    """Nothing but the gradient that goes on to the layers before is clamped."""
+
+    def rule(self, v: Tensor, x: Tensor, w: Tensor, input_too: bool) -> tuple[Tensor, Tensor]:
+        return x.clamp(-7, 7), w
+
+
+class Doubled(Product):
+    def rule(self, v: Tensor, x: Tensor, w: Tensor, input_too: bool) -> tuple[Tensor, Tensor]:
+        return x, w if input_too else 2 * w
+
+
+class Summed(Product):
+    """In a buffer, with the sum of all walks so far."""
+
+    def rule(self, v: Tensor, x: Tensor, w: Tensor, input_too: bool) -> tuple[Tensor, Tensor]:
+        self.sum += w
+        return x, self.sum.clone()
+
+
+class WrittenToo(Product):
+    """`.grad` is set, and the gradient returned as well."""
+
+    def rule(self, v: Tensor, x: Tensor, w: Tensor, input_too: bool) -> tuple[Tensor, Tensor]:
+        self.weight.grad = w.clone()
+        return x, w
+
+
+LINEAR = "not linear in the gradient that reaches it"
+FAULTS: list[tuple[type[Product], str]] = [
+    (Clamped, LINEAR),
+    (Shortened, LINEAR),
+    (InputAlone, LINEAR),
+    (Doubled, "the gradient is another one where (nothing else|no input) requires one"),
+    (Summed, "stateful: a later walk through one graph gives another gradient than the first"),
+    (WrittenToo, "stateful: the second backward pass gives another gradient than the first"),
+]
+
+
+@pytest.mark.parametrize("size", list(SIZES))
+@pytest.mark.parametrize(("fault", "said"), FAULTS, ids=lambda given: getattr(given, "__name__", ""))
+def test_a_fault_that_shows_at_a_second_look_is_seen(fault: type[Product], said: str, size: str) -> None:
+    for seed in range(3):
+        module, x = (
+            fault(SIZES[size], seed),
+            torch.randn(6, SIZES[size] + 20, generator=torch.Generator().manual_seed(seed)).double(),
+        )
+        before = [tensor.clone() for tensor in module.state_dict().values()]
+        with pytest.raises(nets.GradientError, match=said):
+            nets.verify(module, x, seed=seed).raise_if_failed()
+        assert module.weight.grad is None and all(map(torch.equal, before, module.state_dict().values()))
+        assert nets.verify(Product(SIZES[size], seed), x, seed=seed).passed
+
+
+class Causal(nn.Module):
+    """Attention to what came before alone: the others are masked with −∞."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.qkv = nn.Linear(size, 3 * size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = self.qkv(x).chunk(3, -1)
+        scores = (q @ k.mT / q.shape[-1] ** 0.5).masked_fill(torch.ones(5, 5, dtype=torch.bool).triu(1), -torch.inf)
+        return scores.softmax(-1) @ v
+
+
+class Padded(nn.Module):
+    """PyTorch's own attention, of which a mask hides some keys."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.inner = nn.MultiheadAttention(size, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.inner(x, x, x, key_padding_mask=torch.arange(5).expand(2, 5) > 2)[0]
+        return y
+
+
+class Listed(nn.Module):
+    """A parameter that stands in a list besides, from which it is read."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(80, size) / size)
+        self.weights = [self.weight]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(x @ self.weights[0].mT)
+
+
+class Counting(nn.Linear):
+    """A frozen parameter counts the calls."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size, 80)
+        self.calls = nn.Parameter(torch.zeros(()), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            self.calls.add_(1)
+        return torch.tanh(super().forward(x)) / self.calls
+
+
+RIGHT: list[tuple[Callable[[int], nn.Module], tuple[int, ...]]] = [
+    (Causal, (2, 5)),
+    (Padded, (2, 5)),
+    (Listed, (3,)),
+    (Counting, (3,)),
+]
+
+
+@pytest.mark.parametrize("size", list(SIZES))
+@pytest.mark.parametrize(("make", "shape"), RIGHT, ids=lambda given: getattr(given, "__name__", ""))
+def test_what_looks_like_a_fault_and_is_none_passes(make: Callable[[int], nn.Module], shape: tuple[int, ...], size: str) -> None:
+    for seed in range(3):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            module, x = make(SIZES[size]), torch.randn(*shape, SIZES[size])
+        assert nets.verify(module, x, seed=seed).passed
+
+
+def test_a_large_point_of_tiny_numbers_is_probed_in_its_own_unit() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight = 1e7 * torch.randn(60, 100, generator=generator).double()
+    x = 1e-8 * torch.randn(3, 100, generator=generator).double()
+    assert nets.verify(Written(lambda m, x: torch.sin(x @ m.weight.mT), weight=weight), x).passed
+
+
+def test_memory_that_moves_is_told() -> None:
+    class Renormed(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            self.weight.data = torch.renorm(self.weight.data, 2, 0, 50.0)
+            return super().forward(x)
+
+    with pytest.raises(nets.InputError, match=r"weight is given other memory when the module is called.*parameter\.data\.copy_"):
+        nets.verify(Renormed(4, 60), torch.randn(3, 4))
+
+
+def test_all_points_declared_as_intended_are_held_against_what_the_caller_states() -> None:
+    class Rounded(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            return x.round()
+
+        @staticmethod
+        def backward(ctx: Any, v: Tensor) -> Tensor:
+            return v
+
+    module = Written(lambda m, x: Rounded.apply(m.weight) + x, weight=torch.linspace(0, 9, 6_000).double())
+    x, eye = torch.zeros(1).double(), torch.eye(6_000).double()
+    every = ("weight", "input")
+    certificate = nets.verify(module, x, intended=every)
+    assert certificate.passed and {check.against for check in certificate.checks} == {"intention"}
+    assert "intention" in certificate.sentence()
+    assert nets.verify(module, x, intended=every, closed_form=lambda m, x: {"weight": eye}).passed
+    assert not nets.verify(module, x, intended=every, closed_form=lambda m, x: {"weight": 2 * eye}).passed
+
+
+def test_order_two_takes_a_module_that_keeps_its_last_output() -> None:
+    class Keeping(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            self.last = torch.tanh(super().forward(x))
+            return self.last
+
+    assert nets.verify(Keeping(3, 2), torch.randn(2, 3), order=2).passed
