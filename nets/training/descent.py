@@ -16,7 +16,7 @@ from nets.training.records import Step
 from nets.training.samples import Sampler
 from nets.training.update import Queued, Update
 
-WORTH_WAKING = 2**23
+WORTH_WAKING = 2**22
 """Samples × parameters from which on a step is shared among threads. Below, to wake another takes longer than what it would do."""
 
 
