@@ -98,7 +98,7 @@ class Prober:
         # Of its own generator, so that the directions are the same whatever the module does in between, a fault of it included.
         with StochasticRounding(torch.Generator().manual_seed(-1 - seed)):
             noisy = self._pulled_back(self.v)
-        self.rounding = {name: noisy[name] - gradient for name, gradient in self.backward.items()}
+        self.rounding = {name: (noisy[name] - gradient).nan_to_num_(nan=0.0) for name, gradient in self.backward.items()}
         self.gradient = self.backward if closed is None else self.pull_back(self.v)
         self.noise = _length(self.v * floor)
         self._batched = not problem.random

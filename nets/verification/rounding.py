@@ -6,6 +6,7 @@ arithmetic for reliable scientific computation", Mathematics and Computers in Si
 """
 
 import functools
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,6 +41,13 @@ SATURATING = {torch.ops.aten.tanh, torch.ops.aten.sigmoid, torch.ops.aten.erf, t
 """Functions that come to a whole number other than zero by rounding alone: tanh 25 is 1."""
 
 
+CHOOSING = {
+    torch.ops.aten.amax, torch.ops.aten.amin, torch.ops.aten.aminmax, torch.ops.aten.max, torch.ops.aten.min, torch.ops.aten.median,
+    torch.ops.aten.nanmedian, torch.ops.aten.scatter_reduce, torch.ops.aten.index_reduce, torch.ops.aten.segment_reduce,
+}  # fmt: skip
+"""Functions that may give a number as they find it: nothing is rounded, and their backward looks for that very number."""
+
+
 class StochasticRounding(TorchDispatchMode):
     """While active, floating-point results of operations end one unit in the last place higher or lower.
 
@@ -54,8 +62,8 @@ class StochasticRounding(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        # A view, or a tensor written in place, must stay the tensor that it is.
-        if _aliases(func):
+        # A view, or a tensor written in place, must stay the tensor that it is. A norm of order ∞ gives one of its numbers.
+        if _aliases(func) or func.overloadpacket in CHOOSING or any(isinstance(arg, float) and math.isinf(arg) for arg in args):
             return result
         if func.overloadpacket is torch.ops.aten.gelu:
             # X (1 + erf(X/√2))/2 in one kernel: the sum is rounded as 1 is, however little of it is left.
@@ -67,6 +75,8 @@ class StochasticRounding(TorchDispatchMode):
 
     def _perturb(self, value: Any, whole_too: bool) -> Any:
         if not isinstance(value, Tensor) or value.is_sparse or not (value.is_floating_point() or value.is_complex()):
+            return value
+        if value._is_zerotensor():  # a zero that has no memory
             return value
         # Eight draws of a byte at once, since drawing is what takes the time; the sign of each is what counts.
         words = torch.empty((value.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None, generator=self.generator)
