@@ -162,11 +162,86 @@ class Counting(nn.Linear):
         return torch.tanh(super().forward(x)) / self.calls
 
 
+class Freed(nn.Module):
+    """Its backward lets go of what it kept, so that a graph can be walked but once."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(80, size) / size**0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(_Once.apply(x, self.weight))  # type: ignore[no-untyped-call]
+
+
+class _Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, w: Tensor) -> Tensor:
+        ctx.kept = x, w
+        return x @ w.mT
+
+    @staticmethod
+    def backward(ctx: Any, v: Tensor) -> tuple[Tensor, Tensor]:
+        x, w = ctx.kept
+        del ctx.kept
+        return v @ w, v.mT @ x
+
+
+class Averaging(nn.Module):
+    """A frozen parameter is moved through .data."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(size, 80)
+        self.shift = nn.Parameter(torch.ones(80), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.tanh(self.linear(x) + self.shift)
+        self.shift.data.mul_(0.9)
+        return y
+
+
+class Chosen(nn.Module):
+    """The largest and the smallest number, and the norm of order ∞: what is chosen is looked for by the backward."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(size, 80)
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = self.linear(x)
+        return torch.stack([z.amax(-1), z.amin(-1), z.norm(torch.inf, -1), z.max().expand(len(z))])
+
+
+class Summing(nn.Module):
+    """The mean of four thousand looks at a few rows, which the backward adds up one after the other."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(3, min(size, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = torch.arange(4_000).remainder(3)
+        y: Tensor = self.embedding(seen).mean(0) + self.embedding.weight[seen].mean(0) * x[:, : self.embedding.embedding_dim]
+        return y
+
+
+def _hooked(size: int) -> nn.Module:
+    """A hook of the first layer that takes it for granted that the input needs a gradient."""
+    module = nn.Sequential(nn.Linear(size, 80), nn.Tanh(), nn.Linear(80, 3))
+    module[0].register_full_backward_hook(lambda module, inner, outer: (inner[0] * 1.0,))
+    return module
+
+
 RIGHT: list[tuple[Callable[[int], nn.Module], tuple[int, ...]]] = [
     (Causal, (2, 5)),
     (Padded, (2, 5)),
     (Listed, (3,)),
     (Counting, (3,)),
+    (Freed, (3,)),
+    (Averaging, (3,)),
+    (Chosen, (3,)),
+    (Summing, (3,)),
+    (_hooked, (3,)),
 ]
 
 
@@ -215,6 +290,25 @@ def test_all_points_declared_as_intended_are_held_against_what_the_caller_states
     assert "intention" in certificate.sentence()
     assert nets.verify(module, x, intended=every, closed_form=lambda m, x: {"weight": eye}).passed
     assert not nets.verify(module, x, intended=every, closed_form=lambda m, x: {"weight": 2 * eye}).passed
+
+
+@pytest.mark.parametrize("size", list(SIZES))
+def test_an_intended_gradient_need_not_be_linear(size: str) -> None:
+    module, x = Clamped(SIZES[size], 0), torch.randn(6, SIZES[size] + 20, generator=torch.Generator().manual_seed(0)).double()
+    assert nets.verify(module, x, intended=("weight", "input")).passed
+    assert not nets.verify(module, x, intended=("input",)).passed
+
+
+def test_a_norm_of_order_infinity_has_a_second_order() -> None:
+    """Its zeros without memory are not to be written to."""
+    assert nets.verify(Written(lambda m, x: x.norm(torch.inf, -1)), torch.randn(3, 6), order=2).verdict != "fail"
+
+
+def test_a_module_that_is_not_defined_on_all_sides_is_told_so() -> None:
+    """Probabilities at the edge of where a binary cross entropy is defined."""
+    edge = torch.full((3, 4), 1.0 - 1e-9).double().requires_grad_()
+    with pytest.raises(nets.InputError, match=r"cannot be called near its point.*defined on all sides"):
+        nets.verify(nn.BCELoss(), edge, torch.ones(3, 4).double())
 
 
 def test_order_two_takes_a_module_that_keeps_its_last_output() -> None:

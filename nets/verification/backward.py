@@ -1,6 +1,6 @@
 """Walking back through a recorded graph."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -11,6 +11,20 @@ def row_gradients(y: Tensor, row: int, leaves: Mapping[str, Tensor]) -> dict[str
     cotangent = torch.zeros_like(y)
     cotangent[row] = 1
     return pull_back(y, cotangent, leaves)
+
+
+def rows_of(record: Callable[[], tuple[Tensor, dict[str, Tensor]]], rows: Iterable[int]) -> Iterator[dict[str, Tensor]]:
+    """The gradients of some rows from the graph of one call, or of a call for each where a graph cannot be walked twice."""
+    y, leaves = record()
+    for walks, row in enumerate(rows):
+        try:
+            found = row_gradients(y, row, leaves)
+        except Exception:  # whatever a backward raises that has let go of what it kept
+            if walks == 0:
+                raise
+            y, leaves = record()
+            found = row_gradients(y, row, leaves)
+        yield found
 
 
 def pull_back(y: Tensor, cotangent: Tensor, leaves: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from torch.func import jvp, vmap
 
 from nets.calculus.jacobians import jacobians
 from nets.calculus.network import Network
-from nets.verification.backward import row_gradients
+from nets.verification.backward import rows_of
 from nets.verification.engines.reading import OutOfReachError
 from nets.verification.problem import Problem
 
@@ -53,9 +53,8 @@ def from_engine(
 
 def reverse_mode(problem: Problem) -> dict[str, Tensor]:
     """The module's own backward pass, as a user runs it, once for each output."""
-    y, leaves = problem.record()
-    rows = [row_gradients(y, row, leaves) for row in range(len(y))]
-    return {name: torch.stack([row[name].reshape(-1) for row in rows]) for name in leaves}
+    rows = list(rows_of(problem.record, range(len(problem.y))))
+    return {name: torch.stack([row[name].reshape(-1) for row in rows]) for name in problem.points}
 
 
 def batched_reverse(problem: Problem) -> dict[str, Tensor] | None:

@@ -66,16 +66,18 @@ class Problem:
         self._check_points()
         self.samples = next((len(x) for x in self._leaves if isinstance(x, Tensor) and x.ndim), 1)
         self._outputs: list[tuple[tuple[Any, ...], tuple[int, ...]]] = []
-        places = {name: (p, p.data_ptr(), p._version) for name, p in self.module.named_parameters()}
+        places = {name: (p, p.data_ptr()) for name, p in self.module.named_parameters()}
         self.y = self._first_call()
-        for name, (parameter, place, version) in places.items():
+        for name, (parameter, place) in places.items():
             if parameter.data_ptr() != place:
                 raise InputError(
                     f"{name} is given other memory when the module is called; expected it to stay where it can be moved: write "
                     "parameter.data.copy_(…) in the place of parameter.data = …"
                 )
-            if not parameter.requires_grad and parameter._version != version:
-                self._moving[name] = cast(module.get_parameter(name).detach().cpu(), dtype)
+            if not parameter.requires_grad:
+                given = cast(module.get_parameter(name).detach().cpu(), dtype)
+                if not torch.equal(parameter, given):
+                    self._moving[name] = given.clone()
         if self._moving:
             self.y = self.evaluate()
 
@@ -126,9 +128,15 @@ class Problem:
 
     def evaluate(self) -> Tensor:
         """Y, shape (M,), at what the points hold now; no graph."""
-        with self._evaluating():
-            # A copy, since what comes out may be a parameter itself.
-            return flattened(self.call(self._leaves), self.dtype).detach().clone()
+        try:
+            with self._evaluating():
+                # A copy, since what comes out may be a parameter itself.
+                return flattened(self.call(self._leaves), self.dtype).detach().clone()
+        except Exception as error:  # a module may raise whatever it likes
+            raise InputError(
+                f"the module cannot be called near its point ({type(error).__name__}: {one_line(error)}); expected it to be "
+                "defined on all sides of it, where differences go: move the inputs, or let only those require a gradient that may."
+            ) from error
 
     def record(self, alone: Collection[str] | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Y with the graph that the module itself records, hooks and all, and the leaves of that graph by name; where `alone`

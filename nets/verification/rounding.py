@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from nets.verification.backward import row_gradients
+from nets.verification.backward import rows_of
 from nets.verification.problem import Problem
 
 ROUNDING_SAFETY = 32.0
@@ -48,6 +48,17 @@ CHOOSING = {
 """Functions that may give a number as they find it: nothing is rounded, and their backward looks for that very number."""
 
 
+ADDING = {
+    torch.ops.aten.embedding_dense_backward, torch.ops.aten.index_put, torch.ops.aten.index_put_, torch.ops.aten._index_put_impl_,
+    torch.ops.aten.index_add, torch.ops.aten.index_add_, torch.ops.aten.scatter_add, torch.ops.aten.scatter_add_,
+}  # fmt: skip
+"""Functions that add many numbers, one after the other, to few: each sum is off by up to half a unit for each of its terms."""
+
+TERMS = 16
+"""Terms of such a sum for which it is moved by one unit in its last place; to be off by more than ROUNDING_SAFETY times that, it
+would have to be off by more than it can be."""
+
+
 class StochasticRounding(TorchDispatchMode):
     """While active, floating-point results of operations end one unit in the last place higher or lower.
 
@@ -62,6 +73,12 @@ class StochasticRounding(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
+        if func.overloadpacket in ADDING:
+            terms = max(tensor.numel() for tensor in pytree.tree_leaves(args) if isinstance(tensor, Tensor)) / max(
+                1, result.numel()
+            )
+            moved = self._perturb(result, False, max(1.0, terms / TERMS))
+            return result.copy_(moved) if _aliases(func) else moved
         # A view, or a tensor written in place, must stay the tensor that it is. A norm of order ∞ gives one of its numbers.
         if _aliases(func) or func.overloadpacket in CHOOSING or any(isinstance(arg, float) and math.isinf(arg) for arg in args):
             return result
@@ -73,7 +90,7 @@ class StochasticRounding(TorchDispatchMode):
             return self._perturb(result, saturating)
         return pytree.tree_map(lambda value: self._perturb(value, saturating), result)
 
-    def _perturb(self, value: Any, whole_too: bool) -> Any:
+    def _perturb(self, value: Any, whole_too: bool, units: float = 1.0) -> Any:
         if not isinstance(value, Tensor) or value.is_sparse or not (value.is_floating_point() or value.is_complex()):
             return value
         if value._is_zerotensor():  # a zero that has no memory
@@ -81,7 +98,7 @@ class StochasticRounding(TorchDispatchMode):
         # Eight draws of a byte at once, since drawing is what takes the time; the sign of each is what counts.
         words = torch.empty((value.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None, generator=self.generator)
         part = ((words.view(torch.int8)[: value.numel()] >> 7) | 1).view(value.shape).to(value.dtype)
-        by = MOVED * max(torch.finfo(value.dtype).eps, self.eps)
+        by = units * MOVED * max(torch.finfo(value.dtype).eps, self.eps)
         if not value.is_complex() and not whole_too:
             # Labels, masks and counts that are kept as small whole numbers carry no rounding, and may be nothing else.
             whole = value == value.round()
@@ -127,9 +144,7 @@ def gradient_floor(
     chosen = torch.randperm(len(problem.y), generator=generator)[:rows]
     for _ in range(FEW // 2):
         with StochasticRounding(generator, eps):
-            y, leaves = problem.record()
-            for row in chosen.tolist():
-                gradients = row_gradients(y, row, leaves)
+            for row, gradients in zip(chosen.tolist(), rows_of(problem.record, chosen.tolist()), strict=True):
                 for name, gradient in gradients.items():
                     if gradient.numel():
                         change = (gradient.reshape(-1) - jacobians[name][row]).abs().max()
