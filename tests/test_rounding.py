@@ -39,6 +39,15 @@ def test_infinite_numbers_stay_what_they_are() -> None:
     assert 0 < (y - x.masked_fill(mask, -torch.inf).softmax(-1)).abs().max() < 16 * UNIT
 
 
+def test_a_number_that_is_chosen_is_found_again() -> None:
+    """The backward of a maximum looks for the number that the forward has given."""
+    x = torch.linspace(0.1, 1, 64, dtype=torch.float64).view(8, 8).requires_grad_()
+    with StochasticRounding(torch.Generator().manual_seed(0)):
+        found = [torch.autograd.grad(choose(x).sum(), x)[0] for choose in (lambda x: x.amax(-1), lambda x: x.norm(torch.inf, -1))]
+    for gradient in found:
+        assert torch.equal(gradient != 0, x == x.amax(-1, keepdim=True))
+
+
 def test_views_and_integers_are_left_alone() -> None:
     x = torch.ones(4, dtype=torch.float64)
     with StochasticRounding(torch.Generator().manual_seed(0)):
