@@ -41,11 +41,12 @@ SATURATING = {torch.ops.aten.tanh, torch.ops.aten.sigmoid, torch.ops.aten.erf, t
 """Functions that come to a whole number other than zero by rounding alone: tanh 25 is 1."""
 
 
-CHOOSING = {
-    torch.ops.aten.amax, torch.ops.aten.amin, torch.ops.aten.aminmax, torch.ops.aten.max, torch.ops.aten.min, torch.ops.aten.median,
-    torch.ops.aten.nanmedian, torch.ops.aten.scatter_reduce, torch.ops.aten.index_reduce, torch.ops.aten.segment_reduce,
+EXACT = {
+    torch.ops.aten.abs, torch.ops.aten.neg, torch.ops.aten.amax, torch.ops.aten.amin, torch.ops.aten.aminmax, torch.ops.aten.max,
+    torch.ops.aten.min, torch.ops.aten.median, torch.ops.aten.nanmedian, torch.ops.aten.scatter_reduce,
+    torch.ops.aten.index_reduce, torch.ops.aten.segment_reduce,
 }  # fmt: skip
-"""Functions that may give a number as they find it: nothing is rounded, and their backward looks for that very number."""
+"""Functions that give numbers as they find them, but for the sign: nothing is rounded, and a backward may look for that number."""
 
 
 ADDING = {
@@ -80,7 +81,7 @@ class StochasticRounding(TorchDispatchMode):
             moved = self._perturb(result, False, max(1.0, terms / TERMS))
             return result.copy_(moved) if _aliases(func) else moved
         # A view, or a tensor written in place, must stay the tensor that it is. A norm of order ∞ gives one of its numbers.
-        if _aliases(func) or func.overloadpacket in CHOOSING or any(isinstance(arg, float) and math.isinf(arg) for arg in args):
+        if _aliases(func) or func.overloadpacket in EXACT or any(isinstance(arg, float) and math.isinf(arg) for arg in args):
             return result
         if func.overloadpacket is torch.ops.aten.gelu:
             # X (1 + erf(X/√2))/2 in one kernel: the sum is rounded as 1 is, however little of it is left.
