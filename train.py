@@ -71,7 +71,7 @@ def experiment(
     prove = call(verification_of, verification, "verification", model=model, inputs=samples.train.inputs, seed=seed)
     about = {"network": model, "x": samples.train.inputs, "parameter": explain, "index": None}
     account = None if explain is None else call(nets.explain, explanation, "explanation", **about)
-    trained, samples = copy.deepcopy(model).to(place), samples.on(place)
+    trained, samples = copy.deepcopy(model).to(place), samples.to(place)
     follow = functools.partial(call, nets.descend, descent, "descent", data=samples.train, loss=objective, seed=seed)
     mistaken = mistakes.named(mistake, ranks.count)
     steps = follow(network=trained, gradient=(mistaken or ranks).along)

@@ -99,7 +99,7 @@ def test_what_is_on_two_devices_is_told_before_anything_is_computed() -> None:
 @pytest.mark.usefixtures("stand_ins")
 def test_data_are_moved_whole() -> None:
     batch = Batch(torch.rand(8, 5), torch.rand(8, 4))
-    moved = DataSet("made", batch, batch, truth={"0.weight": torch.rand(4, 5)}).on(GPU)
+    moved = DataSet("made", batch, batch, truth={"0.weight": torch.rand(4, 5)}).to(GPU)
     parts = (moved.train.inputs, moved.train.targets, moved.test.inputs, moved.test.targets, *moved.truth.values())
     assert {part.device.type for part in parts} == {"meta"}
 

@@ -24,7 +24,7 @@ def descended(device: str, engine: str, loss: str, **settings: object) -> tuple[
     network = nets.mlp([5, 6, 4], output="tanh", generator=generator).double().to(device)
     x = torch.randn(80, 5, generator=generator, dtype=torch.float64)
     target = torch.randint(4, (80,), generator=generator) if loss == "cross_entropy" else x[:, :4].tanh()
-    data = Batch(x, target).on(torch.device(device))
+    data = Batch(x, target).to(torch.device(device))
     kind = LOSSES[loss]()
     return network, list(
         nets.descend(network, data, loss=kind, learning_rate=0.1, epochs=60, batch_size=32, engine=engine, **settings)
@@ -57,7 +57,7 @@ def test_divergence_is_told_and_the_network_keeps_its_last_numbers(engine: str) 
     told = []
     for device in ("cpu", "cuda"):
         network = nets.mlp([3, 2], output="identity", generator=torch.Generator().manual_seed(1)).double().to(device)
-        data = Batch(torch.ones(4, 3).double(), torch.zeros(4, 2).double()).on(torch.device(device))
+        data = Batch(torch.ones(4, 3).double(), torch.zeros(4, 2).double()).to(torch.device(device))
         with pytest.raises(nets.DivergenceError) as end:
             list(nets.descend(network, data, loss=nets.MeanSquaredError(), learning_rate=1e30, steps=100, engine=engine))
         assert all(parameter.isfinite().all() for parameter in network.parameters())

@@ -35,14 +35,10 @@ class Batch:
             else:
                 torch.index_select(theirs, 0, indices, out=mine)
 
-    def to(self, dtype: torch.dtype) -> "Batch":
-        """The same samples in another precision; classes stay integers."""
-        targets = self.targets.to(dtype) if self.targets.is_floating_point() else self.targets
-        return Batch(self.inputs.to(dtype), targets)
-
-    def on(self, device: torch.device) -> "Batch":
-        """The same samples in the memory of a device."""
-        return Batch(self.inputs.to(device), self.targets.to(device))
+    def to(self, kind: torch.dtype | torch.device) -> "Batch":
+        """The same samples in another precision, in which classes stay integers, or in the memory of a device."""
+        stays = isinstance(kind, torch.dtype) and not self.targets.is_floating_point()
+        return Batch(self.inputs.to(kind), self.targets if stays else self.targets.to(kind))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +62,7 @@ class DataSet:
     truth: Mapping[str, Tensor] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
 
-    def to(self, dtype: torch.dtype) -> "DataSet":
-        """The same data in another precision."""
-        truth = {name: value.to(dtype) for name, value in self.truth.items()}
-        return replace(self, train=self.train.to(dtype), test=self.test.to(dtype), truth=truth)
-
-    def on(self, device: torch.device) -> "DataSet":
-        """The same data in the memory of a device."""
-        truth = {name: value.to(device) for name, value in self.truth.items()}
-        return replace(self, train=self.train.on(device), test=self.test.on(device), truth=truth)
+    def to(self, kind: torch.dtype | torch.device) -> "DataSet":
+        """The same data in another precision, or in the memory of a device."""
+        truth = {name: value.to(kind) for name, value in self.truth.items()}
+        return replace(self, train=self.train.to(kind), test=self.test.to(kind), truth=truth)

@@ -140,7 +140,8 @@ class Queued(Update):
 
     def __call__(self, loss: Tensor, found: dict[str, Tensor]) -> int | None:
         """Queue a step along −G. What it returns is known for each LOOKED-th update only."""
-        self._hold(found)
+        if found is not self._held:
+            self._hold(found)
         known = self._graphs.pop(id(found), None)
         if known is None or known[0] is not loss:
             self._queue(loss)

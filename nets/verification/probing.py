@@ -38,10 +38,11 @@ Move = tuple[slice, Tensor, float]
 
 
 class Slope(NamedTuple):
-    """Of f = vᵀY along a move: (f(p + h t) − f(p − h t)) / 2h, and (f(p + h t) − 2 f(p) + f(p − h t)) / h."""
+    """Of f = vᵀY along a move: (f(p + h t) − f(p − h t)) / 2h, and (f(p + h t) − 2 f(p) + f(p − h t)) / h; and h."""
 
     mean: float
     bend: float
+    step: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,13 +165,13 @@ class Prober:
         truncation = abs(wide.mean - narrow.mean) / 3
         # For a smooth f the slopes to the two sides differ by h f″, which halves with h.
         left = abs(2 * narrow.bend - wide.bend)
-        kinked = left > max(12 * SAFETY * self.noise * _length(t) / reach, abs(narrow.bend) / 2)
-        return self._probe(name, entries, t, narrow.mean, reach, truncation, kinked)
+        kinked = left > max(12 * SAFETY * self.noise / narrow.step, abs(narrow.bend) / 2)
+        return self._probe(name, entries, t, narrow, reach, truncation, kinked)
 
     def _like(self, whole: Probe, name: str, parts: list[tuple[slice, Tensor]], slopes: list[Slope]) -> list[Probe]:
         """Probes at the reach that served another, with its truncation error; at one of its own where that does not agree."""
         probes = [
-            self._probe(name, entries, t, slope.mean, whole.reach, whole.truncation, kinked=False)
+            self._probe(name, entries, t, slope, whole.reach, whole.truncation, kinked=False)
             for (entries, t), slope in zip(parts, slopes, strict=True)
         ]
         return [p if p.excess <= 1 else self.measured(name, p.entries, p.direction) for p in probes]
@@ -180,14 +181,14 @@ class Prober:
         """Whether no other reach need be tried, unless this one disagrees."""
         return probe.tolerance <= ENOUGH * abs(probe.expected) and not probe.kinked
 
-    def _probe(self, name: str, entries: slice, t: Tensor, expected: float, reach: float, truncation: float, kinked: bool) -> Probe:
+    def _probe(self, name: str, entries: slice, t: Tensor, slope: Slope, reach: float, truncation: float, kinked: bool) -> Probe:
         """The probe with its tolerance."""
         # A sum of rounding errors of random sign is about as large as the length of the vector of them.
         rounding = _length(self.rounding[name][entries] * t)
         actual = float(self.gradient[name][entries] @ t)
-        error = truncation + self.noise * _length(t) / reach
+        error = truncation + self.noise / slope.step
         tolerance = SAFETY * error + ROUNDING_SAFETY * max(rounding, abs(actual) * 2.0**-53)
-        return Probe(entries, t, actual, expected, max(tolerance, 1e-300), reach, truncation, kinked)
+        return Probe(entries, t, actual, slope.mean, max(tolerance, 1e-300), reach, truncation, kinked)
 
     def _differences(self, name: str, moves: list[Move]) -> list[Slope]:
         """By a call of the module for each side of each move."""
@@ -196,7 +197,7 @@ class Prober:
     def _slopes(self, moves: list[Move], sides: list[tuple[Tensor, Tensor]]) -> list[Slope]:
         y, v = self.problem.y, self.v
         return [
-            Slope(float(v @ (above - below)) / (2 * h), float(v @ ((above - y) - (y - below))) / h)
+            Slope(float(v @ (above - below)) / (2 * h), float(v @ ((above - y) - (y - below))) / h, h)
             for (above, below), (_, _, h) in zip(sides, moves, strict=True)
         ]
 
