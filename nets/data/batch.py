@@ -1,6 +1,6 @@
 """The records that data arrives in."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -26,14 +26,25 @@ class Batch:
         """The samples at `indices`, in that order."""
         return Batch(self.inputs[indices], self.targets[indices])
 
-    def fill(self, source: "Batch", indices: Tensor) -> None:
-        """Write the samples of `source` at `indices` over these, as many as there are."""
-        for mine, theirs in ((self.inputs, source.inputs), (self.targets, source.targets)):
-            if mine.device.type == "cpu":
+    def filled_from(self, source: "Batch") -> Callable[[Tensor], None]:
+        """A function of indices that writes the samples of `source` there over these, as many as there are."""
+        pairs = ((self.inputs, source.inputs), (self.targets, source.targets))
+        if self.inputs.device.type != "cpu":
+
+            def selected(indices: Tensor) -> None:
+                for mine, theirs in pairs:
+                    torch.index_select(theirs, 0, indices, out=mine)
+
+            return selected
+        arrays = [(mine.numpy(), theirs.numpy()) for mine, theirs in pairs]
+
+        def taken(indices: Tensor) -> None:
+            at = indices.numpy()
+            for mine, theirs in arrays:
                 # In a fraction of the time that index_select takes to be called; indices out of range would be clipped.
-                theirs.numpy().take(indices.numpy(), 0, mine.numpy(), "clip")
-            else:
-                torch.index_select(theirs, 0, indices, out=mine)
+                theirs.take(at, 0, mine, "clip")
+
+        return taken
 
     def to(self, kind: torch.dtype | torch.device) -> "Batch":
         """The same samples in another precision, in which classes stay integers, or in the memory of a device."""

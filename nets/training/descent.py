@@ -133,7 +133,7 @@ def _batches(
 ) -> Iterator[tuple[int, Batch]]:
     """(epoch, batch), each epoch in a new order. Batches of one size are written to the same memory, one after the other."""
     made, epoch = 0, 0
-    memory: dict[int, Batch] = {}
+    memory: dict[int, tuple[Batch, Callable[[torch.Tensor], None]]] = {}
     while epochs is None or epoch < epochs:
         epoch += 1
         order = torch.randperm(len(data), generator=generator).to(data.inputs.device)
@@ -141,11 +141,13 @@ def _batches(
             if steps is not None and made == steps:
                 return
             made += 1
-            batch = memory.get(indices.shape[0])
-            if batch is None:
-                batch = memory[indices.shape[0]] = data.take(indices)
+            known = memory.get(indices.shape[0])
+            if known is None:
+                batch = data.take(indices)
+                memory[len(batch)] = batch, batch.filled_from(data)
             else:
-                batch.fill(data, indices)
+                batch, fill = known
+                fill(indices)
             yield epoch, batch
 
 

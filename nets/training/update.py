@@ -48,7 +48,7 @@ class Update:
         if found is not self._held:
             self._hold(found)
         elif self._norms is None:
-            self._norms = norms_of(self._gradients)
+            self._norms = self._sizes and norms_of(self._gradients + self.parameters)
         self._next_row()
         finite = math.isfinite(sum(self._look(loss)))
         if finite:
@@ -67,8 +67,10 @@ class Update:
         if self._sizes is None:
             torch.stack([loss, *torch._foreach_norm(self._gradients + self.parameters, 2, seen.dtype)], out=seen)
             return seen.tolist()
-        norms = self._norms() if self._norms is not None else map(Tensor.item, torch._foreach_norm(self._gradients))
-        numbers = [loss.item(), *norms, *self._sizes()]
+        if self._norms is not None:
+            numbers = [loss.item(), *self._norms()]
+        else:
+            numbers = [loss.item(), *map(Tensor.item, torch._foreach_norm(self._gradients)), *self._sizes()]
         seen.numpy()[:] = numbers
         return numbers
 
