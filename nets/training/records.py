@@ -25,16 +25,20 @@ class Block:
         names: of the P parameters.
         values: one row for each step: ℓ, ‖G_p‖, ‖θ_p‖, and where it is not η times ‖G_p‖, ‖Δθ_p‖ / η.
         learning_rate: η.
-        seen: the part of each row that is known before the update: all but the last.
-        moved: the last part of each row.
+        known: how many numbers of a row are known before the update: all but the last part.
     """
 
     def __init__(self, names: tuple[str, ...], learning_rate: float, plain: bool, like: Tensor) -> None:
         count, self.names, self.learning_rate = len(names), names, learning_rate
         dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
         self.values = torch.full((ROWS, 1 + (2 if plain else 3) * count), math.nan, dtype=dtype, device=like.device)
-        self.seen = self.values[:, : 1 + 2 * count].unbind()
-        self.moved = self.values[:, 1 + 2 * count :].unbind()
+        self.known = 1 + 2 * count
+        self._array = self.values.numpy() if like.device.type == "cpu" else None
+
+    def write(self, row: int, numbers: Sequence[float]) -> None:
+        """The numbers of a step, where they are in the memory of a processor."""
+        assert self._array is not None
+        self._array[row] = numbers
 
     def table(self, rows: Sequence[int]) -> "NDArray[np.float64]":
         """The numbers of some steps in double precision, a row each: ℓ, ‖G_p‖, (Σ_p ‖G_p‖²)^½, ‖Δθ_p‖ / ‖θ_p‖."""

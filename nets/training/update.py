@@ -10,7 +10,7 @@ from torch.optim.sgd import sgd
 
 from nets.errors import InputError
 from nets.training.captured import Captured
-from nets.training.norms import norms_of
+from nets.training.norms import norms_now, norms_of
 from nets.training.records import ROWS, Block
 
 LOOKED = 16
@@ -34,9 +34,12 @@ class Update:
         self._plain = momentum == 0 and weight_decay == 0
         self._velocities = [] if self._plain else [torch.zeros_like(parameter) for parameter in self.parameters]
         self._dense = _dense(self.parameters)
+        # A V without a past is not kept by those who take the step, and made here for its norm.
+        self._rule: dict[str, Any] = {"lr": learning_rate, "momentum": momentum, "weight_decay": weight_decay if momentum else 0.0}
+        self._rule |= {"dampening": 0.0, "nesterov": False, "maximize": False}
         self._held: dict[str, Tensor] | None = None
         self._norms: Callable[[], list[float]] | None = None
-        self._sizes = norms_of(self.parameters)
+        self._sizes, self._moved = norms_of(self.parameters), norms_of(self._velocities)
         self.block, self.row = self._new_block(), -1
 
     def __call__(self, loss: Tensor, found: dict[str, Tensor]) -> int | None:
@@ -48,51 +51,37 @@ class Update:
         if found is not self._held:
             self._hold(found)
         elif self._norms is None:
-            self._norms = self._sizes and norms_of(self._gradients + self.parameters)
+            self._norms = norms_of(self._gradients + self.parameters)
         self._next_row()
-        finite = math.isfinite(sum(self._look(loss)))
+        norms = self._norms() if self._norms is not None else norms_now(self._gradients) + self._sizes()
+        numbers = [loss.item(), *norms]
+        finite = math.isfinite(sum(numbers))
         if finite:
             self._step(None)
         if not self._plain:
-            torch.stack(torch._foreach_norm(self._velocities, 2, self.block.values.dtype), out=self.block.moved[self.row])
+            numbers += self._moved()
+        self.block.write(self.row, numbers)
         return None if finite else 0
 
     def stopped(self) -> int | None:
         """The same, of the updates up to now, where something has still to be looked at."""
         return None
 
-    def _look(self, loss: Tensor) -> list[float]:
-        """ℓ, ‖G_p‖ and ‖θ_p‖, which are written to the block."""
-        seen = self.block.seen[self.row]
-        if self._sizes is None:
-            torch.stack([loss, *torch._foreach_norm(self._gradients + self.parameters, 2, seen.dtype)], out=seen)
-            return seen.tolist()
-        if self._norms is not None:
-            numbers = [loss.item(), *self._norms()]
-        else:
-            numbers = [loss.item(), *map(Tensor.item, torch._foreach_norm(self._gradients)), *self._sizes()]
-        seen.numpy()[:] = numbers
-        return numbers
-
     def _step(self, unless: Tensor | None) -> None:
         """The update itself, unless a number, where there is one, is 1."""
-        along, decay, kept = self._gradients, self._weight_decay, self._velocities
+        along, kept = self._gradients, self._velocities if self._momentum else []
         if not self._laid_out:
             along = [gradient.contiguous() for gradient in along]
-        if not self._momentum:
-            kept = []
-            if decay:
-                # A V without a past is not kept by those who take the step, and wanted here for its norm.
-                along = self._velocities = list(torch._foreach_add(along, self.parameters, alpha=decay))
-                decay = 0.0
-        rule: dict[str, Any] = {"lr": self.learning_rate, "momentum": self._momentum, "weight_decay": decay, "dampening": 0.0}
-        rule |= {"nesterov": False, "maximize": False}
+        if self._weight_decay and not self._momentum:
+            torch._foreach_copy_(self._velocities, along)
+            torch._foreach_add_(self._velocities, self.parameters, alpha=self._weight_decay)
+            along = self._velocities
         if self._dense:
-            torch._fused_sgd_(self.parameters, along, kept, **rule, is_first_step=False, found_inf=unless)
+            torch._fused_sgd_(self.parameters, along, kept, **self._rule, is_first_step=False, found_inf=unless)
         else:
             # The fused kernel goes through memory, whatever entry has its place there.
             buffers: list[Tensor | None] = [*kept] or [None] * len(along)
-            sgd(self.parameters, along, buffers, **rule, foreach=True)
+            sgd(self.parameters, along, buffers, **self._rule, foreach=True)
 
     def _hold(self, found: dict[str, Tensor]) -> None:
         """Gradients in other memory than the last ones, which may stay there from now on."""
@@ -163,12 +152,12 @@ class Queued(Update):
         """Wait for the updates up to now, and say how many ago ℓ or G was not finite."""
         if not bool(self._stopped):
             return None
-        bad = ~self.block.values[: self.row + 1, : len(self.block.seen[0])].isfinite().all(1)
+        bad = ~self.block.values[: self.row + 1, : self.block.known].isfinite().all(1)
         return self.row - int(bad.nonzero()[0])
 
     def _queue(self, loss: Tensor) -> None:
         """The operations of an update, which tell of it in memory of their own."""
-        count = len(self.block.seen[0])
+        count = self.block.known
         seen, moved = self._now[:count], self._now[count:]
         torch.stack([loss, *torch._foreach_norm(self._gradients + self.parameters, 2, seen.dtype)], out=seen)
         self._stopped.masked_fill_(seen.isfinite().all().logical_not(), 1)
