@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from nets.training.norms import BLOCK
 from nets.training.products import by_blas
 
 aten = torch.ops.aten
@@ -85,7 +86,7 @@ def _by_numpy(operation: Operation, place: Tensor) -> Call | None:
         return None
     if function in (aten.mm.default, aten.addmm.default):
         *bias, one, other = (t.numpy() for t in given)
-        return by_blas(bias, one, other, place.numpy())
+        return by_blas(bias, one, other, place.numpy(), torch.get_num_threads())
     if max(t.numel() for t in given) > ONE_THREAD:
         return None
     if function in UFUNCS:
@@ -127,7 +128,7 @@ def _columns_added(t: Tensor, dims: list[int], place: Tensor) -> Call | None:
 
 def _row_norms(t: Tensor, order: float, dims: list[int], place: Tensor) -> Call | None:
     """(Σ_k t_nk²)^½."""
-    if order != 2 or t.ndim != 2 or [dim % 2 for dim in dims] != [1]:
+    if order != 2 or t.ndim != 2 or [dim % 2 for dim in dims] != [1] or t.shape[1] > BLOCK:
         return None
     array, out = t.numpy(), place.numpy()
 

@@ -1,7 +1,8 @@
-"""Matrix products by NumPy's BLAS library, of the shapes for which PyTorch's is slow: small ones, and thin ones.
+"""Matrix products by NumPy's BLAS library, of the shapes for which it is faster than PyTorch's.
 
-A product of 64×1,024 and 1,024×10 takes PyTorch on an AMD processor four times as long as NumPy, and a product of few numbers is
-not called for as long as PyTorch takes to be called.
+On an AMD processor it does a product of 64×1,024 and 1,024×10 in a quarter of the time, and one of a few hundred thousand
+multiplications in two thirds; what is small takes PyTorch longer to be called for than to do. In blocks of rows it stays among the
+shapes that it has fast kernels for, and on one thread, whatever it was told of threads.
 """
 
 import math
@@ -10,35 +11,46 @@ from functools import partial
 from itertools import repeat
 
 import numpy as np
-from numpy import array_split as split
+from numpy import array_split
 from numpy.typing import NDArray
 
 Array = NDArray[np.floating]
 
-BLOCK = 2**18
-"""Multiplications in a block. From here on a BLAS library would call other threads, whatever PyTorch was told of threads."""
+BLOCK = 2**19 - 1
+"""Multiplications in a block. OpenBLAS calls a thread for every 2¹⁸ of them, rounded down."""
+
+MOST = 2**24
+"""Multiplications up to which a product is done block by block on the one thread that there is."""
 
 THIN = 32
 """Rows, columns or terms of a sum below which a product is thin."""
 
-MOST = 2**22
-"""Multiplications in a thin product up to which it is done block by block; more are worth the threads that PyTorch has."""
+THIN_MOST = 2**22
+"""Multiplications up to which a thin product is, even where there are more threads: they would wait for each other."""
+
+TRANSPOSED = 2**18
+"""Multiplications up to which X Wᵀ in single precision is faster here: for more, PyTorch has the better kernel."""
 
 
-def by_blas(bias: list[Array], a: Array, b: Array, out: Array) -> Callable[[], object] | None:
-    """Σ_k a_nk b_km, and a bias_m where there is one, as a call that writes to `out`; None for a shape to be left to PyTorch."""
+def by_blas(bias: list[Array], a: Array, b: Array, out: Array, threads: int) -> Callable[[], object] | None:
+    """Σ_k a_nk b_km, and a bias_m where there is one, as a call that writes to `out`; None for a shape to be left to PyTorch, which
+    has so many threads."""
     (rows, terms), columns = a.shape, b.shape[1]
-    size = rows * terms * columns
-    if size > (MOST if min(rows, terms, columns) < THIN else BLOCK):
+    size, thin = rows * terms * columns, min(rows, terms, columns) < THIN
+    most = MOST if threads == 1 else THIN_MOST if thin else BLOCK
+    if b.dtype == np.float32 and b.strides[0] < b.strides[1] and not thin:
+        most = TRANSPOSED
+    if size > most:
         return None
     count = min(math.ceil(size / BLOCK), max(rows, columns))
     if count <= 1:
         # The same product, called sooner, and for contiguous memory only.
         calls: list[Callable[[], object]] = [partial(np.dot if out.flags.c_contiguous else np.matmul, a, b, out)]
     elif rows >= columns:
-        calls = [partial(np.matmul, *block) for block in zip(split(a, count), repeat(b), split(out, count), strict=False)]
+        calls = [partial(np.matmul, *of) for of in zip(array_split(a, count), repeat(b), array_split(out, count), strict=False)]
     else:
-        calls = [partial(np.matmul, *block) for block in zip(repeat(a), split(b, count, 1), split(out, count, 1), strict=False)]
+        columns_of = partial(array_split, indices_or_sections=count, axis=1)
+        calls = [partial(np.matmul, *of) for of in zip(repeat(a), columns_of(b), columns_of(out), strict=False)]
     calls += [partial(np.add, out, one, out) for one in bias]
     return calls[0] if len(calls) == 1 else partial(_all, calls)
 

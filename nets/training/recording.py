@@ -123,8 +123,9 @@ def _copied(operation: Operation, places: tuple[Tensor, ...]) -> None:
 
 def _apart(result: Tensor) -> Tensor:
     """Memory for a result, where no two rows begin a multiple of 4,096 bytes apart: a cache has room for only a few such rows at a
-    time, and a product that goes down the columns takes up to half as long again."""
-    if result.ndim != 2 or result.shape[1] * result.itemsize % 4096:
+    time, and a product of PyTorch's that goes down the columns takes up to half as long again. On one thread those are NumPy's
+    (see `products`), which copies what it needs to where it is not so."""
+    if result.ndim != 2 or result.shape[1] * result.itemsize % 4096 or torch.get_num_threads() == 1:
         return result
     rows, columns = result.shape
     return result.new_empty(rows, columns + 64 // result.itemsize)[:, :columns]
