@@ -30,11 +30,11 @@ def records(tags: tuple[str, ...], steps: Sequence[int], times: Sequence[float],
     """
     with np.errstate(over="ignore"):  # what is too large for float32 is infinite there
         numbers = values.astype("<f4")
-    found, start = [], 0
+    found, start = list[bytes](), 0
     # A varint takes a byte for every seven bits, so rows are as long as each other where their steps are.
     for width, run in groupby(max(1, (step.bit_length() + 6) // 7) for step in steps):
         rows = slice(start, start + len(list(run)))
-        found += _block(tags, width, np.array(steps[rows], "<u8"), np.array(times[rows], "<f8"), numbers[rows])
+        found.append(_block(tags, width, np.array(steps[rows], "<u8"), np.array(times[rows], "<f8"), numbers[rows]))
         start = rows.stop
     return b"".join(found)
 
@@ -47,23 +47,25 @@ def record(event: bytes) -> bytes:
 
 def _block(
     tags: tuple[str, ...], width: int, steps: "NDArray[np.uint64]", times: "NDArray[np.float64]", numbers: "NDArray[np.float32]"
-) -> list[bytes]:
-    """The parts of the records of steps whose numbers take `width` bytes."""
+) -> bytes:
+    """The records of steps whose numbers take `width` bytes."""
     row, places = _layout(tags, width)
-    content = np.repeat(row[None], len(steps), 0)
-    shifts = np.arange(0, 7 * width, 7, dtype=np.uint64)
+    size = len(row)
+    length = size.to_bytes(8, "little")
+    whole = np.empty((len(steps), 12 + size + 4), np.uint8)
+    whole[:, :12] = np.frombuffer(length + _checksum(length), np.uint8)
+    content = whole[:, 12:-4]
+    content[:] = row
     content[:, 1:9] = times.view(np.uint8).reshape(-1, 8)
     # The lowest seven bits first; all bytes but the last have their top bit set, as the layout has it.
+    shifts = np.arange(0, 7 * width, 7, dtype=np.uint64)
     content[:, 10 : 10 + width] |= (steps[:, None] >> shifts & np.uint64(0x7F)).astype(np.uint8)
     content[:, places] = np.ascontiguousarray(numbers).view(np.uint8)
-    size, data = content.shape[1], content.tobytes()
-    length = size.to_bytes(8, "little")
-    head = length + _checksum(length)
-    parts: list[bytes] = []
-    for start in range(0, len(data), size):
-        event = data[start : start + size]
-        parts += head, event, _checksum(event)
-    return parts
+    data = whole.tobytes()
+    events = (data[start : start + size] for start in range(12, len(data), whole.shape[1]))
+    checksums = _masked(np.fromiter(map(google_crc32c.value, events), np.uint32, len(steps)))
+    whole[:, -4:] = checksums.astype("<u4").view(np.uint8).reshape(-1, 4)
+    return whole.tobytes()
 
 
 @lru_cache
@@ -95,5 +97,9 @@ def _varint(number: int) -> bytes:
 
 def _checksum(data: bytes) -> bytes:
     """The masked CRC-32C."""
-    crc = google_crc32c.value(data)
-    return ((((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF).to_bytes(4, "little")
+    return _masked(np.array([google_crc32c.value(data)], np.uint32)).astype("<u4").tobytes()
+
+
+def _masked(crc: "NDArray[np.uint32]") -> "NDArray[np.uint32]":
+    """The bits turned by 15 places and a number added, modulo 2³²."""
+    return (crc >> np.uint32(15) | crc << np.uint32(17)) + np.uint32(0xA282EAD8)
