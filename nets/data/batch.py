@@ -2,9 +2,16 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+Indices = Tensor | NDArray[np.int64]
+"""Which samples: an array of NumPy's in the memory of a processor, which is cut in a tenth of the time that a tensor is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,34 +29,36 @@ class Batch:
     def __len__(self) -> int:
         return len(self.inputs)
 
-    def take(self, indices: "Tensor | slice") -> "Batch":
+    def take(self, indices: Indices | slice) -> "Batch":
         """The samples at `indices`, in that order."""
         return Batch(self.inputs[indices], self.targets[indices])
 
-    def filled_from(self, source: "Batch") -> Callable[[Tensor], None]:
+    def order(self, generator: torch.Generator) -> Indices:
+        """The numbers 0 to N − 1 in an order drawn at random, in the memory where the samples are."""
+        drawn = torch.randperm(len(self), generator=generator)
+        return drawn.numpy() if self.inputs.device.type == "cpu" else drawn.to(self.inputs.device)
+
+    def filled_from(self, source: "Batch") -> Callable[[Indices], None]:
         """A function of indices that writes the samples of `source` there over these, as many as there are."""
-        pairs = ((self.inputs, source.inputs), (self.targets, source.targets))
-        if self.inputs.device.type != "cpu":
+        calls = [_filling(mine, theirs) for mine, theirs in ((self.inputs, source.inputs), (self.targets, source.targets))]
 
-            def selected(indices: Tensor) -> None:
-                for mine, theirs in pairs:
-                    torch.index_select(theirs, 0, indices, out=mine)
+        def fill(indices: Indices) -> None:
+            for call in calls:
+                call(indices)
 
-            return selected
-        arrays = [(mine.numpy(), theirs.numpy()) for mine, theirs in pairs]
-
-        def taken(indices: Tensor) -> None:
-            at = indices.numpy()
-            for mine, theirs in arrays:
-                # In a fraction of the time that index_select takes to be called; indices out of range would be clipped.
-                theirs.take(at, 0, mine, "clip")
-
-        return taken
+        return fill
 
     def to(self, kind: torch.dtype | torch.device) -> "Batch":
         """The same samples in another precision, in which classes stay integers, or in the memory of a device."""
         stays = isinstance(kind, torch.dtype) and not self.targets.is_floating_point()
         return Batch(self.inputs.to(kind), self.targets if stays else self.targets.to(kind))
+
+
+def _filling(place: Tensor, source: Tensor) -> Callable[[Any], object]:
+    if place.device.type == "cpu":
+        # In a fraction of the time that index_select takes to be called; indices out of range would be clipped.
+        return partial(source.numpy().take, axis=0, out=place.numpy(), mode="clip")
+    return lambda indices: torch.index_select(source, 0, indices, out=place)
 
 
 @dataclass(frozen=True, slots=True)

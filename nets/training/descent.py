@@ -8,7 +8,7 @@ import torch
 
 from nets.calculus.losses import Loss
 from nets.calculus.network import Network
-from nets.data.batch import Batch
+from nets.data.batch import Batch, Indices
 from nets.errors import DivergenceError, InputError
 from nets.training.accumulation import Gradient, accumulated
 from nets.training.engines import ENGINES, Engine
@@ -133,15 +133,16 @@ def _batches(
 ) -> Iterator[tuple[int, Batch]]:
     """(epoch, batch), each epoch in a new order. Batches of one size are written to the same memory, one after the other."""
     made, epoch = 0, 0
-    memory: dict[int, tuple[Batch, Callable[[torch.Tensor], None]]] = {}
+    memory: dict[int, tuple[Batch, Callable[[Indices], None]]] = {}
     while epochs is None or epoch < epochs:
         epoch += 1
-        order = torch.randperm(len(data), generator=generator).to(data.inputs.device)
-        for indices in order.split(size):
+        order = data.order(generator)
+        for start in range(0, len(data), size):
             if steps is not None and made == steps:
                 return
             made += 1
-            known = memory.get(indices.shape[0])
+            indices = order[start : start + size]
+            known = memory.get(len(indices))
             if known is None:
                 batch = data.take(indices)
                 memory[len(batch)] = batch, batch.filled_from(data)
