@@ -1,6 +1,7 @@
 """The rows of steps and of the monitor on a GPU, where there is one: networks as small as on the CPU, and one that is wide."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import torch
 
@@ -27,15 +28,8 @@ def rows_on(device: str, name: str, wait: Callable[[], object], runs: int, width
             "compile": steps.compiled(width, device),
         }
         seconds = interleaved({loop: _finished(loops[loop], wait) for loop in loops}, steps=300, runs=runs)
-        small, setting = width <= 256, f"64-{width:,}-10, batch 64, {name}"
-        for claim, one, other, target in (
-            (f"{steps.LOGGED} ÷ autograd with torch.optim.SGD, nothing logged", "ours", "bare", "≤ 0.45" if small else "≤ 0.60"),
-            (f"{steps.LOGGED} ÷ the leanest autograd loop, nothing logged", "ours", "leanest", "≤ 0.60" if small else "≤ 0.65"),
-            ("autograd engine, every norm logged ÷ autograd with torch.optim.SGD", "autograd", "bare", "≤ 1.10"),
-            (f"{steps.LOGGED} ÷ the same products and elementwise calls alone", "ours", "alone", "≤ 1.25"),
-            (f"torch.compile, nothing logged ÷ {steps.LOGGED}", "compile", "ours", "≥ 1" if small else "stated"),
-        ):
-            yield row(f"on a GPU: {claim}", setting, ratios(seconds, one, other), target)
+        for claim in steps.claims(seconds, width, f"64-{width:,}-10, batch 64, {name}"):
+            yield replace(claim, row=f"on a GPU: {claim.row}")
     for model, (make, count) in monitor.MODELS.items():
         torch.manual_seed(0)
         made = make()
