@@ -61,23 +61,14 @@ class Problem:
         self._buffers = {name: buffer.clone() for name, buffer in self.module.named_buffers()}
         tensors = {n: p.detach() for n, p in self._parameters.items()} | {n: self._leaves[i] for n, i in self._inputs.items()}
         self.points = {name: as_real(tensor) for name, tensor in tensors.items()}
-        self._moving: dict[str, Tensor] = {}
+        self._moving = dict[str, Tensor]()
         self._reached: dict[str, bool] = {}
         self._check_points()
         self.samples = next((len(x) for x in self._leaves if isinstance(x, Tensor) and x.ndim), 1)
         self._outputs: list[tuple[tuple[Any, ...], tuple[int, ...]]] = []
-        places = {name: (p, p.data_ptr()) for name, p in self.module.named_parameters()}
+        places = {name: (parameter, parameter.data_ptr()) for name, parameter in self.module.named_parameters()}
         self.y = self._first_call()
-        for name, (parameter, place) in places.items():
-            if parameter.data_ptr() != place:
-                raise InputError(
-                    f"{name} is given other memory when the module is called; expected it to stay where it can be moved: write "
-                    "parameter.data.copy_(…) in the place of parameter.data = …"
-                )
-            if not parameter.requires_grad:
-                given = cast(module.get_parameter(name).detach().cpu(), dtype)
-                if not torch.equal(parameter, given):
-                    self._moving[name] = given.clone()
+        self._moving = self._moved_by_a_call(module, places)
         if self._moving:
             self.y = self.evaluate()
 
@@ -282,6 +273,24 @@ class Problem:
         y = self.evaluate() if self._drawn else flattened(output, self.dtype).detach()
         self.unit = torch.cat(units).to(y.dtype)
         return y
+
+    def _moved_by_a_call(self, module: nn.Module, places: Mapping[str, tuple[Tensor, int]]) -> dict[str, Tensor]:
+        """Frozen parameters that a call writes to, such as a count of calls, as they were before it.
+
+        Raises:
+            InputError: if a parameter is in other memory than where it was.
+        """
+        moving = {}
+        for name, (parameter, place) in places.items():
+            if parameter.data_ptr() != place:
+                raise InputError(
+                    f"{name} is given other memory when the module is called; expected it to stay where it can be moved: write "
+                    "parameter.data.copy_(…) in the place of parameter.data = …"
+                )
+            given = None if parameter.requires_grad else cast(module.get_parameter(name).detach().cpu(), self.dtype)
+            if given is not None and not torch.equal(parameter, given):
+                moving[name] = given.clone()
+        return moving
 
     def _tried(self) -> Any:
         """The output, without a graph if the module can do without: one that differentiates in its forward cannot."""
