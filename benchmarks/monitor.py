@@ -37,6 +37,8 @@ def loop_of(made: tuple[nn.Module, Tensor, Tensor], monitored: bool, device: str
             if monitor is not None:
                 monitor.step(loss)
             optimizer.step()
+        if monitor is not None:
+            monitor.flush()
 
     return loop
 

@@ -46,7 +46,7 @@ def bare(width: int, device: str = "cpu") -> Loop:
     def loop(steps: int) -> None:
         for indices in itertools.islice(batches, steps):
             optimizer.zero_grad()
-            loss_of(network(samples.inputs[indices]), samples.targets[indices]).backward()
+            loss_of(network(samples.inputs.index_select(0, indices)), samples.targets.index_select(0, indices)).backward()
             optimizer.step()
 
     return loop
@@ -59,7 +59,8 @@ def leanest(width: int, device: str = "cpu") -> Loop:
 
     def loop(steps: int) -> None:
         for indices in itertools.islice(batches, steps):
-            loss = nn.functional.mse_loss(network(samples.inputs[indices]), samples.targets[indices])
+            x, t = samples.inputs.index_select(0, indices), samples.targets.index_select(0, indices)
+            loss = nn.functional.mse_loss(network(x), t)
             gradients = torch.autograd.grad(loss, parameters)
             with torch.no_grad():
                 torch._foreach_add_(parameters, gradients, alpha=-RATE)
@@ -68,7 +69,7 @@ def leanest(width: int, device: str = "cpu") -> Loop:
 
 
 def ours(width: int, engine: str, device: str = "cpu", micro: int | None = None) -> Loop:
-    """`for step in nets.descend(...): board.write(step)`."""
+    """`for step in nets.descend(...): board.write(step)`, and on disk before the next loop begins."""
     network = nets.mlp([64, width, 10], output="identity").to(device)
     board = Board(tempfile.mkdtemp())
     steps_of = nets.descend(
@@ -79,6 +80,7 @@ def ours(width: int, engine: str, device: str = "cpu", micro: int | None = None)
     def loop(steps: int) -> None:
         for step in itertools.islice(steps_of, steps):
             board.write(step)
+        board.flush()
 
     return loop
 
@@ -123,7 +125,8 @@ def compiled(width: int, device: str = "cpu") -> Loop:
 
     def loop(steps: int) -> None:
         for indices in itertools.islice(batches, steps):
-            gradients = torch.autograd.grad(loss_of(samples.inputs[indices], samples.targets[indices]), parameters)
+            x, t = samples.inputs.index_select(0, indices), samples.targets.index_select(0, indices)
+            gradients = torch.autograd.grad(loss_of(x, t), parameters)
             with torch.no_grad():
                 torch._foreach_add_(parameters, gradients, alpha=-RATE)
 

@@ -184,3 +184,10 @@ def test_a_board_imports_nothing_that_it_does_not_need() -> None:
     command = [sys.executable, "-W", "error", "-c", script]
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": here}, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "\n", "")
+
+
+def test_a_step_after_the_end_is_told(tmp_path: Path) -> None:
+    board = Board(tmp_path)
+    board.close()
+    with pytest.raises(ValueError, match="after it was closed"):
+        board.write(records(1)[0])

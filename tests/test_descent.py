@@ -186,7 +186,7 @@ def test_count_steps_is_what_descend_makes() -> None:
         ({"loss": CrossEntropy()}, "cross entropy was given targets"),
         ({"data": Batch(DATA.inputs[:, :2], DATA.targets)}, "with 3 inputs was given X with 2 features"),
         ({"data": Batch(DATA.inputs.float(), DATA.targets)}, "X is torch.float32"),
-        ({"network": nets.Network.from_torch(nn.Tanh()), "data": Batch(DATA.inputs, DATA.inputs)}, "no parameters"),
+        ({"network": nets.Network.from_torch(nn.Tanh()), "data": Batch(DATA.inputs, DATA.inputs)}, "no parameter that requires"),
     ],
 )  # fmt: skip
 def test_an_argument_out_of_range_is_told_before_anything_is_computed(settings: dict, message: str) -> None:

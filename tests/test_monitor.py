@@ -158,3 +158,33 @@ def test_bad_input_is_told(tmp_path: Path, make: object, sentence: str) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(nets.InputError, match=sentence):
         make(tmp_path)  # type: ignore[operator]
+
+
+def test_the_norm_of_a_large_gradient(tmp_path: Path) -> None:
+    """To 1e-6: four million squares in float32 are not added up in a row."""
+    net = nn.Linear(2048, 2048)
+    with nets.GradientMonitor(net, tmp_path) as monitor:
+        net(torch.randn(4, 2048, generator=torch.Generator().manual_seed(0))).square().sum().backward()
+        monitor.step()
+    exact = net.weight.grad.double().norm().item()  # type: ignore[union-attr]
+    assert scalars(tmp_path)["gradient_norm/weight"] == [(1, pytest.approx(exact, rel=1e-6))]
+
+
+def test_the_norm_of_a_complex_gradient(tmp_path: Path) -> None:
+    """(Σ |g|²)^½."""
+    net = nn.Linear(2, 2, bias=False, dtype=torch.complex64)
+    with nets.GradientMonitor(net, tmp_path) as monitor:
+        net.weight.grad = torch.full((2, 2), 3 + 4j, dtype=torch.complex64)
+        monitor.step()
+    assert scalars(tmp_path)["gradient_norm/weight"] == [(1, 10.0)]
+
+
+def test_a_loss_of_two_numbers_and_a_step_after_the_end_are_told(tmp_path: Path) -> None:
+    net = model()
+    backward(net)
+    monitor = nets.GradientMonitor(net, tmp_path)
+    with pytest.raises(nets.InputError, match=r"the loss has shape \(2,\); expected one number"):
+        monitor.step(torch.zeros(2))
+    monitor.close()
+    with pytest.raises(ValueError, match="after it was closed"):
+        monitor.step()

@@ -17,7 +17,9 @@ SHAPES = {
     "thin, in blocks of columns": (16, 64, 1030),
     "thin, in blocks of rows": (1030, 64, 16),
     "in blocks of rows": (301, 64, 64),
-    "more blocks than rows": (1, 2**20, 2),
+    "a matrix and a vector, in blocks": (1000, 3000, 1),
+    "a vector and a matrix, in blocks": (1, 3000, 1000),
+    "in blocks of one row": (5, 8000, 40),
 }
 LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "row by row": lambda t: t.contiguous(),

@@ -34,7 +34,13 @@ class Delayed(Generic[Item]):
         closed_at_exit(self)
 
     def add(self, item: Item) -> None:
-        """Keep an item until its group is full or old enough."""
+        """Keep an item until its group is full or old enough.
+
+        Raises:
+            ValueError: after `close`, when nobody would write it.
+        """
+        if self._closed.is_set():
+            raise ValueError("written to after it was closed; expected all that is to be written to come before.")
         with self._lock:
             self._pending.append((item, time.time()))
             if len(self._pending) >= MOST or self._error is not None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from nets.errors import InputError
 from nets.telemetry.delay import MOST, Delayed
 from nets.telemetry.events import EventFile
+from nets.training.norms import norm_tensors
 
 
 class _Row(NamedTuple):
@@ -56,7 +57,7 @@ class GradientMonitor:
         if not isinstance(every, int) or every < 1:
             raise InputError(f"every is {every}; expected a whole number from 1 up.")
         self._names, self._parameters = tuple(named), tuple(named.values())
-        wide = any(parameter.dtype == torch.float64 for parameter in self._parameters)
+        wide = any(parameter.dtype in (torch.float64, torch.complex128) for parameter in self._parameters)
         self._dtype, self._device = torch.float64 if wide else torch.float32, self._parameters[0].device
         self._tags = {kind: _tags(self._names, kind) for kind in (False, True)}
         self._count, self._every = 0, every
@@ -73,11 +74,14 @@ class GradientMonitor:
         gradients = [parameter.grad for parameter in self._parameters]
         try:
             # A gradient that is missing raises, and costs those that are all there nothing.
-            norms, tags = torch._foreach_norm(gradients, 2, self._dtype), self._tags[loss is not None]  # type: ignore[arg-type]
-        except (TypeError, RuntimeError, NotImplementedError):
+            norms, tags = norm_tensors(gradients, self._dtype), self._tags[loss is not None]  # type: ignore[arg-type]
+        except (AttributeError, TypeError, RuntimeError, NotImplementedError):
             norms, tags = self._one_by_one(gradients, loss is not None)
         if loss is not None:
-            norms = (torch.as_tensor(loss, dtype=self._dtype, device=self._device).detach().reshape(()), *norms)
+            value = torch.as_tensor(loss, dtype=self._dtype, device=self._device).detach()
+            if value.numel() != 1:
+                raise InputError(f"the loss has shape {tuple(value.shape)}; expected one number: hand over its mean, or its sum.")
+            norms = (value.reshape(()), *norms)
         if not norms:
             return
         if not self._free:
@@ -103,10 +107,11 @@ class GradientMonitor:
         self.close()
 
     def _one_by_one(self, gradients: list[Tensor | None], loss: bool) -> tuple[tuple[Tensor, ...], tuple[str, ...]]:
-        """Where a gradient is missing, sparse or on another device."""
+        """Where a gradient is missing, sparse, complex or on another device."""
         found = {name: gradient for name, gradient in zip(self._names, gradients, strict=True) if gradient is not None}
         dense = [g.coalesce().values() if g.is_sparse else g for g in found.values()]
-        norms = tuple(torch.linalg.vector_norm(g, dtype=self._dtype).to(self._device, non_blocking=True) for g in dense)
+        real = [torch.view_as_real(g) if g.is_complex() else g for g in dense]
+        norms = tuple(norm_tensors([g], self._dtype)[0].to(self._device, non_blocking=True) for g in real)
         return norms, _tags(tuple(found), loss)
 
     def _write(self, rows: list[_Row], times: list[float]) -> None:

@@ -11,7 +11,7 @@ from nets.calculus.network import Network
 from nets.data.batch import Batch, Indices
 from nets.errors import DivergenceError, InputError
 from nets.training.accumulation import Gradient, accumulated
-from nets.training.engines import ENGINES, Engine
+from nets.training.engines import ENGINES, Engine, trained
 from nets.training.records import Step
 from nets.training.samples import Sampler
 from nets.training.update import Queued, Update
@@ -43,7 +43,8 @@ def descend(
     (Polyak, USSR Computational Mathematics 4 (1964)). After each record `parameter.grad` holds G.
 
     Args:
-        network: what is trained; its initial parameters are where the descent starts.
+        network: what is trained; its initial parameters are where the descent starts. Those that require a gradient are moved, in
+            the memory where they are now.
         data: X (N, J) and targets; every epoch visits all samples once, in an order drawn from `seed`.
         loss: ℓ(Y, T), a mean or a sum over samples.
         learning_rate: η.
@@ -75,14 +76,18 @@ def descend(
     _in_range(momentum=(momentum, 1.0), weight_decay=(weight_decay, math.inf))
     if engine not in ENGINES:
         raise InputError(f"the engine is '{engine}'; expected one of {', '.join(ENGINES)}.")
+    data = Batch(data.inputs.detach(), data.targets.detach())
     network.check(data.inputs)
     with torch.no_grad():
         loss.check(network(data.inputs), data.targets)
-    if not any(True for _ in network.parameters()):
-        raise InputError("the network has no parameters; expected at least one to descend along: add a Linear layer.")
+    if not trained(network):
+        raise InputError(
+            "the network has no parameter that requires a gradient; expected at least one to descend along: add a Linear layer, or "
+            "have a parameter require its gradient."
+        )
     batches = _batches(data, epochs, steps, batch_size or len(data), torch.Generator().manual_seed(seed))
     kind = Update if data.inputs.device.type == "cpu" else Queued
-    update = kind(dict(network.named_parameters()), learning_rate, momentum, weight_decay)
+    update = kind(trained(network), learning_rate, momentum, weight_decay)
     sampler = Sampler(engine) if sample_norms else None
     return _descend(update, batches, gradient(sampler or ENGINES[engine](), network, loss, micro_batch_size), sampler)
 

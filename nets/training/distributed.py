@@ -24,7 +24,7 @@ from nets.calculus.network import Network
 from nets.data.batch import Batch
 from nets.errors import DivergenceError, InputError, RankError
 from nets.training.accumulation import pieces, shares
-from nets.training.engines import Autograd, Engine
+from nets.training.engines import Autograd, Engine, trained
 from nets.training.ledger import Accumulation, Ledger
 from nets.training.records import Step
 from nets.training.samples import Sampler
@@ -216,7 +216,7 @@ class Shared:
         """The record of the window; with its numbers on rank 0."""
         parts, whole = shares(self._loss, counts)
         weights = tuple(part / whole for part in parts)
-        sent = torch.cat([value[None], *(self._own[p].reshape(-1) for p in self._network.parameters())])
+        sent = torch.cat([value[None], *(self._own[p].reshape(-1) for p in trained(self._network).values())])
         here = self._ranks.rank == 0
         found = [torch.empty_like(sent) for _ in counts] if here else None
         dist.gather(sent, found)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nets.calculus.layers import ACTIVATIONS, Linear
 from nets.calculus.losses import LOSSES, Loss
@@ -26,7 +26,12 @@ def closed_form(network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dic
     gradients: dict[str, Tensor] = {}
     for index, v in network.pulled_back(loss.gradient(values[-1], batch.targets), values):
         gradients |= named(index, network.layers[index].gradients(v, values[index]))
-    return loss(values[-1], batch.targets), {name: gradients[name] for name, _ in network.named_parameters()}
+    return loss(values[-1], batch.targets), {name: gradients[name] for name in trained(network)}
+
+
+def trained(network: Network) -> dict[str, nn.Parameter]:
+    """The parameters that a descent moves: all that require a gradient."""
+    return {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
 
 
 def named(index: int, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -42,7 +47,7 @@ class Autograd:
 
     def __call__(self, network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         if network is not self._network:
-            self._network, named = network, dict(network.named_parameters())
+            self._network, named = network, trained(network)
             self._names, self._parameters = tuple(named), tuple(named.values())
         value = loss(network(batch.inputs), batch.targets)
         gradients = torch.autograd.grad(value, self._parameters)

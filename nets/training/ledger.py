@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nets.training.noise import GradientNoise, gradient_noise
+from nets.training.norms import norm_tensors
 
 WINDOWS = 256
 """Windows to a page."""
@@ -224,7 +225,7 @@ class Ledger:
         found = list(gradients.values())
         torch._foreach_add_(self._sums, found, alpha=weight)
         torch._foreach_add_(self._second, found, alpha=parts)
-        torch.stack([loss, *torch._foreach_norm(found + self._sums, 2, into.dtype)], out=into)
+        torch.stack([loss, *norm_tensors(found + self._sums, into.dtype)], out=into)
 
     def take(self, total: dict[str, Tensor]) -> None:
         """S as somebody else has summed it."""
@@ -233,7 +234,7 @@ class Ledger:
     def close(self, into: Tensor, whole: int) -> dict[str, Tensor]:
         """S, with ‖S_p − S′_p / N‖ written to a page."""
         torch._foreach_add_(self._second, self._sums, alpha=-whole)
-        torch.stack(torch._foreach_norm(self._second, 2, into.dtype), out=into).div_(whole)
+        torch.stack(norm_tensors(self._second, into.dtype), out=into).div_(whole)
         return self.total
 
 

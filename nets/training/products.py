@@ -5,19 +5,20 @@ multiplications in two thirds; what is small takes PyTorch longer to be called f
 shapes that it has fast kernels for, and on one thread, whatever it was told of threads.
 """
 
-import math
 from collections.abc import Callable
 from functools import partial
 from itertools import repeat
 
 import numpy as np
-from numpy import array_split
 from numpy.typing import NDArray
 
 Array = NDArray[np.floating]
 
 BLOCK = 2**19 - 1
-"""Multiplications in a block. OpenBLAS calls a thread for every 2¹⁸ of them, rounded down."""
+"""Multiplications of two matrices in a block. OpenBLAS calls a thread for every 2¹⁸ of them, rounded down."""
+
+VECTOR = 2**18
+"""Multiplications of a matrix and a vector in a block: OpenBLAS calls other threads from 460,800 on."""
 
 MOST = 2**24
 """Multiplications up to which a product is done block by block on the one thread that there is."""
@@ -42,15 +43,19 @@ def by_blas(bias: list[Array], a: Array, b: Array, out: Array, threads: int) -> 
         most = TRANSPOSED
     if size > most:
         return None
-    count = min(math.ceil(size / BLOCK), max(rows, columns))
-    if count <= 1:
+    # The rows of a block, or where there are more columns its columns.
+    across = max(rows, columns)
+    block = (BLOCK if min(rows, columns) > 1 else VECTOR) * across // max(size, 1)
+    if block == 0:
+        return None
+    cuts = range(block, across, block)
+    if not cuts:
         # The same product, called sooner, and for contiguous memory only.
         calls: list[Callable[[], object]] = [partial(np.dot if out.flags.c_contiguous else np.matmul, a, b, out)]
     elif rows >= columns:
-        calls = [partial(np.matmul, *of) for of in zip(array_split(a, count), repeat(b), array_split(out, count), strict=False)]
+        calls = [partial(np.matmul, *of) for of in zip(np.split(a, cuts), repeat(b), np.split(out, cuts), strict=False)]
     else:
-        columns_of = partial(array_split, indices_or_sections=count, axis=1)
-        calls = [partial(np.matmul, *of) for of in zip(repeat(a), columns_of(b), columns_of(out), strict=False)]
+        calls = [partial(np.matmul, *of) for of in zip(repeat(a), np.split(b, cuts, 1), np.split(out, cuts, 1), strict=False)]
     calls += [partial(np.add, out, one, out) for one in bias]
     return calls[0] if len(calls) == 1 else partial(_all, calls)
 

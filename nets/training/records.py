@@ -26,13 +26,14 @@ class Block:
         values: one row for each step: ℓ, ‖G_p‖, ‖θ_p‖, and where it is not η times ‖G_p‖, ‖Δθ_p‖ / η.
         learning_rate: η.
         known: how many numbers of a row are known before the update: all but the last part.
+        decisive: how many decide whether it is made: ℓ and ‖G_p‖.
     """
 
     def __init__(self, names: tuple[str, ...], learning_rate: float, plain: bool, like: Tensor) -> None:
         count, self.names, self.learning_rate = len(names), names, learning_rate
         dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
         self.values = torch.full((ROWS, 1 + (2 if plain else 3) * count), math.nan, dtype=dtype, device=like.device)
-        self.known = 1 + 2 * count
+        self.known, self.decisive = 1 + 2 * count, 1 + count
         self._array = self.values.numpy() if like.device.type == "cpu" else None
 
     def write(self, row: int, numbers: Sequence[float]) -> None:

@@ -10,8 +10,9 @@ from torch.func import functional_call, grad, vmap
 from nets.calculus.losses import Loss
 from nets.calculus.network import Network
 from nets.data.batch import Batch
-from nets.training.engines import Autograd, Replayed, named
+from nets.training.engines import Autograd, Replayed, named, trained
 from nets.training.noise import GradientNoise, gradient_noise
+from nets.training.norms import MANY
 
 Sampled = Callable[[Network, Loss, Batch], tuple[Tensor, dict[str, Tensor], Tensor]]
 """As an engine, and after the gradients ‖∂ℓ_n/∂θ_p‖, shape (P, N)."""
@@ -26,7 +27,7 @@ def closed_form(network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dic
         layer = network.layers[index]
         gradients |= named(index, layer.gradients(v, values[index]))
         norms |= named(index, layer.sample_norms(v, values[index]))
-    names = [name for name, _ in network.named_parameters()]
+    names = list(trained(network))
     found = torch.stack([norms[name] for name in names]) * _share(loss, batch)
     return loss(values[-1], batch.targets), {name: gradients[name] for name in names}, found
 
@@ -41,10 +42,10 @@ class Vectorised:
         def of_one(parameters: dict[str, Tensor], x: Tensor, target: Tensor) -> Tensor:
             return loss(functional_call(network, parameters, (x[None],)), target[None])
 
-        parameters = {name: parameter.detach() for name, parameter in network.named_parameters()}
+        parameters = {name: parameter.detach() for name, parameter in trained(network).items()}
         each = vmap(grad(of_one), (None, 0, 0))(parameters, batch.inputs, batch.targets)
         value, gradients = self._engine(network, loss, batch)
-        return value, gradients, torch.stack([torch.linalg.vector_norm(g.flatten(1), dim=1) for g in each.values()])
+        return value, gradients, torch.stack([_each_norm(g.flatten(1)) for g in each.values()])
 
 
 SAMPLED: dict[str, Callable[[], Sampled]] = {"closed_form": lambda: Replayed(closed_form), "autograd": Vectorised}
@@ -105,6 +106,11 @@ class Sampler:
         taken = SampleNorms(names, torch.cat(self._norms, 1), self._count, self._summed)
         self._norms, self._count = [], 0
         return taken
+
+
+def _each_norm(rows: Tensor) -> Tensor:
+    """The norm of each row, from those of parts of it (see `norm_tensors`)."""
+    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(part, dim=1) for part in rows.split(MANY, 1)]), dim=0)
 
 
 def _share(loss: Loss, batch: Batch) -> int:

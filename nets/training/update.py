@@ -10,7 +10,7 @@ from torch.optim.sgd import sgd
 
 from nets.errors import InputError
 from nets.training.captured import Captured
-from nets.training.norms import norms_now, norms_of
+from nets.training.norms import norm_tensors, norms_now, norms_of
 from nets.training.records import ROWS, Block
 
 LOOKED = 16
@@ -31,9 +31,15 @@ class Update:
     def __init__(self, named: dict[str, nn.Parameter], learning_rate: float, momentum: float, weight_decay: float) -> None:
         self.learning_rate, self._momentum, self._weight_decay = learning_rate, momentum, weight_decay
         self._named, self.parameters = named, [parameter.data for parameter in named.values()]
+        for name, parameter in named.items():
+            if _shares(parameter):
+                raise InputError(
+                    f"the entries of {name} share their memory; expected one number for each that can be moved by itself: call "
+                    "parameter.data = parameter.data.contiguous()."
+                )
         self._plain = momentum == 0 and weight_decay == 0
         self._velocities = [] if self._plain else [torch.zeros_like(parameter) for parameter in self.parameters]
-        self._dense = _dense(self.parameters)
+        self._first, self._dense = next(iter(named.values())), _dense(self.parameters)
         # A V without a past is not kept by those who take the step, and made here for its norm.
         self._rule: dict[str, Any] = {"lr": learning_rate, "momentum": momentum, "weight_decay": weight_decay if momentum else 0.0}
         self._rule |= {"dampening": 0.0, "nesterov": False, "maximize": False}
@@ -47,15 +53,23 @@ class Update:
 
         Returns:
             How many updates ago that was, 0 for this one; None as long as nobody has seen it.
+
+        Raises:
+            InputError: if the parameters are no longer where they were.
         """
-        if found is not self._held:
+        if self._first.data_ptr() != self.parameters[0].data_ptr():
+            raise InputError(
+                "the network's parameters have been given other memory since descend was called; expected them to stay: write "
+                "parameter.data.copy_(…) in the place of parameter.data = …, or call descend anew."
+            )
+        if found is not self._held or self._first.grad is None:
             self._hold(found)
         elif self._norms is None:
             self._norms = norms_of(self._gradients + self.parameters)
         self._next_row()
         norms = self._norms() if self._norms is not None else norms_now(self._gradients) + self._sizes()
         numbers = [loss.item(), *norms]
-        finite = math.isfinite(sum(numbers))
+        finite = math.isfinite(sum(numbers[: self.block.decisive]))
         if finite:
             self._step(None)
         if not self._plain:
@@ -131,7 +145,7 @@ class Queued(Update):
 
     def __call__(self, loss: Tensor, found: dict[str, Tensor]) -> int | None:
         """Queue a step along −G. What it returns is known for each LOOKED-th update only."""
-        if found is not self._held:
+        if found is not self._held or self._first.grad is None:
             self._hold(found)
         known = self._graphs.pop(id(found), None)
         if known is None or known[0] is not loss:
@@ -152,20 +166,25 @@ class Queued(Update):
         """Wait for the updates up to now, and say how many ago ℓ or G was not finite."""
         if not bool(self._stopped):
             return None
-        bad = ~self.block.values[: self.row + 1, : self.block.known].isfinite().all(1)
+        bad = ~self.block.values[: self.row + 1, : self.block.decisive].isfinite().all(1)
         return self.row - int(bad.nonzero()[0])
 
     def _queue(self, loss: Tensor) -> None:
         """The operations of an update, which tell of it in memory of their own."""
         count = self.block.known
         seen, moved = self._now[:count], self._now[count:]
-        torch.stack([loss, *torch._foreach_norm(self._gradients + self.parameters, 2, seen.dtype)], out=seen)
-        self._stopped.masked_fill_(seen.isfinite().all().logical_not(), 1)
+        torch.stack([loss, *norm_tensors(self._gradients + self.parameters, seen.dtype)], out=seen)
+        self._stopped.masked_fill_(seen[: self.block.decisive].isfinite().all().logical_not(), 1)
         self._step(self._stopped)
         if not self._plain:
-            torch.stack(torch._foreach_norm(self._velocities, 2, moved.dtype), out=moved)
+            torch.stack(norm_tensors(self._velocities, moved.dtype), out=moved)
 
 
 def _dense(tensors: Sequence[Tensor]) -> bool:
     """Whether all are laid out alike, row by row without gaps, and of one precision."""
     return all(tensor.is_contiguous() and tensor.dtype == tensors[0].dtype for tensor in tensors)
+
+
+def _shares(tensor: Tensor) -> bool:
+    """Whether one number in memory is several entries, as after `expand`."""
+    return any(count > 1 and stride == 0 for count, stride in zip(tensor.shape, tensor.stride(), strict=True))

@@ -1,0 +1,154 @@
+"""Descents of what is unusual and allowed: data with a graph, frozen parameters, gradients cleared by the caller, large tensors."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import nets
+from nets.calculus.losses import MeanSquaredError
+from nets.data.batch import Batch
+from nets.training.engines import ENGINES
+from nets.training.norms import MANY, norm_tensors, norms_now
+
+X = torch.randn(10, 3, generator=torch.Generator().manual_seed(0))
+T = torch.rand(10, 2, generator=torch.Generator().manual_seed(1))
+
+KINDS: dict[str, Callable[[Tensor], Tensor]] = {
+    "with a gradient of their own": lambda t: t.clone().requires_grad_(),
+    "parameters": lambda t: nn.Parameter(t.clone()),
+    "made by others": lambda t: t.clone().requires_grad_() * 1,
+    "negated where they are read": lambda t: torch.complex(t, -t).conj().imag,
+    "columns": lambda t: t.mT.contiguous().mT,
+}
+
+
+def network(seed: int = 1) -> nets.Network:
+    return nets.mlp([3, 4, 2], output="identity", generator=torch.Generator().manual_seed(seed))
+
+
+def descended(of: nets.Network, data: Batch, **settings: object) -> list[nets.Step]:
+    defaults = {"loss": MeanSquaredError(), "learning_rate": 0.1, "steps": 6, "batch_size": 4}
+    return list(nets.descend(of, data, **(defaults | settings)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("engine", list(ENGINES))
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_data_are_numbers_whatever_they_come_from(kind: str, engine: str) -> None:
+    ours, plain = network(), network()
+    x, t = KINDS[kind](X), KINDS[kind](T)
+    assert torch.equal(x, X)
+    descended(ours, Batch(x, t), engine=engine)
+    descended(plain, Batch(X, T), engine=engine)
+    assert all(torch.equal(a, b) for a, b in zip(ours.parameters(), plain.parameters(), strict=True))
+    assert x.grad_fn is not None or x.grad is None
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("engine", list(ENGINES))
+def test_half_precision_is_trained(engine: str, dtype: torch.dtype) -> None:
+    """To the rounding of a dozen operations a step on numbers below 2."""
+    ours, plain = network().to(dtype), network().double()
+    descended(ours, Batch(X.to(dtype), T.to(dtype)), engine=engine)
+    descended(plain, Batch(X.double(), T.double()), engine=engine)
+    for a, b in zip(ours.parameters(), plain.parameters(), strict=True):
+        assert (a.double() - b).abs().max() <= 24 * torch.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("settings", [{}, {"momentum": 0.9}, {"micro_batch_size": 3}, {"sample_norms": True}], ids=str)
+@pytest.mark.parametrize("engine", list(ENGINES))
+def test_a_frozen_parameter_stays_where_it_is(engine: str, settings: dict) -> None:
+    """The others move as they do in `torch.optim.SGD`, which would be given those that require a gradient."""
+    ours, theirs = network(), network()
+    ours[0].weight.requires_grad_(False)
+    steps = descended(ours, Batch(X, T), engine=engine, batch_size=None, **settings)
+    theirs[0].weight.requires_grad_(False)
+    optimizer = torch.optim.SGD([p for p in theirs.parameters() if p.requires_grad], 0.1, settings.get("momentum", 0.0))
+    for _ in range(6):
+        optimizer.zero_grad()
+        nn.functional.mse_loss(theirs(X), T).backward()
+        optimizer.step()
+    assert torch.equal(ours[0].weight, network()[0].weight) and ours[0].weight.grad is None
+    for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+    assert list(steps[0].gradient_norm) == ["0.bias", "2.weight", "2.bias"]
+    assert steps[0].samples is None or list(steps[0].samples.norms) == list(steps[0].gradient_norm)
+
+
+@pytest.mark.parametrize("engine", list(ENGINES))
+def test_a_gradient_that_the_caller_clears_is_there_again(engine: str) -> None:
+    of = network()
+    for step in nets.descend(of, Batch(X, T), loss=MeanSquaredError(), learning_rate=0.1, steps=5, engine=engine):
+        for name, parameter in of.named_parameters():
+            assert parameter.grad is not None
+            assert parameter.grad.norm().item() == pytest.approx(step.gradient_norm[name], rel=1e-5)
+        of.zero_grad()
+
+
+@pytest.mark.parametrize("engine", list(ENGINES))
+def test_parameters_in_other_memory_are_told(engine: str) -> None:
+    """They would be trained there no more."""
+    of = network()
+    steps = nets.descend(of, Batch(X, T), loss=MeanSquaredError(), learning_rate=0.1, steps=5, engine=engine)
+    next(steps)
+    of.double().float()
+    with pytest.raises(nets.InputError, match="given other memory since descend was called"):
+        next(steps)
+
+
+@pytest.mark.parametrize("engine", list(ENGINES))
+def test_a_large_weight_is_no_divergence(engine: str) -> None:
+    """The square of 1e20 is too large for float32; loss and gradient are finite."""
+    of = network()
+    of[0].weight.data[0, 0] = 1e20
+    steps = descended(of, Batch(X, T), engine=engine)
+    assert len(steps) == 6 and steps[-1].total_gradient_norm < 100
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda of: of.requires_grad_(False), "no parameter that requires a gradient"),
+        (lambda of: setattr(of[0].weight, "data", torch.ones(1, 3).expand(4, 3)), r"the entries of 0\.weight share their memory"),
+        (lambda of: of.double(), "X is torch.float32"),
+    ],
+)
+def test_a_network_that_cannot_be_trained_is_told(change: Callable[[nets.Network], object], sentence: str) -> None:
+    of = network()
+    change(of)
+    with pytest.raises(nets.InputError, match=sentence):
+        descended(of, Batch(X, T))
+
+
+@pytest.mark.parametrize("engine", list(ENGINES))
+def test_targets_of_another_precision_are_told(engine: str) -> None:
+    with pytest.raises(nets.InputError, match=r"targets of type torch\.float64 for outputs of type torch\.float32"):
+        descended(network(), Batch(X, T.double()), engine=engine)
+
+
+@pytest.mark.parametrize("shape", [(2048, 2048), (2**20 + 17,), (MANY + 1,), (300, 300, 7)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float64])
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_norm_of_millions_of_numbers(shape: tuple[int, ...], dtype: torch.dtype, turned: bool) -> None:
+    """To 1e-6, where PyTorch in float32 is off by 1e-4."""
+    t = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+    t = t.transpose(0, -1) if turned else t
+    exact = t.double().norm().item()
+    found = [norm.item() for norm in norm_tensors([t, t[:1]], torch.float64 if dtype == torch.float64 else torch.float32)]
+    assert found == pytest.approx([exact, t[:1].double().norm().item()], rel=1e-6)
+    assert norms_now([t]) == pytest.approx([exact], rel=1e-6)
+
+
+@pytest.mark.parametrize("settings", [{}, {"micro_batch_size": 4}, {"sample_norms": True}], ids=str)
+def test_engines_tell_the_same_norms_of_large_layers(settings: dict) -> None:
+    """To 1e-6 at every step, sample by sample as well."""
+    x, t = torch.randn(8, 1024, generator=torch.Generator().manual_seed(0)), torch.rand(8, 1024)
+    told = []
+    for engine in ENGINES:
+        of = nets.mlp([1024, 1024], output="identity", generator=torch.Generator().manual_seed(1))
+        steps = descended(of, Batch(x, t), engine=engine, steps=3, batch_size=None, learning_rate=1e-3, **settings)
+        told.append([n for s in steps for n in (*s.gradient_norm.values(), *s.update_ratio.values())])
+        if settings.get("sample_norms"):
+            told[-1] += [n for s in steps if s.samples is not None for n in s.samples.values.flatten().tolist()]
+    assert told[0] == pytest.approx(told[1], rel=2e-6)
