@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nets.training.norms import BLOCK, norms_of
+from nets.calculus.norms import BLOCK, norms_of
 
 SHAPES = [(3,), (2, 5), (), (1, 1), (BLOCK,), (BLOCK + 1,), (130, 129), (0,), (0, 4)]
 

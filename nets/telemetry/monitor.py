@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nets.calculus.norms import norm_tensors
 from nets.errors import InputError
 from nets.telemetry.delay import MOST, Delayed
 from nets.telemetry.events import EventFile
-from nets.training.norms import norm_tensors
 
 
 class _Row(NamedTuple):

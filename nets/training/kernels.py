@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from nets.training.norms import BLOCK
+from nets.calculus.norms import BLOCK
 from nets.training.products import by_blas
 
 aten = torch.ops.aten

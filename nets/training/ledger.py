@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nets.calculus.norms import norm_tensors
 from nets.training.noise import GradientNoise, gradient_noise
-from nets.training.norms import norm_tensors
 
 WINDOWS = 256
 """Windows to a page."""

@@ -9,10 +9,10 @@ from torch.func import functional_call, grad, vmap
 
 from nets.calculus.losses import Loss
 from nets.calculus.network import Network
+from nets.calculus.norms import MANY
 from nets.data.batch import Batch
 from nets.training.engines import Autograd, Replayed, named, trained
 from nets.training.noise import GradientNoise, gradient_noise
-from nets.training.norms import MANY
 
 Sampled = Callable[[Network, Loss, Batch], tuple[Tensor, dict[str, Tensor], Tensor]]
 """As an engine, and after the gradients ‖∂ℓ_n/∂θ_p‖, shape (P, N)."""

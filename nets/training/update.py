@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.sgd import sgd
 
+from nets.calculus.norms import norm_tensors, norms_now, norms_of
 from nets.errors import InputError
 from nets.training.captured import Captured
-from nets.training.norms import norm_tensors, norms_now, norms_of
 from nets.training.records import ROWS, Block
 
 LOOKED = 16

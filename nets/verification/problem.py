@@ -275,11 +275,7 @@ class Problem:
         return y
 
     def _moved_by_a_call(self, module: nn.Module, places: Mapping[str, tuple[Tensor, int]]) -> dict[str, Tensor]:
-        """Frozen parameters that a call writes to, such as a count of calls, as they were before it.
-
-        Raises:
-            InputError: if a parameter is in other memory than where it was.
-        """
+        """Frozen parameters that a call writes to, such as a count, as they were; InputError if one is in other memory now."""
         moving = {}
         for name, (parameter, place) in places.items():
             if parameter.data_ptr() != place:
