@@ -56,16 +56,16 @@ class MeanSquaredError(Loss):
         return (y - target) * (2 / (y.numel() if self.reduction == "mean" else y.shape[1]))
 
     def check(self, y: Tensor, target: Tensor) -> None:
-        if target.is_floating_point() and target.dtype != y.dtype:
-            raise InputError(
-                f"mean squared error was given targets of type {target.dtype} for outputs of type {y.dtype}; expected one "
-                "precision: call targets.to(…), or network.double()."
-            )
         if target.shape != y.shape or not target.is_floating_point():
             raise InputError(
                 f"mean squared error was given targets of shape {tuple(target.shape)} and type {target.dtype} for outputs of "
                 f"shape {tuple(y.shape)}; expected one number for each output: set the last of the network's sizes to the "
                 "width of the targets, or use cross_entropy for classes."
+            )
+        if target.dtype != y.dtype:
+            raise InputError(
+                f"mean squared error was given targets of type {target.dtype} for outputs of type {y.dtype}; expected one "
+                "precision: call targets.to(…), or network.double()."
             )
 
 
