@@ -200,7 +200,8 @@ def claims(seconds: dict[str, list[float]], width: int, setting: str) -> Iterato
         f"in the same run the plain loop itself takes {min(bare_alone):.2f} to {max(bare_alone):.2f} times its median",
     )  # fmt: skip
     yield row(
-        f"{LOGGED} ÷ the same products and elementwise calls alone, by PyTorch", setting, ratios(seconds, "ours", "alone"), "≤ 1.25",
+        f"{LOGGED} ÷ the same products and elementwise calls alone, by PyTorch", setting,
+        ratios(seconds, "ours", "alone"), "≤ 1.25",
         "what is watched is not among the calls: eight norms, an Event, and a record",
     )  # fmt: skip
     ahead = "≥ 1" if small else "stated"
