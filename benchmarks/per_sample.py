@@ -11,6 +11,7 @@ from torch.func import functional_call, grad, vmap
 import nets
 from benchmarks.measuring import Loop, Row, interleaved, ratios, row
 from benchmarks.steps import BATCH, WIDTHS, data, plain
+from nets.training.descent import WORTH_WAKING
 from nets.training.engines import Replayed
 from nets.training.samples import SAMPLED
 
@@ -21,10 +22,12 @@ def batch() -> nets.Batch:
 
 def ours(width: int, engine: Callable[[], Callable] = SAMPLED["closed_form"]) -> Loop:
     network, loss, own, call = nets.mlp([64, width, 10], output="identity"), nets.MeanSquaredError(), batch(), engine()
+    size = sum(parameter.numel() for parameter in network.parameters())
 
     def loop(steps: int) -> None:
         threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # as nets.descend does for a step as small as these
+        if BATCH * size < WORTH_WAKING:  # as nets.descend has it
+            torch.set_num_threads(1)
         for _ in range(steps):
             call(network, loss, own)
         torch.set_num_threads(threads)
@@ -56,8 +59,7 @@ def opacus_loop(width: int) -> Loop:
     loss_of, own = nn.MSELoss(), batch()
 
     def loop(steps: int) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(record=True):  # PyTorch insists on one at each walk
             for _ in range(steps):
                 network.zero_grad()
                 loss_of(network(own.inputs), own.targets).backward()
