@@ -1,7 +1,7 @@
 """Operations of a recorded computation, each in the fastest form that there is for it.
 
-What is chosen depends on shapes and precisions alone, never on a measurement, so that the same settings give the same numbers.
-NumPy is called in half the time that PyTorch is, or less, and uses one thread for all that is left to it here.
+What is chosen depends on shapes, precisions and the number of threads, never on a measurement: the same settings give the same
+numbers. NumPy is called in half the time that PyTorch is, or less, and uses one thread for all that is left to it here.
 """
 
 import contextlib
