@@ -1,5 +1,6 @@
 """Products and sums by NumPy's BLAS library are those of PyTorch, whatever the shape and the layout."""
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -19,7 +20,7 @@ SHAPES = {
     "in blocks of rows": (301, 64, 64),
     "a matrix and a vector, in blocks": (1000, 3000, 1),
     "a vector and a matrix, in blocks": (1, 3000, 1000),
-    "in blocks of one row": (5, 8000, 40),
+    "in blocks of one row": (5, 8000, 32),
 }
 LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "row by row": lambda t: t.contiguous(),
@@ -61,10 +62,23 @@ def test_what_pytorch_is_better_at_is_left_to_it() -> None:
     large = (64, MOST // 64 // 64, 64)
     assert taken(*large, threads=1) and not taken(65, *large[1:], threads=1)
     assert not taken(*large, threads=2) and taken(64, BLOCK // 64 // 64, 64, threads=2)
+    assert not taken(33, 2**14, 31, threads=1)  # a row would be a vector of half a million multiplications
     thin = (64, THIN_MOST // 64 // 16, 16)
     assert taken(*thin, threads=2) and not taken(65, *thin[1:], threads=2)
     turned = (64, TRANSPOSED // 64 // 64, 64)
     assert taken(*turned, threads=1, transposed=True) and not taken(65, *turned[1:], threads=1, transposed=True)
+
+
+@pytest.mark.parametrize("shape", [*SHAPES.values(), (3, 700, 700), (500, 1000, 1), (1, 1000, 1000), (1, 2048, 2)])
+def test_no_piece_is_large_enough_for_a_second_thread(shape: tuple[int, int, int]) -> None:
+    """OpenBLAS 0.3.31 takes one for fewer than 2¹⁹ multiplications of matrices, and fewer than 460,800 with a vector."""
+    rows, terms, columns = shape
+    call = by_blas([], np.ones((rows, terms)), np.ones((terms, columns)), np.empty((rows, columns)), threads=1)
+    assert isinstance(call, functools.partial)
+    pieces = call.args[0] if isinstance(call.args[0], list) else [call]
+    sizes = [(len(a), a.shape[1], b.shape[1]) for a, b, _ in (piece.args for piece in pieces)]
+    assert sum(r * t * c for r, t, c in sizes) == rows * terms * columns
+    assert all(r * t * c < (2**19 if min(r, c) > 1 else 460_800) for r, t, c in sizes)
 
 
 REDUCED: dict[str, Callable[[Tensor], Tensor]] = {

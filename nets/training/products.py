@@ -46,7 +46,7 @@ def by_blas(bias: list[Array], a: Array, b: Array, out: Array, threads: int) -> 
     # The rows of a block, or where there are more columns its columns.
     across = max(rows, columns)
     block = (BLOCK if min(rows, columns) > 1 else VECTOR) * across // max(size, 1)
-    if block == 0:
+    if block == 0 or (block == 1 and size > VECTOR * across):
         return None
     cuts = range(block, across, block)
     if not cuts:
