@@ -46,14 +46,21 @@ def norms_now(tensors: Sequence[Tensor]) -> list[float]:
 
 
 def norm_tensors(tensors: Sequence[Tensor], precision: torch.dtype) -> tuple[Tensor, ...]:
-    """‖t‖ of each tensor as it is, where it is: a GPU is not waited for."""
+    """‖t‖ of each tensor as it is, where it is: a GPU is not waited for.
+
+    On a CPU PyTorch adds a million squares up in so few sums that in float32 their roundings come to 1e-5: large ones go by parts.
+    """
     given = [t if t.numel() <= MANY or t.device.type != "cpu" else _by_rows(t, precision) for t in tensors]
     return tuple(torch._foreach_norm(given, 2, precision))
 
 
+def row_norms(rows: Tensor) -> Tensor:
+    """‖t_n‖ of each row of a matrix, from those of parts of it, for the same reason."""
+    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(part, dim=1) for part in rows.split(MANY, 1)]), dim=0)
+
+
 def _by_rows(t: Tensor, precision: torch.dtype) -> Tensor:
-    """The norms of parts of a tensor, whose norm is its own: on a CPU PyTorch adds a million squares up in so few sums that in
-    float32 their roundings come to 1e-5."""
+    """The norms of parts of a tensor, whose norm is its own."""
     flat = t.reshape(-1)
     whole = len(flat) // ROW * ROW
     rows = torch.linalg.vector_norm(flat[:whole].view(-1, ROW), dim=1, dtype=precision)

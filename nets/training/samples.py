@@ -9,7 +9,7 @@ from torch.func import functional_call, grad, vmap
 
 from nets.calculus.losses import Loss
 from nets.calculus.network import Network
-from nets.calculus.norms import MANY
+from nets.calculus.norms import row_norms
 from nets.data.batch import Batch
 from nets.training.engines import Autograd, Replayed, named, trained
 from nets.training.noise import GradientNoise, gradient_noise
@@ -45,7 +45,7 @@ class Vectorised:
         parameters = {name: parameter.detach() for name, parameter in trained(network).items()}
         each = vmap(grad(of_one), (None, 0, 0))(parameters, batch.inputs, batch.targets)
         value, gradients = self._engine(network, loss, batch)
-        return value, gradients, torch.stack([_each_norm(g.flatten(1)) for g in each.values()])
+        return value, gradients, torch.stack([row_norms(g.flatten(1)) for g in each.values()])
 
 
 SAMPLED: dict[str, Callable[[], Sampled]] = {"closed_form": lambda: Replayed(closed_form), "autograd": Vectorised}
@@ -106,11 +106,6 @@ class Sampler:
         taken = SampleNorms(names, torch.cat(self._norms, 1), self._count, self._summed)
         self._norms, self._count = [], 0
         return taken
-
-
-def _each_norm(rows: Tensor) -> Tensor:
-    """The norm of each row, from those of parts of it (see `norm_tensors`)."""
-    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(part, dim=1) for part in rows.split(MANY, 1)]), dim=0)
 
 
 def _share(loss: Loss, batch: Batch) -> int:

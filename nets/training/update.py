@@ -62,10 +62,12 @@ class Update:
                 "the network's parameters have been given other memory since descend was called; expected them to stay: write "
                 "parameter.data.copy_(…) in the place of parameter.data = …, or call descend anew."
             )
-        if found is not self._held or self._first.grad is None:
+        if found is not self._held:
             self._hold(found)
         elif self._norms is None:
             self._norms = norms_of(self._gradients + self.parameters)
+        if self._first.grad is None:
+            self._hand_over()
         self._next_row()
         norms = self._norms() if self._norms is not None else norms_now(self._gradients) + self._sizes()
         numbers = [loss.item(), *norms]
@@ -101,6 +103,10 @@ class Update:
         """Gradients in other memory than the last ones, which may stay there from now on."""
         self._held, self._gradients, self._norms = found, list(found.values()), None
         self._laid_out = _dense(self._gradients)
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        """The gradients to their parameters, where the caller looks for them and may have cleared them."""
         for parameter, gradient in zip(self._named.values(), self._gradients, strict=True):
             parameter.grad = gradient
 
@@ -145,8 +151,10 @@ class Queued(Update):
 
     def __call__(self, loss: Tensor, found: dict[str, Tensor]) -> int | None:
         """Queue a step along −G. What it returns is known for each LOOKED-th update only."""
-        if found is not self._held or self._first.grad is None:
+        if found is not self._held:
             self._hold(found)
+        if self._first.grad is None:
+            self._hand_over()
         known = self._graphs.pop(id(found), None)
         if known is None or known[0] is not loss:
             self._queue(loss)
