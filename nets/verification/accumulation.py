@@ -13,7 +13,7 @@ from nets.verification.certificate import Certificate, Check, Verdict
 from nets.verification.comparison import POWER
 from nets.verification.copies import one_line
 from nets.verification.leaves import largest, unravelled
-from nets.verification.randomness import SOURCES, seeded
+from nets.verification.randomness import SOURCES, seeded, stream
 from nets.verification.rounding import ROUNDING_SAFETY, StochasticRounding, unit_roundoff
 from nets.verification.window import Closure, Gradients, Window
 
@@ -109,7 +109,7 @@ def _done(window: Window, loop: Closure) -> tuple[str, Gradients]:
 
 def _tolerance(window: Window, truth: Gradients, parts: list[Gradients], weights: tuple[float, ...]) -> dict[str, float]:
     """What rounding explains, for each parameter: its effect on the whole batch, and on the sum of the parts."""
-    generator = torch.Generator().manual_seed(window.seed)
+    generator = stream(window.seed, "rounding of the whole batch")
     noise = dict.fromkeys(truth, 0.0)
     for _ in range(PASSES):
         with StochasticRounding(generator):

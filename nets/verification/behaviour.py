@@ -17,6 +17,7 @@ from nets.verification.copies import one_line
 from nets.verification.leaves import largest, like
 from nets.verification.oracles import quiet
 from nets.verification.problem import Problem
+from nets.verification.randomness import stream
 from nets.verification.rounding import ROUNDING_SAFETY
 from nets.verification.wording import told_apart
 
@@ -159,7 +160,7 @@ def moved_first(module: nn.Module, inputs: tuple[Any, ...], problem: Problem, se
     Raises:
         InputError: where the module does not take these.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = stream(seed, "another point")
     chosen = any(isinstance(x, Tensor) and x.requires_grad for x in pytree.tree_leaves(inputs))
 
     def moved(x: Any) -> Any:
@@ -181,7 +182,7 @@ def check_pullback(
     """One backward pass with a random v, each |v_m| about ten, must give vᵀ(∂Y/∂p): for all points at once, and for each where it
     is the only one that requires a gradient. A failed check for the first that does not; none if all do, but for those that are
     intended to be no derivatives."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = stream(seed, "cotangent of ten")
     v = 10 * torch.randn(len(problem.y), generator=generator, dtype=torch.float64).to(problem.y.dtype)
     for alone in (None, *problem.points):
         try:

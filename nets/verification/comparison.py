@@ -12,6 +12,7 @@ from nets.verification.difference import Measured, Refined, measure, measure_twi
 from nets.verification.kinks import crooked, kink
 from nets.verification.leaves import largest
 from nets.verification.problem import Problem
+from nets.verification.randomness import stream
 
 POWER = 1e-3
 """A check is worth a verdict only if it would have seen a gradient that is a thousandth off."""
@@ -103,7 +104,7 @@ def _may_be_kinks(measured: Measured, bent: Tensor, quiet: Tensor, seed: int) ->
 
 def _some(entries: Tensor, most: int, seed: int) -> Tensor:
     """So many of them at most, chosen at random."""
-    return entries[torch.randperm(len(entries), generator=torch.Generator().manual_seed(seed))][:most]
+    return entries[torch.randperm(len(entries), generator=stream(seed, "measured again"))][:most]
 
 
 def compare(problem: Problem, name: str, actual: Derivation, expected: Derivation, constant: bool, power: float = POWER) -> Check:

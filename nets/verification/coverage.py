@@ -12,6 +12,7 @@ from nets.verification.leaves import largest
 from nets.verification.locating import located
 from nets.verification.oracles import forward_along
 from nets.verification.probing import Probe, Prober, split
+from nets.verification.randomness import stream
 from nets.verification.rounding import ROUNDING_SAFETY
 from nets.verification.wording import at_least
 
@@ -32,8 +33,9 @@ def check_by_probes(prober: Prober, name: str, oracle: str, seed: int) -> Check:
     everything = slice(0, point.numel())
     many = point.numel() > SMALL
     blocks = split(everything, min(BLOCKS, point.numel() // width), width) if many else []
+    generator = stream(seed, "single entries", name)
     chosen = [
-        int(torch.randint(part.start, part.stop, (), generator=prober.generator))
+        int(torch.randint(part.start, part.stop, (), generator=generator))
         for part in split(everything, min(ENTRIES, point.numel()))
     ]
     parts = [*blocks, *(slice(entry, entry + 1) for entry in chosen)]

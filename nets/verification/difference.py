@@ -20,6 +20,7 @@ from torch.func import vmap
 from nets.verification.kinks import BENT, kink
 from nets.verification.oracles import CHUNK, quiet
 from nets.verification.problem import Problem
+from nets.verification.randomness import stream
 from nets.verification.slopes import SAFETY, central, slopes_along
 
 LADDER = tuple(2.0**-k for k in range(2, 27, 3))
@@ -77,7 +78,7 @@ def measure(problem: Problem, name: str, floor: Tensor, seed: int) -> Measured:
         seed: of the entries on which the step is chosen.
     """
     point = problem.points[name].view(-1)
-    generator = torch.Generator().manual_seed(seed)
+    generator = stream(seed, "steps", name)
     probes = torch.randperm(len(point), generator=generator)[:PROBES].tolist()
     best, step, truncation, rounding = torch.inf, LADDER[0], 0.0, floor
     wider, wide = None, 0.0
@@ -175,7 +176,7 @@ def is_constant(problem: Problem, name: str, floor: Tensor, seed: int) -> bool:
     """
     if bool((floor > NOISY * problem.y.abs().max()).any()):
         return False
-    generator = torch.Generator().manual_seed(seed)
+    generator = stream(seed, "far moves", name)
     point = problem.points[name]
     here = point.clone()
     try:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from nets.verification.problem import Problem
+from nets.verification.randomness import stream
 from nets.verification.slopes import SAFETY, Slopes, slopes_along
 
 BENT = 1e-2
@@ -28,7 +29,7 @@ def kink(problem: Problem, name: str, entry: int, floor: Tensor) -> Tensor:
 def crooked(problem: Problem, name: str, jacobian: Tensor, floor: Tensor, seed: int) -> Tensor:
     """Where f has derivatives along the axes, the jacobian, and yet none: along a random direction t its slope is not
     Σ_p ∂Y/∂p t_p, however small the step. So it is with a median of equal numbers. Shape (M,)."""
-    point, generator = problem.points[name].view(-1), torch.Generator().manual_seed(seed)
+    point, generator = problem.points[name].view(-1), stream(seed, "crooked", name)
     t = torch.rand(len(point), generator=generator, dtype=torch.float64).to(point.dtype) - 0.5
     straight = jacobian @ t
     apart = [(slopes_along(problem, point, h, t).central - straight).abs() for h in CLOSER]

@@ -14,6 +14,7 @@ from nets.verification.certificate import Check
 from nets.verification.comparison import KINK
 from nets.verification.difference import Refined, refine
 from nets.verification.probing import Probe, Prober, split
+from nets.verification.randomness import stream
 
 AROUND = 8
 """Entries of the same row, of the same column and of neither that are looked at for the pattern."""
@@ -126,19 +127,20 @@ def _shown(prober: Prober, name: str, entry: int, row: int, actual: float, colum
 def _pattern(prober: Prober, name: str, entry: int, probe: Probe) -> tuple[int, int, str]:
     """How many entries of the gradient of vᵀY were looked at, how many are off, and what that looks like."""
     shape = tuple(prober.problem.points[name].shape)
-    entries = _around(prober, shape, entry)
+    entries = _around(prober, name, shape, entry)
     singles = [prober.at(name, slice(e, e + 1), torch.ones(1, dtype=torch.float64), probe.reach) for e in entries]
     words = _scaled(singles, probe) or _words(name, shape, entries, singles)
     return len(singles), sum(single.excess > 1 for single in singles), f"; it looks like {words}" if words else ""
 
 
-def _around(prober: Prober, shape: tuple[int, ...], entry: int) -> list[int]:
+def _around(prober: Prober, name: str, shape: tuple[int, ...], entry: int) -> list[int]:
     """The entry, then some that share one of its indices, then some that need share none."""
     place = torch.stack(torch.unravel_index(torch.tensor(entry), shape))
     strides = torch.tensor([math.prod(shape[axis + 1 :]) for axis in range(len(shape))])
+    generator = stream(prober.seed, "entries around", name)
     found = [entry]
     for axis in (*range(len(shape)), None):
-        drawn = torch.stack([torch.randint(0, size, (AROUND,), generator=prober.generator) for size in shape], 1)
+        drawn = torch.stack([torch.randint(0, size, (AROUND,), generator=generator) for size in shape], 1)
         if axis is not None:
             drawn[:, axis] = place[axis]
         found += (drawn @ strides).tolist()

@@ -22,7 +22,7 @@ from nets.verification.backward import handed_out
 from nets.verification.difference import units
 from nets.verification.oracles import CHUNK, quiet
 from nets.verification.problem import Problem
-from nets.verification.randomness import signed
+from nets.verification.randomness import signed, stream
 from nets.verification.rounding import ROUNDING_SAFETY, StochasticRounding
 from nets.verification.slopes import SAFETY
 
@@ -91,13 +91,13 @@ class Prober:
     """
 
     def __init__(self, problem: Problem, floor: Tensor, seed: int, closed: Mapping[str, Jacobian] | None = None) -> None:
-        self.problem, self.floor, self.closed = problem, floor, closed
-        self.generator = torch.Generator().manual_seed(seed)
+        self.problem, self.floor, self.seed, self.closed = problem, floor, seed, closed
+        self.generator = stream(seed, "directions")
         self.here = {name: point.reshape(-1).clone() for name, point in problem.points.items()}
         self.v = problem.cotangent
         self.backward = {name: gradient.reshape(-1) for name, gradient in problem.gradient.items()}
         # Of its own generator, so that the directions are the same whatever the module does in between, a fault of it included.
-        with StochasticRounding(torch.Generator().manual_seed(-1 - seed)):
+        with StochasticRounding(stream(seed, "rounding of the probed gradient")):
             noisy = self._pulled_back(self.v)
         self.rounding = {name: (noisy[name] - gradient).nan_to_num_(nan=0.0) for name, gradient in self.backward.items()}
         self.gradient = self.backward if closed is None else self.pull_back(self.v)

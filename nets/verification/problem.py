@@ -15,7 +15,7 @@ from nets.errors import InputError
 from nets.verification.backward import pull_back
 from nets.verification.copies import cast, copied, copied_input, one_line, twin_of
 from nets.verification.leaves import as_real, described, differentiable, flattened, input_names, key, largest, like, unravelled
-from nets.verification.randomness import Watched, seeded, signed
+from nets.verification.randomness import Watched, seeded, signed, stream
 
 
 class Problem:
@@ -154,7 +154,7 @@ class Problem:
     @functools.cached_property
     def cotangent(self) -> Tensor:
         """v, one for all looks at the gradient of vᵀY: random signs, sizes between 1/2 and 1. Shape (M,)."""
-        return signed(len(self.y), torch.Generator().manual_seed(self.seed)).to(self.y.dtype)
+        return signed(len(self.y), stream(self.seed, "cotangent")).to(self.y.dtype)
 
     @functools.cached_property
     def gradient(self) -> dict[str, Tensor]:

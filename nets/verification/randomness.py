@@ -37,6 +37,17 @@ def signed(count: int, generator: torch.Generator) -> torch.Tensor:
     return digits.bitwise_and_(~_EXPONENT).bitwise_or_(_HALF).view(torch.float64)
 
 
+def stream(seed: int, *purpose: str) -> torch.Generator:
+    """A generator of its own for each purpose, such as ("cotangent",) or ("steps", "0.weight").
+
+    Streams of one seed and different purposes are independent: a direction never repeats the numbers of the cotangent that it is
+    probed with. Source: `numpy.random.SeedSequence`, which hashes seed and purpose together.
+    """
+    words = [seed, *(byte for word in purpose for byte in (*word.encode(), 256))]
+    state = np.random.SeedSequence(words).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0]))
+
+
 @contextlib.contextmanager
 def seeded(names: tuple[str, ...], seed: int) -> Iterator[None]:
     """These sources start at the seed, and are put back afterwards."""

@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from nets.verification.backward import rows_of
 from nets.verification.problem import Problem
+from nets.verification.randomness import stream
 
 ROUNDING_SAFETY = 32.0
 """Two derivations without truncation error agree to a few units of the rounding noise; an entry off by 32 of them is wrong."""
@@ -124,7 +125,7 @@ def unit_roundoff(dtype: torch.dtype) -> float:
 def output_floor(problem: Problem, seed: int, passes: int = PASSES, eps: float = 0.0) -> Tensor:
     """The noise of each output: max over the passes of |Y′_m − Y_m|, and at least u |Y_m|; with `eps` what it would be in
     the precision that has it. Shape (M,)."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = stream(seed, "rounding of the output")
     floor = problem.y.abs() * problem.unit.clamp(min=eps / 2)
     for _ in range(passes):
         with torch.no_grad(), StochasticRounding(generator, eps):
@@ -139,10 +140,10 @@ def gradient_floor(
     """The noise of the derivatives by each point: the largest change that rounding makes in any entry of ∂Y/∂point, seen on some
     of the outputs, and at least two units in the last place of the largest entry, which is what two operations more would bring;
     with `eps` what it would be in the precision that has it."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = stream(seed, "rounding of the gradient")
     coarse = {name: max(torch.finfo(jacobian.dtype).eps, eps) for name, jacobian in jacobians.items()}
     floor = {name: 2 * float(j.abs().max()) * coarse[name] if j.numel() else 0.0 for name, j in jacobians.items()}
-    chosen = torch.randperm(len(problem.y), generator=generator)[:rows]
+    chosen = torch.randperm(len(problem.y), generator=stream(seed, "rows of the gradient"))[:rows]
     for _ in range(FEW // 2):
         with StochasticRounding(generator, eps):
             for row, gradients in zip(chosen.tolist(), rows_of(problem.record, chosen.tolist()), strict=True):

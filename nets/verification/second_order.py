@@ -11,6 +11,7 @@ from nets.calculus.function import ClosedForm
 from nets.calculus.network import Network
 from nets.verification.leaves import as_real, differentiable, flattened
 from nets.verification.problem import Problem
+from nets.verification.randomness import stream
 
 EVERY_ROW = 256
 """Numbers in parameters and inputs up to which every entry of the gradient is an output; beyond, eight random sums of them are."""
@@ -29,10 +30,9 @@ class GradientOf(nn.Module):
         network = problem.module
         self.module = ClosedForm(network) if isinstance(network, Network) else network
         self.names = [name for name, parameter in self.module.named_parameters() if parameter.requires_grad]
-        generator = torch.Generator().manual_seed(seed)
         size = sum(point.numel() for point in problem.points.values())
-        self.v = torch.rand(len(problem.y), generator=generator, dtype=torch.float64) + 0.5
-        rows = torch.randint(0, 2, (8, size), generator=generator).double() * 2 - 1
+        self.v = torch.rand(len(problem.y), generator=stream(seed, "cotangent of the first order"), dtype=torch.float64) + 0.5
+        rows = torch.randint(0, 2, (8, size), generator=stream(seed, "sums of the gradient")).double() * 2 - 1
         self.sums = rows if size > EVERY_ROW else None
 
     def forward(self, *inputs: Any) -> dict[str, Tensor] | Tensor:

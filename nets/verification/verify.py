@@ -21,6 +21,7 @@ from nets.verification.gradcheck import check_function
 from nets.verification.precision import check_as_is
 from nets.verification.probing import Prober
 from nets.verification.problem import Problem
+from nets.verification.randomness import stream
 from nets.verification.rounding import FEW, ROUNDING_SAFETY, gradient_floor, output_floor
 from nets.verification.second_order import GradientOf, plain
 from nets.verification.stated import ClosedForm, stated_jacobians
@@ -218,7 +219,7 @@ def _along(problem: Problem, name: str, oracle: str, jacobian: Tensor, noise: fl
     point = problem.points[name]
     if point.numel() <= oracles.EVERY_COLUMN:
         return []
-    generator = torch.Generator().manual_seed(seed)
+    generator = stream(seed, "directions", name)
     t = torch.randint(0, 2, (16, *point.shape), generator=generator).to(point.dtype) * 2 - 1
     found = oracles.forward_along(problem, name, t)
     if found is None:
