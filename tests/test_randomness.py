@@ -1,0 +1,40 @@
+"""The random streams of a verification: one for each purpose, independent of all others, the same for the same seed."""
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nets.verification.probing import Prober
+from nets.verification.problem import Problem
+from nets.verification.randomness import signed, stream
+
+PURPOSES = [("cotangent",), ("directions",), ("directions", "0.weight"), ("directions", "0", "weight"), ("directions0",)]
+
+
+def test_a_stream_is_the_same_for_the_same_seed_and_purpose() -> None:
+    assert torch.equal(signed(64, stream(3, "steps", "0.weight")), signed(64, stream(3, "steps", "0.weight")))
+
+
+@pytest.mark.parametrize(("one", "other"), list(itertools.combinations(PURPOSES, 2)))
+def test_streams_of_different_purposes_share_no_run_of_numbers(one: tuple[str, ...], other: tuple[str, ...]) -> None:
+    assert not _share_a_run(signed(4096, stream(0, *one)), signed(4096, stream(0, *other)))
+
+
+def test_streams_of_successive_seeds_share_no_run_of_numbers() -> None:
+    assert not _share_a_run(signed(4096, stream(0, "cotangent")), signed(4096, stream(1, "cotangent")))
+
+
+def test_a_direction_repeats_no_part_of_its_cotangent() -> None:
+    """Before the streams were separate, the direction of the first block was the cotangent shifted by four numbers."""
+    problem = Problem(nn.Linear(80, 80).double(), (torch.randn(4, 80, generator=stream(0, "x"), dtype=torch.float64),))
+    prober = Prober(problem, torch.zeros_like(problem.y), seed=0)
+    directions = torch.cat([prober.weights(1600) for _ in range(4)])
+    assert not _share_a_run(problem.cotangent, directions)
+
+
+def _share_a_run(one: Tensor, other: Tensor, length: int = 8) -> bool:
+    """Whether so many successive numbers of one occur in the other, at any offset."""
+    runs = {tuple(run) for run in one.unfold(0, length, 1).tolist()}
+    return any(tuple(run) in runs for run in other.unfold(0, length, 1).tolist())
