@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from nets.errors import GradientError
 from nets.verification.accumulation import check_accumulation
+from nets.verification.certificate import Certificate
 from nets.verification.verify import verify
 from nets.verification.window import Closure
 
@@ -27,7 +28,12 @@ def assert_gradients(module: nn.Module, *inputs: Any, **options: Any) -> None:
     __tracebackhide__ = True
     certificate = verify(module, *inputs, **options)
     if not certificate.passed:
-        raise GradientError(f"{certificate.sentence()}\n\n{certificate}")
+        raise GradientError(_told(certificate))
+
+
+def _told(certificate: Certificate) -> str:
+    """The sentence first, since pytest's summary shows the first line alone, and then the table if there is one."""
+    return "\n\n".join(filter(None, (certificate.sentence(), certificate.table())))
 
 
 def assert_accumulation(
@@ -45,4 +51,4 @@ def assert_accumulation(
     __tracebackhide__ = True
     certificate = check_accumulation(module, loss, micro_batches, closure)
     if not certificate.passed:
-        raise GradientError(f"{certificate.sentence()}\n\n{certificate}")
+        raise GradientError(_told(certificate))

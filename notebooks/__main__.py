@@ -24,7 +24,7 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-ANY_OF_MANY = re.compile(r"worst entry \([\d, ]+\)")  # where all are off by rounding
+ANY_OF_MANY = re.compile(r"worst entry ∂Y[\[\d, \]]* / ∂[\w.]+[\[\d, \]]*")  # where all are off by rounding
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 
 

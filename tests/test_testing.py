@@ -10,6 +10,7 @@ from torch import Tensor, nn
 import nets
 from nets.testing import assert_gradients
 from nets.verification.certificate import Certificate, Check
+from nets.verification.problem import Place
 from nets.verification.wording import told_apart
 
 X = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
@@ -33,8 +34,8 @@ def test_wrong_gradients_raise_an_assertion_error_with_sentence_and_table() -> N
         assert_gradients(Wrong(), X)
     sentence, table = str(caught.value).split("\n\n", 1)
     assert isinstance(caught.value, nets.GradientError)
-    assert sentence.startswith("fail: input, entry [") and "it looks like wrong sign" in sentence
-    assert "parameter" in table and table.endswith(sentence)
+    assert sentence.startswith("fail: ∂Y[") and "it looks like wrong sign" in sentence
+    assert "parameter" in table and sentence not in table
 
 
 def test_options_reach_verify() -> None:
@@ -54,11 +55,11 @@ def test_json_reads_back_whatever_is_in_it() -> None:
 
 
 DAMAGED = [
-    '{"schema": "nets.certificate/2"}',
-    '{"schema": "nets.certificate/2", "checks": 3, "formulas": {}, "notes": []}',
-    '{"schema": "nets.certificate/2", "checks": [{"parameter": "w"}], "formulas": {}, "notes": []}',
-    '{"schema": "nets.certificate/2", "checks": [{"unknown": 1}], "formulas": {}, "notes": []}',
-    '{"schema": "nets.certificate/2", "checks": [], "formulas": 1, "notes": []}',
+    '{"schema": "nets.certificate/3"}',
+    '{"schema": "nets.certificate/3", "checks": 3, "formulas": {}, "notes": []}',
+    '{"schema": "nets.certificate/3", "checks": [{"parameter": "w"}], "formulas": {}, "notes": []}',
+    '{"schema": "nets.certificate/3", "checks": [{"unknown": 1}], "formulas": {}, "notes": []}',
+    '{"schema": "nets.certificate/3", "checks": [], "formulas": 1, "notes": []}',
 ]
 
 
@@ -75,6 +76,8 @@ def test_what_is_no_certificate_is_told(text: str) -> None:
         ("wrong", None),
         ("parameter", 3),
         ("worst_index", "ab"),
+        ("output_index", 3),
+        ("output", []),
         ("expected", "much"),
         ("detects", [1]),
         ("ulp", {}),
@@ -85,6 +88,25 @@ def test_a_certificate_with_a_field_of_another_kind_is_damaged(field: str, value
     document["checks"][0][field] = value
     with pytest.raises(nets.InputError, match=f"damaged .*{field} is"):
         Certificate.from_json(json.dumps(document))
+
+
+def test_a_certificate_of_the_second_schema_is_read() -> None:
+    """It had the index of the output and that of the parameter in one list, which cannot be told apart."""
+    document = json.loads(nets.verify(Wrong(), X).to_json())
+    document["schema"] = "nets.certificate/2"
+    for check in document["checks"]:
+        for field in ("output", "output_index", "parameter_index"):
+            del check[field]
+    assert Certificate.from_json(json.dumps(document)).sentence().startswith("fail: input, entry [")
+
+
+@pytest.mark.parametrize(
+    ("key", "entry"), [((), "∂Y[1, 2] / ∂w[0]"), ((1,), "∂Y[1][1, 2] / ∂w[0]"), (("loss",), "∂Y['loss'][1, 2] / ∂w[0]")]
+)
+def test_the_index_of_the_output_and_of_the_parameter_are_told_apart(key: tuple, entry: str) -> None:
+    place = Place(key, (1, 2), (0,)).fields()
+    check = Check("w", "a", "b", 1, 1, 1.0, 1.0, **place, expected=1.0, actual=2.0, tolerance=0.0, detects=0.0, verdict="fail")
+    assert str(check).startswith(f"{entry}: a gives 2 where b gives 1;") and check.worst_index == (*key, 1, 2, 0)
 
 
 @pytest.mark.parametrize("damage", [{"notes": [3]}, {"formulas": {"weight": 3}}])

@@ -97,8 +97,8 @@ def test_the_worst_entry_is_named_with_both_values(monkeypatch: pytest.MonkeyPat
     check = _check(certificate, "0.weight", "central difference")
     assert (check.verdict, check.worst_index, check.wrong) == ("fail", (2, 1, 1, 3), 1)
     assert check.expected == pytest.approx(right, rel=1e-9) and check.actual == pytest.approx(2 * right, rel=1e-12)
-    assert certificate.sentence().startswith("fail: 0.weight, entry [2, 1, 1, 3]: closed form gives ")
-    with pytest.raises(nets.GradientError, match=r"0\.weight, entry \[2, 1, 1, 3\]"):
+    assert certificate.sentence().startswith("fail: ∂Y[2, 1] / ∂0.weight[1, 3]: closed form gives ")
+    with pytest.raises(nets.GradientError, match=r"∂Y\[2, 1\] / ∂0\.weight\[1, 3\]"):
         certificate.raise_if_failed()
 
 
@@ -162,11 +162,13 @@ def test_the_same_seed_gives_the_same_certificate() -> None:
 def test_json_holds_every_check() -> None:
     certificate = nets.verify(CASE.network, CASE.x)
     document = json.loads(certificate.to_json())
-    assert document["schema"] == "nets.certificate/2"
+    assert document["schema"] == "nets.certificate/3"
     assert document["verdict"] == "pass"
     assert document["formulas"]["0.weight"] == "∂Y_k/∂W_ij = δ_ki (1 − Y_k²) X_j"
     assert len(document["checks"]) == len(certificate.checks)
-    assert document["checks"][0]["worst_index"] == list(certificate.checks[0].worst_index or ())
+    check = document["checks"][0]
+    assert check["worst_index"] == list(certificate.checks[0].worst_index or ()) == check["output_index"] + check["parameter_index"]
+    assert check["output"] == "Y" and [len(check["output_index"]), len(check["parameter_index"])] == [2, 2]
 
 
 def test_the_table_has_a_row_and_a_formula_for_each_parameter() -> None:
@@ -174,7 +176,7 @@ def test_the_table_has_a_row_and_a_formula_for_each_parameter() -> None:
     assert lines[0].strip() == "largest error of the closed form against"
     assert lines[1].split() == ["parameter", "entries", "reverse", "forward", "difference", "verdict"]
     assert [line.split()[0] for line in lines[2:8:2]] == ["0.weight", "0.bias", "input"]
-    assert [line.strip().split("   worst entry (")[0] for line in lines[3:8:2]] == [
+    assert [line.strip().split("   worst entry ∂Y[")[0] for line in lines[3:8:2]] == [
         "∂Y_k/∂W_ij = δ_ki (1 − Y_k²) X_j",
         "∂Y_k/∂B_i = δ_ki (1 − Y_k²)",
         "∂Y_k/∂X_j = (1 − Y_k²) W_kj",

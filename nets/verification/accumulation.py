@@ -135,6 +135,7 @@ def _compared(name: str, actual: Tensor, expected: Tensor, tolerance: float) -> 
         reason = "wrong accumulation"
     elif blind:
         reason = f"rounding: the gradient is too small here to see a fault below {detects:.1%}"
+    index = unravelled(entry, tuple(expected.shape))
     return Check(
         parameter=name,
         oracle=ORACLE,
@@ -143,7 +144,7 @@ def _compared(name: str, actual: Tensor, expected: Tensor, tolerance: float) -> 
         wrong=int(wrong.sum()),
         max_abs_error=float(error.max()),
         max_rel_error=float(error.max()) / scale if scale else float("inf") if wrong.any() else 0.0,
-        worst_index=unravelled(entry, tuple(expected.shape)),
+        worst_index=index,
         expected=float(expected.reshape(-1)[entry]),
         actual=float(actual.reshape(-1)[entry]),
         tolerance=tolerance,
@@ -151,6 +152,9 @@ def _compared(name: str, actual: Tensor, expected: Tensor, tolerance: float) -> 
         detects_entry=None if zero else detects,
         verdict=verdict,
         reason=reason,
+        output="loss",
+        output_index=(),
+        parameter_index=index,
     )
 
 

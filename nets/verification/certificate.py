@@ -7,15 +7,16 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from nets.errors import GradientError, InputError
-from nets.verification.wording import at_least, listed, told_apart
+from nets.verification.wording import at_least, indexed, listed, told_apart
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 
-SCHEMA = "nets.certificate/2"
+SCHEMA = "nets.certificate/3"
 """Of `to_json`, see docs/certificate.md; the number goes up when a field is added, changes its meaning or goes away."""
 
-READABLE = ("nets.certificate/1", SCHEMA)
-"""What `from_json` reads; in the first, no check says what it would have seen of a single entry."""
+READABLE = ("nets.certificate/1", "nets.certificate/2", SCHEMA)
+"""What `from_json` reads. In the first, no check says what it would have seen of a single entry; in the first two, the index of the
+output and that of the parameter stand in one list alone."""
 
 WORDLESS = ("central difference", "whole batch")
 """What needs no other derivation's word: a certificate has the power that its checks against these have."""
@@ -29,7 +30,8 @@ MEASURES = ("max_abs_error", "max_rel_error", "expected", "actual", "tolerance",
 KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("parameter", "oracle", "against", "reason"), (str,)),
     **dict.fromkeys(("entries", "wrong"), (int,)),
-    "worst_index": (list, type(None)),
+    **dict.fromkeys(("worst_index", "output_index", "parameter_index"), (list, type(None))),
+    "output": (str, type(None)),
 }
 """What the other fields are in JSON."""
 
@@ -56,8 +58,8 @@ class Check:
         wrong: how many of them differ by more than the tolerance.
         max_abs_error: the largest |actual − expected|; None where the oracle only answers yes or no.
         max_rel_error: the same over the largest |expected|.
-        worst_index: the wrong entry with the largest error, or else the one that comes nearest to its tolerance: the index of the
-            output (n, k), then of the parameter (i, j).
+        worst_index: the wrong entry with the largest error, or else the one that comes nearest to its tolerance: the key of the
+            output where there are several, the index of the output (n, k), then of the parameter (i, j).
         expected: what `against` gives there.
         actual: what `oracle` gives there.
         tolerance: the error that rounding and truncation explain there.
@@ -68,6 +70,10 @@ class Check:
         ulp: in low precision, the largest error in units in the last place of the largest entry.
         detects_entry: the smallest fault of one entry alone, in parts of the largest entry, that this check would have seen
             whichever entry it were; by probes, of an entry of the gradient of a random sum of the outputs.
+        output: what is differentiated there: 'Y', or "Y[1]" or "Y['key']" where the module returns several tensors; None where no
+            entry is shown.
+        output_index: the part of `worst_index` that is the index in that output.
+        parameter_index: the part of `worst_index` that is the index in the parameter or input.
     """
 
     parameter: str
@@ -86,6 +92,9 @@ class Check:
     reason: str = ""
     ulp: float | None = None
     detects_entry: float | None = None
+    output: str | None = None
+    output_index: tuple[Any, ...] | None = None
+    parameter_index: tuple[Any, ...] | None = None
 
     @classmethod
     def plain(cls, parameter: str, oracle: str, against: str, entries: int, verdict: Verdict, reason: str) -> "Check":
@@ -101,12 +110,18 @@ class Check:
         why = f" ({self.reason})" if self.reason else ""
         if self.worst_index is None or self.verdict != "fail":
             return f"{self.parameter}: {self.oracle} against {self.against}: {self.verdict}{why}."
-        where = ", ".join(map(str, self.worst_index))
         actual, expected = told_apart(self.actual, self.expected)
         return (
-            f"{self.parameter}, entry [{where}]: {self.oracle} gives {actual} where {self.against} gives "
-            f"{expected}; {self.wrong:,} of {self.entries:,} entries are off{why}."
+            f"{self.entry or self.parameter}: {self.oracle} gives {actual} where {self.against} gives {expected}; "
+            f"{self.wrong:,} of {self.entries:,} entries are off{why}."
         )
+
+    @property
+    def entry(self) -> str:
+        """The entry at `worst_index` in words, such as '∂Y[1, 2] / ∂weight[0, 1]'; '' where none is shown."""
+        if self.output_index is None or self.parameter_index is None:
+            return f"{self.parameter}, entry {indexed(self.worst_index)}" if self.worst_index else ""
+        return f"∂{self.output}{indexed(self.output_index)} / ∂{self.parameter}{indexed(self.parameter_index)}"
 
 
 @dataclass(frozen=True)
@@ -180,12 +195,16 @@ class Certificate:
             raise GradientError(self.sentence())
 
     def __str__(self) -> str:
-        """A table with a row per parameter: entries, largest error against each derivation, worst entry, verdict, and the formula
-        beneath. Then what only answers yes or no, the notes, and the outcome in one sentence."""
+        """The table, and the outcome in one sentence."""
+        return "\n".join(filter(None, (self.table(), self.sentence())))
+
+    def table(self) -> str:
+        """A row per parameter: entries, largest error against each derivation, verdict, and beneath it the formula and the worst
+        entry. Then what only answers yes or no, and the notes."""
         entrywise = [check for check in self.checks if check.worst_index is not None]
         lines = _rows(entrywise, self.formulas) if entrywise else []
         lines += _answers([check for check in self.checks if check.worst_index is None and check.verdict == "pass"])
-        return "\n".join([*lines, *self.notes, self.sentence()])
+        return "\n".join([*lines, *self.notes])
 
     def to_json(self) -> str:
         """The certificate as JSON: {schema, verdict, formulas, notes, checks: [the fields of Check]}.
@@ -266,7 +285,7 @@ def _rows(checks: list[Check], formulas: dict[str, str]) -> list[str]:
         entries = max(check.entries for check in own.values())
         cells.append([name, f"{entries:,}", *errors, verdict])
         zero = next((check.reason for check in own.values() if check.reason.startswith("zero")), "")
-        where = f"worst entry {_index(worst)}" if worst.worst_index and not zero else zero
+        where = f"worst entry {worst.entry}" if worst.entry and not zero else zero
         beneath.append("   ".join(filter(None, (formulas.get(name, ""), where))))
     widths = [max(len(row[c]) for row in cells) for c in range(len(cells[0]))]
     title = f"largest error of the {checks[0].oracle} against"
@@ -299,7 +318,3 @@ def _word(check: Check) -> bool:
 
 def _excess(check: Check) -> float:
     return (check.max_abs_error or 0.0) / max(check.tolerance or 0.0, 1e-300)
-
-
-def _index(check: Check) -> str:
-    return "(" + ", ".join(map(str, check.worst_index or ())) + ")"

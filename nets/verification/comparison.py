@@ -149,7 +149,7 @@ def compare(problem: Problem, name: str, actual: Derivation, expected: Derivatio
         wrong=int(off.sum()),
         max_abs_error=largest_error,
         max_rel_error=largest_error / scale if scale > 0 else float("inf") if off.any() else 0.0,
-        worst_index=problem.index(name, row, column),
+        **problem.place(name, row, column).fields(),
         expected=float(e[row, column]),
         actual=float(a[row, column]),
         tolerance=float(tolerance[row, column]),

@@ -114,7 +114,7 @@ def _shown(prober: Prober, name: str, entry: int, row: int, actual: float, colum
         wrong=off,
         max_abs_error=abs(actual - expected),
         max_rel_error=abs(actual - expected) / max(float(column.derivative.abs().max()), 1e-300),
-        worst_index=prober.problem.index(name, row, entry),
+        **prober.problem.place(name, row, entry).fields(),
         expected=expected,
         actual=actual,
         tolerance=tolerance,

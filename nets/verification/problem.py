@@ -4,7 +4,7 @@ import contextlib
 import functools
 import math
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,30 @@ from nets.verification.backward import pull_back
 from nets.verification.copies import cast, copied, copied_input, one_line, twin_of
 from nets.verification.leaves import as_real, described, differentiable, flattened, input_names, key, largest, like, unravelled
 from nets.verification.randomness import Watched, seeded, signed, stream
+from nets.verification.wording import indexed
+
+
+class Place(NamedTuple):
+    """Where an entry of ∂Y/∂p stands: the key of the output's tensor, empty where it is the only one, the index in that tensor, and
+    the index in p."""
+
+    key: tuple[Any, ...]
+    output_index: tuple[int, ...]
+    parameter_index: tuple[int, ...]
+
+    @property
+    def output(self) -> str:
+        """The output's name in a derivative: 'Y', "Y[1]" or "Y['key']"."""
+        return "Y" + "".join(f"[{part!r}]" for part in self.key)
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of a `Check` that name the entry."""
+        return {
+            "worst_index": (*self.key, *self.output_index, *self.parameter_index),
+            "output": self.output,
+            "output_index": self.output_index,
+            "parameter_index": self.parameter_index,
+        }
 
 
 class Problem:
@@ -178,20 +202,26 @@ class Problem:
         with self._draws():
             return self.module(*self._arguments(leaves))
 
-    def index(self, name: str, row: int, column: int) -> tuple[Any, ...]:
-        """Where an entry of the (M, P) matrix ∂Y/∂name stands: the index of the output, then that in the parameter."""
-        return self.output_index(row) + self.point_index(name, column)
+    def place(self, name: str, row: int, column: int) -> Place:
+        """Where an entry of the (M, P) matrix ∂Y/∂name stands."""
+        key, index = self._output_place(row)
+        return Place(key, index, self.point_index(name, column))
 
     def point_index(self, name: str, column: int) -> tuple[int, ...]:
         """The index of one of the P numbers of a point."""
         return unravelled(column, tuple(self.points[name].shape))
 
-    def output_index(self, row: int) -> tuple[Any, ...]:
-        """The index of one of the M outputs; where the module returns several tensors, the key of the tensor comes first."""
+    def output_name(self, row: int) -> str:
+        """One of the M outputs in words, such as 'Y[0, 2]'; where the module returns several tensors, "Y['key'][0, 2]"."""
+        key, index = self._output_place(row)
+        return f"{Place(key, index, ()).output}{indexed(index)}"
+
+    def _output_place(self, row: int) -> tuple[tuple[Any, ...], tuple[int, ...]]:
+        """The key of a tensor among the outputs, and the index in it, of one of the M outputs."""
         for place, shape in self._outputs:
             size = int(torch.Size(shape).numel())
             if row < size:
-                return (*place, *unravelled(row, shape))
+                return place, unravelled(row, shape)
             row -= size
         raise IndexError(row)
 

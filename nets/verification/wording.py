@@ -1,6 +1,7 @@
 """Numbers and names in sentences."""
 
 import math
+from typing import Any
 
 
 def told_apart(one: float | None, other: float | None) -> tuple[str, str]:
@@ -9,6 +10,11 @@ def told_apart(one: float | None, other: float | None) -> tuple[str, str]:
         return str(one), str(other)
     written = [(f"{one:.{digits}g}", f"{other:.{digits}g}") for digits in range(9, 18)]
     return next((pair for pair in written if pair[0] != pair[1]), written[0])
+
+
+def indexed(index: tuple[Any, ...]) -> str:
+    """'[1, 2]'; nothing for the one number of a scalar."""
+    return "[" + ", ".join(map(str, index)) + "]" if index else ""
 
 
 def listed(words: list[str]) -> str:
