@@ -1,11 +1,22 @@
 """What data sets refuse, each in one sentence that names the argument. Values arrive from YAML, so of any type."""
 
 import math
+import os
+from collections.abc import Sequence
+from typing import Any, Optional, Union
 
 import pytest
 
 from nets.data import arguments
 from nets.errors import InputError
+
+# Each kind as it is written, and as Python 3.10 hands it out where the default is None.
+UNIONS = [
+    (int | None, Optional[int]),  # noqa: UP045
+    (float | str, Union[float, str]),  # noqa: UP007
+    (str | os.PathLike[str] | None, Union[str, os.PathLike[str], None]),  # noqa: UP007
+    (Sequence[int | None] | None, Optional[Sequence[Optional[int]]]),  # noqa: UP045
+]
 
 
 @pytest.mark.parametrize("value", [0, -1, 2.0, "2", None, True])
@@ -44,3 +55,17 @@ def test_a_choice(value: object) -> None:
 def test_a_seed(value: object) -> None:
     with pytest.raises(InputError, match=r"^seed=.* was given where a whole number from 0"):
         arguments.seeded(value)
+
+
+@pytest.mark.parametrize("kind", UNIONS, ids=str)
+@pytest.mark.parametrize("value", [None, 1, 1.5, "text", True, [1, None], [1.5], math.nan, {}])
+def test_a_union_is_the_same_in_either_spelling(value: object, kind: tuple[Any, Any]) -> None:
+    written, handed_out = kind
+    assert arguments.fits(value, handed_out) == arguments.fits(value, written)
+    assert arguments.described(handed_out) == arguments.described(written)
+
+
+def test_a_union_takes_what_one_of_its_kinds_takes() -> None:
+    optional = Optional[int]  # noqa: UP045
+    assert [arguments.fits(value, optional) for value in (None, 3, True, 3.0, "3")] == [True, True, False, False, False]
+    assert arguments.described(optional) == "a whole number or null"

@@ -5,11 +5,15 @@ import os
 import re
 import types
 from collections.abc import Sequence
-from typing import Any, get_args, get_origin
+from typing import Any, Union, get_args, get_origin
 
 import torch
 
 from nets.errors import InputError
+
+UNIONS = (types.UnionType, Union)
+"""What `get_origin` says of `int | None`, and of the same where Python 3.10 writes it as `typing.Optional[int]`: its
+`get_type_hints` does so for each parameter whose default is None."""
 
 
 def whole(name: str, value: object, least: int) -> int:
@@ -68,7 +72,7 @@ def device(name: str, value: object) -> torch.device:
 
 def fits(value: Any, kind: Any) -> bool:
     """Whether a value from YAML is what an annotation asks for. No setting has a use for NaN or infinity."""
-    if get_origin(kind) is types.UnionType:
+    if get_origin(kind) in UNIONS:
         return any(fits(value, one) for one in get_args(kind))
     if get_origin(kind) is Sequence:
         return isinstance(value, list) and all(fits(entry, get_args(kind)[0]) for entry in value)
@@ -80,7 +84,7 @@ def fits(value: Any, kind: Any) -> bool:
 def described(kind: Any) -> str:
     """What an annotation asks for, in English."""
     words = {int: "a whole number", float: "a finite number", str: "text", bool: "true or false", object: "a value"}
-    if get_origin(kind) is types.UnionType:
+    if get_origin(kind) in UNIONS:
         return " or ".join(described(one) for one in get_args(kind) if get_origin(one) is not os.PathLike)
     if get_origin(kind) is Sequence:
         return f"a list (of which each entry is {described(get_args(kind)[0])})"
