@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-from nets.explanation.colours import LENGTH, NEGATIVE, POSITIVE, Scale, colour, mixed
+from nets.explanation.colours import LENGTH, NEGATIVE, NOT_FINITE, POSITIVE, Scale, mixed
 from nets.explanation.graph import Edge, Moment, Node, ordered
 from nets.explanation.layout import Place, arrange
 from nets.explanation.lettering import added, equation, figures, length, local, lowered, short, sign, stretches
@@ -52,6 +52,8 @@ class Drawing:
         self.scale = Scale(sizes)
         self.signed = any(moment.gradient.numel() == 1 for moment in moments if moment.node.drawn)
         self.lengths = any(moment.gradient.numel() > 1 for moment in moments if moment.node.drawn)
+        handed = [length(contribution) for moment in moments for _, contribution in moment.handed]
+        self.all_finite = all(map(math.isfinite, [*sizes, *handed]))
         self.locals = {edge: local(edge, self.at) for edge in self.edges}
         self.layout = arrange(self.nodes, self._size, lambda edge: len(self.locals[edge]) * CHARACTER)
         self.heads = MARGIN if any(node.column is not None for node in self.nodes) else 0
@@ -100,12 +102,7 @@ class Drawing:
                 edges.append(["edge cut" if edge.cut else "edge", "#aab2c0"])
                 continue
             _, size, which = passed[id(edge)]
-            edges.append(
-                [
-                    "edge current" if now else "edge",
-                    mixed(colour(which), 0.45 + 0.55 * self.scale.part(size)) if size else "#c9ced8",
-                ]
-            )
+            edges.append(["edge current" if now else "edge", self.scale.line(size, which)])
         return {"nodes": nodes, "edges": edges}
 
     def _node_state(self, node: Node, done: bool, came: int, current: bool) -> list[str]:
@@ -258,6 +255,9 @@ class Drawing:
                 )
             )
             x += 190
+        if not self.all_finite:
+            parts.append(self._swatch(x, y, NOT_FINITE, "NaN or ∞"))
+            x += 90
         words = "on a line: local derivative"
         if any(stretches(text) for text in self.locals.values()):
             words += "; ×: what it does to the length of the gradient"
@@ -266,6 +266,12 @@ class Drawing:
         for row, text in enumerate(rows):
             parts.append(f'<text class="legend" style="text-anchor:start" x="{x}" y="{y + 9 + 15 * row}">{text}</text>')
         return "".join(parts)
+
+    def _swatch(self, x: float, y: float, fill: str, title: str) -> str:
+        return (
+            f'<rect x="{x}" y="{y}" width="50" height="10" rx="3" fill="{fill}" stroke="#c3c9d4"/>'
+            f'<text class="legend" style="text-anchor:start" x="{x}" y="{y - 6}">{title}</text>'
+        )
 
     def _bar(self, x: float, y: float, name: str, colours: list[tuple[int, int, int]], low: str, high: str, title: str) -> str:
         key = f"nets-{name}"

@@ -1,5 +1,6 @@
 """What stands on the nodes and edges of a picture, in few characters."""
 
+import math
 import re
 
 import torch
@@ -20,7 +21,11 @@ def lowered(name: str) -> str:
 
 
 def short(number: float) -> str:
-    """Four digits, with a minus sign that is one."""
+    """Four digits, with a minus sign that is one; NaN, ∞ and −∞."""
+    if math.isnan(number):
+        return "NaN"
+    if math.isinf(number):
+        return "∞" if number > 0 else "−∞"
     return f"{number + 0.0:.4g}".replace("-", "−").replace("e−0", "e−").replace("e+0", "e")
 
 
@@ -40,17 +45,20 @@ def equation(letters: str, value: Tensor) -> str:
 
 
 def length(value: Tensor) -> float:
-    return float(value.double().norm())
+    """‖value‖; the size of a single number is found without its square, which may overflow."""
+    return abs(float(value)) if value.numel() == 1 else float(value.double().norm())
 
 
 def sign(value: Tensor) -> int:
-    """Of one number; 0 for several, which have none."""
-    return int(torch.sign(value).item()) if value.numel() == 1 else 0
+    """Of one number; 0 for several, which have none, and for NaN."""
+    if value.numel() != 1:
+        return 0
+    return (float(value) > 0) - (float(value) < 0)
 
 
 def added(parts: list[Tensor]) -> str:
     """'0.5 + 1.2 − 0.3', or lengths where they are no numbers."""
-    if any(part.numel() > 1 for part in parts):
+    if any(part.numel() != 1 for part in parts):
         return " + ".join(figures(part) if part.numel() <= FEW else f"‖{short(length(part))}‖" for part in parts)
     text = short(float(parts[0]))
     for part in parts[1:]:
@@ -70,7 +78,7 @@ def local(edge: Edge, moments: dict[int, Moment]) -> str:
             flat = figures(found.reshape(-1))
             return f"{flat}ᵀ" if found.shape[0] > 1 else flat
         diagonal = found.diagonal()
-        if found.shape[0] == found.shape[1] <= FEW and torch.equal(torch.diag(diagonal), found):
+        if found.shape[0] == found.shape[1] <= FEW and torch.allclose(torch.diag(diagonal), found, rtol=0, atol=0, equal_nan=True):
             return _of_one_number(diagonal) or f"diag{figures(diagonal)}"
     moment = moments.get(id(edge.target))
     if moment is None or not length(moment.gradient):
@@ -116,7 +124,14 @@ def sentences(moment: Moment, y: str) -> list[str]:
         else:
             shown = f"{figures(moment.gradient)} through {text} gives <b>{figures(contribution)}</b>"
         said.append(f"It hands on to {lowered(edge.source.name)}: {shown}")
+    if any(_zero_became_nan(moment.gradient, contribution) for _, contribution in moment.handed):
+        said.append("Zero times NaN or ∞ is NaN: a branch that is not taken spoils the gradient where it has no derivative.")
     return said
+
+
+def _zero_became_nan(gradient: Tensor, contribution: Tensor) -> bool:
+    """Whether a gradient of zero was handed on as NaN, entry by entry."""
+    return gradient.shape == contribution.shape and bool(((gradient == 0) & contribution.isnan()).any())
 
 
 def _bracketed(text: str) -> str:

@@ -97,7 +97,8 @@ def picture(
 
     A `nets.Network` is drawn in float64, with a node for every unit where there are few and else one for every layer and parameter.
     Of anything else the operations that are really done are drawn, whatever way its loops and conditions take; the local
-    derivatives are PyTorch's own, of each operation by itself.
+    derivatives are PyTorch's own, of each operation by itself. NaN and infinity are drawn like other values, in a colour of their
+    own: √x in the branch of a `torch.where` that is not taken hands on 0 · NaN = NaN, for instance.
 
     Args:
         function: a network, a module, or a function of tensors.
@@ -227,7 +228,10 @@ def _agree(node: Node, y: Tensor, known: Mapping[str, tuple[Tensor, str]]) -> No
         own = found.get(name, torch.zeros_like(tensor))
         true = torch.zeros_like(tensor) if true is None else true
         tolerance = 1e3 * torch.finfo(tensor.dtype).eps
-        if not torch.allclose(own, true, rtol=tolerance, atol=tolerance * float(1 + true.abs().max()), equal_nan=True):
+        finite = true[torch.isfinite(true)].abs()
+        scale = 1 + (float(finite.max()) if finite.numel() else 0.0)
+        # NaN and infinity must stand where they stand in PyTorch's own gradient.
+        if not torch.allclose(own, true, rtol=tolerance, atol=tolerance * scale, equal_nan=True):
             raise InputError(
                 f"the operations that were seen do not account for the gradient by {name}: something has a backward of its "
                 "own, such as a torch.autograd.Function or a hook; expected plain operations on tensors."

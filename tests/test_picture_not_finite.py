@@ -1,0 +1,99 @@
+"""Pictures of values and gradients that are NaN or infinite: they are drawn as what they are, and without a warning."""
+
+import math
+import re
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from nets.calculus.network import mlp
+from nets.explanation.colours import NOT_FINITE, Scale
+from nets.explanation.drawing import Drawing
+from nets.explanation.lettering import length, short, sign
+from nets.explanation.picture import BackwardPicture, picture
+
+NAN, INF = math.nan, math.inf
+
+
+def vector(*numbers: float) -> Tensor:
+    return torch.tensor(numbers, dtype=torch.float64)
+
+
+def root_where_positive(x: Tensor) -> Tensor:
+    return torch.where(x > 0, torch.sqrt(x), x).sum()
+
+
+# Each gradient by hand. PyTorch hands zero through the branch that is not taken, and 0 · NaN = 0 · ∞ = NaN.
+GRADIENTS: dict[str, tuple[Callable[..., Tensor], object, list[float]]] = {
+    "sqrt of a negative number, not taken": (root_where_positive, vector(-1.0), [NAN]),
+    "the same in some entries": (root_where_positive, vector(-1.0, 4.0, 0.0), [NAN, 0.25, NAN]),
+    "log at zero": (torch.log, 0.0, [INF]),
+    "acos at one": (torch.acos, 1.0, [-INF]),
+    "a pole among others": (lambda x: (1 / x).sum(), vector(0.0, 1.0, 2.0), [-INF, -1.0, -0.25]),
+    "a length at zero": (lambda x: (x * x).sum().sqrt(), vector(0.0, 0.0), [NAN, NAN]),
+    "overflow times underflow": (lambda x: torch.exp(x) * torch.exp(-x), 800.0, [NAN]),
+    "an infinite input": (torch.tanh, INF, [0.0]),
+    "an input that is NaN": (torch.tanh, NAN, [NAN]),
+    "minus infinity, masked": (lambda x: torch.logsumexp(x, 0), vector(-INF, 1.0), [0.0, 1.0]),
+    "a finite value whose square overflows": (lambda x: x * 1e200, 1.0, [1e200]),
+    "an empty input": (lambda x: x.sum(), vector(), []),
+}
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
+def test_the_gradient_is_what_pytorch_gives(name: str) -> None:
+    function, x, expected = GRADIENTS[name]
+    drawn = picture(function, x)
+    (gradient,) = drawn.gradients.values()
+    torch.testing.assert_close(gradient.reshape(-1), vector(*expected), rtol=1e-12, atol=0, equal_nan=True)
+    assert not re.search("nan|inf", written(drawn))
+
+
+def test_the_inactive_branch_is_shown_where_it_spoils_the_gradient() -> None:
+    drawn = picture(lambda x: torch.where(x > 0, torch.sqrt(x), x), -1.0)
+    page = drawn.to_html()
+    assert "Zero times NaN or ∞ is NaN" in page
+    assert "1 + NaN adds up to <b>∂y/∂x = NaN</b>" in page
+    x = next(node for node in Drawing(drawn.output, drawn.moments).nodes if node.name == "x")
+    assert Drawing(drawn.output, drawn.moments).at[id(x)].gradient.isnan()
+    assert drawn.to_svg().count(f'fill="{NOT_FINITE}"') == 3  # the box of x, the tip of its line, and the legend
+
+
+def test_a_picture_whose_numbers_are_finite_has_no_colour_for_others() -> None:
+    drawn = picture(root_where_positive, vector(4.0))
+    assert NOT_FINITE not in drawn.to_html()
+    assert "Zero times" not in drawn.to_html()
+
+
+@pytest.mark.parametrize("x", [[NAN, 1.0], [INF, 1.0]])
+@pytest.mark.parametrize("sizes", [[2, 3, 1], [2, 30, 1]], ids=["units", "layers"])
+def test_a_network_at_a_point_that_is_not_finite(sizes: list[int], x: list[float]) -> None:
+    drawn = picture(mlp(sizes), torch.tensor([x]))
+    point = vector(*x)[None].requires_grad_()
+    network = mlp(sizes).double()
+    network(point).backward()
+    for name, parameter in network.named_parameters():
+        torch.testing.assert_close(drawn.gradients[name], parameter.grad, equal_nan=True)
+    assert not re.search("nan|inf", written(drawn))
+
+
+def test_contributions_that_cancel_have_colours_that_exist() -> None:
+    # Either is a million times the gradient that is left; a colour runs from 00 to ff all the same.
+    html = picture(lambda x: x * 1e6 - x * 1e6 + x, 1.0).to_html()
+    assert "#-" not in html
+    scale = Scale([1e-300, 1e300])
+    assert [scale.part(size) for size in (0.0, 1e-310, 1e-300, 1e300, 1e305)] == pytest.approx([0, 0.05, 0.05, 1, 1])
+
+
+def test_letters_for_numbers_that_are_not_finite() -> None:
+    assert [short(number) for number in (NAN, INF, -INF, -0.0, -2.5)] == ["NaN", "∞", "−∞", "0", "−2.5"]
+    assert [sign(vector(number)) for number in (NAN, INF, -INF, 0.0)] == [0, 1, -1, 0]
+    assert length(vector(-1e200)) == 1e200
+
+
+def written(drawn: BackwardPicture) -> str:
+    """The letters on the boxes and lines after the last step."""
+    drawing = Drawing(drawn.output, drawn.moments)
+    return " ".join([*(text for node in drawing.state(len(drawn.moments))["nodes"] for text in node[2:]), *drawing.locals.values()])
