@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import is_fake
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -95,7 +96,7 @@ class StochasticRounding(TorchDispatchMode):
     def _perturb(self, value: Any, whole_too: bool, units: float = 1.0) -> Any:
         if not isinstance(value, Tensor) or value.is_sparse or not (value.is_floating_point() or value.is_complex()):
             return value
-        if value._is_zerotensor():  # a zero that has no memory
+        if _has_no_numbers(value):
             return value
         # Eight draws of a byte at once, since drawing is what takes the time; the sign of each is what counts.
         words = torch.empty((value.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None, generator=self.generator)
@@ -109,6 +110,12 @@ class StochasticRounding(TorchDispatchMode):
                 # Nor does an infinite number, such as a mask of what is not to be attended to.
                 return torch.where(value.isinf(), value, torch.addcmul(value, value, part, value=by))
         return torch.addcmul(value, value, part, value=by)
+
+
+def _has_no_numbers(value: Tensor) -> bool:
+    """Whether a tensor has a shape and a type alone: autograd computes with such tensors where it needs no more, as for the shape
+    of a sum with a zero that has no memory."""
+    return value._is_zerotensor() or value.is_meta or is_fake(value)
 
 
 @functools.cache
