@@ -109,7 +109,10 @@ def _accumulated(problem: Problem) -> tuple[list[Check], dict[str, Tensor]]:
     try:
         for name, leaf in leaves.items():
             leaf.grad = like(-2 * problem.gradient[name].contiguous(), leaf)
-        y.backward(problem.cotangent.clone(), retain_graph=True)
+        try:
+            y.backward(problem.cotangent.clone(), retain_graph=True)
+        except Exception as error:  # a backward of the user's on the way to what is no point
+            return [_failed("all", "reverse mode", f"the backward pass raises {type(error).__name__}: {one_line(error)}")], {}
         for name, leaf in leaves.items():
             first = problem.gradient[name]
             found, size = dense(leaf.grad, leaf), largest(first)

@@ -41,11 +41,15 @@ def cause(fault: Fault) -> str:
     """In a few words, what was done instead of the right thing; empty where no pattern fits."""
     if not torch.isfinite(fault.actual).all():
         return ""
-    for guess in (_zero, _factor, _upstream_ignored, _transposed, _one_row, _samples, _side):
+    for guess in (_known_to_the_problem, _zero, _factor, _upstream_ignored, _transposed, _one_row, _samples, _side):
         found = guess(fault)
         if found:
             return found
     return ""
+
+
+def _known_to_the_problem(fault: Fault) -> str:
+    return fault.problem.explained(fault.name, fault.actual, fault.expected)
 
 
 def _zero(fault: Fault) -> str:

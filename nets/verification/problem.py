@@ -186,6 +186,11 @@ class Problem:
         y, leaves = self.record()
         return pull_back(y, self.cotangent, leaves)
 
+    def explained(self, name: str, actual: Tensor, expected: Tensor) -> str:
+        """Why the derivatives by a point, shape (M, P), are not the expected ones, where a kind of problem has a cause of its own;
+        empty where that is not known."""
+        return ""
+
     def call_with(self, function: Callable[..., Any]) -> Any:
         """`function(module, *inputs)`, on the copies."""
         with torch.no_grad():

@@ -1,7 +1,8 @@
 """The gradient of the gradient: a module whose output is the gradient of another, to be verified like any module."""
 
+import contextlib
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -11,6 +12,7 @@ from torch.utils import _pytree as pytree
 
 from nets.calculus.function import closed_form
 from nets.calculus.network import Network
+from nets.verification.held_constant import WORDS, Walk, held_for_constant, pulled_back, remembered
 from nets.verification.leaves import as_real, flattened, input_names
 from nets.verification.problem import Problem
 from nets.verification.randomness import stream
@@ -34,6 +36,7 @@ class GradientOf(nn.Module):
     names: frozenset[str]
     v: Tensor
     sums: Tensor | None
+    walk: Walk
 
     def __init__(self, problem: Problem, seed: int) -> None:
         super().__init__()
@@ -45,7 +48,7 @@ class GradientOf(nn.Module):
     def _holds(self, module: nn.Module, names: frozenset[str], v: Tensor, sums: Tensor | None) -> None:
         # Not by setattr: a parameter of the module may have one of these names.
         own = {"_parameters": module._parameters, "_buffers": module._buffers, "_modules": module._modules}
-        self.__dict__.update(own, first=module, names=names, v=v, sums=sums)
+        self.__dict__.update(own, first=module, names=names, v=v, sums=sums, walk=pulled_back)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "GradientOf":
         # By hand, since the copy must share its parameters with the copy of the module, as this one does with the module.
@@ -59,7 +62,7 @@ class GradientOf(nn.Module):
         """The gradients, or eight sums of their entries."""
         with torch.enable_grad():
             y, points = self.record(inputs)
-            return self.arranged(pulled_back(y, self.v, points))
+            return self.arranged(self.walk(y, self.v, points))
 
     def record(self, inputs: tuple[Any, ...]) -> tuple[Tensor, dict[str, Tensor]]:
         """Y, shape (M,), and the tensors that stand for the points in its graph."""
@@ -77,14 +80,43 @@ class GradientOf(nn.Module):
         return self.sums @ torch.cat([as_real(gradient).reshape(-1) for gradient in found.values()])
 
 
-def pulled_back(y: Tensor, v: Tensor, points: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Σ_m v_m ∂Y_m/∂p of every point p, with a graph of its own; zero where the graph of Y does not reach."""
-    if not y.requires_grad:
-        return {name: torch.zeros_like(point) for name, point in points.items()}
-    # The graph is recorded wherever this is called: without one PyTorch takes other formulas for some operations, such as det and
-    # solve, and dual numbers that pass these come out wrong.
-    found = torch.autograd.grad(y, list(points.values()), v, create_graph=True, allow_unused=True, materialize_grads=True)
-    return {name: g.to_dense() if g.is_sparse else g for name, g in zip(points, found, strict=True)}
+class SecondOrder(Problem):
+    """The gradient of another problem, at the same point; it knows what may make a gradient of a gradient wrong.
+
+    Args:
+        first: what is differentiated first.
+        inputs: what the module was given.
+        seed: of the sums of outputs and entries, and of the random numbers that the module draws.
+    """
+
+    def __init__(self, first: Problem, inputs: tuple[Any, ...], seed: int) -> None:
+        super().__init__(GradientOf(first, seed), inputs, seed=seed)
+
+    def explained(self, name: str, actual: Tensor, expected: Tensor) -> str:
+        """Why the derivatives by a point, shape (M, P), are not the expected ones; empty where that is not known."""
+        return WORDS if held_for_constant(self, self._walking, name, actual, expected) else ""
+
+    def raising(self) -> str:
+        """Why the gradient cannot be differentiated; empty where it can be."""
+        y, leaves = self.record()
+        try:
+            # Into .grad, since torch.autograd.grad passes by what does not lead to the leaves, as once_differentiable does not.
+            torch.autograd.backward(y, self.cotangent)
+        except Exception:  # a backward of the user's may raise whatever it likes
+            return WORDS if remembered(self, self._walking).attributes else "the backward is not differentiable itself"
+        finally:
+            for leaf in leaves.values():
+                leaf.grad = None
+        return ""
+
+    @contextlib.contextmanager
+    def _walking(self, walk: Walk) -> Iterator[None]:
+        own = vars(self.module)
+        own["walk"], before = walk, own["walk"]
+        try:
+            yield
+        finally:
+            own["walk"] = before
 
 
 def _called(module: nn.Module, parameters: dict[str, Tensor], arguments: Any) -> Any:

@@ -23,7 +23,7 @@ from nets.verification.probing import Prober
 from nets.verification.problem import Problem
 from nets.verification.randomness import stream
 from nets.verification.rounding import FEW, ROUNDING_SAFETY, gradient_floor, output_floor
-from nets.verification.second_order import GradientOf
+from nets.verification.second_order import SecondOrder
 from nets.verification.stated import ClosedForm, stated_jacobians
 from nets.verification.wording import listed
 
@@ -133,9 +133,13 @@ def _first_order(problem: Problem, coverage: str, options: _Options) -> Certific
 
 def _second_order(problem: Problem, inputs: tuple[Any, ...], seed: int) -> Certificate:
     """The certificate of the module whose output is the gradient, under the names of the module itself."""
-    second = Problem(GradientOf(problem, seed), inputs, seed=seed)
+    second = SecondOrder(problem, inputs, seed)
     failed, _ = check_behaviour(second, seed)
-    certificate = Certificate(tuple(failed)) if failed else _certificate(second, _Options(seed, {}, (), {}))
+    if failed:
+        why = second.raising()
+        certificate = Certificate(tuple(check.because(f"; {why}") if why else check for check in failed))
+    else:
+        certificate = _certificate(second, _Options(seed, {}, (), {}))
     note = "order=2 checks the derivatives of the gradient and takes the gradient itself as given; order=1 checks the gradient"
     return replace(certificate, notes=(*certificate.notes, note))
 
