@@ -177,7 +177,7 @@ def moved_first(module: nn.Module, inputs: tuple[Any, ...], problem: Problem, se
 
 
 def check_pullback(
-    problem: Problem, jacobians: Mapping[str, Tensor], noise: Mapping[str, float], seed: int, intended: Collection[str] = ()
+    problem: Problem, jacobians: Mapping[str, Tensor], noise: Mapping[str, Tensor], seed: int, intended: Collection[str] = ()
 ) -> list[Check]:
     """One backward pass with a random v, each |v_m| about ten, must give vᵀ(∂Y/∂p): for all points at once, and for each where it
     is the only one that requires a gradient. A failed check for the first that does not; none if all do, but for those that are
@@ -197,9 +197,9 @@ def check_pullback(
             if name in intended:
                 continue
             error = (gradient.reshape(-1) - v @ jacobians[name]).abs()
-            # Both are sums over the outputs, each of which may be off by the noise of one entry, and v by the rounding of Y.
+            # Both are sums over the outputs, each of which may be off by the noise of its row, and v by the rounding of Y.
             rounded = (v.abs() * problem.unit) @ jacobians[name].abs()
-            if (error > ROUNDING_SAFETY * (noise[name] * v.abs().sum() + rounded)).any():
+            if (error > ROUNDING_SAFETY * (v.abs() @ noise[name] + rounded)).any():
                 entry = int(error.argmax())
                 gives, total = told_apart(float(gradient.reshape(-1)[entry]), float(v @ jacobians[name][:, entry]))
                 why = (

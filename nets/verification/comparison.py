@@ -177,12 +177,13 @@ def agree(one: Derivation, other: Derivation) -> bool:
 
 def _common(one: Derivation, other: Derivation) -> Tensor:
     """The tolerance of two derivations. Beside a difference, which has an error bar of its own, the rounding noise of a backward
-    pass counts for a millionth of the gradient at most: one that rounds more coarsely is not excused by doing so."""
+    pass counts for a millionth of the row's largest entry at most: a coarse backward must not widen its own tolerance."""
     measured = [derivation for derivation in (one, other) if derivation.name == "central difference"]
     tiny = torch.finfo(other.jacobian.dtype).tiny
     if len(measured) == 1:
         exact = other if measured[0] is one else one
-        excused = exact.tolerance.clamp(min=tiny, max=max(1e-6 * largest(measured[0].jacobian), tiny))
+        row = measured[0].jacobian.abs().amax(1, keepdim=True)
+        excused = torch.minimum(exact.tolerance, 1e-6 * row).clamp_(min=tiny)
         return torch.maximum(measured[0].tolerance, excused)
     if one.tolerance is other.tolerance:
         return one.tolerance.clamp(min=tiny)

@@ -13,14 +13,11 @@ from nets.verification.certificate import Check
 from nets.verification.comparison import POWER, Derivation, compare
 from nets.verification.oracles import reverse_mode
 from nets.verification.problem import Problem
-from nets.verification.rounding import FEW, ROUNDING_SAFETY, gradient_floor, output_floor, unit_roundoff
+from nets.verification.rounding import FEW, ROUNDING_SAFETY, output_floor, unit_roundoff
+from nets.verification.row_noise import gradient_floor
 
 SAFETY = 8.0
 """Units of rounding noise, as stochastic arithmetic in the module's own precision would show it, by which a gradient may be off."""
-
-
-ROWS = 64
-"""Outputs whose derivatives are perturbed: in low precision one of them may well be noisier than all others by far."""
 
 
 def check_as_is(module: nn.Module, inputs: tuple[Any, ...], double: Problem, seed: int) -> list[Check]:
@@ -42,7 +39,7 @@ def check_as_is(module: nn.Module, inputs: tuple[Any, ...], double: Problem, see
     for name, point in low.points.items():
         precision = str(point.dtype).removeprefix("torch.")
         unit = unit_roundoff(point.dtype)
-        tolerance = torch.tensor(SAFETY * noise[name], dtype=torch.float64)
+        tolerance = SAFETY * noise[name].to(torch.float64)
         ours = Derivation(f"reverse mode in {precision}", actual[name].to(torch.float64), tolerance)
         reference = Derivation("reverse mode in float64", expected[name], tolerance)
         # What is nothing but noise in float64 is truly zero, such as the gradient of a bias before a normalization.
@@ -56,11 +53,11 @@ def check_as_is(module: nn.Module, inputs: tuple[Any, ...], double: Problem, see
 
 def _noise(
     low: Problem, double: Problem, actual: Mapping[str, Tensor], expected: Mapping[str, Tensor], seed: int
-) -> dict[str, float]:
-    """What the module's precision may do to any entry of ∂Y/∂point, for each point."""
+) -> dict[str, Tensor]:
+    """What the module's precision may do to each row of ∂Y/∂point, for each point; shape (M, 1)."""
     eps = max(torch.finfo(tensor.dtype).eps for tensor in (*low.points.values(), low.y))
-    noise = gradient_floor(double, expected, seed, ROWS, eps)
+    noise = gradient_floor(double, expected, seed, eps)
     if ((low.y - double.y).abs() <= SAFETY * output_floor(double, seed, FEW, eps)).all():
         return noise
-    own = gradient_floor(low, actual, seed, ROWS)
-    return {name: max(noise[name], own[name]) for name in noise}
+    own = gradient_floor(low, actual, seed)
+    return {name: torch.maximum(noise[name], own[name].to(torch.float64)) for name in noise}

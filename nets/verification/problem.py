@@ -230,6 +230,13 @@ class Problem:
             row -= size
         raise IndexError(row)
 
+    @property
+    def output_rows(self) -> list[slice]:
+        """The rows of Y that belong to each tensor that the module returns."""
+        sizes = [int(torch.Size(shape).numel()) for _, shape in self._outputs]
+        ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
+        return [slice(end - size, end) for size, end in zip(sizes, ends, strict=True) if size]
+
     def row_samples(self) -> Tensor | None:
         """The sample n that each output belongs to, shape (M,), where the first axis of every output runs over the samples."""
         if not all(shape and shape[0] == self.samples for _, shape in self._outputs):

@@ -7,7 +7,6 @@ arithmetic for reliable scientific computation", Mathematics and Computers in Si
 
 import functools
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,7 +15,6 @@ from torch._subclasses.fake_tensor import is_fake
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from nets.verification.backward import rows_of
 from nets.verification.problem import Problem
 from nets.verification.randomness import stream
 
@@ -28,9 +26,6 @@ PASSES = 16
 
 FEW = 4
 """Random runs where only the largest of many deviations counts, or the length of the vector of them."""
-
-ROWS = 4
-"""Outputs whose derivatives are estimated, chosen at random where there are more."""
 
 MOVED = 0.745
 """The part of eps by which a result is moved: more than half of its last digit's unit and less than one and a half."""
@@ -138,24 +133,4 @@ def output_floor(problem: Problem, seed: int, passes: int = PASSES, eps: float =
         with torch.no_grad(), StochasticRounding(generator, eps):
             y = problem.evaluate()
         floor = torch.maximum(floor, torch.nan_to_num((y - problem.y).abs()))
-    return floor
-
-
-def gradient_floor(
-    problem: Problem, jacobians: Mapping[str, Tensor], seed: int, rows: int = ROWS, eps: float = 0.0
-) -> dict[str, float]:
-    """The noise of the derivatives by each point: the largest change that rounding makes in any entry of ∂Y/∂point, seen on some
-    of the outputs, and at least two units in the last place of the largest entry, which is what two operations more would bring;
-    with `eps` what it would be in the precision that has it."""
-    generator = stream(seed, "rounding of the gradient")
-    coarse = {name: max(torch.finfo(jacobian.dtype).eps, eps) for name, jacobian in jacobians.items()}
-    floor = {name: 2 * float(j.abs().max()) * coarse[name] if j.numel() else 0.0 for name, j in jacobians.items()}
-    chosen = torch.randperm(len(problem.y), generator=stream(seed, "rows of the gradient"))[:rows]
-    for _ in range(FEW // 2):
-        with StochasticRounding(generator, eps):
-            for row, gradients in zip(chosen.tolist(), rows_of(problem.record, chosen.tolist()), strict=True):
-                for name, gradient in gradients.items():
-                    if gradient.numel():
-                        change = (gradient.reshape(-1) - jacobians[name][row]).abs().max()
-                        floor[name] = max(floor[name], float(torch.nan_to_num(change)))
     return floor

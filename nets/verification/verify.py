@@ -22,7 +22,8 @@ from nets.verification.precision import check_as_is
 from nets.verification.probing import Prober
 from nets.verification.problem import Problem
 from nets.verification.randomness import stream
-from nets.verification.rounding import FEW, ROUNDING_SAFETY, gradient_floor, output_floor
+from nets.verification.rounding import FEW, ROUNDING_SAFETY, output_floor
+from nets.verification.row_noise import gradient_floor
 from nets.verification.second_order import SecondOrder
 from nets.verification.stated import ClosedForm, stated_jacobians
 from nets.verification.wording import listed
@@ -212,7 +213,7 @@ def _network_certificate(network: Network, problem: Problem, options: _Options) 
     return Certificate((*checks, *function), {name: f for name, f in formulas(network).items() if name in problem.points})
 
 
-def _along(problem: Problem, name: str, oracle: str, jacobian: Tensor, noise: float, seed: int) -> list[Check]:
+def _along(problem: Problem, name: str, oracle: str, jacobian: Tensor, noise: Tensor, seed: int) -> list[Check]:
     """A point too large for forward mode along each of its entries: the same along sixteen random directions."""
     point = problem.points[name]
     if point.numel() <= oracles.EVERY_COLUMN:
@@ -257,7 +258,7 @@ def _judged(
     problem: Problem,
     name: str,
     jacobians: Mapping[str, Tensor | None],
-    noise: float,
+    noise: Tensor,
     floor: Tensor,
     seed: int,
     intended: bool,
@@ -265,7 +266,7 @@ def _judged(
     """The first derivation against each of the others and against differences."""
     found = {d: j.detach() for d, j in jacobians.items() if j is not None}
     # A derivation that passes through an output of less precision than the rest is rounded there.
-    rounded = (problem.unit[:, None] * next(iter(found.values())).abs()).clamp_(min=noise).mul_(ROUNDING_SAFETY)
+    rounded = torch.maximum(problem.unit[:, None] * next(iter(found.values())).abs(), noise).mul_(ROUNDING_SAFETY)
     subject, *others = [Derivation(d, j, rounded) for d, j in found.items()]
     if intended:
         own = [other for other in others if other.name in ("stated closed form", "batched reverse")]
