@@ -13,6 +13,7 @@ from nets.verification.certificate import Certificate, Check, Verdict
 from nets.verification.comparison import POWER
 from nets.verification.copies import one_line
 from nets.verification.leaves import largest, unravelled
+from nets.verification.progress import shown
 from nets.verification.randomness import SOURCES, seeded, stream
 from nets.verification.rounding import ROUNDING_SAFETY, StochasticRounding, unit_roundoff
 from nets.verification.window import Closure, Gradients, Window
@@ -55,7 +56,7 @@ def check_accumulation(
         raise InputError(f"check_accumulation was given a {type(module).__name__}; expected a torch.nn.Module, and then its loss.")
     if not callable(loss):
         raise InputError(f"the loss is a {type(loss).__name__}; expected a function of output and target, such as F.mse_loss.")
-    with torch.inference_mode(False), torch.enable_grad(), seeded(tuple(SOURCES), seed):
+    with shown("checking an accumulation"), torch.inference_mode(False), torch.enable_grad(), seeded(tuple(SOURCES), seed):
         window = Window(module, loss, micro_batches, seed)
         before = _watched(module)
         certificate = _calmed(window, closure) if window.draws else _certificate(window, closure)

@@ -21,6 +21,7 @@ from nets.verification.gradcheck import check_function
 from nets.verification.precision import check_as_is
 from nets.verification.probing import Prober
 from nets.verification.problem import Problem
+from nets.verification.progress import following, shown
 from nets.verification.randomness import stream
 from nets.verification.rounding import FEW, ROUNDING_SAFETY, output_floor
 from nets.verification.row_noise import gradient_floor
@@ -33,6 +34,9 @@ BUDGET = 5_000
 
 COMPLEX_BUDGET = 1_000
 """Numbers in parameters and inputs up to which the complex step is taken along each; it has no batched form."""
+
+POINTS = "parameter or input"
+"""What is counted while it is shown how far a verification is."""
 
 Engine = Callable[[Network, Tensor], Mapping[str, Tensor]]
 
@@ -98,7 +102,7 @@ def verify(
             "or give a derivation of yours as closed_form."
         )
     # What is made under inference_mode cannot be differentiated, nor can what is done there.
-    with torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
+    with shown("checking every derivative"), torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         problem = Problem(module, inputs, seed=seed)
         elsewhere = (lambda: moved_first(module, inputs, problem, seed)) if order == 1 else None
@@ -173,7 +177,7 @@ def _certificate(problem: Problem, options: _Options) -> Certificate:
     failed = check_pullback(problem, reverse, noise, seed, options.intended)
     small = sum(point.numel() for point in problem.points.values()) <= COMPLEX_BUDGET
     checks, missing = [], dict[str, list[str]]()
-    for name in problem.points:
+    for name in following(POINTS, problem.points):
         derivations = {
             "reverse mode": reverse[name],
             "batched reverse": None if batched is None else batched[name],
@@ -196,7 +200,7 @@ def _network_certificate(network: Network, problem: Problem, options: _Options) 
     floor, noise = output_floor(problem, seed), gradient_floor(problem, reverse, seed)
     others = {engine: oracles.from_engine(derive, network, problem) for engine, derive in options.engines.items()}
     checks = []
-    for name in problem.points:
+    for name in following(POINTS, problem.points):
         derivations = {
             "closed form": closed[name],
             "reverse mode": reverse[name],
@@ -240,7 +244,8 @@ def _probed_certificate(problem: Problem, options: _Options) -> Certificate:
     network = problem.module if isinstance(problem.module, Network) else None
     oracle = "reverse mode" if network is None else "closed form"
     prober = Prober(problem, floor, seed, None if network is None else jacobians(network, problem.points["input"]))
-    checks = tuple(check_by_probes(prober, name, oracle, seed) for name in problem.points if name not in options.intended)
+    looked_at = [name for name in problem.points if name not in options.intended]
+    checks = tuple(check_by_probes(prober, name, oracle, seed) for name in following(POINTS, looked_at))
     if any(check.verdict != "pass" for check in checks):
         return Certificate(checks)
     exact = [_declared(name, oracle) for name in options.intended if name in problem.points and name not in options.stated]

@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 from nets.errors import InputError
 from nets.verification.copies import copied, copied_input, one_line
 from nets.verification.leaves import as_real, differentiable
+from nets.verification.progress import following
 from nets.verification.randomness import SOURCES, Watched, seeded
 
 Gradients: TypeAlias = dict[str, Tensor]
@@ -65,7 +66,8 @@ class Window:
     def parts(self) -> list[Gradients]:
         """∂ℓ_m/∂θ of each micro-batch alone; zero for one without samples, or whose loss is not finite, as nothing in it counts."""
         found = list[Gradients]()
-        for (given, target), size in zip(self._micro_batches, self.sizes, strict=True):
+        pairs = list(zip(self._micro_batches, self.sizes, strict=True))
+        for (given, target), size in following("micro-batch", pairs):
             gradients = self._gradient(given, target, strict=False) if size else {}
             if not gradients or not all(torch.isfinite(gradient).all() for gradient in gradients.values()):
                 gradients = {name: torch.zeros_like(as_real(value)) for name, value in self._values.items()}
