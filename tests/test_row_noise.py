@@ -28,7 +28,7 @@ class _Read(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, v: Tensor) -> Tensor:
-        return v if float(v.sum()) < 1e300 else v
+        return v if float(v.sum()) < 1e300 else v  # noqa: RUF034  (a value that is read cannot be batched)
 
 
 def _cancelling(x: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ def test_every_output_tensor_is_measured_whether_or_not_the_backward_can_be_batc
             floor = gradient_floor(problem, reverse_mode(problem), seed=0)["input"]
             assert floor.shape == (304, 1)
             assert float(floor[exact].max()) < 20 * UNIT
-            assert 0.2e6 * UNIT < float(floor[noisy].min()) and float(floor[noisy].max()) < 20e6 * UNIT
+            assert float(floor[noisy].min()) > 0.2e6 * UNIT and float(floor[noisy].max()) < 20e6 * UNIT
 
 
 @pytest.mark.parametrize("batched", [True, False])
