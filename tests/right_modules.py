@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from tests.building import Make
 from tests.right.activations import ACTIVATIONS, LOSSES
 from tests.right.compositions import COMPOSITIONS
+from tests.right.contracts import CONTRACTS
 from tests.right.layers import NORMS, POOLS, PRODUCTS, SEQUENCES
 
 
@@ -24,5 +25,5 @@ class RightModule:
         return self.name
 
 
-TABLE = PRODUCTS | POOLS | NORMS | SEQUENCES | ACTIVATIONS | LOSSES | COMPOSITIONS
+TABLE = PRODUCTS | POOLS | NORMS | SEQUENCES | ACTIVATIONS | LOSSES | COMPOSITIONS | CONTRACTS
 RIGHT: list[RightModule] = [RightModule(name, make) for name, make in TABLE.items()]

@@ -10,6 +10,7 @@ from torch.utils._pytree import tree_leaves
 
 import nets
 from tests.right_modules import RIGHT, RightModule
+from tests.wrong.contracts import CONTRACTS, BrokenContract
 from tests.wrong_backwards import WRONG, WrongBackward
 
 SEEDS = range(5)
@@ -20,7 +21,7 @@ VISIBLE = 1e-4
 """How far off a wrong gradient must be along a random direction, relative to its norm, to stand in the table."""
 
 
-def made(record: WrongBackward | RightModule, seed: int) -> tuple[nn.Module, tuple[Tensor, ...]]:
+def made(record: WrongBackward | BrokenContract | RightModule, seed: int) -> tuple[nn.Module, tuple[Tensor, ...]]:
     return record.make(torch.Generator().manual_seed(seed))
 
 
@@ -125,11 +126,19 @@ def test_the_tables_faults_are_faults(record: WrongBackward, seed: int) -> None:
     assert wrong if record.parameter is None else wrong == {record.parameter}
 
 
+@pytest.mark.parametrize("record", CONTRACTS, ids=str)
+@EACH_SEED
+def test_the_contracts_are_broken(record: BrokenContract, seed: int) -> None:
+    """Where the fault shows, the gradient is off by 1e-4 of its size at least, or there is none."""
+    found, right = record.shows(*made(record, seed))
+    assert not (found - right).abs().max() <= VISIBLE * right.abs().max()
+
+
 # The checker sees them all.
 
 
 @functools.cache
-def judged(record: WrongBackward | RightModule, seed: int) -> nets.Certificate:
+def judged(record: WrongBackward | BrokenContract | RightModule, seed: int) -> nets.Certificate:
     module, inputs = made(record, seed)
     return nets.verify(module, *inputs)
 
@@ -145,6 +154,15 @@ def test_a_wrong_backward_fails(record: WrongBackward, seed: int) -> None:
         assert {check.parameter for check in failed} == {record.parameter}, str(certificate)
     if record.cause is not None:
         assert any(record.cause in check.reason for check in failed), str(certificate)
+
+
+@pytest.mark.parametrize("record", CONTRACTS, ids=str)
+@EACH_SEED
+def test_a_broken_contract_fails(record: BrokenContract, seed: int) -> None:
+    """And the sentence says which."""
+    certificate = judged(record, seed)
+    assert certificate.verdict == "fail", str(certificate)
+    assert all(words in certificate.sentence() for words in record.words), str(certificate)
 
 
 @pytest.mark.parametrize("record", RIGHT, ids=str)

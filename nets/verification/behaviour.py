@@ -13,6 +13,7 @@ from nets.errors import InputError
 from nets.verification.backward import dense, handed_out, pull_back
 from nets.verification.certificate import Check
 from nets.verification.comparison import POWER
+from nets.verification.contract import check_writes
 from nets.verification.copies import one_line
 from nets.verification.leaves import largest, like
 from nets.verification.oracles import quiet
@@ -33,7 +34,7 @@ def check_behaviour(problem: Problem, seed: int, elsewhere: Callable[[], Problem
     Returns:
         What leaves nothing to be checked; and what is to be told if all else is right, since others may say it better.
     """
-    for look in (_output_not_finite, _not_deterministic, _backward_fails):
+    for look in (_output_not_finite, _not_deterministic, _backward_fails, check_writes):
         found = look(problem, seed)
         if found:
             return found, []
@@ -108,7 +109,7 @@ def _accumulated(problem: Problem) -> tuple[list[Check], dict[str, Tensor]]:
         return [], {}
     try:
         for name, leaf in leaves.items():
-            leaf.grad = like(-2 * problem.gradient[name].contiguous(), leaf)
+            leaf.grad = torch.empty_like(leaf).copy_(like(-2 * problem.gradient[name].contiguous(), leaf))
         try:
             y.backward(problem.cotangent.clone(), retain_graph=True)
         except Exception as error:  # a backward of the user's on the way to what is no point

@@ -27,7 +27,7 @@ def copied(module: nn.Module, dtype: torch.dtype | None) -> nn.Module:
         parameter.grad = None
     with torch.no_grad():
         for parameter in twin.parameters():
-            parameter.data = cast(parameter.data.cpu(), dtype).contiguous()
+            parameter.data = cast(parameter.data.cpu(), dtype)
         for owner in twin.modules():
             for name, buffer in owner._buffers.items():
                 if buffer is not None:

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +16,7 @@ from nets.verification.backward import pull_back
 from nets.verification.copies import cast, copied, copied_input, one_line, twin_of
 from nets.verification.leaves import as_real, described, differentiable, flattened, input_names, key, largest, like, unravelled
 from nets.verification.randomness import Watched, seeded, signed, stream
+from nets.verification.strides import memory_of
 from nets.verification.wording import indexed
 
 
@@ -71,11 +72,15 @@ class Problem:
         self, module: nn.Module, inputs: tuple[Any, ...], *, dtype: torch.dtype | None = torch.float64, seed: int = 0
     ) -> None:
         self.module, self.dtype, self.seed = copied(module, dtype), dtype, seed
+        # Numbers of another kind may leave traces in a module that remembers its calls: they get a copy of their own, made before
+        # the first call: what a call has left, such as an output with its graph, may not be fit to be copied.
+        self._twin = twin_of(self.module)
         self._drawn: tuple[str, ...] = ()
         self._evaluating: type[torch.no_grad] | type[torch.enable_grad] = torch.no_grad
         leaves, self._structure = pytree.tree_flatten_with_path(inputs)
         names = input_names([path for path, _ in leaves])
         self._leaves = [copied_input(name, leaf, dtype) for name, (_, leaf) in zip(names, leaves, strict=True)]
+        self._memory = {i: m for i, (_, leaf) in enumerate(leaves) if isinstance(leaf, Tensor) and (m := memory_of(leaf))}
         self._plain = all(isinstance(x, Tensor) for x in inputs)
         chosen = [differentiable(leaf) for leaf in self._leaves]
         if any(isinstance(leaf, Tensor) and leaf.requires_grad for _, leaf in leaves):
@@ -83,8 +88,9 @@ class Problem:
         self._inputs = {name: i for i, (name, yes) in enumerate(zip(names, chosen, strict=True)) if yes}
         self._parameters = {n: p for n, p in self.module.named_parameters() if p.requires_grad and p.numel()}
         self._buffers = {name: buffer.clone() for name, buffer in self.module.named_buffers()}
-        tensors = {n: p.detach() for n, p in self._parameters.items()} | {n: self._leaves[i] for n, i in self._inputs.items()}
-        self.points = {name: as_real(tensor) for name, tensor in tensors.items()}
+        self._laid = {n: m for n, p in self._parameters.items() if (m := memory_of(p.detach()))}
+        tensors = {n: p.detach().contiguous() for n, p in self._parameters.items()}
+        self.points = {n: as_real(t) for n, t in (tensors | {n: self._leaves[i] for n, i in self._inputs.items()}).items()}
         self._moving = dict[str, Tensor]()
         self._reached: dict[str, bool] = {}
         self._check_points()
@@ -98,12 +104,20 @@ class Problem:
 
     def __call__(self, points: Mapping[str, Tensor]) -> Tensor:
         """Y, shape (M,), as a pure function of all the points; differentiable, and fit for `torch.func`."""
-        given = {n: like(points[n], p) for n, p in self._parameters.items()}
+        return flattened(self._swapped(*self._given(points)), self.dtype)
+
+    def call_elsewhere(self, points: Mapping[str, Tensor]) -> Any:
+        """The output at other points of the very module that is verified, which may remember it, and not of a copy."""
+        return self._swapped(*self._given(points), module=self.module)
+
+    def _given(self, points: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[Any]]:
+        """What stands in the places of parameters and buffers, and of the inputs."""
+        given = {n: self._lay(n, like(points[n], p)) for n, p in self._parameters.items()}
         leaves = list(self._leaves)
         for name, i in self._inputs.items():
             leaves[i] = like(points[name], self._leaves[i])
         kept = {name: tensor.clone() for name, tensor in (self._buffers | self._moving).items()}
-        return flattened(self._swapped(given | kept, leaves), self.dtype)
+        return given | kept, leaves
 
     def in_complex(self, points: Mapping[str, Tensor]) -> Tensor:
         """Y, shape (M,), with the module's arithmetic done in complex numbers. Fails where an operation has no complex form."""
@@ -112,7 +126,7 @@ class Problem:
         leaves = [leaf.to(torch.complex128) if differentiable(leaf) else leaf for leaf in self._leaves]
         for name, i in self._inputs.items():
             leaves[i] = points[name].to(torch.complex128)
-        given |= {name: points[name].to(torch.complex128) for name in self._parameters}
+        given |= {name: self._lay(name, points[name].to(torch.complex128)) for name in self._parameters}
         output = self._swapped(given, leaves)
         y = torch.cat([leaf.reshape(-1) for leaf in pytree.tree_leaves(output) if differentiable(leaf)])
         if y.shape != self.y.shape or not y.is_complex():
@@ -156,6 +170,12 @@ class Problem:
     def record(self, alone: Collection[str] | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Y with the graph that the module itself records, hooks and all, and the leaves of that graph by name; where `alone`
         names points, nothing but these requires a gradient meanwhile."""
+        output, leaves = self.record_output(alone)
+        with torch.enable_grad():
+            return flattened(output, self.dtype), leaves
+
+    def record_output(self, alone: Collection[str] | None = None) -> tuple[Any, dict[str, Tensor]]:
+        """The same with the module's output as it is."""
         leaves, chosen = list(self._leaves), self.points if alone is None else alone
         for name, i in self._inputs.items():
             leaves[i] = leaves[i].detach().clone().requires_grad_(name in chosen)
@@ -163,7 +183,7 @@ class Problem:
             parameter.requires_grad_(name in chosen)
         try:
             with torch.enable_grad():
-                y = flattened(self.call(leaves), self.dtype)
+                output = self.call(leaves)
         except RuntimeError as error:
             raise InputError(
                 f"the module cannot be called where its inputs require a gradient ({one_line(error)}): set requires_grad on those "
@@ -173,7 +193,7 @@ class Problem:
             for parameter in self._parameters.values():
                 parameter.requires_grad_()
         recorded = self._parameters | {name: leaves[i] for name, i in self._inputs.items()}
-        return y, {name: leaf for name, leaf in recorded.items() if name in chosen}
+        return output, {name: leaf for name, leaf in recorded.items() if name in chosen}
 
     @functools.cached_property
     def cotangent(self) -> Tensor:
@@ -193,11 +213,13 @@ class Problem:
 
     def call_with(self, function: Callable[..., Any]) -> Any:
         """`function(module, *inputs)`, on the copies."""
+        self._write_parameters()
         with torch.no_grad():
             return function(self.module, *self._arguments(self._leaves))
 
     def call(self, leaves: list[Any]) -> Any:
         """The module's own output at these inputs, with its buffers, and what else it moves itself, as they were to begin with."""
+        self._write_parameters()
         for name, buffer in self._buffers.items():
             # A copy, since a graph recorded earlier may still need what the last call left in the old one.
             path, _, own = name.rpartition(".")
@@ -244,11 +266,6 @@ class Problem:
         return torch.cat([torch.arange(s[0]).repeat_interleave(torch.Size(s[1:]).numel()) for _, s in self._outputs])
 
     @functools.cached_property
-    def _twin(self) -> nn.Module:
-        """Numbers of another kind may leave traces in a module that remembers its calls, so they get a copy of their own."""
-        return twin_of(self.module)
-
-    @functools.cached_property
     def _tied(self) -> bool:
         """Whether anything has two names in the module; if not, nothing need be looked for at each call."""
         named = [*self._twin.named_parameters(remove_duplicate=False), *self._twin.named_buffers(remove_duplicate=False)]
@@ -256,14 +273,15 @@ class Problem:
 
     @functools.cached_property
     def _owners(self) -> list[tuple[nn.Module, str, nn.Parameter | None]]:
-        return [(owner, key, p) for owner in self._twin.modules() for key, p in owner._parameters.items()]
+        return _owners(self._twin)
 
-    def _swapped(self, given: Mapping[str, Tensor], leaves: list[Any]) -> Any:
+    def _swapped(self, given: Mapping[str, Tensor], leaves: list[Any], module: nn.Module | None = None) -> Any:
         """The module's output with other tensors in the places of its parameters and buffers, for this one call."""
-        owners = self._owners
+        owners = self._owners if module is None else _owners(module)
+        called = self._twin if module is None else module
         try:
             with self._draws():
-                return functional_call(self._twin, dict(given), tuple(self._arguments(leaves)), tie_weights=self._tied)
+                return functional_call(called, dict(given), tuple(self._arguments(leaves)), tie_weights=self._tied)
         finally:
             # functional_call leaves the swapped tensors in a module that is registered under two names.
             for owner, key, parameter in owners:
@@ -273,7 +291,45 @@ class Problem:
     def _arguments(self, leaves: list[Any]) -> Any:
         # Copies, since a module may write to what it is given.
         copies = [leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        for i, memory in self._memory.items():
+            copies[i] = memory.lay(leaves[i])
         return copies if self._plain else pytree.tree_unflatten(copies, self._structure)
+
+    def _lay(self, name: str, value: Tensor) -> Tensor:
+        """Numbers in the place of a parameter, in memory as the parameter is."""
+        return self._laid[name].lay(value) if name in self._laid else value
+
+    def _write_parameters(self) -> None:
+        """Parameters that are not contiguous share no memory with their points, and take their numbers from them at each call."""
+        for name in self._laid:
+            self._parameters[name].data.copy_(like(self.points[name], self._parameters[name]))
+
+    @property
+    def strides(self) -> dict[str, tuple[int, ...]]:
+        """The strides of those points that are not contiguous."""
+        laid = {n: self._laid[n].lay(like(self.points[n], p)) for n, p in self._parameters.items() if n in self._laid}
+        given = {n: self._memory[i].lay(self._leaves[i]) for n, i in self._inputs.items() if i in self._memory}
+        return {name: tensor.stride() for name, tensor in (laid | given).items()}
+
+    @contextlib.contextmanager
+    def made_contiguous(self, name: str) -> Iterator[None]:
+        """Meanwhile the module is given this parameter or input as a contiguous tensor."""
+        laid, memory = dict(self._laid), dict(self._memory)
+        try:
+            if name in laid:
+                self._parameters[name].data = self._parameters[name].data.contiguous()
+            else:
+                del self._memory[self._inputs[name]]
+            yield
+        finally:
+            self._memory = memory
+            if name in laid:
+                self._parameters[name].data = laid[name].lay(self._parameters[name].data)
+
+    @property
+    def output_places(self) -> list[tuple[Any, ...]]:
+        """Where each tensor that can be differentiated stands in the module's output."""
+        return [place for place, _ in self._outputs]
 
     @property
     def parameters(self) -> Collection[str]:
@@ -358,3 +414,8 @@ class Problem:
                     f"{name} is empty, of shape {tuple(point.shape)}; expected at least one sample: there is no derivative "
                     "to check in an empty batch."
                 )
+
+
+def _owners(module: nn.Module) -> list[tuple[nn.Module, str, nn.Parameter | None]]:
+    """Every parameter with the submodule that has it, and its name there."""
+    return [(owner, key, p) for owner in module.modules() for key, p in owner._parameters.items()]

@@ -15,9 +15,11 @@ from nets.verification import oracles
 from nets.verification.behaviour import check_behaviour, check_parameters_alone, check_pullback, moved_first
 from nets.verification.certificate import Certificate, Check
 from nets.verification.comparison import POWER, Derivation, agree, by_difference, compare, odd_one_out
+from nets.verification.contract import check_contract
 from nets.verification.coverage import check_by_probes, check_closed_form, check_stated
 from nets.verification.difference import is_constant
 from nets.verification.gradcheck import check_function
+from nets.verification.layouts import depends_on_layout
 from nets.verification.precision import check_as_is
 from nets.verification.probing import Prober
 from nets.verification.problem import Problem
@@ -25,6 +27,7 @@ from nets.verification.progress import following, shown
 from nets.verification.randomness import stream
 from nets.verification.rounding import FEW, ROUNDING_SAFETY, output_floor
 from nets.verification.row_noise import gradient_floor
+from nets.verification.saved import overwritten
 from nets.verification.second_order import SecondOrder
 from nets.verification.stated import ClosedForm, stated_jacobians
 from nets.verification.wording import listed
@@ -108,14 +111,30 @@ def verify(
         elsewhere = (lambda: moved_first(module, inputs, problem, seed)) if order == 1 else None
         failed, later = check_behaviour(problem, seed, elsewhere)
         if failed:
-            return Certificate(tuple(failed))
+            return _explained(problem, Certificate(tuple(failed)))
         if order == 2:
             return _second_order(Problem(module, inputs, seed=seed), inputs, seed)
         options = _Options(seed, stated_jacobians(problem, closed_form, intended), intended, engines or {})
-        certificate = _first_order(problem, coverage, options)
+        certificate = _explained(problem, _first_order(problem, coverage, options))
         as_is = check_as_is(module, inputs, problem, seed) if dtype == "as is" else []
         as_is += [check for check in later if check.parameter not in intended][:1] if certificate.passed else []
+        as_is += check_contract(problem) if certificate.verdict != "fail" else []
         return replace(certificate, checks=(*certificate.checks, *as_is), notes=(*certificate.notes, *_unseen(module)))
+
+
+def _explained(problem: Problem, certificate: Certificate) -> Certificate:
+    """The same, with the cause of a failure where it is a saved tensor that was overwritten, or the layout of a tensor."""
+    why = overwritten(problem) or depends_on_layout(problem) if certificate.verdict == "fail" else ""
+    if not why:
+        return certificate
+    checks = [
+        check if check.verdict != "fail"
+        # What only says no says it of the same gradient, and knows no cause.
+        else replace(check, reason=f"wrong derivative: {why}") if check.worst_index is None
+        else check.because(f"; {why}")
+        for check in certificate.checks
+    ]  # fmt: skip
+    return replace(certificate, checks=tuple(checks))
 
 
 @dataclass(frozen=True, slots=True)
