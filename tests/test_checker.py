@@ -25,6 +25,27 @@ def made(record: WrongBackward | BrokenContract | RightModule, seed: int) -> tup
     return record.make(torch.Generator().manual_seed(seed))
 
 
+class GradientOf(nn.Module):
+    """X → Σ_m v_m ∂Y_m/∂X of a module of one input, v = (1, 2, 3, …), with its graph."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.enable_grad():
+            x = x if x.requires_grad else x.detach().requires_grad_()
+            y = self.module(x).flatten()
+            # A sum with 0 X, so that there is a graph, even where the gradient has none.
+            return torch.autograd.grad(y, x, torch.arange(1, len(y) + 1).to(y), create_graph=True)[0] + 0 * x
+
+
+def whose_backward_is_wrong(record: WrongBackward, seed: int) -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """The module of the table; of a fault of second order, its gradient as a module."""
+    module, inputs = made(record, seed)
+    return (GradientOf(module) if record.order == 2 else module), inputs
+
+
 # The table's faults are faults. Nothing of nets is used here: the truth is a central difference, extrapolated.
 # A complex number is two real ones, and its gradient is ∂/∂Re + i ∂/∂Im, as autograd has it.
 
@@ -73,7 +94,7 @@ def pullback(y: Tensor, points: dict[str, Tensor], upstream: Tensor) -> dict[str
 
 def backward_passes(record: WrongBackward, seed: int, upstream: Tensor) -> dict[str, Tensor]:
     """vᵀ ∂Y/∂point for each row v of `upstream`, in the situation that `record.shows` names."""
-    module, inputs = made(record, seed)
+    module, inputs = whose_backward_is_wrong(record, seed)
     points = differentiable(module, inputs)
     if record.shows == "parameters only":
         points = dict(module.named_parameters())
@@ -97,7 +118,7 @@ def backward_passes(record: WrongBackward, seed: int, upstream: Tensor) -> dict[
 
 def forward_products(record: WrongBackward, seed: int, directions: Tensor) -> Tensor:
     """The derivatives of Y along directions of the input by forward mode, shape (M, T)."""
-    module, (x,) = made(record, seed)
+    module, (x,) = whose_backward_is_wrong(record, seed)
     return torch.stack([torch.func.jvp(module, (x,), (t.reshape(x.shape),))[1].flatten() for t in directions], -1)
 
 
@@ -105,7 +126,7 @@ def forward_products(record: WrongBackward, seed: int, directions: Tensor) -> Te
 @EACH_SEED
 def test_the_tables_faults_are_faults(record: WrongBackward, seed: int) -> None:
     """vᵀ (∂Y/∂θ) t is off by 1e-4 of ‖vᵀ ∂Y/∂θ‖ ‖t‖ at least, and by ten times what the difference may be off."""
-    module, inputs = made(record, seed)
+    module, inputs = whose_backward_is_wrong(record, seed)
     size = called(module, inputs).numel()
     generator = torch.Generator().manual_seed(seed)
     # Unit vectors, and one that is neither small nor of one sign nor sparse.
@@ -140,7 +161,7 @@ def test_the_contracts_are_broken(record: BrokenContract, seed: int) -> None:
 @functools.cache
 def judged(record: WrongBackward | BrokenContract | RightModule, seed: int) -> nets.Certificate:
     module, inputs = made(record, seed)
-    return nets.verify(module, *inputs)
+    return nets.verify(module, *inputs, order=record.order)
 
 
 @pytest.mark.parametrize("record", WRONG, ids=str)

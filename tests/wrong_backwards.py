@@ -8,5 +8,6 @@ from tests.wrong.graphs import GRAPHS
 from tests.wrong.layers import LAYERS
 from tests.wrong.linear import LINEAR
 from tests.wrong.record import WrongBackward
+from tests.wrong.second_order import SECOND_ORDER
 
-WRONG: list[WrongBackward] = [*LINEAR, *POINTWISE, *SHAPING, *LAYERS, *GRAPHS]
+WRONG: list[WrongBackward] = [*LINEAR, *POINTWISE, *SHAPING, *LAYERS, *GRAPHS, *SECOND_ORDER]

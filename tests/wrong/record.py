@@ -19,8 +19,9 @@ Cause = Literal[
     "upstream gradient ignored",
     "one row",
     "stateful",
+    "not differentiable itself",
 ]
-Shows = Literal["backward", "later call", "parameters only", "accumulation", "forward mode"]
+Shows = Literal["backward", "later call", "parameters only", "accumulation", "forward mode", "second order"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class WrongBackward:
             the fault spoils more than one.
         shows: 'backward' in any backward pass; 'later call' in that of a later call, after one at another point;
             'parameters only' where the inputs need no gradient; 'accumulation' in .grad after two backward passes;
-            'forward mode' in the product of the Jacobian with a direction, while the backward pass is right.
+            'forward mode' in the product of the Jacobian with a direction, while the backward pass is right; 'second order' in
+            the gradient of the gradient alone, which `verify` checks with order=2.
     """
 
     name: str
@@ -43,6 +45,10 @@ class WrongBackward:
     cause: Cause | None = None
     parameter: str | None = None
     shows: Shows = "backward"
+
+    @property
+    def order(self) -> int:
+        return 2 if self.shows == "second order" else 1
 
     def __str__(self) -> str:
         return self.name

@@ -1,0 +1,123 @@
+"""Right values, right gradients, and wrong gradients of the gradient, as such mistakes are made in a backward written by hand."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from tests.building import shaped
+from tests.wrong.record import Cause, WrongBackward
+
+NOT_ITSELF: Cause = "not differentiable itself"
+
+
+class Sine(nn.Module):
+    """sin x by a Function of its own."""
+
+    function: type[torch.autograd.Function]
+
+    def __init__(self, function: type[torch.autograd.Function]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function.apply(x)
+
+
+class Once(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.sin()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        return g * ctx.saved_tensors[0].cos()
+
+
+class KeptOnCtx(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.slope = x.cos()
+        return x.sin()
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        return g * ctx.slope
+
+
+class SavedIntermediate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x, x.cos())
+        return x.sin()
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        return g * ctx.saved_tensors[1]
+
+
+class DetachedInside(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.sin()
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        return g * ctx.saved_tensors[0].cos().detach()
+
+
+class WithoutGraph(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.sin()
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        with torch.no_grad():
+            return g * ctx.saved_tensors[0].cos()
+
+
+class WrongSignOfTheSecond(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.sin()
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        return _Cosine.apply(g, ctx.saved_tensors[0])
+
+
+class _Cosine(torch.autograd.Function):
+    """g cos x, whose derivative by x is −g sin x."""
+
+    @staticmethod
+    def forward(ctx: Any, g: Tensor, x: Tensor) -> Tensor:
+        ctx.save_for_backward(g, x)
+        return g * x.cos()
+
+    @staticmethod
+    def backward(ctx: Any, u: Tensor) -> tuple[Tensor, Tensor]:
+        g, x = ctx.saved_tensors
+        return u * x.cos(), u * g * x.sin()
+
+
+def _of(name: str, function: type[torch.autograd.Function], cause: Cause | None) -> WrongBackward:
+    make: Callable[..., Any] = lambda generator: (Sine(function), (shaped(2, 3)(generator),))  # noqa: E731
+    return WrongBackward(name, make, cause, "input", "second order")
+
+
+SECOND_ORDER = [
+    _of("second order: once_differentiable", Once, NOT_ITSELF),
+    _of("second order: intermediate kept on ctx", KeptOnCtx, NOT_ITSELF),
+    _of("second order: intermediate saved without its graph", SavedIntermediate, NOT_ITSELF),
+    _of("second order: detached inside the backward", DetachedInside, NOT_ITSELF),
+    _of("second order: backward under no_grad", WithoutGraph, NOT_ITSELF),
+    _of("second order: wrong sign", WrongSignOfTheSecond, "wrong sign"),
+]
