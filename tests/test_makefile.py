@@ -93,6 +93,10 @@ def test_overrides_reach_the_program_as_they_were_given(clone: Clone) -> None:
     )
 
 
+def test_other_pythons_are_looked_for_by_the_one_that_is_named(clone: Clone) -> None:
+    assert clone.calls("pythons", "ARGS=lowest") == ["tests/pythons.py lowest"]
+
+
 @pytest.mark.parametrize("version", ["2.7.18", "3.9.18", "3.14.0", "3.1.4"])
 def test_a_python_out_of_range_is_refused_in_one_sentence(tmp_path: Path, version: str) -> None:
     done = Clone(tmp_path, version).make("train")

@@ -18,6 +18,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
+from tests import pythons
+
 ROOT = Path(__file__).parents[1]
 MODULES = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("nets/**/*.py")}
 PYTHONS = ("3.10", "3.11", "3.12", "3.13")
@@ -193,3 +195,4 @@ def test_make_accepts_the_pythons_that_the_wheel_accepts(metadata: email.message
     in_makefile = re.findall(r"3\.(\d+)\.%", (ROOT / "Makefile").read_text("utf-8"))
     assert in_makefile == [str(minor) for minor in range(20) if f"3.{minor}.0" in accepted]
     assert tuple(f"3.{minor}" for minor in in_makefile) == PYTHONS
+    assert tuple(f"python{version}" for version in PYTHONS) == pythons.NAMES
