@@ -29,7 +29,7 @@ PATTERNS = {
     "zeroed row": "one row of weight: 7",
     "flipped row": "one row of weight: 7",
     "zeroed column": "one column of weight: 5",
-    "rolled rows": "",
+    "rolled rows": "shifted by one along axis 0 of weight",
     "one zeroed entry": "one entry of weight: [7, 30]",
     "a millionth too large": "a constant factor 1.000001",
     "wrong sign": "wrong sign",

@@ -3,6 +3,7 @@
 test_checker.py proves without the checker that each fault is there. In the rules, `g` is the upstream gradient.
 """
 
+from tests.wrong.causes import CAUSES
 from tests.wrong.formulas import POINTWISE, SHAPING
 from tests.wrong.graphs import GRAPHS
 from tests.wrong.layers import LAYERS
@@ -10,4 +11,4 @@ from tests.wrong.linear import LINEAR
 from tests.wrong.record import WrongBackward
 from tests.wrong.second_order import SECOND_ORDER
 
-WRONG: list[WrongBackward] = [*LINEAR, *POINTWISE, *SHAPING, *LAYERS, *GRAPHS, *SECOND_ORDER]
+WRONG: list[WrongBackward] = [*LINEAR, *POINTWISE, *SHAPING, *LAYERS, *GRAPHS, *CAUSES, *SECOND_ORDER]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nets.verification.causes import digits
 from nets.verification.window import Gradients, Window
+from nets.verification.wording import digits
 
 ALIKE = 1e-7
 """A gradient is what a fault predicts when it differs by less than this part of the largest entry."""

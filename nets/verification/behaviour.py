@@ -11,6 +11,7 @@ from torch.utils import _pytree as pytree
 
 from nets.errors import InputError
 from nets.verification.backward import dense, handed_out, pull_back
+from nets.verification.causes.experiments import backward_cause
 from nets.verification.certificate import Check
 from nets.verification.comparison import POWER
 from nets.verification.contract import check_writes
@@ -20,7 +21,7 @@ from nets.verification.oracles import quiet
 from nets.verification.problem import Problem
 from nets.verification.randomness import stream
 from nets.verification.rounding import ROUNDING_SAFETY
-from nets.verification.wording import told_apart
+from nets.verification.wording import looks_like, told_apart
 
 NOT_LINEAR = "wrong derivative: the backward pass is not linear in the gradient that reaches it"
 
@@ -120,7 +121,8 @@ def _accumulated(problem: Problem) -> tuple[list[Check], dict[str, Tensor]]:
             if largest(found + first) > 1e-9 * size:
                 overwritten = largest(found - first) <= 1e-9 * size
                 how = "overwrites .grad instead of adding to it" if overwritten else "gives another gradient than the first"
-                return [_failed(name, "reverse mode", f"stateful: the second backward pass {how}, at the same point")], {}
+                again = f"stateful: the second backward pass {how}, at the same point"
+                return [_failed(name, "reverse mode", again + looks_like(backward_cause(problem)))], {}
     finally:
         for parameter in problem.module.parameters():
             parameter.grad = None
@@ -149,7 +151,8 @@ def _remembered(
         if largest(other - here) > size:
             walked = "a later walk through one graph gives another gradient than the first"
             kept = "the gradient depends on an earlier call at another point"
-            return [_failed(name, "reverse mode", f"stateful: {walked if largest(other - expected) <= size else kept}")], []
+            stateful = f"stateful: {walked if largest(other - expected) <= size else kept}"
+            return [_failed(name, "reverse mode", stateful + looks_like(backward_cause(problem)))], []
         if _apart(other, expected):
             later.append(_not_linear(problem, name, other, expected))
     return [], later

@@ -6,13 +6,15 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from nets.verification.causes import Fault, cause
+from nets.verification.causes import cause
+from nets.verification.causes.fault import Fault
 from nets.verification.certificate import Check, Verdict
 from nets.verification.difference import Measured, Refined, measure, measure_twice, refine
 from nets.verification.kinks import crooked, kink
 from nets.verification.leaves import largest
 from nets.verification.problem import Problem
 from nets.verification.randomness import stream
+from nets.verification.wording import looks_like
 
 POWER = 1e-3
 """A check is worth a verdict only if it would have seen a gradient that is a thousandth off."""
@@ -139,8 +141,7 @@ def compare(problem: Problem, name: str, actual: Derivation, expected: Derivatio
     single = certain * widest / scale if scale > 0 else float("inf")
     verdict, reason = _judge(fails, kinked, detects, constant, power)
     if verdict == "fail":
-        likely = cause(Fault(problem, name, a, e, wrong, tolerance))
-        reason += f"; it looks like {likely}" if likely else ""
+        reason += looks_like(cause(Fault(problem, name, a, e, wrong, tolerance)))
     return Check(
         parameter=name,
         oracle=actual.name,

@@ -9,12 +9,15 @@ import math
 
 import torch
 
-from nets.verification.causes import ALIKE, digits
+from nets.verification.causes.experiments import experiment
+from nets.verification.causes.fault import ALIKE
+from nets.verification.causes.scales import counted
 from nets.verification.certificate import Check
 from nets.verification.comparison import KINK
 from nets.verification.difference import Refined, refine
 from nets.verification.probing import Probe, Prober, split
 from nets.verification.randomness import stream
+from nets.verification.wording import digits, looks_like
 
 AROUND = 8
 """Entries of the same row, of the same column and of neither that are looked at for the pattern."""
@@ -129,8 +132,9 @@ def _pattern(prober: Prober, name: str, entry: int, probe: Probe) -> tuple[int, 
     shape = tuple(prober.problem.points[name].shape)
     entries = _around(prober, name, shape, entry)
     singles = [prober.at(name, slice(e, e + 1), torch.ones(1, dtype=torch.float64), probe.reach) for e in entries]
-    words = _scaled(singles, probe) or _words(name, shape, entries, singles)
-    return len(singles), sum(single.excess > 1 for single in singles), f"; it looks like {words}" if words else ""
+    words = _scaled(prober, name, singles, probe) or _tried(prober, name) or _moved(prober, name, shape, singles)
+    words = words or _conjugated(prober, name, shape, entries, singles) or _words(name, shape, entries, singles)
+    return len(singles), sum(single.excess > 1 for single in singles), looks_like(words)
 
 
 def _around(prober: Prober, name: str, shape: tuple[int, ...], entry: int) -> list[int]:
@@ -147,16 +151,48 @@ def _around(prober: Prober, name: str, shape: tuple[int, ...], entry: int) -> li
     return list(dict.fromkeys(found))
 
 
-def _scaled(singles: list[Probe], probe: Probe) -> str:
+def _scaled(prober: Prober, name: str, singles: list[Probe], probe: Probe) -> str:
     """What was done to all entries alike, if anything; the probe knows the factor to more digits than single entries do."""
     if probe.expected == 0:
         return ""
     factor, unsure = probe.actual / probe.expected, probe.tolerance / abs(probe.expected)
     if any(abs(s.actual - factor * s.expected) > s.tolerance + unsure * abs(s.expected) for s in singles):
         return ""
+    if abs(factor - 1) <= unsure or digits(factor) == "1":
+        return ""
     if factor == 0:
         return "zero: no gradient arrives"
-    return "wrong sign" if abs(factor + 1) < ALIKE else f"a constant factor {digits(factor)}"
+    if abs(factor + 1) < ALIKE + unsure:
+        return "wrong sign"
+    return counted(prober.problem, name, factor, ALIKE + unsure) or f"a constant factor {digits(factor)}"
+
+
+def _tried(prober: Prober, name: str) -> str:
+    """What fits when it is tried, where the gradient is that of a backward pass."""
+    return experiment(prober.problem, name) if prober.closed is None else ""
+
+
+def _moved(prober: Prober, name: str, shape: tuple[int, ...], singles: list[Probe]) -> str:
+    """Whether each number stands in the place of its neighbour along one axis; what enters at the edge is free."""
+    one = torch.ones(1, dtype=torch.float64)
+    for axis, size in enumerate(shape):
+        stride = math.prod(shape[axis + 1 :])
+        for by in (1, -1) if size > 2 else ():
+            inner = [s for s in singles if 0 <= s.entries.start // stride % size - by < size]
+            wrong = [s for s in inner if s.excess > 1]
+            moved = (prober.at(name, slice(e := s.entries.start - by * stride, e + 1), one, s.reach) for s in inner)
+            if wrong and all(abs(s.actual - m.expected) <= s.tolerance + m.tolerance for s, m in zip(inner, moved, strict=True)):
+                return f"shifted by one along axis {axis} of {name}"
+    return ""
+
+
+def _conjugated(prober: Prober, name: str, shape: tuple[int, ...], entries: list[int], singles: list[Probe]) -> str:
+    """Whether the imaginary parts of the gradient have the wrong sign and its real parts are right."""
+    if not prober.problem.is_complex(name):
+        return ""
+    signs = [1 - 2 * (entry % shape[-1]) for entry in entries]
+    fits = all(abs(s.actual - sign * s.expected) <= s.tolerance for s, sign in zip(singles, signs, strict=True))
+    return "conjugate forgotten" if fits else ""
 
 
 def _words(name: str, shape: tuple[int, ...], entries: list[int], singles: list[Probe]) -> str:
@@ -164,8 +200,13 @@ def _words(name: str, shape: tuple[int, ...], entries: list[int], singles: list[
     places = torch.stack(torch.unravel_index(torch.tensor(entries), shape), 1)
     wrong = torch.tensor([single.excess > 1 for single in singles])
     # Where the gradient is zero, a wrong one may be zero as well.
-    telling = wrong | torch.tensor([abs(single.expected) > single.tolerance for single in singles])
-    places, wrong = places[telling], wrong[telling]
+    counts = wrong | torch.tensor([abs(single.expected) > single.tolerance for single in singles])
+    # By how much each would be off with a fault of the same size in parts of the entry; what would not be seen may be wrong.
+    part = min(1.0, abs(singles[0].actual - singles[0].expected) / max(abs(singles[0].expected), 1e-300))
+    seen = torch.tensor([part * abs(single.expected) > single.tolerance for single in singles])
+    if bool((counts & ~wrong & ~seen).any()):
+        return ""
+    places, wrong = places[counts], wrong[counts]
     for axis in range(len(shape)):
         same = places[:, axis] == places[0, axis]
         if int(same.sum()) > 1 and bool((wrong == same).all()):

@@ -81,7 +81,7 @@ class Problem:
         names = input_names([path for path, _ in leaves])
         self._leaves = [copied_input(name, leaf, dtype) for name, (_, leaf) in zip(names, leaves, strict=True)]
         self._memory = {i: m for i, (_, leaf) in enumerate(leaves) if isinstance(leaf, Tensor) and (m := memory_of(leaf))}
-        self._plain = all(isinstance(x, Tensor) for x in inputs)
+        self._names, self._plain = names, all(isinstance(x, Tensor) for x in inputs)
         chosen = [differentiable(leaf) for leaf in self._leaves]
         if any(isinstance(leaf, Tensor) and leaf.requires_grad for _, leaf in leaves):
             chosen = [isinstance(leaf, Tensor) and leaf.requires_grad for _, leaf in leaves]
@@ -243,6 +243,24 @@ class Problem:
         key, index = self._output_place(row)
         return f"{Place(key, index, ()).output}{indexed(index)}"
 
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of the tensors that go in and come out: 'input' or 'input[0]', …, and 'Y' or 'Y[0]', …"""
+        tensors = zip(self._names, self._leaves, strict=True)
+        given = {name: tuple(as_real(leaf).shape) for name, leaf in tensors if isinstance(leaf, Tensor)}
+        return given | self.output_shapes()
+
+    def output_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of the tensors that come out: 'Y' or 'Y[0]', …"""
+        return {Place(key, (), ()).output: shape for key, shape in self._outputs}
+
+    def is_complex(self, name: str) -> bool:
+        """Whether the numbers of a point are complex."""
+        return (self._parameters[name] if name in self._parameters else self._leaves[self._inputs[name]]).is_complex()
+
+    def output_signs(self) -> Tensor:
+        """−1 for each output that is the imaginary part of a number, 1 for all others, shape (M,)."""
+        return torch.cat(self._signs).to(self.y.dtype)
+
     def _output_place(self, row: int) -> tuple[tuple[Any, ...], tuple[int, ...]]:
         """The key of a tensor among the outputs, and the index in it, of one of the M outputs."""
         for place, shape in self._outputs:
@@ -367,6 +385,7 @@ class Problem:
                 f"nothing else to differentiate: {mend}."
             )
         self._outputs = [(name, tuple(as_real(leaf).shape)) for name, leaf in tensors]
+        self._signs = [_signs(leaf) for _, leaf in tensors]
         units = [torch.full((as_real(leaf).numel(),), torch.finfo(leaf.dtype).eps / 2) for _, leaf in tensors]
         y = self.evaluate() if self._drawn else flattened(output, self.dtype).detach()
         self.unit = torch.cat(units).to(y.dtype)
@@ -419,3 +438,11 @@ class Problem:
 def _owners(module: nn.Module) -> list[tuple[nn.Module, str, nn.Parameter | None]]:
     """Every parameter with the submodule that has it, and its name there."""
     return [(owner, key, p) for owner in module.modules() for key, p in owner._parameters.items()]
+
+
+def _signs(tensor: Tensor) -> Tensor:
+    """1 for each real number of a tensor, −1 where it is an imaginary part."""
+    signs = torch.ones(as_real(tensor).shape)
+    if tensor.is_complex():
+        signs[..., 1] = -1
+    return signs.reshape(-1)

@@ -17,6 +17,11 @@ def indexed(index: tuple[Any, ...]) -> str:
     return "[" + ", ".join(map(str, index)) + "]" if index else ""
 
 
+def digits(factor: float) -> str:
+    """A factor with six digits, or with as many as it takes to tell it from 1."""
+    return next((text for text in (f"{factor:.{n}g}" for n in range(6, 17)) if float(text) != 1), "1")
+
+
 def listed(words: list[str]) -> str:
     """'a, b and c'."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
@@ -29,3 +34,8 @@ def at_least(size: float) -> str:
     power = math.floor(math.log10(size))
     digit = math.ceil(round(size / 10.0**power, 9))
     return f"{digit * 10.0**power:.0e}"
+
+
+def looks_like(cause: str) -> str:
+    """A cause at the end of a reason; nothing where none is known."""
+    return f"; it looks like {cause}" if cause else ""

@@ -20,6 +20,19 @@ Cause = Literal[
     "one row",
     "stateful",
     "not differentiable itself",
+    "conjugate forgotten",
+    "summed instead of averaged over axis 1 of input",
+    "summed instead of averaged over all of input",
+    "averaged instead of summed over axis 1 of input",
+    "drawn again in the backward",
+    "a saved tensor overwritten",
+    "the gradients of a and b swapped",
+    "shifted by one along axis 0 of table",
+    "shifted by one along axis 1 of input",
+    "the gradient of a symmetric matrix",
+    "not the derivative of the sampler, by design",
+    "straight-through",
+    "a detached term",
 ]
 Shows = Literal["backward", "later call", "parameters only", "accumulation", "forward mode", "second order"]
 

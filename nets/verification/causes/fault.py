@@ -1,0 +1,56 @@
+"""A Jacobian that is wrong, and what is known of each of its entries."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nets.verification.problem import Problem
+
+ALIKE = 1e-6
+"""Two Jacobians are alike when they differ by less than this part of the larger one; a pattern is then no accident."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A Jacobian that is wrong.
+
+    Attributes:
+        problem: the function.
+        name: which of its points.
+        actual: the wrong Jacobian, shape (M, P).
+        expected: the right one.
+        wrong: where they differ by more than can be explained, shape (M, P).
+        tolerance: what can be explained, shape (M, P).
+    """
+
+    problem: Problem
+    name: str
+    actual: Tensor
+    expected: Tensor
+    wrong: Tensor
+    tolerance: Tensor
+
+    @property
+    def shape(self) -> torch.Size:
+        """The shape of the point; a complex number is two real ones in a last axis."""
+        return self.problem.points[self.name].shape
+
+    def like(self, other: Tensor) -> bool:
+        """Whether what is there is this, to a millionth of the largest entry or within the tolerance."""
+        slack = ALIKE * torch.maximum(self.actual.abs().max(), other.abs().max())
+        return bool(((self.actual - other).abs() <= self.tolerance.clamp(min=float(slack))).all())
+
+    def right(self) -> Tensor:
+        """Where a fault of the usual size would have been seen, and is not, shape (M, P)."""
+        return ~self.wrong & (self._visible() > self.tolerance)
+
+    def unknown(self) -> Tensor:
+        """Where the derivative is not zero and a fault of the usual size would not have been seen, shape (M, P)."""
+        return ~self.wrong & (self._visible() <= self.tolerance) & (self.expected.abs() > self.tolerance)
+
+    def _visible(self) -> Tensor:
+        """By how much each entry would be off with a fault of the usual size: the median, in parts of the entry, of those seen."""
+        expected = self.expected[self.wrong].abs()
+        parts = (self.actual[self.wrong] - self.expected[self.wrong]).abs() / expected
+        return self.expected.abs() * min(1.0, float(parts.nan_to_num(nan=1.0).median()))
