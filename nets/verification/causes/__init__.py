@@ -2,8 +2,8 @@
 
 - `fault`: the record of a wrong Jacobian, and which of its entries are known to be right.
 - `scales`: one factor for all entries. `rearranged`: right numbers in wrong places. `places`: which entries are the wrong ones.
-- `experiments`: causes that are tried, by `rerun`, the same backward pass under other conditions, and by `surrogates`, functions that
-  were differentiated in the place of the module.
+- `experiments`: causes that are tried, by `rerun`, the same backward pass under other conditions, and by `surrogates`, functions
+  that were differentiated in the place of the module.
 """
 
 import torch
