@@ -14,6 +14,7 @@ from nets.verification.causes.places import one_row, samples, side
 from nets.verification.causes.rearranged import conjugated, shifted, symmetric, transposed, upstream_ignored
 from nets.verification.causes.scales import scaled, zero
 
+
 def known_to_the_problem(fault: Fault) -> str:
     """A cause that this kind of problem finds by means of its own."""
     return fault.problem.explained(fault.name, fault.actual, fault.expected)
