@@ -136,7 +136,7 @@ CAUSES = [
     ),
     fault(
         "sigmoid after exp: a saved tensor overwritten",
-        "a saved tensor overwritten",
+        "is overwritten",
         lambda r: (ExpThenOverwriting(normal(r, 2, 4)), (normal(r, 3, 4),)),
         None,
     ),

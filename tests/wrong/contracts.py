@@ -22,12 +22,14 @@ class BrokenContract:
         make: the module and its inputs, in float64, drawn from a generator.
         shows: where the fault can be seen, without nets.
         words: what the report must say.
+        order: that of the derivative, as `nets.verify` takes it.
     """
 
     name: str
     make: Make
     shows: Shown
     words: tuple[str, ...]
+    order: int = 1
 
     def __str__(self) -> str:
         return self.name

@@ -25,7 +25,7 @@ Cause = Literal[
     "summed instead of averaged over all of input",
     "averaged instead of summed over axis 1 of input",
     "drawn again in the backward",
-    "a saved tensor overwritten",
+    "is overwritten",
     "the gradients of a and b swapped",
     "shifted by one along axis 0 of table",
     "shifted by one along axis 1 of input",
