@@ -136,5 +136,5 @@ def test_wrong_width_is_told() -> None:
 
 
 def test_no_units_is_told() -> None:
-    with pytest.raises(InputError, match="out_features=0"):
+    with pytest.raises(InputError, match="out_features is 0"):
         Linear(4, 0)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from typing_extensions import Self
 
+from nets.calculus import arguments
 from nets.errors import InputError
 
 
@@ -61,7 +62,10 @@ class Linear(Layer):
         out_features: I.
         bias: whether there is a B.
         gain: W_ij is drawn uniformly from ±gain·√(6 / (I + J)); B starts at zero (Glorot, Bengio, AISTATS 2010).
-        generator: where the draw comes from; the seed 0 if not given.
+        generator: where the draw comes from, on the CPU; the seed 0 if not given.
+
+    Raises:
+        InputError: for an argument out of range, or a weight for which there is no memory.
     """
 
     weight: Tensor
@@ -77,13 +81,12 @@ class Linear(Layer):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        for name, size in (("in_features", in_features), ("out_features", out_features)):
-            if size < 1:
-                raise InputError(f"Linear was given {name}={size}; expected 1 or more: give the number of units.")
-        generator = generator or torch.Generator().manual_seed(0)
-        bound = gain * math.sqrt(6 / (in_features + out_features))
-        uniform = torch.rand(out_features, in_features, generator=generator)
-        self.weight = nn.Parameter((2 * uniform - 1) * bound)
+        arguments.units("in_features", in_features)
+        arguments.units("out_features", out_features)
+        arguments.yes_or_no("bias", bias)
+        largest = arguments.largest_gain(in_features, out_features)
+        bound = arguments.gain(gain, largest) * math.sqrt(6 / (in_features + out_features))
+        self.weight = nn.Parameter(arguments.uniform(out_features, in_features, bound, arguments.generator(generator)))
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
 
     def forward(self, x: Float[Tensor, "*n j"]) -> Float[Tensor, "*n i"]:

@@ -7,8 +7,12 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from nets.calculus.layers import ACTIVATIONS, Activation, Layer, Linear
-from nets.errors import InputError
+from nets.calculus import arguments
+from nets.calculus.layers import ACTIVATIONS, Activation, Identity, Layer, Linear
+from nets.errors import InputError, quoted
+
+MOST_CHAINED = 100
+"""Activations in a row that `mlp` takes: already the derivative of twenty of them is too long to be read."""
 
 
 class Network(nn.Sequential):
@@ -19,13 +23,16 @@ class Network(nn.Sequential):
     """
 
     def __init__(self, layers: Iterable[Layer]) -> None:
-        super().__init__(*layers)
-        for index, layer in enumerate(self):
+        found = list(layers) if isinstance(layers, Iterable) else [layers]
+        if not found:
+            raise InputError("a Network was given no layers; expected one or more, first to last.")
+        for index, layer in enumerate(found):
             if not isinstance(layer, Layer):
                 raise InputError(
                     f"layer {index} of a Network is a {type(layer).__name__}; expected layers of nets.calculus.layers: "
                     "convert a torch.nn.Sequential with Network.from_torch."
                 )
+        super().__init__(*found)
         names: dict[Tensor, str] = {}
         for name, parameter in self.named_parameters(remove_duplicate=False):
             if parameter in names:
@@ -113,26 +120,40 @@ def mlp(
         generator: where the initial weights come from; the seed 0 if not given.
 
     Raises:
-        InputError: for fewer than two sizes, a size below one, or an unknown activation.
+        InputError: for fewer than two sizes, a size below one or beyond 64 bits, an unknown activation, more than 100 of them in
+            `output`, a gain that is negative, not finite or so large that the weights overflow, or too little memory.
     """
-    whole = isinstance(sizes, Sequence) and all(type(size) is int and size > 0 for size in sizes)
+    several = isinstance(sizes, Sequence) and not isinstance(sizes, str | bytes)
+    whole = several and all(type(size) is int and 0 < size <= arguments.MOST_UNITS for size in sizes)
     if not whole or len(sizes) < 2:
         raise InputError(
-            f"sizes is {sizes}; expected two or more whole numbers from 1 up, the width of the data first and that of the "
-            "output last, such as [64, 10]."
+            f"sizes is {quoted(sizes)}; expected two or more whole numbers from 1 up, of 64 bits at most, the width of the data "
+            "first and that of the output last, such as [64, 10]."
         )
-    generator = generator or torch.Generator().manual_seed(0)
+    hidden, last = _activation(activation), _chain(output)
+    generator = arguments.generator(generator)
     layers: list[Layer] = []
     for index, (inputs, outputs) in enumerate(pairwise(sizes)):
         layers.append(Linear(inputs, outputs, gain=gain, generator=generator))
-        names = output.split("+") if index == len(sizes) - 2 else [activation]
-        layers.extend(_activation(name)() for name in names if name != "identity")
+        kinds = last if index == len(sizes) - 2 else [hidden]
+        layers.extend(kind() for kind in kinds if kind is not Identity)
     return Network(layers)
 
 
-def _activation(name: str) -> type[Activation]:
-    if name not in ACTIVATIONS:
-        raise InputError(f"the activation is '{name}'; expected one of {', '.join(ACTIVATIONS)}.")
+def _chain(output: object) -> list[type[Activation]]:
+    """The activations of 'tanh+tanh'."""
+    names = output.split("+") if isinstance(output, str) else [output]
+    if len(names) > MOST_CHAINED:
+        raise InputError(
+            f"output chains {len(names):,} activations; expected at most {MOST_CHAINED}: leave some out, or make a nets.Network of "
+            "the layers."
+        )
+    return [_activation(name) for name in names]
+
+
+def _activation(name: object) -> type[Activation]:
+    if not isinstance(name, str) or name not in ACTIVATIONS:
+        raise InputError(f"the activation is {quoted(name)}; expected one of {', '.join(ACTIVATIONS)}.")
     return ACTIVATIONS[name]
 
 

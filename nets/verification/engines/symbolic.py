@@ -1,7 +1,7 @@
 """∂Y/∂θ by SymPy: expressions, differentiated by symbol, in so many digits that only the result is rounded.
 
-Index letters: n sample, k output of the network, i output and j input of a stage. A stage is a Linear layer with all
-activations up to the next one. All its units are one expression, H = f(Σ_j W_j X_j + B), in symbols of its own, which
+Index letters: n sample, k output of the network, i output and j input of a stage. A stage is a Linear layer with the
+activations up to the next one; from the fifth on, they are stages of their own. All its units are one expression, H = f(Σ_j W_j X_j + B), in symbols of its own, which
 SymPy differentiates by each W_j, X_j and B. The chain ∂Y_k/∂X_j = Σ_i ∂Y_k/∂H_i ∂H_i/∂X_j runs over the stages, on
 numbers, from the last to the first; a network of one stage, such as tanh(W X + B), is symbolic as a whole.
 """
@@ -20,6 +20,9 @@ from nets.verification.engines.reading import Array, OutOfReachError, read, tens
 
 BUDGET = 2**15
 """What a network may cost: for each stage of I units, 2J + 1 derivatives of J terms, evaluated N·I times."""
+
+LONGEST = 5
+"""Layers in a stage: the derivative of f∘f∘f∘… grows exponentially for some f, and SymPy recurses into its depth."""
 
 DIGITS = 400
 """1 − tanh² has sixteen digits left wherever it does not round to zero: the smallest float64 is 5e-324."""
@@ -69,7 +72,10 @@ def jacobians(network: Network, x: Tensor) -> dict[str, Tensor]:
 
 
 def _stages(kinds: list[str], parameters: dict[str, Array]) -> list[Stage]:
-    starts = sorted({0, *(index for index, kind in enumerate(kinds) if kind == "Linear")})
+    starts = [0]
+    for index, kind in enumerate(kinds):
+        if index and (kind == "Linear" or index - starts[-1] == LONGEST):
+            starts.append(index)
     return [
         Stage(start, kinds[start:end], parameters.get(f"{start}.weight"), parameters.get(f"{start}.bias"))
         for start, end in pairwise([*starts, len(kinds)])
