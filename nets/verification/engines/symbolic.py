@@ -1,9 +1,10 @@
 """∂Y/∂θ by SymPy: expressions, differentiated by symbol, in so many digits that only the result is rounded.
 
-Index letters: n sample, k output of the network, i output and j input of a stage. A stage is a Linear layer with the
-activations up to the next one; from the fifth on, they are stages of their own. All its units are one expression, H = f(Σ_j W_j X_j + B), in symbols of its own, which
-SymPy differentiates by each W_j, X_j and B. The chain ∂Y_k/∂X_j = Σ_i ∂Y_k/∂H_i ∂H_i/∂X_j runs over the stages, on
-numbers, from the last to the first; a network of one stage, such as tanh(W X + B), is symbolic as a whole.
+Index letters: n sample, k output of the network, i output and j input of a stage. A stage is a Linear layer with up to
+four activations that follow it; where there are more, they make stages of their own. All units of a stage are one
+expression, H = f(Σ_j W_j X_j + B), in symbols of its own, which SymPy differentiates by each W_j, X_j and B. The chain
+∂Y_k/∂X_j = Σ_i ∂Y_k/∂H_i ∂H_i/∂X_j runs over the stages, on numbers, from the last to the first; a network of one stage,
+such as tanh(W X + B), is symbolic as a whole.
 """
 
 from collections.abc import Callable
