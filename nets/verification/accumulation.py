@@ -1,6 +1,7 @@
 """Is an accumulated gradient the gradient of the whole batch? Whoever accumulates, the loss over the whole batch is the truth."""
 
-from collections.abc import Callable, Iterable
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -8,14 +9,22 @@ import torch
 from torch import Tensor, nn
 
 from nets.errors import InputError
-from nets.verification.accumulation_faults import Evidence, fault
+from nets.verification.accumulation_faults import Evidence, fault, listed, mistake, statistics
+from nets.verification.accumulation_state import Reached
 from nets.verification.certificate import Certificate, Check, Verdict
 from nets.verification.comparison import POWER
+from nets.verification.copies import _check as check_usable
 from nets.verification.copies import one_line
+from nets.verification.graph_rounding import Rounding
+from nets.verification.joining import call
 from nets.verification.leaves import largest, unravelled
 from nets.verification.progress import shown
 from nets.verification.randomness import SOURCES, seeded, stream
-from nets.verification.rounding import ROUNDING_SAFETY, StochasticRounding, unit_roundoff
+from nets.verification.reference import Reference
+from nets.verification.rounding import ROUNDING_SAFETY, unit_roundoff
+from nets.verification.statefulness import of_the_loop, of_the_parts
+from nets.verification.unweighed import without_weights
+from nets.verification.weighing import Weights
 from nets.verification.window import Closure, Gradients, Window
 
 PASSES = 3
@@ -29,105 +38,157 @@ def check_accumulation(
 ) -> Certificate:
     """Hold a gradient that was accumulated over micro-batches against the gradient of the loss over all of them at once.
 
-    What a micro-batch weighs is told by the loss itself: w_m is the factor by which ∂ℓ/∂Y of the whole batch, at the outputs of
-    micro-batch m, is larger than ∂ℓ_m/∂Y of that micro-batch alone. For a mean over samples that is N_m/N, for a mean over unmasked
-    tokens their share, for a sum 1; where nothing counts, it is 0. The right gradient is Σ_m w_m ∂ℓ_m/∂θ.
+    The right gradient is ∂ℓ/∂θ of the whole batch, which for a loss that is a sum over micro-batches is Σ_m w_m ∂ℓ_m/∂θ. What a
+    micro-batch weighs is told by the loss itself: w_m is the factor by which ∂ℓ/∂Y of the whole batch, at the outputs of
+    micro-batch m, is larger than ∂ℓ_m/∂Y of that micro-batch alone. For a mean over samples that is N_m/N, for a mean over
+    unmasked tokens their share, for a sum 1; where nothing counts, it is 0.
 
-    All is done in double precision on copies: module, `.grad`, buffers, mode and the global random state stay as they were.
+    Micro-batches that may not be put together (offsets of packed sequences, edges of graphs, lists of images) are called one by
+    one, and the loss is taken over all of their outputs; a note says so.
+
+    Everything is done in double precision, with the very objects that were given, so that hooks, compiled modules and closures
+    over the module do what they always do. Afterwards module, loss and closure, all that they can reach, `.grad`, mode and the
+    global random state are as they were before.
 
     Args:
-        module: any module; `module(input)`, or `module(*input)` for a tuple or list, `module(**input)` for a dict.
+        module: any module; `module(input)`, or `module(*input)` for a tuple or list, `module(**input)` for a dict. A list whose
+            length varies, or that the module takes as one argument, is one.
         loss: `loss(output, target)`, a scalar.
         micro_batches: (input, target), …; tensors, or nested lists, tuples and dicts of them, with the samples along the first
             axis. They may be ragged or empty.
         closure: your own loop, `closure(module, loss, micro_batches)`, which leaves its gradient in `.grad` and makes no step;
             without one it is checked that micro-batches weighted as above do give the gradient of the whole batch, which they do
             not with BatchNorm in training, say.
-        seed: of the random numbers that module and closure draw.
+        seed: of the random numbers that module, loss and closure draw.
 
     Returns:
         A Certificate with a check for each parameter; where it fails, the reason says what the loop did instead. What rounding
-        explains is measured: the whole batch is run again with each operation's result moved by a unit in the last place at random.
+        explains is measured: the whole batch is run again with each operation's result moved by a unit in the last place at random,
+        and so is a loop that differs from it.
 
     Raises:
-        InputError: for micro-batches that cannot be put together, a loss that is no finite scalar, or a closure that fails.
+        InputError: for micro-batches that are no pairs, a module or loss that raises, a loss that is no finite scalar, or a closure
+            that fails.
     """
     if not isinstance(module, nn.Module):
         raise InputError(f"check_accumulation was given a {type(module).__name__}; expected a torch.nn.Module, and then its loss.")
     if not callable(loss):
         raise InputError(f"the loss is a {type(loss).__name__}; expected a function of output and target, such as F.mse_loss.")
+    if closure is not None and not callable(closure):
+        raise InputError(f"the closure is a {type(closure).__name__}; expected a function of module, loss and micro-batches.")
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise InputError(f"the seed is {seed!r}; expected a whole number from 0 to 2⁶³ − 1.")
+    check_usable(module)
     with shown("checking an accumulation"), torch.inference_mode(False), torch.enable_grad(), seeded(tuple(SOURCES), seed):
-        window = Window(module, loss, micro_batches, seed)
-        before = _watched(module)
-        certificate = _calmed(window, closure) if window.draws else _certificate(window, closure)
-        if _watched(module) != before:
-            raise InputError(
-                "the closure changed the module that check_accumulation was given, not the copy that it was handed; expected one "
-                "that works on its first argument alone: take model and optimizer from closure(module, loss, micro_batches)."
-            )
-        return certificate
+        given = _listed(micro_batches)
+        with Reached(module=module, loss=loss, closure=closure) as reached:
+            window = Window(reached, module, loss, given, seed)
+            if not window.draws:
+                return _certificate(window, closure)
+        with _eval_mode(module), Reached(module=module, loss=loss, closure=closure) as reached:
+            window = Window(reached, module, loss, given, seed)
+            return _calmed(_certificate(window, closure), window.draws)
 
 
 def _certificate(window: Window, closure: Closure | None) -> Certificate:
-    truth, parts = window.whole(), window.parts()
-    weights = window.weights(parts, truth)
-    loop = closure or _weighted(weights)
-    moved, found = _done(window, loop)
+    reference = Reference(window)
+    if not reference.known:
+        return without_weights(reference, closure)
+    truth, parts = reference.whole(), window.parts()
+    weights = reference.weights(parts, truth)
+    stateful, running = of_the_parts(reference, truth, parts)
+    loop = closure or _weighted(window, weights)
+    found = window.run(loop)
+    moved = window.moved()
     if moved:
-        reason = f"stateful: the closure moved {moved}; expected one that leaves its gradient in .grad and makes no step"
+        who = "the closure" if closure else "a hook"
+        reason = f"stateful: {who} moved {moved}; expected one that leaves its gradient in .grad and makes no step"
         return Certificate((Check.plain(moved, ORACLE, AGAINST, 0, "fail", reason),))
-    tolerance = _tolerance(window, truth, parts, weights)
-    checks = [_compared(name, found[name], truth[name], tolerance[name]) for name in truth]
-    evidence = Evidence(found, truth, parts, weights, tolerance, window)
+    tolerance = _tolerance(reference, truth, parts, weights)
+    stateful = stateful or of_the_loop(reference, loop, found, tolerance)
+    if any(largest(found[name] - truth[name]) > tolerance[name] for name in truth):
+        tolerance = _with_the_loops_own(window, loop, found, tolerance)
+    size = max(map(largest, truth.values()))
+    checks = [_compared(name, found[name], truth[name], tolerance[name], size) for name in truth]
+    if stateful:
+        return _stateful(checks, stateful, Evidence(found, truth, running, weights, tolerance, reference, loop))
     if any(check.verdict == "fail" for check in checks):
-        reason = fault(evidence)
+        reason = fault(Evidence(found, truth, parts, weights, tolerance, reference, loop))
         checks = [check.because(reason) if check.verdict == "fail" else check for check in checks]
-    return Certificate(tuple(checks), notes=_notes(window, weights, closure, found, tolerance))
+    elif reference.apart and window.normalises:
+        reason = f"{statistics(window)}; the whole batch, which cannot be put together, would have others"
+        checks = [replace(check, verdict="inconclusive", reason=reason) for check in checks]
+    return Certificate(tuple(checks), notes=_notes(reference, weights, closure, found, tolerance))
 
 
-def _weighted(weights: tuple[float, ...]) -> Closure:
-    """The loop that is right wherever micro-batches can stand for the whole batch."""
+def _listed(micro_batches: Any) -> list[Any]:
+    try:
+        return list(micro_batches)
+    except Exception as error:  # whatever an iterable of the caller's raises
+        raise InputError(
+            f"the micro-batches are a {type(micro_batches).__name__} that cannot be iterated over ({one_line(error)}); expected a "
+            "list of (input, target), or a DataLoader."
+        ) from error
+
+
+def _stateful(checks: list[Check], reason: str, evidence: Evidence) -> Certificate:
+    """What differs fails, and nothing passes: a gradient that depends on the calls before is not that of a loss."""
+    besides = mistake(evidence)
+    why = reason + (f"; besides, it looks like {besides}" if besides else "")
+    told = [replace(c, verdict="fail" if c.verdict == "fail" else "inconclusive", reason=why) for c in checks]
+    if not any(check.verdict == "fail" for check in told):
+        told.insert(0, Check.plain("all", ORACLE, AGAINST, 0, "fail", why))
+    return Certificate(tuple(told))
+
+
+def _weighted(window: Window, weights: Weights) -> Closure:
+    """The loop that is right wherever micro-batches can stand for the whole batch; by the samples' shares where none can."""
+    values = weights.values or tuple(size / sum(window.sizes) for size in window.sizes)
 
     def loop(module: nn.Module, loss: Callable[..., Tensor], micro_batches: list[Any]) -> None:
-        for (given, target), weight in zip(micro_batches, weights, strict=True):
+        for (given, target), weight in zip(micro_batches, values, strict=True):
             if weight:
-                (weight * loss(Window.output(module, given), target)).backward()
+                (weight * loss(call(module, given, window.one), target)).backward()
 
     return loop
 
 
-def _done(window: Window, loop: Closure) -> tuple[str, Gradients]:
-    try:
-        return window.run(loop)
-    except InputError:
-        raise
-    except Exception as error:  # whatever is wrong in a loop of the user's
-        raise InputError(
-            f"the closure raises {type(error).__name__} ({one_line(error)}); expected closure(module, loss, micro_batches) to run "
-            "on copies in double precision: cast nothing to another dtype, and take all that it needs from its arguments."
-        ) from error
-
-
-def _tolerance(window: Window, truth: Gradients, parts: list[Gradients], weights: tuple[float, ...]) -> dict[str, float]:
+def _tolerance(reference: Reference, truth: Gradients, parts: list[Gradients], weights: Weights) -> dict[str, float]:
     """What rounding explains, for each parameter: its effect on the whole batch, and on the sum of the parts."""
-    generator = stream(window.seed, "rounding of the whole batch")
+    generator = stream(reference.window.seed, "rounding of the whole batch")
     noise = dict.fromkeys(truth, 0.0)
     for _ in range(PASSES):
-        with StochasticRounding(generator):
-            again = window.whole()
+        with Rounding(generator):
+            again = reference.whole()
         for name, gradient in truth.items():
             noise[name] = max(noise[name], float(torch.nan_to_num((again[name] - gradient).abs()).max()))
     unit, tiny = unit_roundoff(torch.float64), torch.finfo(torch.float64).tiny
     for name in truth:
-        sizes = [abs(w) * largest(part[name]) for w, part in zip(weights, parts, strict=True)]
+        sizes = [abs(w) * largest(part[name]) for w, part in zip(weights.values or (), parts, strict=False)]
         noise[name] = max(noise[name], unit * sum(sizes), unit * largest(truth[name]), tiny)
     return {name: ROUNDING_SAFETY * found for name, found in noise.items()}
 
 
-def _compared(name: str, actual: Tensor, expected: Tensor, tolerance: float) -> Check:
+def _with_the_loops_own(window: Window, loop: Closure, found: Gradients, tolerance: dict[str, float]) -> dict[str, float]:
+    """The same, or what rounding explains of the loop itself, which may compute in less precision than the whole batch."""
+    noise = dict.fromkeys(found, 0.0)
+    for number in range(PASSES):
+        again = window.run_rounded(loop, f"rounding of the loop, pass {number}")
+        for name, gradient in found.items():
+            noise[name] = max(noise[name], float(torch.nan_to_num((again[name] - gradient).abs()).max()))
+    return {name: max(tolerance[name], ROUNDING_SAFETY * noise[name]) for name in found}
+
+
+def _compared(name: str, actual: Tensor, expected: Tensor, tolerance: float, size: float) -> Check:
+    """One parameter's gradient.
+
+    Args:
+        size: the largest entry of all parameters' gradients. A gradient is zero up to rounding only where rounding is small beside
+            this: noise that is as large as the gradients themselves shows nothing.
+    """
     error = torch.nan_to_num((actual - expected).abs(), nan=torch.inf)
     wrong, scale, entry = error > tolerance, largest(expected), int(error.argmax())
-    zero = scale <= tolerance
+    zero = scale <= tolerance and (tolerance <= POWER * size or not expected.any())
     detects = tolerance / scale if scale else float("inf")
     blind = not zero and detects > POWER
     verdict: Verdict = "fail" if wrong.any() else "inconclusive" if blind else "pass"
@@ -160,34 +221,49 @@ def _compared(name: str, actual: Tensor, expected: Tensor, tolerance: float) -> 
 
 
 def _notes(
-    window: Window, weights: tuple[float, ...], closure: Closure | None, found: Gradients, tolerance: dict[str, float]
+    reference: Reference, weights: Weights, closure: Closure | None, found: Gradients, tolerance: dict[str, float]
 ) -> tuple[str, ...]:
-    few = [f"{w:.4g}" for w in weights[:6]] + ["…"] * (len(weights) > 6)
-    sizes = [str(size) for size in window.sizes[:6]] + ["…"] * (len(weights) > 6)
-    notes = [f"micro-batches of {', '.join(sizes)} samples weigh {', '.join(few)}, as the loss over all of them has it"]
+    window, notes = reference.window, []
+    if weights.values and weights.separable:
+        sizes = ", ".join([str(size) for size in window.sizes[:6]] + ["…"] * (len(window.sizes) > 6))
+        told = listed(weights.values)
+        notes.append(f"micro-batches of {sizes} samples weigh {told}, as the loss over all of them has it")
+    if reference.apart:
+        why = f"the micro-batches were not put together ({reference.apart})"
+        notes.append(f"{why}: the loss is taken over the outputs of each alone")
+    if reference.loss_draws:
+        drawn = "the whole batch draws those of its micro-batches" if reference.replayed else "each micro-batch draws its own"
+        notes.append(f"the loss draws random numbers, the same ones at each call with the same target; {drawn}")
     if closure is not None:
-        twice = window.run(closure, times=2)[1]
+        window.run(closure)
+        twice = window.run_again(closure, clear=False)
         if any(largest(twice[name] - 2 * found[name]) <= 2 * tolerance[name] < largest(found[name]) for name in found):
             notes.append("a second window is added to the first: call zero_grad between them")
     return tuple(notes)
 
 
-def _calmed(window: Window, closure: Closure | None) -> Certificate:
-    """The certificate of a module whose output depends on random numbers: that of the same module in eval mode, where it does not.
-    No sum of micro-batches is held against a whole batch for which others were drawn."""
-    calm = window.calm()
-    found = _certificate(window if calm.draws else calm, closure)
-    if not calm.draws and found.verdict == "fail":
+@contextlib.contextmanager
+def _eval_mode(module: nn.Module) -> Iterator[None]:
+    modes = [(inner, inner.training) for inner in module.modules()]
+    module.eval()
+    try:
+        yield
+    finally:
+        for inner, training in modes:
+            inner.training = training
+
+
+def _calmed(found: Certificate, draws: bool) -> Certificate:
+    """The certificate of a module whose output depends on random numbers, from that of the same module in eval mode, where it does
+    not. No sum of micro-batches is held against a whole batch for which others were drawn.
+
+    Args:
+        found: the certificate in eval mode.
+        draws: whether the output depends on random numbers there, too.
+    """
+    if not draws and found.verdict == "fail":
         note = "the module draws random numbers (dropout): what is shown was found in eval mode"
         return replace(found, notes=(*found.notes, note))
     reason = "not deterministic: the module draws random numbers (dropout), others for each micro-batch than for the whole batch"
-    reason += ", in eval mode too" if calm.draws else "; without them, in eval mode, the accumulation is right"
+    reason += ", in eval mode too" if draws else "; without them, in eval mode, the accumulation is right"
     return replace(found, checks=tuple(replace(check, verdict="inconclusive", reason=reason) for check in found.checks))
-
-
-def _watched(module: nn.Module) -> list[tuple[int, int, int, int]]:
-    """What changes when somebody works on a module's parameters or their gradients."""
-    return [
-        (id(p), p._version, id(p.grad), -1 if p.grad is None else p.grad._version)
-        for p in [*module.parameters(), *module.buffers()]
-    ]

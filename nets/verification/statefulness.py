@@ -1,0 +1,88 @@
+"""Whether calls of a module, a loss or a loop change what later calls give, and what it is that they move."""
+
+import torch
+
+from nets.errors import InputError
+from nets.verification.leaves import largest
+from nets.verification.reference import Reference
+from nets.verification.sameness import SAME
+from nets.verification.window import Closure, Gradients
+
+MOST = 12
+"""Things that a call moves, each of which is looked at by itself."""
+
+
+def of_the_parts(reference: Reference, truth: Gradients, parts: list[Gradients]) -> tuple[str, list[Gradients]]:
+    """What makes the gradient of a micro-batch depend on the calls before it, in words, or ''; and the gradients of the
+    micro-batches one after the other, with what the calls before have left."""
+    window = reference.window
+    if not _alike([reference.whole()], [truth]):
+        return (
+            "stateful: with all state put back, a second call of module and loss gives another gradient, so that they keep "
+            "something that is not to be seen; expected the same gradient at each call"
+        ), parts
+    with window.running():
+        running = window.parts()
+    if _alike(running, parts):
+        return "", parts
+    moved = _named(reference, parts)
+    return f"stateful: each call of module and loss moves {moved}, and the gradient of a micro-batch depends on it", running
+
+
+def of_the_loop(reference: Reference, closure: Closure, found: Gradients, tolerance: dict[str, float]) -> str:
+    """What makes a second call of a loop leave another gradient, though nothing was in `.grad` before it, in words; or ''."""
+    window = reference.window
+    window.run(closure)
+    try:
+        again = window.run_again(closure, clear=True)
+    except InputError as error:
+        return f"stateful: a second call of the closure is not possible: {error}"
+    if not all(torch.isfinite(gradient).all() for gradient in found.values()):  # which is told by itself
+        return ""
+    if all(largest(again[name] - found[name]) <= 2 * tolerance[name] for name in found):
+        return ""
+    moved = _few([path for path in window.reached.moved() if path.startswith("closure")] or window.reached.moved())
+    if not any(gradient.any() for gradient in found.values()):
+        return (
+            "stateful: gradients of an earlier window: the first call of the closure leaves nothing, and the second what the first "
+            f"one found; it keeps them in {moved}"
+        )
+    if all(largest(again[name] - 2 * found[name]) <= 2 * tolerance[name] for name in found):
+        return (
+            f"stateful: gradients of an earlier window are added to those of the next, though .grad was cleared: the closure keeps "
+            f"them in {moved}"
+        )
+    return f"stateful: a second call of the closure leaves another gradient, though .grad was cleared: it moves {moved}"
+
+
+def _named(reference: Reference, parts: list[Gradients]) -> str:
+    """What is moved and changes the gradient by itself; all that is moved, where nothing does."""
+    window = reference.window
+    first = next((m for m, part in enumerate(parts) if any(gradient.any() for gradient in part.values())), 0)
+
+    def after_a_call() -> None:
+        window.reset()
+        with window.running():
+            window.parts()
+
+    after_a_call()
+    moved = window.reached.moved()[:MOST]
+    matters = []
+    for path in moved:
+        after_a_call()
+        if not _alike([window.part(first, but=path)], [parts[first]]):
+            matters.append(path)
+    return _few(matters or moved)
+
+
+def _few(paths: list[str]) -> str:
+    shown = ", ".join(paths[:4]) + (", …" if len(paths) > 4 else "")
+    return shown or "something that is not to be seen"
+
+
+def _alike(one: list[Gradients], other: list[Gradients]) -> bool:
+    return all(
+        largest(a[name] - b[name]) <= SAME * max(largest(a[name]), largest(b[name]))
+        for a, b in zip(one, other, strict=True)
+        for name in a
+    )
