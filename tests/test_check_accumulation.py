@@ -217,4 +217,4 @@ def test_in_a_test_suite() -> None:
     with pytest.raises(AssertionError) as caught:
         assert_accumulation(mlp(), F.mse_loss, RAGGED, mean_of_means)
     sentence, table = str(caught.value).split("\n\n", 1)
-    assert sentence.startswith("fail: ∂loss / ∂0.weight[") and "mean of means" in sentence and table.endswith(sentence)
+    assert sentence.startswith("fail: ∂loss / ∂0.weight[") and "mean of means" in sentence and sentence not in table
