@@ -15,6 +15,7 @@ from torch._subclasses.fake_tensor import is_fake
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from nets.verification.control_flow import OrdinaryControlFlow
 from nets.verification.problem import Problem
 from nets.verification.randomness import stream
 
@@ -68,6 +69,16 @@ class StochasticRounding(TorchDispatchMode):
     def __init__(self, generator: torch.Generator, eps: float = 0.0) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.generator, self.eps = generator, eps
+        self._control_flow = OrdinaryControlFlow(self)
+
+    def __enter__(self) -> "StochasticRounding":
+        self._control_flow.__enter__()
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+        self._control_flow.__exit__(*error)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))

@@ -21,8 +21,13 @@ def nodes_of(outputs: Iterable[Tensor]) -> Iterator[Any]:
 
 
 def written_in_python(node: Any) -> bool:
-    """Whether it is the backward of a `torch.autograd.Function`."""
-    return isinstance(node, torch.autograd.function.BackwardCFunction)
+    """Whether it is the backward of a `torch.autograd.Function` that is not one of PyTorch's own."""
+    return isinstance(node, torch.autograd.function.BackwardCFunction) and not _of_torch(node._forward_cls)
+
+
+def _of_torch(function: type) -> bool:
+    # What torch.library makes for an operator of the user's is defined there as well.
+    return function.__module__.startswith("torch.") and not function.__module__.startswith("torch._library")
 
 
 def name_of(node: Any) -> str:
