@@ -22,7 +22,8 @@ def nodes_of(outputs: Iterable[Tensor]) -> Iterator[Any]:
 
 def written_in_python(node: Any) -> bool:
     """Whether it is the backward of a `torch.autograd.Function` that is not one of PyTorch's own."""
-    return isinstance(node, torch.autograd.function.BackwardCFunction) and not _of_torch(node._forward_cls)
+    function = getattr(node, "_forward_cls", None)
+    return function is not None and not _of_torch(function)
 
 
 def _of_torch(function: type) -> bool:
