@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from nets.errors import GradientError, InputError
+from nets.verification.location import Location
 from nets.verification.wording import at_least, indexed, listed, told_apart
 
 Verdict = Literal["pass", "fail", "inconclusive"]
@@ -132,11 +133,13 @@ class Certificate:
         checks: in the order of the parameters.
         formulas: parameter → its Jacobian in index form, where it is known in closed form.
         notes: what else a reader must know: derivations that were not to be had, and with what probability a fault would be seen.
+        location: the submodule that a wrong gradient comes from, where one was found.
     """
 
     checks: tuple[Check, ...]
     formulas: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    location: Location | None = None
 
     @property
     def passed(self) -> bool:
@@ -177,7 +180,8 @@ class Certificate:
             return f"pass: {self.entries:,} entries, {self.checks[0].oracle} against {listed(oracles)}{self._power()}."
         # A check with an entry to show says more than one that only says no, and differences need no one's word.
         culprits = [check for check in self.checks if check.verdict == self.verdict]
-        return f"{self.verdict}: {min(culprits, key=lambda c: (c.worst_index is None, not _word(c)))}"
+        worst = min(culprits, key=lambda c: (c.worst_index is None, not _word(c)))
+        return f"{self.verdict}: {worst}" if self.location is None else f"{self.verdict}: {self.location}. {worst}"
 
     def _power(self) -> str:
         """What would have been seen, of the derivative and of the module in the precision that it has."""
@@ -207,7 +211,7 @@ class Certificate:
         return "\n".join([*lines, *self.notes])
 
     def to_json(self) -> str:
-        """The certificate as JSON: {schema, verdict, formulas, notes, checks: [the fields of Check]}.
+        """The certificate as JSON: {schema, verdict, formulas, notes, location, checks: [the fields of Check]}.
 
         A number that is not finite is written as the string 'inf', '-inf' or 'nan'.
         """
@@ -217,6 +221,7 @@ class Certificate:
             "verdict": self.verdict,
             "formulas": self.formulas,
             "notes": list(self.notes),
+            "location": None if self.location is None else asdict(self.location),
             "checks": checks,
         }
         return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
@@ -240,7 +245,8 @@ class Certificate:
             formulas, notes = dict(document["formulas"]), list(document["notes"])
             if not all(isinstance(text, str) for text in (*formulas.values(), *notes)):
                 raise TypeError("formulas and notes are texts")
-            return cls(tuple(Check(**check) for check in checks), formulas, tuple(notes))
+            location = Location.from_dict(document.get("location"))
+            return cls(tuple(Check(**check) for check in checks), formulas, tuple(notes), location)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"the certificate is damaged ({type(error).__name__}: {error}); expected what Certificate.to_json wrote."

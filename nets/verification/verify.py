@@ -30,6 +30,7 @@ from nets.verification.row_noise import gradient_floor
 from nets.verification.saved import overwritten
 from nets.verification.second_order import SecondOrder
 from nets.verification.stated import ClosedForm, stated_jacobians
+from nets.verification.submodules import locate
 from nets.verification.wording import listed
 
 BUDGET = 5_000
@@ -111,19 +112,22 @@ def verify(
         elsewhere = (lambda: moved_first(module, inputs, problem, seed)) if order == 1 else None
         failed, later = check_behaviour(problem, seed, elsewhere)
         if failed:
-            return _explained(problem, Certificate(tuple(failed)))
+            return _explained(problem, Certificate(tuple(failed)), order)
         if order == 2:
             return _second_order(Problem(module, inputs, seed=seed), inputs, seed)
         options = _Options(seed, stated_jacobians(problem, closed_form, intended), intended, engines or {})
-        certificate = _explained(problem, _first_order(problem, coverage, options))
+        certificate = _explained(problem, _first_order(problem, coverage, options), order)
         as_is = check_as_is(module, inputs, problem, seed) if dtype == "as is" else []
         as_is += [check for check in later if check.parameter not in intended][:1] if certificate.passed else []
         as_is += check_contract(problem) if certificate.verdict != "fail" else []
         return replace(certificate, checks=(*certificate.checks, *as_is), notes=(*certificate.notes, *_unseen(module)))
 
 
-def _explained(problem: Problem, certificate: Certificate) -> Certificate:
-    """The same, with the cause of a failure where it is a saved tensor that was overwritten, or the layout of a tensor."""
+def _explained(problem: Problem, certificate: Certificate, order: int) -> Certificate:
+    """The same, with the submodule that a failure comes from, and its cause where it is a saved tensor that was overwritten, or the
+    layout of a tensor."""
+    if certificate.verdict == "fail" and order == 1:
+        certificate = replace(certificate, location=locate(problem, certificate.checks, problem.seed))
     why = overwritten(problem) or depends_on_layout(problem) if certificate.verdict == "fail" else ""
     if not why:
         return certificate

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nets.verification.causes.fault import Fault
-from nets.verification.causes.rerun import draws_again, overwrites
+from nets.verification.causes.rerun import draws_again
 from nets.verification.causes.surrogates import Surrogate, surrogates
 from nets.verification.problem import Problem
 from nets.verification.randomness import signed, stream
@@ -62,11 +62,9 @@ def experiment(problem: Problem, name: str) -> str:
 
 
 def backward_cause(problem: Problem) -> str:
-    """What the backward pass does besides computing: it draws random numbers, or writes over what was saved for it."""
+    """What the backward pass does besides computing: it draws random numbers of its own."""
     if draws_again(problem):
         return "random numbers (a mask) drawn again in the backward pass: keep those of the forward pass"
-    if overwrites(problem):
-        return "a saved tensor overwritten: something writes to a tensor that a backward pass still needs"
     return ""
 
 
