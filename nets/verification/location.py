@@ -39,7 +39,8 @@ class Location:
             where += " itself, outside its children"
         if self.untried:
             where += f", or at {_quoted(self.untried)}, which cannot be called alone"
-        what = f"gradient by {listed(list(self.by))}" if self.by else "backward pass"
+        several = [*self.by[:2], f"{len(self.by) - 2} more"] if len(self.by) > 3 else list(self.by)
+        what = f"gradient by {listed(several)}" if self.by else "backward pass"
         also = f", and likewise at {_quoted(self.also)}" if self.also else ""
         text = f"{', '.join(known)}{': ' if known else ''}look at {where}: its own {what} is wrong{also}"
         return text[0].upper() + text[1:]

@@ -5,7 +5,7 @@ differences of that child alone, along random directions. The search goes on in 
 then the fault lies in that submodule, outside its children.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -61,9 +61,11 @@ class _Alone(nn.Module):
     def __init__(self, module: nn.Module, arguments: tuple[tuple[Any, ...], dict[str, Any]]) -> None:
         super().__init__()
         self.module = module
-        leaves, self._structure = pytree.tree_flatten(arguments)
+        leaves, structure = pytree.tree_flatten(arguments)
         self._leaves = [leaf.tensor if isinstance(leaf, _Fixed) else leaf for leaf in leaves]
         self._given = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+        # A function, since a copy of the module copies every other attribute.
+        self._structured: Callable[[list[Any]], Any] = lambda leaves: pytree.tree_unflatten(leaves, structure)
         self.inputs = tuple(_finite(leaves[i]) for i in self._given)
         # As a list, which no one takes for buffers of the module.
         self._infinite = [leaves[i].detach() for i in self._given]
@@ -72,7 +74,7 @@ class _Alone(nn.Module):
         leaves = [leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in self._leaves]
         for i, given, was in zip(self._given, inputs, self._infinite, strict=True):
             leaves[i] = given if was.isfinite().all() else torch.where(was.isfinite(), given, was)
-        positional, named = pytree.tree_unflatten(leaves, self._structure)
+        positional, named = self._structured(leaves)
         return self.module(*positional, **named)
 
 
