@@ -117,10 +117,10 @@ def verify(
             return _second_order(Problem(module, inputs, seed=seed), inputs, seed)
         options = _Options(seed, stated_jacobians(problem, closed_form, intended), intended, engines or {})
         certificate = _explained(problem, _first_order(problem, coverage, options), order)
-        as_is = check_as_is(module, inputs, problem, seed) if dtype == "as is" else []
+        as_is, seen = check_as_is(module, inputs, problem, seed) if dtype == "as is" else ([], [])
         as_is += [check for check in later if check.parameter not in intended][:1] if certificate.passed else []
         as_is += check_contract(problem) if certificate.verdict != "fail" else []
-        return replace(certificate, checks=(*certificate.checks, *as_is), notes=(*certificate.notes, *_unseen(module)))
+        return replace(certificate, checks=(*certificate.checks, *as_is), notes=(*certificate.notes, *seen, *_unseen(module)))
 
 
 def _explained(problem: Problem, certificate: Certificate, order: int) -> Certificate:

@@ -1,0 +1,120 @@
+"""Sums over many entries of a gradient: over a whole parameter, a row, a column, and their noise.
+
+One entry of a gradient in bfloat16 may be off by as much as it is large. The entries of a row are not all off in the
+same direction, so that far more digits are known of their sum.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+RUNS = 8
+"""Stochastic runs by which the noise of each sum is measured."""
+
+MORE_RUNS = 16
+"""Further runs where a sum is off: a ReLU that rounding switches now and then may not have switched in the first ones."""
+
+SAFETY = 3.0
+"""Root mean squares of a sum's noise by which the sum may be off. A stochastic run moves each result by 0.745 eps, about
+3.6 times the root mean square error of rounding to nearest, so this is about eleven deviations of the latter."""
+
+RARE = 1.5
+"""Largest deviations, seen in all runs, by which a sum may be off after the further runs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """A part of a point: the whole, or the entries that share one index.
+
+    Attributes:
+        axis: the axis of that index; None for the whole.
+        index: the index.
+    """
+
+    axis: int | None = None
+    index: int = 0
+
+    def of(self, name: str) -> str:
+        """In words."""
+        if self.axis is None:
+            return f"the gradient by {name}"
+        kind = {0: "row", 1: "column"}.get(self.axis)
+        return f"{kind} {self.index} of {name}" if kind else f"slice {self.index} of {name} along axis {self.axis}"
+
+    def mask(self, shape: tuple[int, ...]) -> Tensor:
+        """Which of the P numbers of a point of that shape are in it, shape (P,)."""
+        inside = torch.zeros(shape, dtype=torch.bool)
+        (inside if self.axis is None else inside.select(self.axis, self.index)).fill_(True)
+        return inside.reshape(-1)
+
+
+def slices(shape: tuple[int, ...]) -> list[Slice]:
+    """The whole, then each slice along each axis of more than one index. There are S of them."""
+    return [Slice(), *(Slice(axis, i) for axis, size in enumerate(shape) if size > 1 for i in range(size))]
+
+
+def summed(numbers: Tensor) -> Tensor:
+    """The sums of numbers of shape (C, *shape) over each of the slices of that shape, in their order. Shape (S,)."""
+    return torch.cat(list(_sums(numbers)))
+
+
+def _sums(numbers: Tensor) -> Iterator[Tensor]:
+    yield numbers.sum().reshape(1)
+    for axis in range(1, numbers.ndim):
+        if numbers.shape[axis] > 1:
+            yield numbers.sum([other for other in range(numbers.ndim) if other != axis])
+
+
+@dataclass(slots=True)
+class Sums:
+    """The sums over each slice of one point, and their noise.
+
+    With A_c and E_c the actual and the expected gradient of v_cᵀY for some cotangents v_c, and all sums over c and the
+    entries of the slice:
+
+        scale = Σ A_c E_c / Σ E_c² − 1        rest = √(Σ (A_c − E_c)² / Σ E_c²)
+
+    A gradient that is multiplied by f has the scale f − 1, a slice that is zeroed has −1, and whatever else is wrong with
+    a gradient is in the rest. Of a slice without a gradient the scale is zero, and its rest is in parts of the norm of the
+    whole.
+
+    Attributes:
+        expected: E, shape (C, *shape).
+        exact: √Σ (A_c − E_c)² of each slice by which float64 is off at most, shape (S,).
+        eps: of the precision.
+        size: √Σ E_c² of each slice, shape (S,).
+    """
+
+    expected: Tensor
+    exact: Tensor
+    eps: float
+    size: Tensor = field(init=False)
+    _runs: list[Tensor] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.size = summed(self.expected.square()).sqrt()
+
+    @property
+    def alive(self) -> Tensor:
+        """Which slices have a gradient, shape (S,)."""
+        return self.size > self.exact
+
+    def of(self, off: Tensor) -> Tensor:
+        """Scale and rest of each slice where A − E is `off`, shape (2, S)."""
+        scale = torch.where(self.alive, summed(off * self.expected) / self.size.square(), 0.0)
+        unit = torch.where(self.alive, self.size, self.size[0] if self.alive[0] else 1.0)
+        return torch.stack([scale, summed(off.square()).sqrt() / unit])
+
+    def add(self, off: Tensor) -> None:
+        """Take into account by how much the gradient of a stochastic run is off."""
+        self._runs.append(self.of(off).abs())
+
+    @property
+    def tolerance(self) -> Tensor:
+        """By how much scale and rest may be off, shape (2, S): the noise of the runs, and a unit in the last place."""
+        seen = torch.stack(self._runs)
+        noise = SAFETY * seen.square().mean(0).sqrt()
+        noise = noise if len(seen) <= RUNS else torch.maximum(noise, RARE * seen.amax(0))
+        return noise + torch.where(self.alive | self.alive[0], self.eps, 0.0)
