@@ -22,6 +22,9 @@ output and that of the parameter stand in one list alone."""
 WORDLESS = ("central difference", "whole batch")
 """What needs no other derivation's word: a certificate has the power that its checks against these have."""
 
+WITNESSES = ("forward mode", "complex step")
+"""What no training step runs; a fault of these is told last."""
+
 AS_IS = "reverse mode in float64"
 """What a module in the precision that it has is held against."""
 
@@ -178,9 +181,8 @@ class Certificate:
         if self.verdict == "pass":
             oracles = list(dict.fromkeys(check.against for check in self.checks))
             return f"pass: {self.entries:,} entries, {self.checks[0].oracle} against {listed(oracles)}{self._power()}."
-        # A check with an entry to show says more than one that only says no, and differences need no one's word.
         culprits = [check for check in self.checks if check.verdict == self.verdict]
-        worst = min(culprits, key=lambda c: (c.worst_index is None, not _word(c)))
+        worst = min(culprits, key=_rank)
         return f"{self.verdict}: {worst}" if self.location is None else f"{self.verdict}: {self.location}. {worst}"
 
     def _power(self) -> str:
@@ -315,6 +317,12 @@ def _answers(checks: list[Check]) -> list[str]:
         several = f"{len(own)} parameters and inputs: {own[0].oracle} against {against}: pass ({own[0].reason})."
         lines.append(str(own[0]) if len(own) == 1 else several)
     return lines
+
+
+def _rank(check: Check) -> tuple[bool, bool, bool, bool]:
+    """The first of the checks that do not pass is told: a wrong backward before a wrong witness, one with an entry to show before
+    one that only says no, and differences before what rests on another derivation's word."""
+    return check.oracle in WITNESSES, check.worst_index is None, not _word(check), check.against in WITNESSES
 
 
 def _word(check: Check) -> bool:

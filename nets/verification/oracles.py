@@ -16,6 +16,7 @@ from torch.func import jvp, vmap
 from nets.calculus.jacobians import jacobians
 from nets.calculus.network import Network
 from nets.verification.backward import rows_of
+from nets.verification.copies import one_line
 from nets.verification.engines.reading import OutOfReachError
 from nets.verification.problem import Problem
 
@@ -94,6 +95,19 @@ def forward_along(problem: Problem, name: str, directions: Tensor) -> Tensor | N
             return torch.stack([single(t) for t in directions], 1)
         except Exception:  # as in _by_columns
             return None
+
+
+def why_no_forward_mode(problem: Problem, name: str) -> tuple[str, bool]:
+    """Why a point has no forward mode, and whether that is for a reason of ours rather than for want of a rule."""
+    if not problem.reached(name):
+        return f"{name} cannot be replaced by a dual number, since the module also reads it from elsewhere", True
+    _, single = _dual(problem, name)
+    with quiet(), torch.no_grad():
+        try:
+            single(torch.ones_like(problem.points[name]))
+        except Exception as error:  # as in _by_columns
+            return f"{type(error).__name__}: {one_line(error)}", False
+    return "forward mode works along a direction and not along each entry", True
 
 
 def _dual(problem: Problem, name: str) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:

@@ -1,7 +1,7 @@
 """Is every derivative of this module right, at this point?"""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -14,23 +14,23 @@ from nets.errors import InputError
 from nets.verification import oracles
 from nets.verification.behaviour import check_behaviour, check_parameters_alone, check_pullback, moved_first
 from nets.verification.certificate import Certificate, Check
-from nets.verification.comparison import POWER, Derivation, agree, by_difference, compare, odd_one_out
 from nets.verification.contract import check_contract
 from nets.verification.coverage import check_by_probes, check_closed_form, check_stated
-from nets.verification.difference import is_constant
+from nets.verification.forward_probes import forward_of_closed_form, forward_of_module
 from nets.verification.gradcheck import check_function
+from nets.verification.judgement import Engine, Judge, Judgement, Options, declared
 from nets.verification.layouts import depends_on_layout
 from nets.verification.precision import check_as_is
 from nets.verification.probing import Prober
 from nets.verification.problem import Problem
 from nets.verification.progress import following, shown
-from nets.verification.randomness import stream
-from nets.verification.rounding import FEW, ROUNDING_SAFETY, output_floor
+from nets.verification.rounding import FEW, output_floor
 from nets.verification.row_noise import gradient_floor
 from nets.verification.saved import overwritten
 from nets.verification.second_order import SecondOrder
 from nets.verification.stated import ClosedForm, stated_jacobians
 from nets.verification.submodules import locate
+from nets.verification.witnesses import FORWARD, Forward, noted
 from nets.verification.wording import listed
 
 BUDGET = 5_000
@@ -42,9 +42,6 @@ COMPLEX_BUDGET = 1_000
 POINTS = "parameter or input"
 """What is counted while it is shown how far a verification is."""
 
-Engine = Callable[[Network, Tensor], Mapping[str, Tensor]]
-
-
 def verify(
     module: nn.Module,
     *inputs: Any,
@@ -55,6 +52,7 @@ def verify(
     closed_form: ClosedForm | None = None,
     intended: tuple[str, ...] = (),
     engines: Mapping[str, Engine] | None = None,
+    forward: Forward = "optional",
 ) -> Certificate:
     """Check ∂Y/∂θ of every parameter and ∂Y/∂X, entry by entry, in float64 on copies.
 
@@ -77,6 +75,8 @@ def verify(
         intended: names whose gradient is meant to differ from the derivative, such as that of a straight-through estimator; it is
             then held against `closed_form` alone.
         engines: further derivations of a `Network`, such as `nets.verification.engines.available()`.
+        forward: 'optional' to take forward mode for a witness: where it is missing or wrong while differences bear out what is
+            judged, a note says what it gives. 'required' to make that a failure, for a module whose forward mode is used.
 
     Returns:
         A Certificate; `.passed` only where every check is a 'pass'.
@@ -89,6 +89,7 @@ def verify(
     _one_of("coverage", coverage, ("auto", "full"))
     _one_of("order", order, (1, 2))
     _one_of("dtype", dtype, ("float64", "as is"))
+    _one_of("forward", forward, ("optional", "required"))
     if not isinstance(seed, int) or not 0 <= seed < 2**63:
         raise InputError(f"seed is {seed!r}; expected a whole number, 0 or above and below 2⁶³, to find the same when run again.")
     if closed_form is not None and not callable(closed_form):
@@ -114,8 +115,8 @@ def verify(
         if failed:
             return _explained(problem, Certificate(tuple(failed)), order)
         if order == 2:
-            return _second_order(Problem(module, inputs, seed=seed), inputs, seed)
-        options = _Options(seed, stated_jacobians(problem, closed_form, intended), intended, engines or {})
+            return _second_order(Problem(module, inputs, seed=seed), inputs, Options(seed, forward=forward))
+        options = Options(seed, stated_jacobians(problem, closed_form, intended), tuple(intended), engines or {}, forward)
         certificate = _explained(problem, _first_order(problem, coverage, options), order)
         as_is, seen = check_as_is(module, inputs, problem, seed) if dtype == "as is" else ([], [])
         as_is += [check for check in later if check.parameter not in intended][:1] if certificate.passed else []
@@ -141,17 +142,7 @@ def _explained(problem: Problem, certificate: Certificate, order: int) -> Certif
     return replace(certificate, checks=tuple(checks))
 
 
-@dataclass(frozen=True, slots=True)
-class _Options:
-    """What a first-order certificate is drawn up with: the arguments of `verify`, and the caller's Jacobians of shape (M, P)."""
-
-    seed: int
-    stated: Mapping[str, Tensor]
-    intended: tuple[str, ...]
-    engines: Mapping[str, Engine]
-
-
-def _first_order(problem: Problem, coverage: str, options: _Options) -> Certificate:
+def _first_order(problem: Problem, coverage: str, options: Options) -> Certificate:
     if coverage == "auto" and sum(point.numel() for point in problem.points.values()) > BUDGET:
         return _probed_certificate(problem, options)
     if isinstance(problem.module, Network):
@@ -159,15 +150,15 @@ def _first_order(problem: Problem, coverage: str, options: _Options) -> Certific
     return _certificate(problem, options)
 
 
-def _second_order(problem: Problem, inputs: tuple[Any, ...], seed: int) -> Certificate:
+def _second_order(problem: Problem, inputs: tuple[Any, ...], options: Options) -> Certificate:
     """The certificate of the module whose output is the gradient, under the names of the module itself."""
-    second = SecondOrder(problem, inputs, seed)
-    failed, _ = check_behaviour(second, seed)
+    second = SecondOrder(problem, inputs, options.seed)
+    failed, _ = check_behaviour(second, options.seed)
     if failed:
         why = second.raising()
         certificate = Certificate(tuple(check.because(f"; {why}") if why else check for check in failed))
     else:
-        certificate = _certificate(second, _Options(seed, {}, (), {}))
+        certificate = _certificate(second, options)
     note = "order=2 checks the derivatives of the gradient and takes the gradient itself as given; order=1 checks the gradient"
     return replace(certificate, notes=(*certificate.notes, note))
 
@@ -192,72 +183,73 @@ def _one_of(name: str, given: object, among: tuple[object, ...]) -> None:
         raise InputError(f"{name} is {given!r}; expected {' or '.join(map(repr, among))}.")
 
 
-def _certificate(problem: Problem, options: _Options) -> Certificate:
+def _certificate(problem: Problem, options: Options) -> Certificate:
     """The module's own backward pass against everything else."""
-    seed = options.seed
     reverse, batched = oracles.reverse_mode(problem), oracles.batched_reverse(problem)
-    floor, noise = output_floor(problem, seed), gradient_floor(problem, reverse, seed)
-    failed = check_pullback(problem, reverse, noise, seed, options.intended)
+    judge = _judge(problem, reverse, options)
+    failed = check_pullback(problem, reverse, judge.noise, options.seed, options.intended)
     small = sum(point.numel() for point in problem.points.values()) <= COMPLEX_BUDGET
-    checks, missing = [], dict[str, list[str]]()
-    for name in following(POINTS, problem.points):
-        derivations = {
-            "reverse mode": reverse[name],
-            "batched reverse": None if batched is None else batched[name],
-            "forward mode": oracles.forward_mode(problem, name),
-            "complex step": oracles.complex_step(problem, name) if small else None,
-            "stated closed form": options.stated.get(name),
-        }
-        for oracle in ("forward mode", "batched reverse"):
-            if derivations[oracle] is None:
-                missing.setdefault(oracle, []).append(name)
-        checks += _along(problem, name, "reverse mode", reverse[name], noise[name], seed)
-        checks += _judged(problem, name, derivations, noise[name], floor, seed, name in options.intended)
-    return Certificate((*checks, *failed), notes=tuple(f"no {oracle} for {listed(names)}" for oracle, names in missing.items()))
+    judgements = {
+        name: judge.judged(
+            name,
+            {
+                "reverse mode": reverse[name],
+                "batched reverse": None if batched is None else batched[name],
+                "forward mode": oracles.forward_mode(problem, name),
+                "complex step": oracles.complex_step(problem, name) if small else None,
+                "stated closed form": options.stated.get(name),
+            },
+        )
+        for name in following(POINTS, problem.points)
+    }
+    return Certificate((*_checks(judgements), *failed), notes=_notes(judgements))
 
 
-def _network_certificate(network: Network, problem: Problem, options: _Options) -> Certificate:
+def _network_certificate(network: Network, problem: Problem, options: Options) -> Certificate:
     """The closed form against everything else, and as a function against `gradcheck`."""
-    seed = options.seed
     closed, reverse = oracles.closed_form(network, problem), oracles.reverse_mode(problem)
-    floor, noise = output_floor(problem, seed), gradient_floor(problem, reverse, seed)
+    judge = _judge(problem, reverse, options)
     others = {engine: oracles.from_engine(derive, network, problem) for engine, derive in options.engines.items()}
-    checks = []
-    for name in following(POINTS, problem.points):
-        derivations = {
-            "closed form": closed[name],
-            "reverse mode": reverse[name],
-            "forward mode": oracles.forward_mode(problem, name),
-            **{engine: None if found is None else found[name] for engine, found in others.items()},
-            "stated closed form": options.stated.get(name),
-        }
-        checks += _along(problem, name, "closed form", closed[name], noise[name], seed)
-        checks += _judged(problem, name, derivations, noise[name], floor, seed, name in options.intended)
-    function = check_function(network, problem)
+    judgements = {
+        name: judge.judged(
+            name,
+            {
+                "closed form": closed[name],
+                "reverse mode": reverse[name],
+                "forward mode": oracles.forward_mode(problem, name),
+                **{engine: None if found is None else found[name] for engine, found in others.items()},
+                "stated closed form": options.stated.get(name),
+            },
+        )
+        for name in following(POINTS, problem.points)
+    }
+    checks, function = _checks(judgements), check_function(network, problem)
     if any(check.reason.startswith("kink") for check in checks):
         # At a kink gradcheck sees the mean of two slopes, and calls it a mismatch.
         function = [replace(check, verdict="inconclusive") if check.verdict == "fail" else check for check in function]
-    return Certificate((*checks, *function), {name: f for name, f in formulas(network).items() if name in problem.points})
+    known = {name: f for name, f in formulas(network).items() if name in problem.points}
+    return Certificate((*checks, *function), known, _notes(judgements))
 
 
-def _along(problem: Problem, name: str, oracle: str, jacobian: Tensor, noise: Tensor, seed: int) -> list[Check]:
-    """A point too large for forward mode along each of its entries: the same along sixteen random directions."""
-    point = problem.points[name]
-    if point.numel() <= oracles.EVERY_COLUMN:
-        return []
-    generator = stream(seed, "directions", name)
-    t = torch.randint(0, 2, (16, *point.shape), generator=generator).to(point.dtype) * 2 - 1
-    found = oracles.forward_along(problem, name, t)
-    if found is None:
-        return []
-    flat = t.reshape(16, -1).mT
-    # A sum of P rounding errors of random sign is about √P times as large as one of them.
-    off = (jacobian @ flat - found).abs() > ROUNDING_SAFETY * noise * point.numel() ** 0.5
-    reason = f"along 16 random directions; {int(off.sum())} of {off.numel()} slopes are off"
-    return [Check.plain(name, oracle, "forward mode", off.numel(), "fail" if off.any() else "pass", reason)]
+def _judge(problem: Problem, reverse: Mapping[str, Tensor], options: Options) -> Judge:
+    return Judge(problem, output_floor(problem, options.seed), gradient_floor(problem, reverse, options.seed), options)
 
 
-def _probed_certificate(problem: Problem, options: _Options) -> Certificate:
+def _checks(judgements: Mapping[str, Judgement]) -> list[Check]:
+    return [check for judgement in judgements.values() for check in judgement.checks]
+
+
+def _notes(judgements: Mapping[str, Judgement]) -> tuple[str, ...]:
+    """What the module does not have, and which witnesses disagree."""
+    missing = {d: [n for n, judgement in judgements.items() if d in judgement.missing] for d in (FORWARD, "batched reverse")}
+    return (*_absent(missing), *noted(doubt for judgement in judgements.values() for doubt in judgement.doubts))
+
+
+def _absent(missing: Mapping[str, list[str]]) -> list[str]:
+    return [f"no {derivation} for {listed(names)}" for derivation, names in missing.items() if names]
+
+
+def _probed_certificate(problem: Problem, options: Options) -> Certificate:
     """Random directions instead of every entry."""
     seed = options.seed
     alone = check_parameters_alone(problem)
@@ -271,71 +263,18 @@ def _probed_certificate(problem: Problem, options: _Options) -> Certificate:
     checks = tuple(check_by_probes(prober, name, oracle, seed) for name in following(POINTS, looked_at))
     if any(check.verdict != "pass" for check in checks):
         return Certificate(checks)
-    exact = [_declared(name, oracle) for name in options.intended if name in problem.points and name not in options.stated]
-    if network is not None:
-        exact += [check for name in problem.points for check in check_closed_form(prober, name)] + check_function(network, problem)
+    exact = [declared(name, oracle) for name in options.intended if name in problem.points and name not in options.stated]
+    if network is None:
+        forward = forward_of_module(prober, looked_at, oracle, options.forward)
+    else:
+        exact += [check_closed_form(prober, name) for name in looked_at]
+        forward = forward_of_closed_form(prober, looked_at, options.forward)
+        exact += check_function(network, problem)
+    exact += forward.checks
     exact += [check_stated(prober, name, oracle, jacobian) for name, jacobian in options.stated.items()]
     note = f"more than {BUDGET:,} numbers, so probed at random"
     if checks:
         least = max(checks, key=lambda check: check.detects or 0.0)
         note += f"; least sure of {least.parameter}: {least.reason}"
-    return Certificate((*checks, *exact), formulas(network) if network is not None else {}, (note,))
-
-
-def _judged(
-    problem: Problem,
-    name: str,
-    jacobians: Mapping[str, Tensor | None],
-    noise: Tensor,
-    floor: Tensor,
-    seed: int,
-    intended: bool,
-) -> list[Check]:
-    """The first derivation against each of the others and against differences."""
-    found = {d: j.detach() for d, j in jacobians.items() if j is not None}
-    # A derivation that passes through an output of less precision than the rest is rounded there.
-    rounded = torch.maximum(problem.unit[:, None] * next(iter(found.values())).abs(), noise).mul_(ROUNDING_SAFETY)
-    subject, *others = [Derivation(d, j, rounded) for d, j in found.items()]
-    if intended:
-        own = [other for other in others if other.name in ("stated closed form", "batched reverse")]
-        checks = [compare(problem, name, subject, other, constant=True) for other in own]
-        return checks or [_declared(name, subject.name)]
-    difference = by_difference(problem, name, subject.jacobian, floor, seed)
-    # Only where the gradient cannot be measured does it matter whether it is truly zero.
-    faint = not bool((difference.jacobian.abs().mul_(POWER) > difference.tolerance).any())
-    constant = faint and is_constant(problem, name, floor, seed)
-    # A complex step through an operation that is not analytic is no derivative.
-    others = [
-        d
-        for d in others
-        if d.name != "complex step"
-        or agree(d, subject)
-        or (not compare(problem, name, d, difference, constant).wrong and oracles.is_analytic(problem, name, d.jacobian))
-    ]
-    others.append(difference)
-    checks = [compare(problem, name, subject, other, constant) for other in others]
-    if all(check.verdict != "fail" for check in checks):
-        return checks
-    return _blamed(problem, name, [subject, *others], checks, constant)
-
-
-def _declared(name: str, oracle: str) -> Check:
-    return Check.plain(name, oracle, "intention", 0, "pass", "not the derivative, and declared so by the caller")
-
-
-def _blamed(problem: Problem, name: str, derivations: list[Derivation], checks: list[Check], constant: bool) -> list[Check]:
-    """The same checks, with the derivation named that disagrees with the rest. Where that is not the one that was judged, it is
-    held against differences in its place."""
-    # The same backward pass in another order is no second witness, unless it says something else.
-    witnesses = [d for d in derivations if d.name != "batched reverse" or not agree(d, derivations[0])]
-    odd = odd_one_out(witnesses)
-    if odd is None:
-        return checks
-    rest = listed([d.name for d in witnesses if d is not odd])
-    verdict = f"; {rest} agree, {odd.name} is the one that is wrong"
-    if odd is derivations[0]:
-        return [check.because(verdict) if check.verdict == "fail" else check for check in checks]
-    if odd is derivations[-1]:
-        return checks
-    own = compare(problem, name, odd, derivations[-1], constant).because(verdict)
-    return [own if check.against == odd.name else check for check in checks]
+    notes = (note, *_absent({FORWARD: forward.missing}), *noted(forward.doubts))
+    return Certificate((*checks, *exact), formulas(network) if network is not None else {}, notes)
