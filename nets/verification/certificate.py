@@ -4,13 +4,14 @@ import json
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from nets.errors import GradientError, InputError
 from nets.verification.location import Location
+from nets.verification.table import INTENTION, answers, rests_on_differences, rows
+from nets.verification.verdict import Verdict as Verdict
+from nets.verification.verdict import overall
 from nets.verification.wording import at_least, indexed, listed, told_apart
-
-Verdict = Literal["pass", "fail", "inconclusive"]
 
 SCHEMA = "nets.certificate/3"
 """Of `to_json`, see docs/certificate.md; the number goes up when a field is added, changes its meaning or goes away."""
@@ -38,16 +39,6 @@ KINDS: dict[str, tuple[type, ...]] = {
     "output": (str, type(None)),
 }
 """What the other fields are in JSON."""
-
-SHORT = {
-    "reverse mode": "reverse",
-    "forward mode": "forward",
-    "batched reverse": "batched",
-    "central difference": "difference",
-    "NumPy by hand": "NumPy",
-    "TensorFlow": "TF",
-}
-"""Names of derivations at the head of a column, so that seven columns fit a terminal 80 characters wide."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +142,7 @@ class Certificate:
     @property
     def verdict(self) -> Verdict:
         """'fail' if any check failed, else 'inconclusive' if any is, else 'pass'."""
-        verdicts = {check.verdict for check in self.checks}
-        return "fail" if "fail" in verdicts else "inconclusive" if "inconclusive" in verdicts or not verdicts else "pass"
+        return overall(check.verdict for check in self.checks)
 
     @property
     def entries(self) -> int:
@@ -179,11 +169,26 @@ class Certificate:
     def sentence(self) -> str:
         """The outcome in one sentence: what was shown, or which entry of which parameter is wrong."""
         if self.verdict == "pass":
-            oracles = list(dict.fromkeys(check.against for check in self.checks))
-            return f"pass: {self.entries:,} entries, {self.checks[0].oracle} against {listed(oracles)}{self._power()}."
+            return self._passed()
         culprits = [check for check in self.checks if check.verdict == self.verdict]
         worst = min(culprits, key=_rank)
         return f"{self.verdict}: {worst}" if self.location is None else f"{self.verdict}: {self.location}. {worst}"
+
+    def _passed(self) -> str:
+        """What was shown, and what was not: each derivation that every parameter that was checked was held against, and the
+        parameters that were not."""
+        declared = [check.parameter for check in self.checks if check.against == INTENTION]
+        unchecked = f"{listed(declared)}: declared by the caller, not checked" if declared else ""
+        checked = [check for check in self.checks if check.against != INTENTION]
+        if not checked:
+            return f"pass: nothing was checked; {unchecked}."
+        points = {check.parameter for check in checked if check.parameter != "all"}
+        covered: dict[str, set[str]] = {}
+        for check in checked:
+            covered.setdefault(check.against, set()).update(points if check.parameter == "all" else (check.parameter,))
+        oracles = listed([oracle for oracle, names in covered.items() if names == points] or list(covered))
+        parts = [f"pass: {self.entries:,} entries, {checked[0].oracle} against {oracles}{self._power()}", unchecked]
+        return "; ".join(filter(None, parts)) + "."
 
     def _power(self) -> str:
         """What would have been seen, of the derivative and of the module in the precision that it has."""
@@ -207,10 +212,7 @@ class Certificate:
     def table(self) -> str:
         """A row per parameter: entries, largest error against each derivation, verdict, and beneath it the formula and the worst
         entry. Then what only answers yes or no, and the notes."""
-        entrywise = [check for check in self.checks if check.worst_index is not None]
-        lines = _rows(entrywise, self.formulas) if entrywise else []
-        lines += _answers([check for check in self.checks if check.worst_index is None and check.verdict == "pass"])
-        return "\n".join([*lines, *self.notes])
+        return "\n".join([*rows(self.checks, self.formulas), *answers(self.checks), *self.notes])
 
     def to_json(self) -> str:
         """The certificate as JSON: {schema, verdict, formulas, notes, location, checks: [the fields of Check]}.
@@ -281,54 +283,7 @@ def _read(key: str, value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else read
 
 
-def _rows(checks: list[Check], formulas: dict[str, str]) -> list[str]:
-    columns = list(dict.fromkeys(check.against for check in checks))
-    cells = [["parameter", "entries", *(SHORT.get(column, column) for column in columns), "verdict"]]
-    beneath = [""]
-    for name in dict.fromkeys(check.parameter for check in checks):
-        own = {check.against: check for check in checks if check.parameter == name}
-        worst = max(own.values(), key=lambda check: (check.verdict == "fail", _word(check), _excess(check)))
-        errors = [f"{own[c].max_abs_error:.1e}" if c in own else "–" for c in columns]
-        verdict = Certificate(tuple(own.values())).verdict
-        entries = max(check.entries for check in own.values())
-        cells.append([name, f"{entries:,}", *errors, verdict])
-        zero = next((check.reason for check in own.values() if check.reason.startswith("zero")), "")
-        where = f"worst entry {worst.entry}" if worst.entry and not zero else zero
-        beneath.append("   ".join(filter(None, (formulas.get(name, ""), where))))
-    widths = [max(len(row[c]) for row in cells) for c in range(len(cells[0]))]
-    title = f"largest error of the {checks[0].oracle} against"
-    lines = [" " * (widths[0] + widths[1] + 4) + title]
-    for row, formula in zip(cells, beneath, strict=True):
-        padded = [
-            cell.rjust(w) if 0 < c <= 1 + len(columns) else cell.ljust(w)
-            for c, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(padded).rstrip())
-        if formula:
-            lines.append(" " * (widths[0] + 2) + formula)
-    return lines
-
-
-def _answers(checks: list[Check]) -> list[str]:
-    """Checks that only answer yes: a line for those of all parameters, and one for each derivation that has several."""
-    lines = [str(check) for check in checks if check.parameter == "all"]
-    for against in dict.fromkeys(check.against for check in checks if check.parameter != "all"):
-        own = [check for check in checks if check.against == against and check.parameter != "all"]
-        several = f"{len(own)} parameters and inputs: {own[0].oracle} against {against}: pass ({own[0].reason})."
-        lines.append(str(own[0]) if len(own) == 1 else several)
-    return lines
-
-
 def _rank(check: Check) -> tuple[bool, bool, bool, bool]:
     """The first of the checks that do not pass is told: a wrong backward before a wrong witness, one with an entry to show before
     one that only says no, and differences before what rests on another derivation's word."""
-    return check.oracle in WITNESSES, check.worst_index is None, not _word(check), check.against in WITNESSES
-
-
-def _word(check: Check) -> bool:
-    """Whether a check that does not pass rests on differences, which need no other derivation's word."""
-    return check.verdict != "pass" and check.against == "central difference"
-
-
-def _excess(check: Check) -> float:
-    return (check.max_abs_error or 0.0) / max(check.tolerance or 0.0, 1e-300)
+    return check.oracle in WITNESSES, check.worst_index is None, not rests_on_differences(check), check.against in WITNESSES

@@ -18,6 +18,7 @@ from nets.verification.comparison import POWER, Derivation, agree, by_difference
 from nets.verification.difference import is_constant
 from nets.verification.problem import Problem
 from nets.verification.rounding import ROUNDING_SAFETY
+from nets.verification.table import INTENTION
 from nets.verification.witnesses import FORWARD, Doubt, Forward, corroborated, missing_forward_mode, slopes_by_forward_mode
 from nets.verification.wording import listed
 
@@ -81,7 +82,9 @@ class Judge:
         if name in self.options.intended:
             own = [other for other in others if other.name in ("stated closed form", "batched reverse")]
             checks = [compare(problem, name, subject, other, constant=True) for other in own]
-            return Judgement(checks or [declared(name, subject.name)])
+            if name in self.options.stated:
+                return Judgement(checks)
+            return Judgement([declared(name, subject.name), *(check for check in checks if check.verdict == "fail")])
         difference = by_difference(problem, name, subject.jacobian, self.floor, seed)
         # Only where the gradient cannot be measured does it matter whether it is truly zero.
         faint = not bool((difference.jacobian.abs().mul_(POWER) > difference.tolerance).any())
@@ -120,7 +123,7 @@ class Judge:
                 because = f"; {subject.name} and {difference.name} agree, forward mode is the one that is wrong"
                 judgement.checks.append(against.because(because) if against.verdict == "fail" else off[FORWARD])
             else:
-                judgement.doubts.append(Doubt.of_entry(problem, off[witness.name], against.verdict == "fail"))
+                judgement.doubts.append(Doubt(off[witness.name], against.verdict == "fail", off[witness.name].entry))
         return judgement
 
     def _forward_slopes(self, name: str, subject: Derivation, difference: Derivation, judgement: Judgement) -> None:
@@ -139,7 +142,7 @@ class Judge:
 
 def declared(name: str, oracle: str) -> Check:
     """The check of a gradient that is meant to differ from the derivative."""
-    return Check.plain(name, oracle, "intention", 0, "pass", "not the derivative, and declared so by the caller")
+    return Check.plain(name, oracle, INTENTION, 0, "pass", "declared by the caller, not checked")
 
 
 def blamed(problem: Problem, name: str, derivations: list[Derivation], checks: list[Check], constant: bool) -> list[Check]:

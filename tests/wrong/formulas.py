@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.building import Written, apart, fixed, normal, shaped, spread
-from tests.wrong.modules import ByHand, WrongForwardMode, gelu_slope, max_pool
+from tests.wrong.modules import ByHand, gelu_slope, max_pool
 from tests.wrong.record import WrongBackward, of_input
 
 POINTWISE = [
@@ -57,12 +57,6 @@ POINTWISE = [
         "division: square forgotten",
         of_input(torch.div, lambda g, a, b: (g / b, -g * a / b), shaped(3, 4), lambda r: 1.5 + normal(r, 3, 4).abs()),
         parameter="input[1]",
-    ),
-    WrongBackward(
-        "tanh: forward mode forgets the square",
-        lambda r: (Written(lambda m, x: WrongForwardMode.apply(x)), (normal(r, 3, 4),)),
-        shows="forward mode",
-        parameter="input",
     ),
 ]
 

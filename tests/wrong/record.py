@@ -49,8 +49,9 @@ class WrongBackward:
             the fault spoils more than one.
         shows: 'backward' in any backward pass; 'later call' in that of a later call, after one at another point;
             'parameters only' where the inputs need no gradient; 'accumulation' in .grad after two backward passes;
-            'forward mode' in the product of the Jacobian with a direction, while the backward pass is right; 'second order' in
-            the gradient of the gradient alone, which `verify` checks with order=2.
+            'forward mode' in the product of the Jacobian with a direction of the input, while the backward pass is right: it
+            passes with a note, and fails with forward="required"; 'second order' in the gradient of the gradient alone, which
+            `verify` checks with order=2.
     """
 
     name: str
