@@ -42,6 +42,7 @@ COMPLEX_BUDGET = 1_000
 POINTS = "parameter or input"
 """What is counted while it is shown how far a verification is."""
 
+
 def verify(
     module: nn.Module,
     *inputs: Any,

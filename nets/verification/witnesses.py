@@ -12,7 +12,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from nets.verification.causes import ALIKE
 from nets.verification.certificate import Check
 from nets.verification.comparison import Derivation, agree
 from nets.verification.oracles import forward_along, why_no_forward_mode
@@ -28,6 +27,10 @@ FORWARD = "forward mode"
 
 DIRECTIONS = 16
 """Random directions along which forward mode goes where a point is too large for each of its entries."""
+
+
+ALIKE = 1e-6
+"""Two witnesses say the same where they differ by less than this part of the largest entry."""
 
 
 @dataclass(frozen=True, slots=True)
