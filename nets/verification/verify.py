@@ -13,7 +13,7 @@ from nets.calculus.network import Network
 from nets.errors import InputError
 from nets.verification import oracles
 from nets.verification.behaviour import check_behaviour, check_parameters_alone, check_pullback, moved_first
-from nets.verification.certificate import Certificate, Check
+from nets.verification.certificate import WITNESSES, Certificate, Check
 from nets.verification.contract import check_contract
 from nets.verification.coverage import check_by_probes, check_closed_form, check_stated
 from nets.verification.forward_probes import forward_of_closed_form, forward_of_module
@@ -128,7 +128,7 @@ def verify(
 def _explained(problem: Problem, certificate: Certificate, order: int) -> Certificate:
     """The same, with the submodule that a failure comes from, and its cause where it is a saved tensor that was overwritten, or the
     layout of a tensor."""
-    if certificate.verdict == "fail" and order == 1:
+    if order == 1 and any(check.verdict == "fail" and check.oracle not in WITNESSES for check in certificate.checks):
         certificate = replace(certificate, location=locate(problem, certificate.checks, problem.seed))
     why = overwritten(problem) or depends_on_layout(problem) if certificate.verdict == "fail" else ""
     if not why:
