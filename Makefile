@@ -17,7 +17,7 @@ test: .venv/installed-tools ## run the whole suite; ARGS='-k tanh' for a part of
 	@.venv/bin/python -m pytest -n auto --maxprocesses=4 --dist=loadfile $(ARGS)
 
 matrix: .venv/installed-tools ## what takes minutes: the checker against all of its tables, five times each; every end of a run of two processes
-	@.venv/bin/python -m pytest -m 'matrix or not matrix' tests/test_checker.py tests/test_torchrun.py $(ARGS)
+	@.venv/bin/python -m pytest -m 'matrix or not matrix' tests/test_checker.py tests/test_accumulation_kinds.py tests/test_torchrun.py $(ARGS)
 
 pythons: ## the main job and the command line on every Python from 3.10 to 3.13 that is found; ARGS=lowest for one
 	@$(usable_python) tests/pythons.py $(ARGS)
