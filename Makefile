@@ -4,7 +4,7 @@ PYTHON ?= python3
 EXPERIMENT ?= tanh_linear
 
 .DEFAULT_GOAL := help
-.PHONY: help train test matrix pythons oracles notebooks bench lint format types clean
+.PHONY: help train test matrix opinfo pythons oracles notebooks bench lint format types clean
 
 help: ## this list
 	@echo 'make TARGET [ARGS=...] [PYTHON=python3.12]; the environment .venv is made when a target first needs it'
@@ -18,6 +18,9 @@ test: .venv/installed-tools ## run the whole suite; ARGS='-k tanh' for a part of
 
 matrix: .venv/installed-tools ## what takes minutes: the checker against all of its tables, five times each; every end of a run of two processes
 	@.venv/bin/python -m pytest -m 'matrix or not matrix' tests/test_checker.py tests/test_accumulation_kinds.py tests/test_torchrun.py $(ARGS)
+
+opinfo: .venv/installed-tools ## verify PyTorch's own operations and modules, which takes a quarter of an hour; ARGS=--write for docs/pytorch.md
+	@OMP_NUM_THREADS=1 .venv/bin/python -m tests.opinfo $(ARGS)
 
 pythons: ## the main job and the command line on every Python from 3.10 to 3.13 that is found; ARGS=lowest for one
 	@$(usable_python) tests/pythons.py $(ARGS)

@@ -37,8 +37,14 @@ def flattened(output: Any, dtype: torch.dtype | None = None) -> Tensor:
     if isinstance(output, Tensor) and output.is_floating_point():
         y = output.reshape(-1)
     else:
-        y = torch.cat([as_real(leaf).reshape(-1) for leaf in pytree.tree_leaves(output) if differentiable(leaf)])
+        y = torch.cat([_in_a_row(leaf) for leaf in pytree.tree_leaves(output) if differentiable(leaf)])
     return y if dtype is None or y.dtype == dtype else y.to(dtype)
+
+
+def _in_a_row(tensor: Tensor) -> Tensor:
+    """The real numbers of a tensor. Stacked where it is complex: the backward of `view_as_real` raises for a gradient that lies at
+    an odd place in memory, as it does behind a single real number."""
+    return (torch.stack((tensor.real, tensor.imag), -1) if tensor.is_complex() else tensor).reshape(-1)
 
 
 def unravelled(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -53,7 +53,7 @@ def record(problem: Problem) -> Recorded:
             real = part.reshape(*tensor.shape, 2) if tensor.is_complex() else part.reshape(tensor.shape)
             outputs.append(tensor)
             names.append("Y" + "".join(f"[{step!r}]" for step in place))
-            cotangents.append((torch.view_as_complex(real.contiguous()) if tensor.is_complex() else real).to(tensor.dtype).clone())
+            cotangents.append((torch.complex(*real.unbind(-1)) if tensor.is_complex() else real).to(tensor.dtype).clone())
     return Recorded(outputs, names, cotangents, leaves)
 
 

@@ -1,0 +1,110 @@
+"""One verification of one sample, and all of them on several processes."""
+
+import multiprocessing
+import signal
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from types import FrameType
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+import nets
+from tests.opinfo import samples
+
+SAMPLES = 3
+"""Samples of each operation and type of number, so that all of it takes about a quarter of an hour on two cores."""
+
+SECONDS = 30
+"""After which a sample is given up."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one verification.
+
+    Attributes:
+        name: of the operation or module.
+        dtype: 'float64' or 'complex128'.
+        sample: which of PyTorch's samples.
+        order: of the derivatives, 1 or 2.
+        verdict: 'pass', 'fail' or 'inconclusive'; 'not finite' where the sample itself has an output that is NaN or infinite,
+            'refused' after an InputError, 'raised' after any other error, and 'late' where time ran out.
+        sentence: the certificate's, or what the error says.
+        seconds: it took.
+    """
+
+    name: str
+    dtype: str
+    sample: int
+    order: int
+    verdict: str
+    sentence: str
+    seconds: float
+
+
+class OutOfTime(BaseException):
+    """No Exception, since a checker of other people's code catches all of these."""
+
+
+def everything(workers: int, names: list[str] | None = None, count: int = SAMPLES) -> Iterator[Outcome]:
+    """The outcomes of all operations and modules, or of those named, as they come."""
+    tasks = [("of_operation", name, count) for name in samples.operations() if names is None or name in names]
+    tasks += [("of_module", name, count) for name in samples.modules() if names is None or name in names]
+    with multiprocessing.get_context("spawn").Pool(workers, _prepare) as pool:
+        for found in pool.imap_unordered(_outcomes, tasks):
+            yield from found
+
+
+def _prepare() -> None:
+    torch.set_num_threads(1)
+    # PyTorch's own operations warn of what they do to one another.
+    warnings.simplefilter("ignore")
+
+
+def _outcomes(task: tuple[str, str, int]) -> list[Outcome]:
+    source, name, count = task
+    return [_outcome(subject, order) for subject in getattr(samples, source)(name, count) for order in range(1, 2 + subject.twice)]
+
+
+def _outcome(subject: samples.Subject, order: int) -> Outcome:
+    begun = time.monotonic()
+    try:
+        with _limited(SECONDS):
+            if not _finite(subject):
+                return Outcome(subject.name, subject.dtype, subject.sample, order, "not finite", "the output is not finite", 0.0)
+            certificate = nets.verify(subject.module, *subject.inputs, order=order)
+        verdict, sentence = str(certificate.verdict), certificate.sentence()
+    except nets.InputError as error:
+        verdict, sentence = "refused", str(error)
+    except OutOfTime:
+        verdict, sentence = "late", f"took more than {SECONDS} seconds"
+    except Exception as error:
+        verdict, sentence = "raised", f"{type(error).__name__}: {error}"
+    return Outcome(subject.name, subject.dtype, subject.sample, order, verdict, sentence, time.monotonic() - begun)
+
+
+def _finite(subject: samples.Subject) -> bool:
+    """Whether there is an output to differentiate at all; an error is left to `verify`."""
+    with torch.no_grad(), torch.random.fork_rng(devices=[]), suppress(Exception):
+        output = subject.module(*(x.detach().clone() for x in subject.inputs))
+        return all(bool(x.isfinite().all()) for x in tree_leaves(output) if isinstance(x, Tensor) and x.is_floating_point())
+    return True
+
+
+@contextmanager
+def _limited(seconds: int) -> Iterator[None]:
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raise OutOfTime
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)

@@ -1,0 +1,148 @@
+"""PyTorch's own operations and modules at PyTorch's own sample inputs, as modules that `nets.verify` can be given.
+
+Source: `torch.testing._internal.common_methods_invocations.op_db` and `torch.testing._internal.common_modules.module_db`, the
+tables that PyTorch's test suite runs over.
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.utils import _pytree as pytree
+
+NUMBERS = 200
+"""Numbers in what is differentiated by up to which a sample is taken; a complex one counts as two."""
+
+MANY = 200
+"""Samples of one operation among which those are chosen; some operations have thousands."""
+
+DTYPES = {"float64": torch.float64, "complex128": torch.complex128}
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One operation or module at one point.
+
+    Attributes:
+        name: as PyTorch calls it, with its variant.
+        dtype: 'float64' or 'complex128'.
+        sample: which of PyTorch's samples.
+        module: to be verified.
+        inputs: what it is called with; those that require a gradient are differentiated by.
+        twice: whether PyTorch says that it can be differentiated twice.
+    """
+
+    name: str
+    dtype: str
+    sample: int
+    module: nn.Module
+    inputs: tuple[Tensor, ...]
+    twice: bool
+
+
+class Called(nn.Module):
+    """function(*args, **kwargs) as a module of the tensors among its arguments."""
+
+    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        super().__init__()
+        self.function = function  # a module is registered, with its parameters
+        leaves, self.structure = pytree.tree_flatten((args, kwargs))
+        self.fixed = [None if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        self.places = [place for place, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+
+    def forward(self, *tensors: Tensor) -> Any:
+        leaves = list(self.fixed)
+        for place, tensor in zip(self.places, tensors, strict=True):
+            leaves[place] = tensor
+        args, kwargs = pytree.tree_unflatten(leaves, self.structure)
+        return self.function(*args, **kwargs)
+
+
+def operations() -> list[str]:
+    """The names of all operations that PyTorch can differentiate."""
+    return [name for name, op in _operations().items() if _differentiable(op)]
+
+
+def modules() -> list[str]:
+    """The names of all modules."""
+    return list(_modules())
+
+
+def of_operation(name: str, count: int) -> Iterator[Subject]:
+    """So many samples of an operation for each type of number, spread over PyTorch's list."""
+    op = _operations()[name]
+    for dtype in _differentiable(op):
+        torch.manual_seed(0)
+        drawn = islice(op.sample_inputs("cpu", DTYPES[dtype], requires_grad=True), MANY)
+        sized = [(place, sample, _size((sample.input, sample.args, sample.kwargs))) for place, sample in enumerate(drawn)]
+        small = [(place, sample) for place, sample, size in sized if 0 < size <= NUMBERS]
+        for place, sample in _spread(small, count):
+            args, kwargs = (sample.input, *sample.args), sample.kwargs
+            called = Called(functools.partial(_processed, op, sample.output_process_fn_grad), args, kwargs)
+            yield Subject(name, dtype, place, called, _tensors((args, kwargs)), op.supports_gradgrad)
+
+
+def of_module(name: str, count: int) -> Iterator[Subject]:
+    """So many samples of a module, in training where that makes a difference to it."""
+    info = _modules()[name]
+    torch.manual_seed(0)
+    found = islice(info.module_inputs_func(info, "cpu", torch.float64, requires_grad=True, training=True), MANY)
+    built = []
+    for place, sample in enumerate(found):
+        module = info.module_cls(*sample.constructor_input.args, **sample.constructor_input.kwargs).double().train()
+        arguments = (sample.forward_input.args, sample.forward_input.kwargs)
+        known = not any(is_lazy(parameter) for parameter in module.parameters())
+        if known and 0 < _size((arguments, list(module.parameters()))) <= NUMBERS:
+            built.append((place, (module, arguments)))
+    for place, (module, arguments) in _spread(built, count):
+        yield Subject(name, "float64", place, Called(module, *arguments), _tensors(arguments), info.supports_gradgrad)
+
+
+@functools.cache
+def _operations() -> dict[str, Any]:
+    # Imported when it is needed: it takes a quarter of a minute.
+    from torch.testing._internal.common_methods_invocations import op_db
+
+    return {op.formatted_name: op for op in op_db}
+
+
+@functools.cache
+def _modules() -> dict[str, Any]:
+    from torch.testing._internal.common_modules import module_db
+
+    return {info.formatted_name: info for info in module_db}
+
+
+def _differentiable(op: Any) -> list[str]:
+    dtypes = op.supported_backward_dtypes("cpu") if op.supports_autograd else set()
+    return [name for name, dtype in DTYPES.items() if dtype in dtypes]
+
+
+def _processed(op: Any, process: Callable[[Any], Any] | None, *args: Any, **kwargs: Any) -> Any:
+    """What PyTorch's own gradient tests differentiate: matrices made symmetric before a Cholesky factor, singular vectors made
+    independent of their phase, and the like."""
+    output = op.gradcheck_wrapper(op.get_op(), *args, **kwargs)
+    return output if process is None else process(output)
+
+
+def _tensors(arguments: Any) -> tuple[Tensor, ...]:
+    return tuple(leaf for leaf in pytree.tree_leaves(arguments) if isinstance(leaf, Tensor))
+
+
+def _size(arguments: Any) -> int:
+    """Real numbers in what is differentiated by."""
+    return sum(x.numel() * (1 + x.is_complex()) for x in _tensors(arguments) if x.requires_grad)
+
+
+def _spread(found: list[T], count: int) -> list[T]:
+    """So many of them, as far apart as can be; all where there are no more."""
+    if len(found) <= count:
+        return found
+    return [found[round(i * (len(found) - 1) / max(1, count - 1))] for i in range(count)]
