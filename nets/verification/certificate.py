@@ -4,11 +4,13 @@ import json
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, get_args
+from typing import Any
 
-from nets.errors import GradientError, InputError
+from nets.errors import GradientError, InputError, quoted
+from nets.verification.certificate_json import check_fields, parsed, texts
+from nets.verification.copies import one_line
 from nets.verification.location import Location
-from nets.verification.table import INTENTION, answers, rests_on_differences, rows
+from nets.verification.table import INTENTION, answers, rows
 from nets.verification.verdict import Verdict as Verdict
 from nets.verification.verdict import overall
 from nets.verification.wording import at_least, indexed, listed, told_apart
@@ -28,17 +30,6 @@ WITNESSES = ("forward mode", "complex step")
 
 AS_IS = "reverse mode in float64"
 """What a module in the precision that it has is held against."""
-
-MEASURES = ("max_abs_error", "max_rel_error", "expected", "actual", "tolerance", "detects", "detects_entry", "ulp")
-"""The fields of a check that are a number or None."""
-
-KINDS: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("parameter", "oracle", "against", "reason"), (str,)),
-    **dict.fromkeys(("entries", "wrong"), (int,)),
-    **dict.fromkeys(("worst_index", "output_index", "parameter_index"), (list, type(None))),
-    "output": (str, type(None)),
-}
-"""What the other fields are in JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,23 +229,25 @@ class Certificate:
             InputError: if the text is no such document, or one of another version.
         """
         try:
-            document = json.loads(text)
+            document = parsed(text)
             schema = document["schema"]
         except (ValueError, TypeError, KeyError) as error:
-            raise InputError(f"the text is no certificate ({error}); expected what Certificate.to_json wrote.") from error
+            raise InputError(f"the text is no certificate ({one_line(error)}); expected what Certificate.to_json wrote.") from error
         if schema not in READABLE:
-            raise InputError(f"the certificate has the schema {schema}; expected {SCHEMA}: read it with the nets that wrote it.")
+            raise InputError(
+                f"the certificate has the schema {quoted(schema)}; expected {SCHEMA}: read it with the nets that wrote it."
+            )
         try:
-            checks = [{key: _read(key, value) for key, value in check.items()} for check in document["checks"]]
-            formulas, notes = dict(document["formulas"]), list(document["notes"])
-            if not all(isinstance(text, str) for text in (*formulas.values(), *notes)):
-                raise TypeError("formulas and notes are texts")
-            location = Location.from_dict(document.get("location"))
-            return cls(tuple(Check(**check) for check in checks), formulas, tuple(notes), location)
+            checks = tuple(Check(**check_fields(check)) for check in document["checks"])
+            formulas, notes = texts(document)
+            found = cls(checks, formulas, notes, Location.from_dict(document.get("location")))
+            if not checks or document["verdict"] != found.verdict:
+                raise ValueError(f"the verdict is {quoted(document['verdict'])} where its checks make it '{found.verdict}'")
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(
-                f"the certificate is damaged ({type(error).__name__}: {error}); expected what Certificate.to_json wrote."
+                f"the certificate is damaged ({type(error).__name__}: {one_line(error)}); expected what Certificate.to_json wrote."
             ) from error
+        return found
 
 
 def _least(found: Iterable[float | None]) -> float | None:
@@ -271,19 +264,3 @@ def _seen(scale: float | None, entry: float | None) -> str:
 
 def _written(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _read(key: str, value: Any) -> Any:
-    if key == "verdict" and value not in get_args(Verdict):
-        raise ValueError(f"the verdict {value!r}")
-    read = float(value) if value in ("inf", "-inf", "nan") and key in MEASURES else value
-    kinds = (int, float, type(None)) if key in MEASURES else KINDS.get(key, (object,))
-    if not isinstance(read, kinds):
-        raise TypeError(f"{key} is {value!r}")
-    return tuple(value) if isinstance(value, list) else read
-
-
-def _rank(check: Check) -> tuple[bool, bool, bool, bool]:
-    """The first of the checks that do not pass is told: a wrong backward before a wrong witness, one with an entry to show before
-    one that only says no, and differences before what rests on another derivation's word."""
-    return check.oracle in WITNESSES, check.worst_index is None, not rests_on_differences(check), check.against in WITNESSES

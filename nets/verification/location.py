@@ -56,7 +56,8 @@ class Location:
             return None
         kinds: dict[str, type] = {"itself": bool, **dict.fromkeys(("by", "also", "untried"), list)}
         for name, value in dict(fields).items():
-            if not isinstance(value, kinds.get(name, str)):
+            entries = value if isinstance(value, list) else []
+            if not isinstance(value, kinds.get(name, str)) or not all(isinstance(entry, str) for entry in entries):
                 raise TypeError(f"{name} is {value!r}")
         given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
         return cls(**given)
