@@ -82,7 +82,15 @@ class Network(nn.Sequential):
                 v = self.layers[index].pullback(v, values[index], values[index + 1])
 
     def check(self, x: Tensor) -> None:
-        """Raise InputError unless X is a batch (N, J) of at least one sample in the network's own precision, on its device."""
+        """Raise InputError unless X is a dense batch (N, J), N ≥ 1, in the network's own precision, on its device."""
+        if not isinstance(x, Tensor):
+            raise InputError(f"X is {quoted(x)}; expected a tensor of shape (samples, features).")
+        if x.layout is not torch.strided or x.is_meta or not x.is_floating_point():
+            kind = "on the device 'meta'" if x.is_meta else f"a tensor of {x.dtype} and the layout {x.layout}"
+            raise InputError(
+                f"X is {kind}; expected one that keeps all of its numbers, in a real floating-point precision: give it as "
+                "X.to_dense(), or as X.to(torch.float64)."
+            )
         if x.ndim != 2 or len(x) == 0:
             raise InputError(
                 f"X has the shape {tuple(x.shape)}; expected (samples, features) with at least one sample: "
