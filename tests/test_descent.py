@@ -175,7 +175,7 @@ def test_count_steps_is_what_descend_makes() -> None:
         ({"learning_rate": 0}, "learning_rate is 0; expected a number above 0"),
         ({"learning_rate": math.nan}, "learning_rate is nan"),
         ({"learning_rate": math.inf}, "learning_rate is inf"),
-        ({"learning_rate": "fast"}, "learning_rate is fast"),
+        ({"learning_rate": "fast"}, "learning_rate is 'fast'"),
         ({"momentum": 1.0}, "momentum is 1.0; expected a number from 0 up and below 1"),
         ({"weight_decay": -1}, "weight_decay is -1"),
         ({"batch_size": 0}, "batch_size is 0; expected a whole number from 1 up"),

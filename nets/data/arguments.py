@@ -9,7 +9,7 @@ from typing import Any, Union, get_args, get_origin
 
 import torch
 
-from nets.errors import InputError
+from nets.errors import InputError, quoted
 
 UNIONS = (types.UnionType, Union)
 """What `get_origin` says of `int | None`, and of the same where Python 3.10 writes it as `typing.Optional[int]`: its
@@ -19,21 +19,21 @@ UNIONS = (types.UnionType, Union)
 def whole(name: str, value: object, least: int) -> int:
     """`value` as an integer of at least `least`; InputError otherwise. True and 3.0 are no integers here."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(f"{name}={value!r} was given where a whole number of at least {least} is expected.")
+        raise InputError(f"{name}={quoted(value)} was given where a whole number of at least {least} is expected.")
     return value
 
 
 def non_negative(name: str, value: object) -> float:
     """`value` as a finite number that is not below zero; InputError otherwise."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not (0 <= value < math.inf):
-        raise InputError(f"{name}={value!r} was given where a finite number of at least 0 is expected.")
+        raise InputError(f"{name}={quoted(value)} was given where a finite number of at least 0 is expected.")
     return float(value)
 
 
 def proper_fraction(name: str, value: object) -> float:
     """`value` as a number between 0 and 1, both excluded; InputError otherwise."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not (0 < value < 1):
-        raise InputError(f"{name}={value!r} was given where a number between 0 and 1, both excluded, is expected, such as 0.2.")
+        raise InputError(f"{name}={quoted(value)} was given where a number between 0 and 1, both excluded, is expected, such as 0.2.")
     return float(value)
 
 
@@ -41,32 +41,32 @@ def one_of(name: str, value: object, choices: tuple[str, ...]) -> str:
     """`value` where it is one of `choices`; InputError otherwise."""
     if not isinstance(value, str) or value not in choices:
         expected = " or ".join(f"'{choice}'" for choice in choices)
-        raise InputError(f"{name}={value!r} was given where {expected} is expected.")
+        raise InputError(f"{name}={quoted(value)} was given where {expected} is expected.")
     return value
 
 
 def yes_or_no(name: str, value: object) -> bool:
     """`value` where it is True or False; InputError otherwise, since the text 'false' would count as true."""
     if not isinstance(value, bool):
-        raise InputError(f"{name}={value!r} was given where true or false is expected.")
+        raise InputError(f"{name}={quoted(value)} was given where true or false is expected.")
     return value
 
 
 def seeded(seed: object) -> torch.Generator:
     """A generator of its own on the CPU, so that the global random state is neither read nor moved."""
     if isinstance(seed, bool) or not isinstance(seed, int) or not (0 <= seed < 2**63):
-        raise InputError(f"seed={seed!r} was given where a whole number from 0 to 2^63 - 1 is expected.")
+        raise InputError(f"seed={quoted(seed)} was given where a whole number from 0 to 2^63 - 1 is expected.")
     return torch.Generator().manual_seed(seed)
 
 
 def device(name: str, value: object) -> torch.device:
     """The device of that name, 'cpu', 'cuda' or 'cuda:1', where this machine has it; InputError otherwise."""
     if not isinstance(value, str) or not re.fullmatch(r"cpu|cuda(:\d+)?", value):
-        raise InputError(f"{name}={value!r} was given where 'cpu', 'cuda' or 'cuda:1' (one of several GPUs) is expected.")
+        raise InputError(f"{name}={quoted(value)} was given where 'cpu', 'cuda' or 'cuda:1' (one of several GPUs) is expected.")
     count = torch.cuda.device_count()
     if value != "cpu" and int(value.partition(":")[2] or 0) >= count:
         found = f"there are {count}, counted from cuda:0" if count else "PyTorch finds no GPU that it can use here"
-        raise InputError(f"{name}={value!r} was given, but {found}: choose another, or leave it at cpu.")
+        raise InputError(f"{name}={quoted(value)} was given, but {found}: choose another, or leave it at cpu.")
     return torch.device(value)
 
 

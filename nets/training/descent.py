@@ -1,15 +1,19 @@
 """Gradient descent as a generator of records."""
 
 import math
+import sys
 from collections.abc import Callable, Iterator
+from typing import TypeGuard
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from nets.calculus.losses import Loss
 from nets.calculus.network import Network
+from nets.data.arguments import seeded
 from nets.data.batch import Batch, Indices
-from nets.errors import DivergenceError, InputError
+from nets.errors import DivergenceError, InputError, quoted
 from nets.training.accumulation import Gradient, accumulated
 from nets.training.engines import ENGINES, Engine, trained
 from nets.training.records import Step
@@ -66,18 +70,32 @@ def descend(
         InputError: for an argument out of range, or data that do not fit network and loss.
         DivergenceError: after the record of a step whose loss or gradient is not finite; that step's update is not made.
     """
+    if not isinstance(network, Network):
+        raise InputError(f"descend was given a {type(network).__name__}; expected a nets.Network, such as nets.mlp makes.")
     _at_least(1, epochs=epochs, steps=steps, batch_size=batch_size, micro_batch_size=micro_batch_size)
     if epochs is None and steps is None:
         raise InputError("descent was given neither epochs nor steps; expected at least one of them: say when to stop.")
     if not isinstance(loss, Loss):
-        raise InputError(f"the loss is {loss!r}; expected a Loss, such as nets.MeanSquaredError() or nets.CrossEntropy().")
-    if not isinstance(learning_rate, int | float) or not 0 < learning_rate < math.inf:
-        raise InputError(f"learning_rate is {learning_rate}; expected a number above 0.")
+        raise InputError(f"the loss is {quoted(loss)}; expected a Loss, such as nets.MeanSquaredError() or nets.CrossEntropy().")
+    if not _is_number(learning_rate) or not learning_rate > 0:
+        raise InputError(f"learning_rate is {quoted(learning_rate)}; expected a number above 0.")
     _in_range(momentum=(momentum, 1.0), weight_decay=(weight_decay, math.inf))
-    if engine not in ENGINES:
-        raise InputError(f"the engine is '{engine}'; expected one of {', '.join(ENGINES)}.")
+    if not isinstance(engine, str) or engine not in ENGINES:
+        raise InputError(f"the engine is {quoted(engine)}; expected one of {', '.join(ENGINES)}.")
+    if not isinstance(sample_norms, bool):
+        raise InputError(f"sample_norms is {quoted(sample_norms)}; expected True or False.")
+    if not callable(gradient):
+        raise InputError(f"gradient is {quoted(gradient)}; expected a function of engine, network, loss and micro-batch size.")
+    if not isinstance(data, Batch) or not isinstance(data.inputs, Tensor) or not isinstance(data.targets, Tensor):
+        raise InputError(f"the data are {quoted(data)}; expected a nets.Batch of two tensors, inputs and targets.")
+    order = seeded(seed)
     data = Batch(data.inputs.detach(), data.targets.detach())
     network.check(data.inputs)
+    if data.targets.layout is not torch.strided or data.targets.device != data.inputs.device:
+        raise InputError(
+            f"the targets have the layout {data.targets.layout} and are on {data.targets.device}; expected a dense tensor on "
+            f"{data.inputs.device}, as the inputs are: call targets.to_dense() or targets.to(…)."
+        )
     with torch.no_grad():
         loss.check(network(data.inputs), data.targets)
     if not trained(network):
@@ -85,7 +103,7 @@ def descend(
             "the network has no parameter that requires a gradient; expected at least one to descend along: add a Linear layer, or "
             "have a parameter require its gradient."
         )
-    batches = _batches(data, epochs, steps, batch_size or len(data), torch.Generator().manual_seed(seed))
+    batches = _batches(data, epochs, steps, min(batch_size or len(data), len(data)), order)
     kind = Update if data.inputs.device.type == "cpu" else Queued
     update = kind(trained(network), learning_rate, momentum, weight_decay)
     sampler = Sampler(engine) if sample_norms else None
@@ -157,14 +175,19 @@ def _batches(
             yield epoch, batch
 
 
-def _at_least(least: int, **given: int | None) -> None:
+def _at_least(least: int, **given: object) -> None:
     for name, value in given.items():
-        if value is not None and (not isinstance(value, int) or value < least):
-            raise InputError(f"{name} is {value}; expected a whole number from {least} up, or null for no limit.")
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+            raise InputError(f"{name} is {quoted(value)}; expected a whole number from {least} up, or null for no limit.")
 
 
-def _in_range(**given: tuple[float, float]) -> None:
+def _in_range(**given: tuple[object, float]) -> None:
     for name, (value, below) in given.items():
-        if not isinstance(value, int | float) or not 0 <= value < below:
+        if not _is_number(value) or not 0 <= value < below:
             bound = "" if math.isinf(below) else f" and below {below:g}"
-            raise InputError(f"{name} is {value}; expected a number from 0 up{bound}.")
+            raise InputError(f"{name} is {quoted(value)}; expected a number from 0 up{bound}.")
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    """Whether it is a finite number; a whole number may be larger than any of double precision."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

@@ -1,0 +1,108 @@
+"""What `descend` refuses before it moves anything: one sentence for each kind of wrong value, whatever is drawn."""
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+import nets
+from nets.errors import InputError, quoted
+
+X, T = torch.linspace(-1, 1, 12).reshape(4, 3), torch.linspace(0, 1, 8).reshape(4, 2)
+RIGHT: dict[str, Any] = {
+    "data": nets.Batch(X, T),
+    "loss": nets.MeanSquaredError(),
+    "learning_rate": 0.1,
+    "epochs": None,
+    "steps": 2,
+    "batch_size": 3,
+    "micro_batch_size": 2,
+    "momentum": 0.5,
+    "weight_decay": 0.1,
+    "engine": "closed_form",
+    "seed": 1,
+    "sample_norms": True,
+}
+HUGE = [2**63, 2**64, 10**400, 10**5_000]
+
+
+def descend(**other: Any) -> list[nets.Step]:
+    """The first two records of a descent, and with it all that is checked beforehand."""
+    given = {**RIGHT, **other}
+    network = given.pop("network", None) or nets.mlp([3, 2])
+    return list(itertools.islice(nets.descend(network, **given), 2))
+
+
+def told(error: BaseException) -> None:
+    text = str(error)
+    assert "\n" not in text and text.endswith(".") and len(text) < 500 and ("expected" in text or "must" in text)
+    text.encode("utf-8")
+
+
+WRONG: dict[str, list[Any]] = {
+    "data": [None, X, (X, T), nets.Batch(X, None), nets.Batch(None, T), nets.Batch(X.numpy(), T.numpy()), nets.Batch(X, T[:3]),
+             nets.Batch(X[:0], T[:0]), nets.Batch(X, T.long()), nets.Batch(X.to("meta"), T.to("meta")), nets.Batch(X, T.to("meta")),
+             nets.Batch(X.to_sparse(), T), nets.Batch(X, T.to_sparse()), nets.Batch(X, T.double()), nets.Batch(X.to(torch.complex64), T)],
+    "loss": [None, nn.MSELoss(), nn.functional.mse_loss, nets.MeanSquaredError, "mean_squared_error"],
+    "learning_rate": [None, True, "0.1", 0, -1, math.nan, math.inf, 10**400, 10**5_000, 1j, torch.tensor(0.1), [0.1], np.float32(0.1)],
+    "epochs": [0, -1, True, 1.0, "1", math.nan, [1], torch.tensor(1)],
+    "steps": [0, -1, True, 1.0, "1", math.inf, [1], np.int64(1)],
+    "batch_size": [0, True, 2.0, "3", torch.tensor(2)],
+    "micro_batch_size": [0, False, 2.0, "3", []],
+    "momentum": [None, True, 1, 1.0, -0.1, math.nan, math.inf, "0", 10**400, torch.tensor(0.5)],
+    "weight_decay": [None, True, -0.1, math.nan, math.inf, "0", 10**400, [0]],
+    "engine": [None, 3, "magic", "", [], {}, "\ud800", nn.Tanh()],
+    "seed": [None, True, -1, 1.0, "0", *HUGE, torch.tensor(1)],
+    "sample_norms": [None, 0, 1, "False"],
+    "gradient": [None, 3, "accumulated"],
+    "network": [nn.Linear(3, 2), nn.Sequential(nn.Linear(3, 2)), "mlp", nets.mlp([2, 2]), nets.mlp([3, 3]), nets.mlp([3, 2]).double()],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values], ids=quoted)
+def test_each_wrong_argument_is_a_sentence(name: str, value: Any) -> None:
+    with pytest.raises(InputError) as error:
+        descend(**{name: value})
+    told(error.value)
+
+
+def test_the_right_arguments_are_right() -> None:
+    assert len(descend()) == 2
+
+
+@pytest.mark.parametrize("name", ["epochs", "steps", "batch_size", "micro_batch_size"])
+@pytest.mark.parametrize("value", HUGE, ids=quoted)
+def test_no_limit_is_too_large(name: str, value: int) -> None:
+    assert len(descend(**{name: value})) == 2
+
+
+HOSTILE = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=4), st.binary(max_size=3),
+    st.sampled_from([*HUGE, [], {}, object(), X, T, nn.Tanh(), np.int64(2), "{0}%s", "\ud800", 1e300, 1e-320, 5e-324]),
+)  # fmt: skip
+ARGUMENTS = st.dictionaries(st.sampled_from(sorted(RIGHT)), HOSTILE, max_size=3)
+
+
+@given(other=ARGUMENTS)
+@settings(max_examples=150)
+def test_whatever_is_given_it_descends_or_a_sentence_is_said(other: dict[str, Any]) -> None:
+    network = nets.mlp([3, 2])
+    before: list[Tensor] = [p.detach().clone() for p in network.parameters()]
+    data, state = (X.clone(), T.clone()), torch.random.get_rng_state()
+    try:
+        steps = descend(network=network, **other)
+    except InputError as error:
+        told(error)
+        assert all(torch.equal(p, old) and p.grad is None for p, old in zip(network.parameters(), before, strict=True))
+    except nets.DivergenceError as error:
+        told(error)
+    else:
+        assert 1 <= len(steps) <= 2
+    assert torch.equal(X, data[0]) and torch.equal(T, data[1])
+    assert torch.equal(torch.random.get_rng_state(), state)
