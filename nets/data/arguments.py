@@ -33,7 +33,9 @@ def non_negative(name: str, value: object) -> float:
 def proper_fraction(name: str, value: object) -> float:
     """`value` as a number between 0 and 1, both excluded; InputError otherwise."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not (0 < value < 1):
-        raise InputError(f"{name}={quoted(value)} was given where a number between 0 and 1, both excluded, is expected, such as 0.2.")
+        raise InputError(
+            f"{name}={quoted(value)} was given where a number between 0 and 1, both excluded, is expected, such as 0.2."
+        )
     return float(value)
 
 

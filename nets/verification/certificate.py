@@ -10,7 +10,7 @@ from nets.errors import GradientError, InputError, quoted
 from nets.verification.certificate_json import check_fields, parsed, texts
 from nets.verification.copies import one_line
 from nets.verification.location import Location
-from nets.verification.table import INTENTION, answers, rows
+from nets.verification.table import INTENTION, answers, rests_on_differences, rows
 from nets.verification.verdict import Verdict as Verdict
 from nets.verification.verdict import overall
 from nets.verification.wording import at_least, indexed, listed, told_apart
@@ -264,3 +264,9 @@ def _seen(scale: float | None, entry: float | None) -> str:
 
 def _written(value: Any) -> Any:
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _rank(check: Check) -> tuple[bool, bool, bool, bool]:
+    """The first of the checks that do not pass is told: a wrong backward before a wrong witness, one with an entry to show before
+    one that only says no, and differences before what rests on another derivation's word."""
+    return check.oracle in WITNESSES, check.worst_index is None, not rests_on_differences(check), check.against in WITNESSES
