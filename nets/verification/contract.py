@@ -12,6 +12,7 @@ from torch import Tensor
 from nets.verification.certificate import Check
 from nets.verification.disagreement import pulled_back
 from nets.verification.interleaving import check_interleaved
+from nets.verification.later_writes import check_later_writes
 from nets.verification.layouts import check_layouts
 from nets.verification.problem import Problem
 from nets.verification.recorded import Cotangents, Walks, record
@@ -50,7 +51,7 @@ def check_contract(problem: Problem) -> list[Check]:
     walks = Walks(problem)
     if not walks.recorded.outputs:
         return []
-    return check_interleaved(problem) or _some_outputs(walks) or check_layouts(walks)
+    return check_interleaved(problem) or _some_outputs(walks) or check_layouts(walks) or check_later_writes(problem)
 
 
 def _some_outputs(walks: Walks) -> list[Check]:

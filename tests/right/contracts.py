@@ -22,6 +22,21 @@ class Square(torch.autograd.Function):
         return 2 * x * g
 
 
+class ExpOfItsOutput(torch.autograd.Function):
+    """Autograd notices when somebody writes into the output that it has saved."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        y = x.exp()
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        return g * y
+
+
 class Moments(torch.autograd.Function):
     """Mean and mean square, of which either may have no gradient."""
 
@@ -98,4 +113,6 @@ CONTRACTS: dict[str, Make] = {
     "several outputs: one twice": lambda r: (Written(lambda m, x: (y := x.sin(), y, y * x)), (normal(r, 2, 3),)),
     "writes to a copy of the gradient": lambda r: (Written(lambda m, x: x + ClonedThenWritten.apply(x)), (normal(r, 2, 3),)),
     "the last activation, shown": built(Shown, shaped(2, 3)),
+    "its output saved by save_for_backward": lambda r: (Written(lambda m, x: ExpOfItsOutput.apply(x)), (normal(r, 2, 3),)),
+    "its input, returned as it is": lambda r: (Written(lambda m, x: (x, x.exp())), (normal(r, 2, 3),)),
 }

@@ -1,0 +1,57 @@
+"""What a backward reads must be what the forward had, also where the caller writes into an input or an output after the call.
+
+`y = f(x); y.mul_(2)` is common. Autograd allows it, and refuses the backward pass if that needs y: it counts the in-place
+operations on each tensor given to `ctx.save_for_backward`. A tensor that is kept elsewhere, as an attribute of ctx or detached, is
+not counted: the backward then reads the new numbers, and no error is raised.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+
+from nets.verification.certificate import Check
+from nets.verification.disagreement import Disagreement, disagreement
+from nets.verification.leaves import differentiable
+from nets.verification.problem import Problem
+from nets.verification.recorded import record
+
+
+def check_later_writes(problem: Problem) -> list[Check]:
+    """A failed check where the gradient is another one once the caller has written into an output, or into an input; none where
+    autograd notices the write, or the backward does not need that tensor."""
+    for what in ("output", "input"):
+        found = _overwriting(problem, what)
+        if found is not None:
+            where = f"where its {what} is overwritten in place after the call"
+            mend = f"the backward pass reads that {what}: save it with ctx.save_for_backward, so that autograd notices the write"
+            return [found.check(where, "where it is not").because(f"; {mend}")]
+    return []
+
+
+def _overwriting(problem: Problem, what: str) -> Disagreement | None:
+    given: list[Any] = []
+    handle = problem.module.register_forward_pre_hook(lambda _, arguments: given.extend(arguments))
+    try:
+        call = record(problem)
+    finally:
+        handle.remove()
+    tensors = call.outputs if what == "output" else [x for x in pytree.tree_leaves(given) if differentiable(x)]
+    # What is written to must be this call's own.
+    state = [*problem.module.parameters(), *problem.module.buffers(), *call.leaves.values()]
+    theirs = {x.untyped_storage().data_ptr() for x in state}
+    chosen = [x for x in tensors if x.untyped_storage().data_ptr() not in theirs]
+    try:
+        for x in chosen:
+            _overwrite(x)
+        found = call.pull_back(call.cotangents)
+    except Exception:  # autograd has noticed, or the tensor cannot be written to
+        return None
+    return disagreement(problem, found, problem.gradient)
+
+
+def _overwrite(x: Tensor) -> None:
+    """Other numbers in the same memory, by operations that autograd counts but does not differentiate."""
+    with torch.no_grad():
+        x.detach().mul_(-2).add_(1)
