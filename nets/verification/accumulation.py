@@ -50,6 +50,21 @@ def check_accumulation(
     over the module do what they always do. Afterwards module, loss and closure, all that they can reach, `.grad`, mode and the
     global random state are as they were before.
 
+    Limitations:
+        - What would have been seen stands in the sentence. In double precision that is a scale which is off by 1e-13 or less; with
+          a loss in float32 by 4e-6 to 2e-5 (20 networks of 212 parameters, 32 samples). With a loss in bfloat16 or float16
+          rounding hides faults of 3 to 90 %: right loops are then 'inconclusive', and only larger faults fail.
+        - One point and one window are looked at. A schedule that changes at a later call than those of this window is not seen.
+        - State in a file, in C++ or in an iterator cannot be put back. It shows only by calls that give something else each time.
+        - A loss that draws random numbers is given the same ones for the same target. Numbers of NumPy and of Python's `random` for
+          each sample cannot be those of the whole batch: 'inconclusive'.
+        - Where neither inputs nor outputs of the micro-batches can be put together, as with packed sequences whose module returns
+          its loss, nothing tells their weights: 'inconclusive', unless what the loop leaves is no sum of their gradients.
+        - BatchNorm in training, and modules whose output draws random numbers in eval mode too, are not certified.
+        - A mistake is named if it is one of some twenty patterns, or a sum of at most 64 micro-batches. Several mistakes may leave
+          the same numbers; at most three of them are named.
+        - It takes 12 to 17 forward passes over the window, all on the CPU, of which three to six with results rounded at random.
+
     Args:
         module: any module; `module(input)`, or `module(*input)` for a tuple or list, `module(**input)` for a dict. A list whose
             length varies, or that the module takes as one argument, is one.
@@ -97,11 +112,11 @@ def _certificate(window: Window, closure: Closure | None) -> Certificate:
     truth, parts = reference.whole(), window.parts()
     weights = reference.weights(parts, truth)
     stateful, running = of_the_parts(reference, truth, parts)
-    loop = closure or _weighted(window, weights)
+    loop = _weighted(window, weights) if closure is None else closure
     found = window.run(loop)
     moved = window.moved()
     if moved:
-        who = "the closure" if closure else "a hook"
+        who = "a hook" if closure is None else "the closure"
         reason = f"stateful: {who} moved {moved}; expected one that leaves its gradient in .grad and makes no step"
         return Certificate((Check.plain(moved, ORACLE, AGAINST, 0, "fail", reason),))
     tolerance = _tolerance(reference, truth, parts, weights)

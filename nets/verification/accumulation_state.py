@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from nets.verification.copies import cast
+from nets.verification.draws import Generator
 from nets.verification.places import Place, parts, places
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size, range, slice)
@@ -71,9 +72,9 @@ class Reached:
             number.tensor.data, number.tensor.grad = number.original, number.gradient
 
     @property
-    def generators(self) -> list[torch.Generator]:
+    def generators(self) -> list[Generator]:
         """The generators that are none of the global ones."""
-        return [value for value in self._seen.values() if isinstance(value, torch.Generator)]
+        return [value for value in self._seen.values() if isinstance(value, Generator)]
 
     @contextlib.contextmanager
     def as_given(self) -> Iterator[None]:

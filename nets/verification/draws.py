@@ -2,10 +2,14 @@
 micro-batches drew."""
 
 import hashlib
+import itertools
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import singledispatch
+from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
@@ -15,6 +19,9 @@ from nets.verification.randomness import SOURCES, seeded
 
 Drawn = list[tuple[Any, Tensor]]
 """Each random operation of a call, in their order, with its numbers."""
+
+
+Generator: TypeAlias = torch.Generator | np.random.Generator | random.Random
 
 
 class NoReplay(Exception):
@@ -31,7 +38,7 @@ class Keyed:
         generators: those that the loss can reach; the global sources are among what is determined anyhow.
     """
 
-    def __init__(self, loss: Callable[..., Any], seed: int, generators: list[torch.Generator]) -> None:
+    def __init__(self, loss: Callable[..., Any], seed: int, generators: list[Generator]) -> None:
         self._loss, self._seed, self._generators = loss, seed, generators
 
     def __call__(self, output: Any, target: Any) -> Any:
@@ -43,17 +50,64 @@ class Keyed:
 
 
 @contextmanager
-def drawing(key: int, generators: list[torch.Generator]) -> Iterator[None]:
+def drawing(key: int, generators: list[Generator]) -> Iterator[None]:
     """The global sources and these generators start at the key, and are put back afterwards."""
-    before = [generator.get_state() for generator in generators]
+    before = [_state(generator) for generator in generators]
     try:
         with seeded(tuple(SOURCES), key):
             for generator in generators:
-                generator.manual_seed(key)
+                _put(generator, _seeded_like(generator, key))
             yield
     finally:
         for generator, state in zip(generators, before, strict=True):
-            generator.set_state(state)
+            _put(generator, state)
+
+
+@singledispatch
+def _state(generator: Any) -> Any:
+    """The state of a generator that is none of the global ones."""
+    return generator.get_state()
+
+
+@_state.register
+def _(generator: random.Random) -> Any:
+    return generator.getstate()
+
+
+@_state.register
+def _(generator: np.random.Generator) -> Any:
+    return generator.bit_generator.state
+
+
+@singledispatch
+def _put(generator: Any, state: Any) -> None:
+    generator.set_state(state)
+
+
+@_put.register
+def _(generator: random.Random, state: Any) -> None:
+    generator.setstate(state)
+
+
+@_put.register
+def _(generator: np.random.Generator, state: Any) -> None:
+    generator.bit_generator.state = state
+
+
+@singledispatch
+def _seeded_like(generator: Any, key: int) -> Any:
+    """The state of such a generator that starts at the key."""
+    return torch.Generator(generator.device).manual_seed(key).get_state()
+
+
+@_seeded_like.register
+def _(generator: random.Random, key: int) -> Any:
+    return random.Random(key).getstate()
+
+
+@_seeded_like.register
+def _(generator: np.random.Generator, key: int) -> Any:
+    return type(generator.bit_generator)(key).state
 
 
 class Recorded(TorchDispatchMode):
@@ -78,7 +132,7 @@ class Replayed(TorchDispatchMode):
     """A context in which each random operation gives the numbers that it gave in the micro-batches, one behind the other.
 
     Raises:
-        NoReplay: where these are not what is asked for, as for one random number for each batch, or a permutation of the samples.
+        NoReplay: where these are not what is asked for, as for one random number for each batch.
     """
 
     def __init__(self, recorded: list[Drawn]) -> None:
@@ -92,11 +146,13 @@ class Replayed(TorchDispatchMode):
         if not _draws(func):
             return result
         calls = self._waiting.pop(0) if self._waiting else ()
-        # A permutation of the whole is none of its parts.
-        if not calls or any(other is not func for other, _ in calls) or func.overloadpacket is torch.ops.aten.randperm:
+        if not calls or any(other is not func for other, _ in calls):
             raise NoReplay
-        numbers = _together([drawn for _, drawn in calls], result.shape)
-        return result.copy_(numbers)
+        drawn = [numbers for _, numbers in calls]
+        if func.overloadpacket is torch.ops.aten.randperm:  # each micro-batch by itself is a permutation of the whole, too
+            starts = itertools.accumulate((len(numbers) for numbers in drawn[:-1]), initial=0)
+            drawn = [numbers + start for numbers, start in zip(drawn, starts, strict=True)]
+        return result.copy_(_together(drawn, result.shape))
 
 
 def _together(drawn: list[Tensor], shape: torch.Size) -> Tensor:

@@ -48,6 +48,7 @@ class Reference:
         if self.loss_draws and self.known:
             self.replayed = self._record()
             self.known = self.replayed or self._same_draws_tell()
+            self.apart = self.apart if self.known else "the whole batch cannot draw what each of them draws"
 
     def whole(self) -> Gradients:
         """∂ℓ/∂θ of all samples at once."""
@@ -220,11 +221,16 @@ class Reference:
                 with Recorded() as recorded:
                     self.window.value(output, target)
                 self._recorded.append(recorded.drawn)
-        try:
-            self._loss_of(self._outputs)
-        except NoReplay:
-            return False
-        return True
+        found = []
+        for key in (self.window.seed, self.window.seed + 1):
+            self.window.reset()
+            try:
+                with drawing(key, self.window.reached.generators):
+                    found.append(float(self._loss_of(self._outputs).detach()))
+            except NoReplay:
+                return False
+        # What is not drawn by an operation of PyTorch is neither recorded nor replayed.
+        return found[0] == found[1]
 
     def _same_draws_tell(self) -> bool:
         """Whether the outputs tell the weights where each call of the loss draws the same numbers."""

@@ -48,6 +48,14 @@ def of_the_loss(error: Exception, everywhere: bool) -> InputError:
     )
 
 
+def of_the_backward(error: Exception) -> InputError:
+    """A backward pass that raises, outside of the loop that is checked."""
+    return InputError(
+        f"the backward pass of module and loss raises {_said(error)}; expected loss(module(input), target).backward() to run: "
+        "write to no tensor that it still needs."
+    )
+
+
 def of_the_closure(error: Exception, everywhere: bool) -> InputError:
     """A loop that raises."""
     if everywhere:

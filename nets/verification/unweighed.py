@@ -18,14 +18,14 @@ def without_weights(reference: Reference, closure: Closure | None) -> Certificat
         InputError: without a loop, which leaves nothing to check.
     """
     window = reference.window
-    why = f"the micro-batches cannot be put together ({reference.apart}), nor can their outputs"
+    why = f"the micro-batches cannot be put together ({reference.apart})"
     if closure is None:
-        raise InputError(f"{why}; expected a closure to check, or outputs that go together along their first axis.")
+        raise InputError(f"{why}; expected a closure to check, or outputs and targets that go together along their first axis.")
     parts, found = window.parts(), window.run(closure)
     if window.moved():
         reason = f"stateful: the closure moved {window.moved()}; expected one that leaves its gradient in .grad and makes no step"
         return _all("fail", reason)
-    unknown = f"weights unknown: {why}, so that no loss tells what each micro-batch weighs"
+    unknown = f"weights unknown: {why}, and no loss over all of their outputs tells what each of them weighs"
     coefficients = as_sum(found, parts)
     if coefficients is None:
         return _all("inconclusive", unknown)

@@ -15,10 +15,10 @@ from nets.verification.accumulation_state import Reached
 from nets.verification.draws import NoReplay, drawing
 from nets.verification.graph_rounding import GraphRounding
 from nets.verification.joining import Pair, call, cloned, copied_pair, is_one_argument, samples
-from nets.verification.leaves import as_real, differentiable
+from nets.verification.leaves import as_real, described, differentiable
 from nets.verification.progress import following
 from nets.verification.randomness import SOURCES, Watched, seeded, stream
-from nets.verification.refusals import of_the_closure, of_the_loss, of_the_module
+from nets.verification.refusals import of_the_backward, of_the_closure, of_the_loss, of_the_module
 
 Gradients: TypeAlias = dict[str, Tensor]
 Closure: TypeAlias = Callable[[nn.Module, Callable[..., Tensor], list[Any]], object]
@@ -80,12 +80,15 @@ class Window:
             InputError: where the module does not take it.
         """
         try:
-            return self.forward(self.pairs[m][0])
+            outputs = self.forward(self.pairs[m][0])
         except InputError:
             raise
         except Exception as error:  # whatever a module of the caller's raises
             everywhere = self._raises(lambda pairs: call(self.module, pairs[m][0], self.one))
             raise of_the_module(error, f"micro-batch {m + 1}", [given for given, _ in self.pairs], everywhere) from error
+        if not any(map(differentiable, pytree.tree_leaves(outputs))):
+            raise InputError(f"the module returns {described(outputs)}; expected tensors of floating-point or complex numbers.")
+        return outputs
 
     def value(self, output: Any, target: Any) -> Tensor:
         """The loss of an output, with a graph.
@@ -115,7 +118,8 @@ class Window:
             value = self.value(pytree.tree_unflatten(points, structure), target)
         if not free or not value.requires_grad:
             return []
-        return [as_real(g) for g in torch.autograd.grad(value, free, allow_unused=True, materialize_grads=True)]
+        with _backward():
+            return [as_real(g) for g in torch.autograd.grad(value, free, allow_unused=True, materialize_grads=True)]
 
     # Gradients by the parameters.
 
@@ -125,7 +129,8 @@ class Window:
         with self.reached.silenced(), seeded(tuple(SOURCES), self.seed):
             value = value_of()
             if value.requires_grad:
-                value.backward()
+                with _backward():
+                    value.backward()
         return self._collected()
 
     def part(self, m: int, but: str = "") -> Gradients:
@@ -238,6 +243,14 @@ def finite(value: Tensor) -> Tensor:
             "them that counts."
         )
     return value
+
+
+@contextmanager
+def _backward() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # whatever a backward pass of the caller's raises
+        raise of_the_backward(error) from error
 
 
 def _detached(outputs: Any) -> Any:
