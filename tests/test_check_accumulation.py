@@ -121,6 +121,48 @@ def test_nothing_of_the_callers_is_touched() -> None:
     assert np.array_equal(states[2]["state"]["key"], np.random.get_state(legacy=False)["state"]["key"])
 
 
+class Keeping:
+    """A loss that keeps all that it is given, and counts for itself, for its class and for all."""
+
+    calls, called = 0, [0]
+
+    def __init__(self) -> None:
+        self.count, self.values, self.last = 0, list[Tensor](), torch.zeros(2)
+
+    def __call__(self, y: Tensor, target: Tensor) -> Tensor:
+        self.count += 1
+        Keeping.calls += 1
+        Keeping.called[0] += 1
+        self.values.append(y)
+        self.last.add_(target.mean(0))
+        return F.mse_loss(y, target)
+
+
+def test_state_hooks_and_optimizers_of_the_callers_are_put_back() -> None:
+    module, loss = mlp(), Keeping()
+    optimizer = torch.optim.Adam(module.parameters())
+    by_samples(module, loss, RAGGED)
+    optimizer.step()
+    counted = list[int]()
+    module[0].weight.register_post_accumulate_grad_hook(lambda _: counted.append(1))  # type: ignore[index,union-attr,arg-type]
+    calls, count, values, last = Keeping.calls, loss.count, list(loss.values), loss.last.clone()
+    objects = [(p, p.data_ptr(), p.grad, p.dtype) for p in module.parameters()]
+    state = copy.deepcopy(optimizer.state_dict())
+
+    def loop(m: nn.Module, loss: Any, micro_batches: list[Any]) -> None:
+        optimizer.zero_grad()
+        by_samples(m, loss, micro_batches)
+        optimizer.step()
+
+    assert nets.check_accumulation(module, loss, RAGGED, loop).verdict == "fail"
+    assert (Keeping.calls, Keeping.called[0], loss.count) == (calls, calls, count) and torch.equal(loss.last, last)
+    assert len(loss.values) == len(values) and all(one is other for one, other in zip(loss.values, values, strict=True))
+    assert all(p.data_ptr() == at and p.grad is g and p.dtype == dtype for p, at, g, dtype in objects) and counted == []
+    after = optimizer.state_dict()
+    for one, other in zip(state["state"].values(), after["state"].values(), strict=True):
+        assert all(torch.equal(one[key], other[key]) and one[key].dtype == other[key].dtype for key in one)
+
+
 def test_a_loop_that_never_clears_is_noted() -> None:
     def clears(module: nn.Module, loss: Any, micro_batches: list[Any]) -> None:
         module.zero_grad()
@@ -180,6 +222,23 @@ def per_sample(y: Tensor, target: Tensor) -> Tensor:
     return (y - target).square()
 
 
+def per_output(y: Tensor) -> Tensor:
+    return y.sum()
+
+
+def of_threes(y: Tensor, target: Tensor) -> Tensor:
+    return F.mse_loss(y @ torch.ones(3, 3, dtype=y.dtype), target)
+
+
+def of_two(module: nn.Module, loss: Any) -> None:
+    loss(module(RAGGED[0][0]), RAGGED[0][1]).backward()
+
+
+class Silent(nn.Module):
+    def forward(self, x: Tensor) -> None:
+        return None
+
+
 HELD = Held()
 GIVEN: dict[str, tuple[tuple[Any, ...], str]] = {
     "no module": ((F.relu, F.mse_loss, RAGGED), "was given a function; expected a torch.nn.Module"),
@@ -193,6 +252,13 @@ GIVEN: dict[str, tuple[tuple[Any, ...], str]] = {
     "no scalar": ((mlp(), per_sample, RAGGED), r"the loss is \(10, 2\); expected a scalar"),
     "no parameters": ((nn.Tanh(), F.mse_loss, [(t, t) for _, t in RAGGED]), "no parameter that requires a gradient"),
     "raises": ((mlp(), F.mse_loss, RAGGED, raising), "the closure raises RuntimeError .* cast nothing to another dtype"),
+    "no function": ((mlp(), F.mse_loss, RAGGED, "loop"), "the closure is a str; expected a function of module, loss and micro-"),
+    "nothing to iterate": ((mlp(), F.mse_loss, 3), "the micro-batches are a int that cannot be iterated over"),
+    "a loss of one argument": ((mlp(), per_output, RAGGED), r"the loss raises TypeError \(.*\); expected loss\(output, target\)"),
+    "another shape": ((mlp(), of_threes, RAGGED), r"the loss raises RuntimeError \(.*10x2 and 3x3\)\); expected loss"),
+    "two inputs": ((nn.Bilinear(3, 3, 2), F.mse_loss, RAGGED), r"the module raises TypeError \(.*'input2'\) for micro-batch 1"),
+    "a loop of two": ((mlp(), F.mse_loss, RAGGED, of_two), r"the closure raises TypeError \(.*\); expected closure\(module, loss"),
+    "no tensor": ((nn.Sequential(mlp(), Silent()), F.mse_loss, RAGGED), "the module returns a NoneType; expected tensors of"),
     "another model": ((HELD.module, F.mse_loss, RAGGED, HELD), "the closure raises RuntimeError .* cast nothing to an"),
 }  # fmt: skip
 
@@ -203,6 +269,8 @@ def test_what_cannot_be_checked_is_told_in_a_sentence(name: str) -> None:
     with pytest.raises(nets.InputError, match=expected) as told:
         nets.check_accumulation(*given)
     assert "\n" not in str(told.value)
+    # Advice on the precision is for those whose code runs in its own.
+    assert ("precision" in str(told.value)) == (name in ("raises", "another model"))
 
 
 def test_at_most_four_words_for_one_fault() -> None:

@@ -113,18 +113,18 @@ class Reached:
             if number.path == but:
                 continue
             now = number.tensor.data
-            if now.shape == number.start.shape and now.dtype == number.start.dtype:
+            if (now.shape, now.dtype, now.device) == (number.start.shape, number.start.dtype, number.start.device):
                 now.copy_(number.start)
             else:
                 number.tensor.data = number.start.clone()
 
     def moved(self) -> list[str]:
         """The paths of what is no longer as at the start; gradients do not count."""
-        changed = [number.path for number in self._numbers if not _equal(number.tensor.data, number.start)]
+        changed = [number.path for number in self._numbers if not equal(number.tensor.data, number.start)]
         for place, content in self._places:
             now = place.read()
             names = [*content, *(name for name in now if name not in content)]
-            changed += [place.naming(name) for name in names if not _equal(now.get(name), content.get(name))]
+            changed += [place.naming(name) for name in names if not equal(now.get(name), content.get(name))]
         return list(dict.fromkeys(changed))
 
     def _put_back(self, but: str) -> None:
@@ -146,11 +146,12 @@ class Reached:
         self._numbers.append(_Number(path, tensor, tensor.data, gradient, tensor.requires_grad, start))
 
 
-def _equal(one: Any, other: Any) -> bool:
+def equal(one: Any, other: Any) -> bool:
+    """Whether they have the same numbers, or are equal as Python has it."""
     if one is other:
         return True
     if isinstance(one, Tensor) and isinstance(other, Tensor):
-        if one.shape != other.shape or one.dtype != other.dtype:
+        if (one.shape, one.dtype, one.device, one.layout) != (other.shape, other.dtype, other.device, other.layout):
             return False
         return bool(((one == other) | ((one != one) & (other != other))).all())
     if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):

@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nets.errors import InputError
-from nets.verification.accumulation_state import Reached
+from nets.verification.accumulation_state import Reached, equal
 from nets.verification.draws import NoReplay, drawing
 from nets.verification.graph_rounding import GraphRounding
 from nets.verification.joining import Pair, call, cloned, copied_pair, is_one_argument, samples
@@ -187,7 +187,7 @@ class Window:
     def moved(self) -> str:
         """A parameter that the last loop has moved, or ''."""
         parameters = dict(self.module.named_parameters())
-        return next((name for name, value in self._values.items() if not torch.equal(parameters[name].detach(), value)), "")
+        return next((name for name, value in self._values.items() if not equal(parameters[name].detach(), value)), "")
 
     def _left(self, closure: Closure, mode: TorchDispatchMode | None = None) -> Gradients:
         pairs = [cloned(pair) for pair in self.pairs]
