@@ -108,9 +108,11 @@ def _accumulated(problem: Problem) -> tuple[list[Check], dict[str, Tensor]]:
     y, leaves = problem.record()
     if not y.requires_grad:
         return [], {}
+    # −2 G, or −G/2 where that would overflow.
+    held = -2.0 if math.isfinite(2 * max(map(largest, problem.gradient.values()))) else -0.5
     try:
         for name, leaf in leaves.items():
-            leaf.grad = torch.empty_like(leaf).copy_(like(-2 * problem.gradient[name].contiguous(), leaf))
+            leaf.grad = torch.empty_like(leaf).copy_(like(held * problem.gradient[name].contiguous(), leaf))
         try:
             y.backward(problem.cotangent.clone(), retain_graph=True)
         except Exception as error:  # a backward of the user's on the way to what is no point
@@ -118,7 +120,7 @@ def _accumulated(problem: Problem) -> tuple[list[Check], dict[str, Tensor]]:
         for name, leaf in leaves.items():
             first = problem.gradient[name]
             found, size = dense(leaf.grad, leaf), largest(first)
-            if largest(found + first) > 1e-9 * size:
+            if largest(found - (1 + held) * first) > 1e-9 * size:
                 overwritten = largest(found - first) <= 1e-9 * size
                 how = "overwrites .grad instead of adding to it" if overwritten else "gives another gradient than the first"
                 again = f"stateful: the second backward pass {how}, at the same point"
@@ -127,8 +129,15 @@ def _accumulated(problem: Problem) -> tuple[list[Check], dict[str, Tensor]]:
         for parameter in problem.module.parameters():
             parameter.grad = None
     with contextlib.suppress(Exception):  # whatever a backward raises that has let go of what it kept
-        return [], handed_out(y, -8 * problem.cotangent, leaves)
+        walked = handed_out(y, _far(problem) * problem.cotangent, leaves)
+        # What overflows on the way says nothing.
+        return [], walked if all(torch.isfinite(g).all() for g in walked.values()) else {}
     return [], {}
+
+
+def _far(problem: Problem) -> float:
+    """The factor of a cotangent that is far from v: −8, or −1/8 where the gradient would overflow."""
+    return -8.0 if math.isfinite(8 * max(map(largest, problem.gradient.values()))) else -0.125
 
 
 def _remembered(
@@ -145,8 +154,9 @@ def _remembered(
     if (y.detach() - problem.y).abs().max() > 1e-9 * problem.y.abs().max():
         return [_failed("output", "forward", "stateful: the output depends on an earlier call at another point")], []
     later = []
-    for name, other in handed_out(y, -8 * problem.cotangent, leaves).items():
-        expected, here = -8 * problem.gradient[name], eightfold[name]
+    far = _far(problem)
+    for name, other in handed_out(y, far * problem.cotangent, leaves).items():
+        expected, here = far * problem.gradient[name], eightfold[name]
         size = 1e-9 * largest(expected)
         if largest(other - here) > size:
             walked = "a later walk through one graph gives another gradient than the first"
@@ -174,7 +184,7 @@ def moved_first(module: nn.Module, inputs: tuple[Any, ...], problem: Problem, se
         factor = 1 + 0.1 * torch.rand(x.shape, generator=generator).to(x)
         return (x.detach() * factor).requires_grad_(x.requires_grad)
 
-    fresh = Problem(module, pytree.tree_map(moved, inputs), seed=seed)
+    fresh = Problem(module, pytree.tree_map(moved, inputs), dtype=problem.dtype, seed=seed)
     for name, point in fresh.points.items():
         point.copy_(problem.points[name])
     return fresh

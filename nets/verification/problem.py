@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 from nets.errors import InputError
 from nets.verification.backward import pull_back
+from nets.verification.calling import refusal
 from nets.verification.copies import cast, copied, copied_input, one_line, twin_of
 from nets.verification.leaves import as_real, described, differentiable, flattened, input_names, key, largest, like, unravelled
 from nets.verification.randomness import Watched, seeded, signed, stream
@@ -83,7 +84,8 @@ class Problem:
         self._memory = {i: m for i, (_, leaf) in enumerate(leaves) if isinstance(leaf, Tensor) and (m := memory_of(leaf))}
         self._names, self._plain = names, all(isinstance(x, Tensor) for x in inputs)
         chosen = [differentiable(leaf) for leaf in self._leaves]
-        if any(isinstance(leaf, Tensor) and leaf.requires_grad for _, leaf in leaves):
+        self._tracking, self._required = False, any(isinstance(leaf, Tensor) and leaf.requires_grad for _, leaf in leaves)
+        if self._required:
             chosen = [isinstance(leaf, Tensor) and leaf.requires_grad for _, leaf in leaves]
         self._inputs = {name: i for i, (name, yes) in enumerate(zip(names, chosen, strict=True)) if yes}
         self._parameters = {n: p for n, p in self.module.named_parameters() if p.requires_grad and p.numel()}
@@ -97,7 +99,7 @@ class Problem:
         self.samples = next((len(x) for x in self._leaves if isinstance(x, Tensor) and x.ndim), 1)
         self._outputs: list[tuple[tuple[Any, ...], tuple[int, ...]]] = []
         places = {name: (parameter, parameter.data_ptr()) for name, parameter in self.module.named_parameters()}
-        self.y = self._first_call()
+        self.y = self._first_call(module, inputs)
         self._moving = self._moved_by_a_call(module, places)
         if self._moving:
             self.y = self.evaluate()
@@ -311,6 +313,8 @@ class Problem:
         copies = [leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         for i, memory in self._memory.items():
             copies[i] = memory.lay(leaves[i])
+        for i in self._inputs.values() if self._tracking else ():
+            copies[i] = copies[i] if copies[i].requires_grad else copies[i].requires_grad_()
         return copies if self._plain else pytree.tree_unflatten(copies, self._structure)
 
     def _lay(self, name: str, value: Tensor) -> Tensor:
@@ -362,7 +366,7 @@ class Problem:
     def _draws(self) -> contextlib.AbstractContextManager[None]:
         return seeded(self._drawn, self.seed) if self._drawn else contextlib.nullcontext()
 
-    def _first_call(self) -> Tensor:
+    def _first_call(self, module: nn.Module, inputs: tuple[Any, ...]) -> Tensor:
         watched = Watched()
         try:
             with watched:
@@ -370,10 +374,7 @@ class Problem:
         except InputError:
             raise
         except Exception as error:
-            raise InputError(
-                f"the module cannot be called with these inputs: {type(error).__name__}: {one_line(error)}; expected "
-                "copy.deepcopy(module).double() to work in float64: make each tensor in it a parameter, a buffer or like its input."
-            ) from error
+            raise refusal(module, inputs, self.dtype, error) from error
         self._drawn = watched.drawn
         found, _ = pytree.tree_flatten_with_path(output)
         tensors = [(key(path), leaf) for path, leaf in found if differentiable(leaf)]
@@ -406,13 +407,20 @@ class Problem:
         return moving
 
     def _tried(self) -> Any:
-        """The output, without a graph if the module can do without: one that differentiates in its forward cannot."""
+        """The output, without a graph if the module can do without: one that differentiates in its forward cannot, and needs inputs
+        that require a gradient, as the caller's do, if it differentiates by these."""
         try:
             with torch.no_grad():
                 return self.call(self._leaves)
         except RuntimeError:
             self._evaluating = torch.enable_grad
-            with torch.enable_grad():
+        with torch.enable_grad():
+            try:
+                return self.call(self._leaves)
+            except RuntimeError:
+                if not self._required:
+                    raise
+                self._tracking = True
                 return self.call(self._leaves)
 
     def _check_points(self) -> None:

@@ -12,7 +12,9 @@ from nets.calculus.jacobians import jacobians
 from nets.calculus.network import Network
 from nets.errors import InputError
 from nets.verification import oracles
+from nets.verification.batching import check_batching
 from nets.verification.behaviour import check_behaviour, check_parameters_alone, check_pullback, moved_first
+from nets.verification.calling import OwnPrecisionError
 from nets.verification.certificate import WITNESSES, Certificate, Check
 from nets.verification.contract import check_contract
 from nets.verification.coverage import check_by_probes, check_closed_form, check_stated
@@ -20,6 +22,7 @@ from nets.verification.forward_probes import forward_of_closed_form, forward_of_
 from nets.verification.gradcheck import check_function
 from nets.verification.judgement import Engine, Judge, Judgement, Options, declared
 from nets.verification.layouts import depends_on_layout
+from nets.verification.left_out import check_left_out
 from nets.verification.precision import check_as_is
 from nets.verification.probing import Prober
 from nets.verification.problem import Problem
@@ -110,7 +113,7 @@ def verify(
     # What is made under inference_mode cannot be differentiated, nor can what is done there.
     with shown("checking every derivative"), torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        problem = Problem(module, inputs, seed=seed)
+        problem, own_precision = _problem(module, inputs, seed, dtype)
         elsewhere = (lambda: moved_first(module, inputs, problem, seed)) if order == 1 else None
         failed, later = check_behaviour(problem, seed, elsewhere)
         if failed:
@@ -119,10 +122,25 @@ def verify(
             return _second_order(Problem(module, inputs, seed=seed), inputs, Options(seed, forward=forward))
         options = Options(seed, stated_jacobians(problem, closed_form, intended), tuple(intended), engines or {}, forward)
         certificate = _explained(problem, _first_order(problem, coverage, options), order)
-        as_is, seen = check_as_is(module, inputs, problem, seed) if dtype == "as is" else ([], [])
+        as_is, seen = check_as_is(module, inputs, problem, seed) if dtype == "as is" and not own_precision else ([], own_precision)
         as_is += [check for check in later if check.parameter not in intended][:1] if certificate.passed else []
-        as_is += check_contract(problem) if certificate.verdict != "fail" else []
-        return replace(certificate, checks=(*certificate.checks, *as_is), notes=(*certificate.notes, *seen, *_unseen(module)))
+        if certificate.verdict != "fail":
+            as_is += check_contract(problem) or check_batching(problem) or check_left_out(module)
+        return replace(certificate, checks=(*certificate.checks, *as_is), notes=(*certificate.notes, *seen))
+
+
+def _problem(module: nn.Module, inputs: tuple[Any, ...], seed: int, dtype: str) -> tuple[Problem, list[str]]:
+    """The module in float64; or, where it cannot be called so and is to be verified as it is, in its own precision, with a note."""
+    try:
+        return Problem(module, inputs, seed=seed), []
+    except OwnPrecisionError:
+        if dtype != "as is":
+            raise
+    problem = Problem(module, inputs, dtype=None, seed=seed)
+    precision = str(problem.y.dtype).removeprefix("torch.")
+    return problem, [
+        f"the module cannot be called in float64; it is checked in {precision} alone, with the power that this leaves"
+    ]
 
 
 def _explained(problem: Problem, certificate: Certificate, order: int) -> Certificate:
@@ -171,12 +189,6 @@ def _first_order_only(**given: object) -> None:
                 f"order=2 was given with {name}; expected nothing besides the seed, since the gradient of the gradient is held "
                 f"against PyTorch's own derivations and differences alone: leave {name} to a call with order=1."
             )
-
-
-def _unseen(module: nn.Module) -> list[str]:
-    """What acts on `.grad` when the derivative is done, and is not run here, since it may well take a step."""
-    hooked = [name for name, parameter in module.named_parameters() if parameter._post_accumulate_grad_hooks]
-    return [f"hooks that run after the accumulation in .grad of {listed(hooked)} are not looked at"] if hooked else []
 
 
 def _one_of(name: str, given: object, among: tuple[object, ...]) -> None:

@@ -279,6 +279,54 @@ def _of(module: type[nn.Module], embedded: bool) -> Make:
     return make
 
 
+class _BatchedSine(torch.autograd.Function):
+    """sin, with a right backward pass, whose rules for vmap are wrong."""
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x.sin()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        return g * ctx.saved_tensors[0].cos()
+
+
+class TwiceInABatch(_BatchedSine):
+    @staticmethod
+    def vmap(info: Any, axes: tuple[int | None], x: Tensor) -> tuple[Tensor, int | None]:
+        return 2 * TwiceInABatch.apply(x), axes[0]
+
+
+class DetachedInABatch(_BatchedSine):
+    @staticmethod
+    def vmap(info: Any, axes: tuple[int | None], x: Tensor) -> tuple[Tensor, int | None]:
+        return DetachedInABatch.apply(x.detach()), axes[0]
+
+
+class FirstAxisInABatch(_BatchedSine):
+    @staticmethod
+    def vmap(info: Any, axes: tuple[int | None], x: Tensor) -> tuple[Tensor, int | None]:
+        return FirstAxisInABatch.apply(x), 0
+
+
+def batched(axis: int) -> Shown:
+    """A backward pass through calls that are batched along that axis, and through single ones."""
+
+    def shows(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
+        points = torch.stack([inputs[0], 1.1 * inputs[0]], axis).requires_grad_()
+        weights = torch.arange(1.0, points.numel() + 1, dtype=torch.float64).view(2, *inputs[0].shape)
+        (right,) = torch.autograd.grad((torch.stack([module(x) for x in points.unbind(axis)]) * weights).sum(), points)
+        total = (torch.func.vmap(module, in_dims=axis)(points) * weights).sum() + 0 * points.sum()
+        (found,) = torch.autograd.grad(total, points)
+        return found, right
+
+    return shows
+
+
 TRANSPOSED, EXPANDED = incoming(lambda v: v.mT.contiguous().mT), incoming(lambda v: v[:1].expand(v.shape))
 
 CONTRACTS = [
@@ -348,5 +396,15 @@ CONTRACTS = [
         applied(ThreeMoments.apply, 2, 3),
         alone(1, 2),
         ("raises ValueError: no gradient of the sum", "the gradient that arrives at Y[0] is None"),
+    ),
+    *(
+        BrokenContract(
+            f"rule for vmap: {mistake}", applied(function.apply, 2, 2), batched(axis), (f"wrong vmap rule of {function.__name__}",)
+        )
+        for mistake, function, axis in (
+            ("a value of its own", TwiceInABatch, 0),
+            ("detached", DetachedInABatch, 0),
+            ("the axis taken for the first", FirstAxisInABatch, 2),
+        )
     ),
 ]
