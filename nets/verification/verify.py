@@ -138,9 +138,7 @@ def _problem(module: nn.Module, inputs: tuple[Any, ...], seed: int, dtype: str) 
             raise
     problem = Problem(module, inputs, dtype=None, seed=seed)
     precision = str(problem.y.dtype).removeprefix("torch.")
-    return problem, [
-        f"the module cannot be called in float64; it is checked in {precision} alone, with the power that this leaves"
-    ]
+    return problem, [f"the module cannot be called in float64; it is checked in {precision} alone, with the power that this leaves"]
 
 
 def _explained(problem: Problem, certificate: Certificate, order: int) -> Certificate:
