@@ -15,10 +15,12 @@ from torch.func import jvp, vmap
 
 from nets.calculus.jacobians import jacobians
 from nets.calculus.network import Network
+from nets.verification.analytic import OnlyAnalytic
 from nets.verification.backward import rows_of
 from nets.verification.copies import one_line
 from nets.verification.engines.reading import OutOfReachError
 from nets.verification.problem import Problem
+from nets.verification.randomness import signed, stream
 
 CHUNK = 2**20
 """Numbers that a batch of moved parameters may hold: eight megabytes, beyond which it gets no faster."""
@@ -128,7 +130,7 @@ def _dual(problem: Problem, name: str) -> tuple[Callable[[Tensor], Tensor], Call
 
 def complex_step(problem: Problem, name: str, h: float = 1e-30) -> Tensor | None:
     """Im f(p + i h t) / h: a difference without a subtraction, so exact to rounding, and the same for every small h, where f is
-    analytic.
+    analytic. None where an operation on the way is not.
 
     Source: Squire, Trapp, "Using complex variables to estimate derivatives of real functions", SIAM Review 40 (1998).
     """
@@ -137,9 +139,22 @@ def complex_step(problem: Problem, name: str, h: float = 1e-30) -> Tensor | None
     def single(t: Tensor) -> Tensor:
         return problem.in_complex({**problem.points, name: torch.complex(point, h * t)}).imag / h
 
-    if not problem.reached(name):
+    if not problem.reached(name) or not _analytic_operations(problem, name, h):
         return None
     return _by_columns(None, single, point, problem.random)
+
+
+def _analytic_operations(problem: Problem, name: str, h: float) -> bool:
+    """Whether a step along a direction without zeros meets no operation that is not analytic: then no other step does."""
+    point = problem.points[name]
+    t = signed(point.numel(), stream(problem.seed, "complex direction", name)).to(point.dtype).reshape(point.shape)
+    with quiet(), torch.no_grad():
+        try:
+            with OnlyAnalytic():
+                problem.in_complex({**problem.points, name: torch.complex(point, h * t)})
+        except Exception:  # not analytic, or whatever a module raises at numbers of another kind
+            return False
+    return True
 
 
 def is_analytic(problem: Problem, name: str, jacobian: Tensor) -> bool:
