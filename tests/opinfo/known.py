@@ -38,6 +38,26 @@ class Known:
 
 KNOWN = (
     Known(
+        ("as_strided_scatter",),
+        (1,),
+        Kind.WRONG,
+        "the gradient by the first argument is 1 where that was overwritten, and 0 where it was kept",
+        77128,
+    ),
+    Known(
+        ("nn_functional_max_unpool1d", "nn_functional_max_unpool2d", "nn_functional_max_unpool3d"),
+        (1,),
+        Kind.WRONG,
+        "where an index stands twice, the gradient also goes to the number that was overwritten",
+        80204,
+    ),
+    Known(
+        ("mvlgamma_mvlgamma_p_1", "mvlgamma_mvlgamma_p_3", "mvlgamma_mvlgamma_p_5"),
+        (2,),
+        Kind.PRECISION,
+        "the derivative of digamma is off by up to 5e-10 of itself, by 40 digits of mpmath",
+    ),
+    Known(
         ("nn_functional_hardsigmoid", "nn_Hardsigmoid"),
         (1,),
         Kind.PRECISION,
