@@ -305,7 +305,7 @@ def _normalized() -> nn.Module:
 )
 def test_a_gradient_that_stops_by_design_fails_unless_it_is_declared(module: nn.Module, x: Tensor, name: str) -> None:
     failed = nets.verify(module, x)
-    assert failed.verdict == "fail" and failed.sentence().startswith("fail: ∂Y") and f"∂{name}[" in failed.sentence()
+    assert failed.verdict == "fail" and f" / ∂{name}[" in failed.sentence()
     assert nets.verify(module, x, intended=(name,)).passed
 
 

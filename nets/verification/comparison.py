@@ -9,7 +9,7 @@ from torch import Tensor
 from nets.verification.causes import cause
 from nets.verification.causes.fault import Fault
 from nets.verification.certificate import Check, Verdict
-from nets.verification.difference import Measured, Refined, measure, measure_twice, refine
+from nets.verification.difference import Measured, Refined, measure, measure_twice, refine, refine_near
 from nets.verification.kinks import crooked, kink
 from nets.verification.leaves import largest
 from nets.verification.problem import Problem
@@ -23,6 +23,9 @@ KINK = "kink: the slopes to the right and to the left differ, so there is no der
 
 REFINED = 32
 """Columns that disagree with a difference and are measured again, the worst first; the verdict rests on these."""
+
+SURE = 8
+"""Columns that are measured again where each of them is found to be wrong: half of them the worst, half the most doubtful."""
 
 ALL = 256
 """Columns that disagree and are all measured again, where none of the first was confirmed."""
@@ -66,20 +69,33 @@ def _refined(
     excess, rows = _excess(actual, jacobian, measured.tolerance).max(0)
     suspects = (excess > 1).nonzero()[:, 0]
     bent = measured.bent if measured.bent is not None else kinked
-    worst = suspects[excess[suspects].argsort(descending=True)][: REFINED // 2]
-    chosen = suspects if len(suspects) <= REFINED else torch.cat([worst, _some(suspects, REFINED // 2, seed)]).unique()
+    ordered = suspects[excess[suspects].argsort(descending=True)]
+    chosen = suspects
+    if len(suspects) > REFINED:
+        chosen = torch.cat([ordered[: REFINED // 2], _some(suspects, REFINED // 2, seed)]).unique()
     suited = list[float]()
 
-    def again(entries: Tensor) -> bool:
-        found = False
-        for entry in entries.tolist():
-            column: Refined = refine(problem, name, entry, floor)
-            jacobian[:, entry], tolerance[:, entry], kinked[:, entry] = column.derivative, column.tolerance, column.kink
-            suited.append(float(column.step[rows[entry]]))
-            found |= bool(((_excess(actual[:, entry], column.derivative, column.tolerance) > 1) & ~column.kink).any())
-        return found
+    def is_wrong(entry: int, column: Refined) -> bool:
+        jacobian[:, entry], tolerance[:, entry], kinked[:, entry] = column.derivative, column.tolerance, column.kink
+        suited.append(float(column.step[rows[entry]]))
+        return bool(((_excess(actual[:, entry], column.derivative, column.tolerance) > 1) & ~column.kink).any())
 
-    confirmed = again(chosen)
+    def again(entries: Tensor) -> bool:
+        # A list, since each of them must be looked at.
+        return any([is_wrong(entry, refine(problem, name, entry, floor)) for entry in entries.tolist()])
+
+    def all_wrong(entries: Tensor) -> bool:
+        """Whether the first of them is wrong over the whole ladder, and each other at steps near those of the first measurement."""
+        first, *others = entries.tolist()
+        if not is_wrong(first, refine(problem, name, first, floor)):
+            return False
+        return all(is_wrong(entry, refine_near(problem, name, entry, floor, measured.step)) for entry in others)
+
+    # Where the worst and the most doubtful are all wrong, those in between need not be looked at.
+    few = ordered if len(ordered) <= SURE else torch.cat([ordered[: SURE // 2], ordered[-SURE // 2 :]])
+    confirmed = bool(len(few)) and all_wrong(few)
+    if not confirmed:
+        confirmed = again(chosen)
     if not confirmed and not kinked.any() and len(chosen) < len(suspects) <= ALL:
         confirmed, chosen = again(suspects[~torch.isin(suspects, chosen)]), suspects
     # A kink need not show as a disagreement: at the middle of |x| its slopes have the mean 0, as its backward may have.
@@ -91,7 +107,7 @@ def _refined(
         # Too many to look at each: those that look like the kinks that were found are taken for kinks.
         kinked |= bent.index_fill(1, chosen, False)
     settled = confirmed or bool(kinked.any()) or len(chosen) == len(suspects)
-    return Measured(jacobian, tolerance, bent), kinked, None if settled else median(suited)
+    return Measured(jacobian, tolerance, measured.step, bent), kinked, None if settled else median(suited)
 
 
 def _may_be_kinks(measured: Measured, bent: Tensor, quiet: Tensor, seed: int) -> list[int]:

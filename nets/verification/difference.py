@@ -21,7 +21,7 @@ from nets.verification.kinks import BENT, kink
 from nets.verification.oracles import CHUNK, quiet
 from nets.verification.problem import Problem
 from nets.verification.randomness import stream
-from nets.verification.slopes import SAFETY, central, slopes_along
+from nets.verification.slopes import SAFETY, Slopes, central, slopes_along
 
 LADDER = tuple(2.0**-k for k in range(2, 27, 3))
 """Steps, in units of the point's size and of one. Powers of two, so that p + h is exact for most p."""
@@ -31,6 +31,9 @@ WIDER = (2.0, *LADDER)
 
 FINER = (*LADDER, *(2.0**-k for k in range(29, 45, 3)))
 """Steps for an entry on which the ladder does not settle: fine enough for sin 10⁸x, which turns within most of its steps."""
+
+NEAR = (512.0, 64.0, 8.0, 1.0)
+"""Steps for one entry, in units of one that suits D(h), where its neighbours were measured over the whole ladder."""
 
 SETTLED = 1e-3
 """The relative error from which on an entry is not settled."""
@@ -47,12 +50,13 @@ NOISY = 1e-6
 class Measured:
     """∂Y/∂point by differences, shape (M, P), and how far off each entry may be, of a shape that broadcasts to it.
 
-    `bent` says where the slopes to the right and to the left differ by so much that there may be a kink, and `gap`, of shape (P,),
+    `step` is that of D(h). `bent` says where the slopes to the right and to the left differ by so much that there may be a kink, and `gap`, of shape (P,),
     by how much they differ in any output, if by more than noise; both are None where nobody looked.
     """
 
     jacobian: Tensor
     tolerance: Tensor
+    step: float
     bent: Tensor | None = None
     gap: Tensor | None = None
 
@@ -99,7 +103,7 @@ def measure(problem: Problem, name: str, floor: Tensor, seed: int) -> Measured:
     gap.masked_fill_(gap <= 4 * SAFETY * rounding[:, None] / step, 0)
     # With the slopes D ± gap/2 to both sides, the larger has the size |D| + |gap|/2; the gap is more than BENT of that.
     bent = gap * (1 / BENT - 1 / 2) > jacobian.abs()
-    return Measured(jacobian, SAFETY * (rounding[:, None] / step + truncation), bent, gap.amax(0))
+    return Measured(jacobian, SAFETY * (rounding[:, None] / step + truncation), step, bent, gap.amax(0))
 
 
 def measure_twice(problem: Problem, name: str, floor: Tensor, step: float) -> Measured:
@@ -110,7 +114,20 @@ def measure_twice(problem: Problem, name: str, floor: Tensor, step: float) -> Me
     ]
     narrow, wide = torch.stack(pairs, -1)
     derivative, error = _extrapolated(narrow, wide)
-    return Measured(derivative, SAFETY * (error + 1.5 * floor[:, None] / step))
+    return Measured(derivative, SAFETY * (error + 1.5 * floor[:, None] / step), step)
+
+
+def refine_near(problem: Problem, name: str, entry: int, floor: Tensor, step: float) -> Refined:
+    """One column by E(h), at a few steps that suit one like it; over the whole ladder where these do not settle on something.
+
+    Args:
+        step: that suits D(h). For E(h) a larger one does.
+    """
+    *found, near = _over(_Rungs(problem, problem.points[name].view(-1), entry), floor, [step * ratio for ratio in NEAR])
+    derivative, error, suited = found
+    if bool((SAFETY * error > SETTLED * derivative.abs())[derivative.abs().argmax()]) or bool(near.any()):
+        return refine(problem, name, entry, floor)
+    return Refined(derivative, SAFETY * error, kink(problem, name, entry, floor), suited)
 
 
 def refine(problem: Problem, name: str, entry: int, floor: Tensor) -> Refined:
@@ -118,22 +135,35 @@ def refine(problem: Problem, name: str, entry: int, floor: Tensor) -> Refined:
     point = problem.points[name].view(-1)
     here = abs(float(point[entry]))
     units = (1.0,) if here < 1e-12 or 1 / 8 < here < 8 else (1.0, here)
-    *found, near = _over(problem, point, entry, floor, sorted({h * unit for h in WIDER for unit in units}, reverse=True))
+    rungs = _Rungs(problem, point, entry)
+    *found, near = _over(rungs, floor, sorted({h * unit for h in WIDER for unit in units}, reverse=True))
     derivative, error, step = found
     # Where the ladder settles on something, finer steps have nothing to add but rounding that nobody sees within a kernel; unless
     # it reaches across a kink that lies beside the point.
     unsettled = SAFETY * error > SETTLED * derivative.abs()
     if bool(unsettled[derivative.abs().argmax()]) or bool(near.any()):
         unsettled |= near
-        *finer, _ = _over(problem, point, entry, floor, sorted({h * unit for h in FINER for unit in units}, reverse=True))
+        *finer, _ = _over(rungs, floor, sorted({h * unit for h in FINER for unit in units}, reverse=True))
         derivative, error, step = (torch.where(unsettled, new, old) for new, old in zip(finer, found, strict=True))
     return Refined(derivative, SAFETY * error, kink(problem, name, entry, floor), step)
 
 
-def _over(problem: Problem, point: Tensor, entry: int, floor: Tensor, ladder: list[float]) -> tuple[Tensor, ...]:
+class _Rungs(dict[float, tuple[Slopes, Slopes]]):
+    """h → the slopes at h and at 2h along one entry of a point, each measured when it is first asked for."""
+
+    def __init__(self, problem: Problem, point: Tensor, entry: int) -> None:
+        super().__init__()
+        self._problem, self._moved = problem, point[entry]
+
+    def __missing__(self, h: float) -> tuple[Slopes, Slopes]:
+        self[h] = slopes_along(self._problem, self._moved, h), slopes_along(self._problem, self._moved, 2 * h)
+        return self[h]
+
+
+def _over(rungs: _Rungs, floor: Tensor, ladder: list[float]) -> tuple[Tensor, ...]:
     """E(h), its error and h, for each output at the step with the smallest error; and whether there seems to be a kink within the
     steps, since the slopes to the two sides are as far apart at two of them, one after the other."""
-    pairs = [(slopes_along(problem, point[entry], h), slopes_along(problem, point[entry], 2 * h)) for h in ladder]
+    pairs = [rungs[h] for h in ladder]
     found = [_extrapolated(narrow.central, wide.central) for narrow, wide in pairs]
     derivatives = torch.stack([derivative for derivative, _ in found])
     noise = torch.stack([1.5 * torch.maximum(floor, wide.noise) / h for h, (_, wide) in zip(ladder, pairs, strict=True)])
