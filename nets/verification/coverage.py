@@ -9,7 +9,7 @@ from nets.verification.certificate import Check
 from nets.verification.comparison import KINK, POWER
 from nets.verification.difference import is_constant
 from nets.verification.leaves import largest
-from nets.verification.locating import located
+from nets.verification.locating import failing, located
 from nets.verification.probing import Probe, Prober, split
 from nets.verification.randomness import stream
 from nets.verification.rounding import ROUNDING_SAFETY
@@ -20,6 +20,9 @@ BLOCKS = 4
 
 SMALL = 1_024
 """Numbers in a point up to which it is one block."""
+
+SEARCHES = 1
+"""Points in which the entry that is wrong is looked for; of the others it is told that they are wrong."""
 
 ENTRIES = 2
 """Single entries that are probed besides, each in a block of its own."""
@@ -43,7 +46,11 @@ def check_by_probes(prober: Prober, name: str, oracle: str, seed: int) -> Check:
     probes = probes if many and probes else [whole, *probes]
     worst = max([whole, *probes], key=lambda probe: probe.excess)
     if worst.excess > 1:
-        fault = located(prober, name, worst, oracle)
+        # Where one submodule is wrong, so is the gradient of everything before it: a search in each would show no more.
+        fault = failing(prober, name, worst, oracle) if prober.searched >= SEARCHES else None
+        if fault is None:
+            prober.searched += 1
+            fault = located(prober, name, worst, oracle)
         if fault is not None:
             return fault
     check = _held(prober, name, oracle, whole, [p for p in probes if p.entries.stop - p.entries.start > 1] or probes, worst, seed)

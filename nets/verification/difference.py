@@ -50,8 +50,8 @@ NOISY = 1e-6
 class Measured:
     """∂Y/∂point by differences, shape (M, P), and how far off each entry may be, of a shape that broadcasts to it.
 
-    `step` is that of D(h). `bent` says where the slopes to the right and to the left differ by so much that there may be a kink, and `gap`, of shape (P,),
-    by how much they differ in any output, if by more than noise; both are None where nobody looked.
+    `step` is that of D(h). `bent` says where the slopes to the right and to the left differ so much that there may be a kink, and
+    `gap`, of shape (P,), by how much they differ in any output, if by more than noise; both are None where nobody looked.
     """
 
     jacobian: Tensor

@@ -57,6 +57,15 @@ def located(prober: Prober, name: str, probe: Probe, oracle: str) -> Check | Non
     return Check.plain(name, oracle, "central difference", 1, "inconclusive", reason)
 
 
+def failing(prober: Prober, name: str, probe: Probe, oracle: str) -> Check | None:
+    """The check of a point of which a probe fails, without a search for the entry; None where another probe agrees."""
+    other = prober.measured(name, probe.entries)
+    if other.excess <= 1 or other.kinked or probe.kinked:
+        return None
+    reason = "wrong derivative: probes fail; the entry was looked for in other parameters alone"
+    return Check.plain(name, oracle, "central difference", 1, "fail", reason)
+
+
 def _confirmed(prober: Prober, name: str, probe: Probe, oracle: str) -> Check | None:
     """The check of the entry that is off by the most, if it is."""
     entry = _entry(prober, name, probe)
@@ -131,7 +140,7 @@ def _pattern(prober: Prober, name: str, entry: int, probe: Probe) -> tuple[int, 
     """How many entries of the gradient of vᵀY were looked at, how many are off, and what that looks like."""
     shape = tuple(prober.problem.points[name].shape)
     entries = _around(prober, name, shape, entry)
-    singles = [prober.at(name, slice(e, e + 1), torch.ones(1, dtype=torch.float64), probe.reach) for e in entries]
+    singles = prober.singles(name, entries, probe.reach)
     words = _scaled(prober, name, singles, probe) or _tried(prober, name) or _moved(prober, name, shape, singles)
     words = words or _conjugated(prober, name, shape, entries, singles) or _words(name, shape, entries, singles)
     return len(singles), sum(single.excess > 1 for single in singles), looks_like(words)

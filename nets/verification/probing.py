@@ -90,6 +90,7 @@ class Prober:
     Attributes:
         gradient: vᵀ(∂Y/∂p) of every point, flattened, by the derivation that is judged.
         backward: the same by the module's backward.
+        searched: in how many points the entry that is wrong was looked for.
         noise: what rounding may do to vᵀY.
     """
 
@@ -105,7 +106,7 @@ class Prober:
         self.rounding = {name: (noisy[name] - gradient).nan_to_num_(nan=0.0) for name, gradient in self.backward.items()}
         self.gradient = self.backward if closed is None else self.pull_back(self.v)
         self.noise = _length(self.v * floor)
-        self._batched = not problem.random
+        self.searched, self._batched = 0, not problem.random
 
     def pull_back(self, v: Tensor) -> dict[str, Tensor]:
         """vᵀ(∂Y/∂p) of every point, flattened, by the derivation that is judged."""
@@ -161,6 +162,16 @@ class Prober:
     def at(self, name: str, entries: slice, t: Tensor, reach: float) -> Probe:
         """The probe along t at that reach, with an error bar from another at twice the reach."""
         return self._with_bar(name, entries, t, reach, *self._differences(name, _doubled(entries, t, reach)))
+
+    def singles(self, name: str, entries: list[int], reach: float) -> list[Probe]:
+        """The probe along each of these entries, all from one call of the module if it can be batched."""
+        one = torch.ones(1, dtype=torch.float64)
+        parts = [slice(entry, entry + 1) for entry in entries]
+        moves = [move for part in parts for move in _doubled(part, one, reach)]
+        sides = self._at_once(name, moves)
+        slopes = self._differences(name, moves) if sides is None else self._slopes(moves, sides)
+        pairs = zip(slopes[::2], slopes[1::2], strict=True)
+        return [self._with_bar(name, part, one, reach, *pair) for part, pair in zip(parts, pairs, strict=True)]
 
     def slope(self, name: str, entries: slice, t: Tensor, reach: float) -> float:
         """vᵀ(∂Y/∂p) t by one difference."""

@@ -270,8 +270,11 @@ def _probed_certificate(problem: Problem, options: Options) -> Certificate:
     network = problem.module if isinstance(problem.module, Network) else None
     oracle = "reverse mode" if network is None else "closed form"
     prober = Prober(problem, floor, seed, None if network is None else jacobians(network, problem.points["input"]))
-    looked_at = [name for name in problem.points if name not in options.intended]
-    checks = tuple(check_by_probes(prober, name, oracle, seed) for name in following(POINTS, looked_at))
+    # From the output backwards, since of several gradients that are wrong the one nearest to the fault tells the most.
+    parameters, inputs = ([n for n in problem.points if (n in problem.parameters) is yes] for yes in (True, False))
+    looked_at = [name for name in (*reversed(parameters), *inputs) if name not in options.intended]
+    found = {name: check_by_probes(prober, name, oracle, seed) for name in following(POINTS, looked_at)}
+    checks = tuple(found[name] for name in problem.points if name in found)
     if any(check.verdict != "pass" for check in checks):
         return Certificate(checks)
     exact = [declared(name, oracle) for name in options.intended if name in problem.points and name not in options.stated]
