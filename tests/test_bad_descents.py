@@ -48,9 +48,11 @@ def told(error: BaseException) -> None:
 WRONG: dict[str, list[Any]] = {
     "data": [None, X, (X, T), nets.Batch(X, None), nets.Batch(None, T), nets.Batch(X.numpy(), T.numpy()), nets.Batch(X, T[:3]),
              nets.Batch(X[:0], T[:0]), nets.Batch(X, T.long()), nets.Batch(X.to("meta"), T.to("meta")), nets.Batch(X, T.to("meta")),
-             nets.Batch(X.to_sparse(), T), nets.Batch(X, T.to_sparse()), nets.Batch(X, T.double()), nets.Batch(X.to(torch.complex64), T)],
+             nets.Batch(X.to_sparse(), T), nets.Batch(X, T.to_sparse()), nets.Batch(X, T.double()),
+             nets.Batch(X.to(torch.complex64), T)],
     "loss": [None, nn.MSELoss(), nn.functional.mse_loss, nets.MeanSquaredError, "mean_squared_error"],
-    "learning_rate": [None, True, "0.1", 0, -1, math.nan, math.inf, 10**400, 10**5_000, 1j, torch.tensor(0.1), [0.1], np.float32(0.1)],
+    "learning_rate": [None, True, "0.1", 0, -1, math.nan, math.inf, 10**400, 10**5_000, 1j, torch.tensor(0.1), [0.1],
+                      np.float32(0.1)],
     "epochs": [0, -1, True, 1.0, "1", math.nan, [1], torch.tensor(1)],
     "steps": [0, -1, True, 1.0, "1", math.inf, [1], np.int64(1)],
     "batch_size": [0, True, 2.0, "3", torch.tensor(2)],
@@ -61,7 +63,8 @@ WRONG: dict[str, list[Any]] = {
     "seed": [None, True, -1, 1.0, "0", *HUGE, torch.tensor(1)],
     "sample_norms": [None, 0, 1, "False"],
     "gradient": [None, 3, "accumulated"],
-    "network": [nn.Linear(3, 2), nn.Sequential(nn.Linear(3, 2)), "mlp", nets.mlp([2, 2]), nets.mlp([3, 3]), nets.mlp([3, 2]).double()],
+    "network": [nn.Linear(3, 2), nn.Sequential(nn.Linear(3, 2)), "mlp", nets.mlp([2, 2]), nets.mlp([3, 3]),
+                nets.mlp([3, 2]).double()],
 }  # fmt: skip
 
 
