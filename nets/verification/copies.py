@@ -44,7 +44,7 @@ def copied_input(name: str, leaf: Any, dtype: torch.dtype | None) -> Any:
     """A copy of a tensor on the CPU with numbers of that precision, each in memory of its own; anything else as it is."""
     if not isinstance(leaf, Tensor):
         return leaf
-    _check_tensor(name, leaf)
+    check_tensor(name, leaf)
     return cast(leaf.cpu(), dtype).detach().clone(memory_format=torch.contiguous_format)
 
 
@@ -81,11 +81,18 @@ def _check(module: nn.Module) -> None:
     for name, parameter in module.named_parameters():
         if is_lazy(parameter):
             raise InputError(f"{name} has no shape yet; expected a module whose parameters have numbers: call it once first.")
-        _check_tensor(name, parameter)
+        check_tensor(name, parameter)
 
 
-def _check_tensor(name: str, tensor: Tensor) -> None:
-    if tensor.layout != torch.strided:
-        raise InputError(f"{name} is sparse; expected a tensor that keeps all of its numbers: give {name}.to_dense().")
+def check_tensor(name: str, tensor: Tensor) -> None:
+    """Raise InputError unless the tensor keeps all of its numbers, in a precision that can be calculated with."""
+    if tensor.layout != torch.strided or tensor.is_nested:
+        raise InputError(
+            f"{name} is sparse or nested; expected a tensor that keeps all of its numbers: make it dense, as by to_dense()."
+        )
+    if tensor.is_floating_point() and tensor.dtype.itemsize == 1:
+        raise InputError(
+            f"{name} is {tensor.dtype}, with which PyTorch does not calculate; expected another precision: call to(torch.float32)."
+        )
     if tensor.is_meta:
         raise InputError(f"{name} is on the device 'meta'; expected a tensor that has numbers: make it on another device.")

@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 from nets.errors import InputError
 from nets.verification.backward import pull_back
 from nets.verification.calling import refusal
-from nets.verification.copies import cast, copied, copied_input, one_line, twin_of
+from nets.verification.copies import cast, check_tensor, copied, copied_input, one_line, twin_of
 from nets.verification.leaves import as_real, described, differentiable, flattened, input_names, key, largest, like, unravelled
 from nets.verification.randomness import Watched, seeded, signed, stream
 from nets.verification.strides import memory_of
@@ -377,6 +377,9 @@ class Problem:
             raise refusal(module, inputs, self.dtype, error) from error
         self._drawn = watched.drawn
         found, _ = pytree.tree_flatten_with_path(output)
+        for _, leaf in found:
+            if isinstance(leaf, Tensor):
+                check_tensor("the output", leaf)
         tensors = [(key(path), leaf) for path, leaf in found if differentiable(leaf)]
         if not any(leaf.numel() for _, leaf in tensors):
             empty = any(isinstance(leaf, Tensor) and not leaf.numel() for _, leaf in found)

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from nets.errors import InputError
-from nets.verification.copies import one_line
+from nets.errors import InputError, quoted
+from nets.verification.copies import check_tensor, one_line
 from nets.verification.problem import Problem
 
 ClosedForm = Callable[..., Mapping[str, Tensor]]
@@ -20,7 +20,7 @@ def stated_jacobians(problem: Problem, closed_form: ClosedForm | None, intended:
         InputError: if `intended` or what `closed_form` returns names no point, or `closed_form` fails or returns something else.
     """
     if not isinstance(intended, tuple | list) or not all(isinstance(name, str) for name in intended):
-        raise InputError(f"intended is {intended!r}; expected a tuple of names, such as ('weight',).")
+        raise InputError(f"intended is {quoted(intended)}; expected a tuple of names, such as ('weight',).")
     unknown = [name for name in intended if name not in problem.points]
     if unknown:
         raise InputError(f"intended names {unknown[0]}; expected one of {', '.join(problem.points)}.")
@@ -47,6 +47,7 @@ def _flat(problem: Problem, name: str, jacobian: Tensor) -> Tensor:
         raise InputError(f"closed_form returned '{name}'; expected one of {', '.join(problem.points)}.")
     if not isinstance(jacobian, Tensor):
         raise InputError(f"closed_form returned {name} as a {type(jacobian).__name__}; expected a tensor.")
+    check_tensor(f"{name} as closed_form returned it", jacobian)
     size = (len(problem.y), problem.points[name].numel())
     flat = torch.view_as_real(jacobian) if jacobian.is_complex() else jacobian
     if flat.numel() != size[0] * size[1]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from nets.calculus.formulas import formulas
 from nets.calculus.jacobians import jacobians
 from nets.calculus.network import Network
-from nets.errors import InputError
+from nets.errors import InputError, quoted
 from nets.verification import oracles
 from nets.verification.batching import check_batching
 from nets.verification.behaviour import check_behaviour, check_parameters_alone, check_pullback, moved_first
@@ -94,17 +94,19 @@ def verify(
     _one_of("order", order, (1, 2))
     _one_of("dtype", dtype, ("float64", "as is"))
     _one_of("forward", forward, ("optional", "required"))
-    if not isinstance(seed, int) or not 0 <= seed < 2**63:
-        raise InputError(f"seed is {seed!r}; expected a whole number, 0 or above and below 2⁶³, to find the same when run again.")
+    if type(seed) is not int or not 0 <= seed < 2**63:
+        raise InputError(
+            f"seed is {quoted(seed)}; expected a whole number, 0 or above and below 2⁶³, to find the same when run again."
+        )
     if closed_form is not None and not callable(closed_form):
         raise InputError(
-            f"closed_form is {closed_form!r}; expected a function closed_form(module, *inputs) that returns {{name: ∂Y/∂name}}."
+            f"closed_form is {quoted(closed_form)}; expected a function closed_form(module, *inputs) of {{name: ∂Y/∂name}}."
         )
     if order == 2:
         full, low = coverage == "full", dtype == "as is"
         _first_order_only(coverage=full, dtype=low, closed_form=closed_form, intended=intended, engines=engines)
-    if engines is not None and not isinstance(engines, Mapping):
-        raise InputError(f"engines is {engines!r}; expected what nets.verification.engines.available() returns.")
+    if engines is not None and not (isinstance(engines, Mapping) and all(map(callable, engines.values()))):
+        raise InputError(f"engines is {quoted(engines)}; expected what nets.verification.engines.available() returns.")
     if engines and not isinstance(module, Network):
         raise InputError(
             f"engines were given for a {type(module).__name__}; expected a nets.Network, whose layers they know: leave them out, "
@@ -190,8 +192,9 @@ def _first_order_only(**given: object) -> None:
 
 
 def _one_of(name: str, given: object, among: tuple[object, ...]) -> None:
-    if given not in among:
-        raise InputError(f"{name} is {given!r}; expected {' or '.join(map(repr, among))}.")
+    # The type first: True is 1 to Python, and an array is neither equal to a number nor not.
+    if type(given) is not type(among[0]) or given not in among:
+        raise InputError(f"{name} is {quoted(given)}; expected {' or '.join(map(repr, among))}.")
 
 
 def _certificate(problem: Problem, options: Options) -> Certificate:
