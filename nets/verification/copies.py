@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._library.custom_ops import CustomOpDef
 from torch.nn.parameter import is_lazy
 
 from nets.errors import InputError
@@ -63,12 +64,18 @@ def one_line(error: BaseException) -> str:
 def _deep(module: nn.Module, kept: dict[int, Any]) -> nn.Module:
     """A deep copy, save for some objects by their id."""
     try:
-        return copy.deepcopy(module, kept)
+        return copy.deepcopy(module, kept | _operators(module))
     except Exception as error:
         raise InputError(
             f"the module cannot be copied ({one_line(error)}); expected one that copy.deepcopy takes, since verification "
             "leaves the original alone: keep no tensors with a graph as its attributes."
         ) from error
+
+
+def _operators(module: nn.Module) -> dict[int, Any]:
+    """Operators of `torch.library` among the attributes, by their id. They are shared, as `copy.deepcopy` shares functions."""
+    values = [value for inner in module.modules() for value in vars(inner).values()]
+    return {id(value): value for value in values if isinstance(value, CustomOpDef)}
 
 
 def _check(module: nn.Module) -> None:
