@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from nets.errors import GradientError, InputError, quoted
-from nets.verification.certificate_json import check_fields, parsed, texts
+from nets.verification.certificate_json import check_fields, declared, parsed, texts
 from nets.verification.copies import one_line
 from nets.verification.location import Location
 from nets.verification.table import INTENTION, answers, rests_on_differences, rows
@@ -56,6 +56,7 @@ class Check:
         ulp: in low precision, the largest error in units in the last place of the largest entry.
         detects_entry: the smallest fault of one entry alone, in parts of the largest entry, that this check would have seen
             whichever entry it were; by probes, of an entry of the gradient of a random sum of the outputs.
+        bound: the absolute bound on a gradient that is zero where the output does depend on the parameter; None elsewhere.
         output: what is differentiated there: 'Y', or "Y[1]" or "Y['key']" where the module returns several tensors; None where no
             entry is shown.
         output_index: the part of `worst_index` that is the index in that output.
@@ -81,6 +82,7 @@ class Check:
     output: str | None = None
     output_index: tuple[Any, ...] | None = None
     parameter_index: tuple[Any, ...] | None = None
+    bound: float | None = None
 
     @classmethod
     def plain(cls, parameter: str, oracle: str, against: str, entries: int, verdict: Verdict, reason: str) -> "Check":
@@ -119,12 +121,14 @@ class Certificate:
         formulas: parameter → its Jacobian in index form, where it is known in closed form.
         notes: what else a reader must know: derivations that were not to be had, and with what probability a fault would be seen.
         location: the submodule that a wrong gradient comes from, where one was found.
+        tolerance: the error that the caller allows, in parts of the largest entry of each Jacobian; None where none is declared.
     """
 
     checks: tuple[Check, ...]
     formulas: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     location: Location | None = None
+    tolerance: float | None = None
 
     @property
     def passed(self) -> bool:
@@ -163,7 +167,13 @@ class Certificate:
             return self._passed()
         culprits = [check for check in self.checks if check.verdict == self.verdict]
         worst = min(culprits, key=_rank)
-        return f"{self.verdict}: {worst}" if self.location is None else f"{self.verdict}: {self.location}. {worst}"
+        where = "" if self.location is None else f"{self.location}. "
+        declared = f" {self._declared('The declared tolerance is')}." if self.tolerance is not None else ""
+        return f"{self.verdict}: {where}{worst}{declared}"
+
+    def _declared(self, words: str) -> str:
+        """The caller's tolerance in words."""
+        return f"{words} {self.tolerance:.3g} of the largest entry" if self.tolerance is not None else ""
 
     def _passed(self) -> str:
         """What was shown, and what was not: each derivation that every parameter that was checked was held against, and the
@@ -178,8 +188,17 @@ class Certificate:
         for check in checked:
             covered.setdefault(check.against, set()).update(points if check.parameter == "all" else (check.parameter,))
         oracles = listed([oracle for oracle, names in covered.items() if names == points] or list(covered))
-        parts = [f"pass: {self.entries:,} entries, {checked[0].oracle} against {oracles}{self._power()}", unchecked]
-        return "; ".join(filter(None, parts)) + "."
+        within = f", {self._declared('within the declared tolerance of')}" if self.tolerance is not None else ""
+        shown = f"pass: {self.entries:,} entries, {checked[0].oracle} against {oracles}{within}{self._power()}"
+        return "; ".join(filter(None, (shown, self._zeros(), unchecked))) + "."
+
+    def _zeros(self) -> str:
+        """The gradients that are zero at this point alone, with their bounds."""
+        bounds: dict[str, float] = {}
+        for check in self.checks:
+            if check.bound is not None:
+                bounds[check.parameter] = max(bounds.get(check.parameter, 0.0), check.bound)
+        return f"{listed(list(bounds))}: zero, to within {at_least(max(bounds.values()))}" if bounds else ""
 
     def _power(self) -> str:
         """What would have been seen, of the derivative and of the module in the precision that it has."""
@@ -206,7 +225,7 @@ class Certificate:
         return "\n".join([*rows(self.checks, self.formulas), *answers(self.checks), *self.notes])
 
     def to_json(self) -> str:
-        """The certificate as JSON: {schema, verdict, formulas, notes, location, checks: [the fields of Check]}.
+        """The certificate as JSON: {schema, verdict, formulas, notes, location, tolerance, checks: [the fields of Check]}.
 
         A number that is not finite is written as the string 'inf', '-inf' or 'nan'.
         """
@@ -216,6 +235,7 @@ class Certificate:
             "verdict": self.verdict,
             "formulas": self.formulas,
             "notes": list(self.notes),
+            "tolerance": self.tolerance,
             "location": None if self.location is None else asdict(self.location),
             "checks": checks,
         }
@@ -240,7 +260,7 @@ class Certificate:
         try:
             checks = tuple(Check(**check_fields(check)) for check in document["checks"])
             formulas, notes = texts(document)
-            found = cls(checks, formulas, notes, Location.from_dict(document.get("location")))
+            found = cls(checks, formulas, notes, Location.from_dict(document.get("location")), declared(document))
             if not checks or document["verdict"] != found.verdict:
                 raise ValueError(f"the verdict is {quoted(document['verdict'])} where its checks make it '{found.verdict}'")
         except (AttributeError, KeyError, TypeError, ValueError) as error:

@@ -8,7 +8,7 @@ from typing import Any, NoReturn, get_args
 from nets.errors import quoted
 from nets.verification.verdict import Verdict
 
-MEASURES = ("max_abs_error", "max_rel_error", "expected", "actual", "tolerance", "detects", "detects_entry", "ulp")
+MEASURES = ("max_abs_error", "max_rel_error", "expected", "actual", "tolerance", "detects", "detects_entry", "ulp", "bound")
 """The fields of a check that are a number or None."""
 
 KINDS: dict[str, tuple[type, ...]] = {
@@ -93,6 +93,20 @@ def texts(document: Mapping[str, Any]) -> tuple[dict[str, str], tuple[str, ...]]
     if not all(isinstance(text, str) for text in (*formulas.values(), *notes)):
         raise TypeError("formulas and notes are texts")
     return formulas, tuple(notes)
+
+
+def declared(document: Mapping[str, Any]) -> float | None:
+    """The tolerance that the caller declared.
+
+    Raises:
+        TypeError, ValueError: where it is no number between 0 and 1.
+    """
+    tolerance = document.get("tolerance")
+    if tolerance is None:
+        return None
+    if not isinstance(tolerance, float) or not 0 < tolerance < 1:
+        raise ValueError(f"the tolerance is {quoted(tolerance)}")
+    return tolerance
 
 
 def _read(name: str, value: Any) -> Any:

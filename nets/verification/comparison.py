@@ -1,6 +1,7 @@
 """Derivations of one Jacobian, entry against entry: who is off, where, by how much, and could it have been seen at all."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from statistics import median
 
 import torch
@@ -10,11 +11,12 @@ from nets.verification.causes import cause
 from nets.verification.causes.fault import Fault
 from nets.verification.certificate import Check, Verdict
 from nets.verification.difference import Measured, Refined, measure, measure_twice, refine, refine_near
+from nets.verification.domain import edge
 from nets.verification.kinks import crooked, kink
 from nets.verification.leaves import largest
 from nets.verification.problem import Problem
 from nets.verification.randomness import stream
-from nets.verification.wording import looks_like
+from nets.verification.wording import at_least, looks_like
 
 POWER = 1e-3
 """A check is worth a verdict only if it would have seen a gradient that is a thousandth off."""
@@ -40,12 +42,14 @@ class Derivation:
         jacobian: shape (M, P).
         tolerance: how far off it may be, broadcasting to (M, P).
         kink: where there is no derivative, since the slopes to both sides differ; None where that was not looked at.
+        declared: how far off the caller allows it to be, whatever it is held against.
     """
 
     name: str
     jacobian: Tensor
     tolerance: Tensor
     kink: Tensor | None = None
+    declared: float = 0.0
 
 
 def by_difference(problem: Problem, name: str, actual: Tensor, floor: Tensor, seed: int) -> Derivation:
@@ -125,12 +129,21 @@ def _some(entries: Tensor, most: int, seed: int) -> Tensor:
     return entries[torch.randperm(len(entries), generator=stream(seed, "measured again"))][:most]
 
 
-def compare(problem: Problem, name: str, actual: Derivation, expected: Derivation, constant: bool, power: float = POWER) -> Check:
+def compare(
+    problem: Problem,
+    name: str,
+    actual: Derivation,
+    expected: Derivation,
+    constant: bool,
+    power: float = POWER,
+    bound: float | None = None,
+) -> Check:
     """Hold one derivation against another.
 
     Args:
         constant: whether Y is known not to depend on `name`, so that a gradient below the tolerance is the right one.
         power: the relative fault that must have been seen for a verdict.
+        bound: the absolute bound on a gradient that is zero though Y depends on `name`; None where it is not zero.
     """
     a, e = actual.jacobian, expected.jacobian
     tolerance = _common(actual, expected).expand_as(e)
@@ -143,6 +156,10 @@ def compare(problem: Problem, name: str, actual: Derivation, expected: Derivatio
     off = excess > 1
     kinked = expected.kink is not None and bool(expected.kink.any())
     kinks = expected.kink if expected.kink is not None and kinked else torch.zeros((1, 1), dtype=torch.bool)
+    edges = ~torch.isfinite(e) if expected.kink is not None and not math.isfinite(scale) else None
+    if edges is not None:
+        # No difference could be taken there: that is no word against what is judged.
+        return _beyond(problem, name, actual, expected, edges)
     wrong = off & ~kinks if kinked else off
     fails = bool(wrong.any())
     # Of those that are off for a reason of their own the largest error is the one to show; else a kink; else what comes nearest.
@@ -155,7 +172,8 @@ def compare(problem: Problem, name: str, actual: Derivation, expected: Derivatio
     # At a kink there is no entry that could be wrong.
     widest = float(torch.where(kinks, 0.0, tolerance).max() if kinked else tolerance.max())
     single = certain * widest / scale if scale > 0 else float("inf")
-    verdict, reason = _judge(fails, kinked, detects, constant, power)
+    zero = constant or bound is not None
+    verdict, reason = _judge(fails, kinked, detects, constant, power, bound)
     if verdict == "fail":
         reason += looks_like(cause(Fault(problem, name, a, e, wrong, tolerance)))
     return Check(
@@ -163,17 +181,39 @@ def compare(problem: Problem, name: str, actual: Derivation, expected: Derivatio
         oracle=actual.name,
         against=expected.name,
         entries=e.numel(),
-        wrong=int(off.sum()),
+        wrong=int(wrong.sum()),
         max_abs_error=largest_error,
         max_rel_error=largest_error / scale if scale > 0 else float("inf") if off.any() else 0.0,
         **problem.place(name, row, column).fields(),
         expected=float(e[row, column]),
         actual=float(a[row, column]),
         tolerance=float(tolerance[row, column]),
-        detects=None if verdict == "pass" and constant else detects,
-        detects_entry=None if verdict == "pass" and constant else single,
+        detects=None if verdict == "pass" and zero else detects,
+        detects_entry=None if verdict == "pass" and zero else single,
         verdict=verdict,
         reason=reason,
+        bound=bound if verdict == "pass" else None,
+    )
+
+
+def _beyond(problem: Problem, name: str, actual: Derivation, expected: Derivation, edges: Tensor) -> Check:
+    """The check against differences some of which are not finite. The entries with finite ones are judged all the same."""
+    ours, theirs = torch.where(edges, 0.0, actual.jacobian), torch.where(edges, 0.0, expected.jacobian)
+    tolerance = torch.where(edges, 0.0, expected.tolerance.expand_as(theirs))
+    seen = compare(
+        problem, name, replace(actual, jacobian=ours), replace(expected, jacobian=theirs, tolerance=tolerance), constant=False
+    )
+    if seen.verdict == "fail":
+        return seen
+    row, column = divmod(int(edges.int().argmax()), edges.shape[1])
+    return replace(
+        seen,
+        **problem.place(name, row, column).fields(),
+        wrong=0,
+        expected=float(expected.jacobian[row, column]),
+        actual=float(actual.jacobian[row, column]),
+        verdict="inconclusive",
+        reason=edge(problem, name, column),
     )
 
 
@@ -195,6 +235,12 @@ def agree(one: Derivation, other: Derivation) -> bool:
 def _common(one: Derivation, other: Derivation) -> Tensor:
     """The tolerance of two derivations. Beside a difference, which has an error bar of its own, the rounding noise of a backward
     pass counts for a millionth of the row's largest entry at most: a coarse backward must not widen its own tolerance."""
+    allowed = max(one.declared, other.declared)
+    return _explained(one, other).clamp(min=allowed) if allowed else _explained(one, other)
+
+
+def _explained(one: Derivation, other: Derivation) -> Tensor:
+    """What rounding and truncation explain."""
     measured = [derivation for derivation in (one, other) if derivation.name == "central difference"]
     tiny = torch.finfo(other.jacobian.dtype).tiny
     if len(measured) == 1:
@@ -213,13 +259,15 @@ def _excess(actual: Tensor, expected: Tensor, tolerance: Tensor) -> Tensor:
     return (actual - expected).abs_().div_(tolerance).nan_to_num_(nan=torch.inf)
 
 
-def _judge(wrong: bool, kinked: bool, detects: float, constant: bool, power: float) -> tuple[Verdict, str]:
+def _judge(wrong: bool, kinked: bool, detects: float, constant: bool, power: float, bound: float | None) -> tuple[Verdict, str]:
     if wrong:
         return "fail", "wrong derivative"
     if kinked:
         return "inconclusive", KINK
     if constant:
         return "pass", "zero up to rounding: the output does not depend on it"
+    if bound is not None:
+        return "pass", f"zero, to within {at_least(bound)}"
     if detects > power:
         seen = f"a fault below {detects:.1%}" if detects < 10 else "any fault"
         return "inconclusive", f"rounding: the gradient is too small here to see {seen}"

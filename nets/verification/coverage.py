@@ -14,6 +14,7 @@ from nets.verification.probing import Probe, Prober, split
 from nets.verification.randomness import stream
 from nets.verification.rounding import ROUNDING_SAFETY
 from nets.verification.wording import at_least
+from nets.verification.zeros import bound_of_zero
 
 BLOCKS = 4
 """Blocks of rows that each point is cut into, each probed with signs of its own."""
@@ -63,13 +64,19 @@ def _held(prober: Prober, name: str, oracle: str, whole: Probe, probes: list[Pro
     detects = whole.bound / max(abs(whole.actual), 1e-300)
     # Of the error of an entry it shows half at least, since no direction weighs it by less.
     single = 2 * whole.bound / max(largest(prober.gradient[name]), 1e-300)
-    constant = detects > POWER and is_constant(prober.problem, name, prober.floor, seed)
+    # What is declared is no want of sharpness.
+    sharp = (whole.bound - 2 * prober.allowed_along(name, whole.direction)) / max(abs(whole.actual), 1e-300)
+    constant = sharp > POWER and is_constant(prober.problem, name, prober.floor, seed)
+    bound = _bound_of_zero(prober, name, [whole, *probes], seed) if sharp > POWER and not constant else None
     if constant:
         reason = "zero up to rounding: the output does not depend on it"
-    elif detects > POWER:
+    elif bound is not None:
+        reason = f"zero, to within {at_least(bound)}"
+    elif sharp > POWER:
         reason = f"rounding: the gradient is too small here to see a fault below {detects:.1%}"
     else:
         reason = _power(prober, name, probes, detects)
+    zero = constant or bound is not None
     return Check(
         parameter=name,
         oracle=oracle,
@@ -82,11 +89,21 @@ def _held(prober: Prober, name: str, oracle: str, whole: Probe, probes: list[Pro
         expected=worst.expected,
         actual=worst.actual,
         tolerance=worst.tolerance,
-        detects=None if constant else detects,
-        detects_entry=None if constant else single,
-        verdict="pass" if constant or detects <= POWER else "inconclusive",
+        detects=None if zero else detects,
+        detects_entry=None if zero else single,
+        verdict="pass" if zero or sharp <= POWER else "inconclusive",
         reason=reason,
+        bound=bound,
     )
+
+
+def _bound_of_zero(prober: Prober, name: str, probes: list[Probe], seed: int) -> float | None:
+    """The absolute bound on the entries of a gradient of vᵀY that is zero up to its rounding, where it is small beside the slopes
+    that Y has nearby; else None. Of the error of an entry a probe shows half at least, since no direction weighs it by less."""
+    if largest(prober.gradient[name]) > ROUNDING_SAFETY * largest(prober.rounding[name]):
+        return None
+    bound = torch.tensor([2 * max(probe.bound for probe in probes)])
+    return bound_of_zero(prober.problem, name, torch.zeros(1), bound, seed)
 
 
 def _power(prober: Prober, name: str, probes: list[Probe], detects: float) -> str:

@@ -6,7 +6,7 @@ states does, or where two witnesses agree against it that differences do not con
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -16,11 +16,16 @@ from nets.verification import oracles
 from nets.verification.certificate import WITNESSES, Check
 from nets.verification.comparison import POWER, Derivation, agree, by_difference, compare, odd_one_out
 from nets.verification.difference import is_constant
+from nets.verification.leaves import largest
 from nets.verification.problem import Problem
 from nets.verification.rounding import ROUNDING_SAFETY
 from nets.verification.table import INTENTION
 from nets.verification.witnesses import FORWARD, Doubt, Forward, corroborated, missing_forward_mode, slopes_by_forward_mode
 from nets.verification.wording import listed
+from nets.verification.zeros import bound_of_zero
+
+SMALL = 1e-6
+"""The part of the largest entry up to which a fault may be meant: a guard against a division by zero, or an adaptive method."""
 
 Engine = Callable[[Network, Tensor], Mapping[str, Tensor]]
 
@@ -34,6 +39,12 @@ class Options:
     intended: tuple[str, ...] = ()
     engines: Mapping[str, Engine] = field(default_factory=dict)
     forward: Forward = "optional"
+    tolerance: float | None = None
+
+    @property
+    def power(self) -> float:
+        """The relative fault that a check must have seen for a verdict: one within the declared tolerance cannot be."""
+        return POWER + 2 * (self.tolerance or 0.0)
 
 
 @dataclass(slots=True)
@@ -86,6 +97,9 @@ class Judge:
                 return Judgement(checks)
             return Judgement([declared(name, subject.name), *(check for check in checks if check.verdict == "fail")])
         difference = by_difference(problem, name, subject.jacobian, self.floor, seed)
+        if self.options.tolerance is not None:
+            finite = difference.jacobian.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+            subject = replace(subject, declared=self.options.tolerance * largest(finite))
         # Only where the gradient cannot be measured does it matter whether it is truly zero.
         faint = not bool((difference.jacobian.abs().mul_(POWER) > difference.tolerance).any())
         constant = faint and is_constant(problem, name, self.floor, seed)
@@ -108,9 +122,13 @@ class Judge:
     ) -> Judgement:
         """The checks, without those against a single witness that differences do not bear out."""
         problem = self.problem
-        checks = [compare(problem, name, subject, other, constant) for other in (*others, difference)]
+        bound = None if constant else self._bound(name, subject, others, difference)
+        power = self.options.power
+        checks = [compare(problem, name, subject, other, constant, power, bound) for other in (*others, difference)]
         off = {check.against: check for check in checks if check.verdict == "fail"}
         doubted = [other for other in others if other.name in WITNESSES and other.name in off]
+        if self.options.tolerance is None and difference.name in off:
+            checks = [_perhaps_meant(check) for check in checks]
         if difference.name in off or corroborated(doubted, difference):
             return Judgement(blamed(problem, name, [subject, *others, difference], checks, constant))
         names = [witness.name for witness in doubted]
@@ -118,13 +136,20 @@ class Judge:
         kept = [check for check in checks if check.against not in names]
         judgement = Judgement(blamed(problem, name, [subject, *trusted, difference], kept, constant))
         for witness in doubted:
-            against = compare(problem, name, witness, difference, constant)
+            against = compare(problem, name, witness, difference, constant, power)
             if witness.name == FORWARD and self.options.forward == "required":
                 because = f"; {subject.name} and {difference.name} agree, forward mode is the one that is wrong"
                 judgement.checks.append(against.because(because) if against.verdict == "fail" else off[FORWARD])
             else:
                 judgement.doubts.append(Doubt(off[witness.name], against.verdict == "fail", off[witness.name].entry))
         return judgement
+
+    def _bound(self, name: str, subject: Derivation, others: list[Derivation], difference: Derivation) -> float | None:
+        """The absolute bound on a gradient that every derivation gives as zero, up to its rounding; None where one does not."""
+        zero = bool((subject.jacobian.abs() <= subject.tolerance).all()) and all(agree(subject, other) for other in others)
+        if not zero or (difference.kink is not None and bool(difference.kink.any())) or not agree(subject, difference):
+            return None
+        return bound_of_zero(self.problem, name, difference.jacobian, difference.tolerance, self.options.seed)
 
     def _forward_slopes(self, name: str, subject: Derivation, difference: Derivation, judgement: Judgement) -> None:
         """Forward mode along random directions, for a point that is too large for each of its entries; or that there is none."""
@@ -138,6 +163,12 @@ class Judge:
             judgement.doubts.append(Doubt(check, refuted, f"a random direction of {name}"))
         else:
             judgement.checks.append(check)
+
+
+def _perhaps_meant(check: Check) -> Check:
+    """The same, with advice where a fault is so small that it may be a guard or an adaptive method's own error."""
+    small = check.verdict == "fail" and 0 < (check.max_rel_error or 0.0) <= SMALL
+    return check.because("; if it is meant to be approximate, declare that with tolerance=") if small else check
 
 
 def declared(name: str, oracle: str) -> Check:

@@ -15,6 +15,7 @@ from nets.verification.causes.scales import counted
 from nets.verification.certificate import Check
 from nets.verification.comparison import KINK
 from nets.verification.difference import Refined, refine
+from nets.verification.domain import edge
 from nets.verification.probing import Probe, Prober, split
 from nets.verification.randomness import stream
 from nets.verification.wording import digits, looks_like
@@ -71,7 +72,9 @@ def _confirmed(prober: Prober, name: str, probe: Probe, oracle: str) -> Check | 
     entry = _entry(prober, name, probe)
     column = refine(prober.problem, name, entry, prober.floor)
     row, actual = _output(prober, name, entry, column)
-    if bool(column.kink.any()) or not abs(actual - float(column.derivative[row])) <= float(column.tolerance[row]):
+    if bool(column.kink.any()) or not abs(actual - float(column.derivative[row])) <= float(column.tolerance[row]) + prober.allowed(
+        name
+    ):
         return _shown(prober, name, entry, row, actual, column, probe, oracle)
     return None
 
@@ -115,9 +118,10 @@ def _output(prober: Prober, name: str, entry: int, column: Refined) -> tuple[int
 
 def _shown(prober: Prober, name: str, entry: int, row: int, actual: float, column: Refined, probe: Probe, oracle: str) -> Check:
     """The check of that one entry, with what the ones around it look like."""
-    expected, tolerance = float(column.derivative[row]), float(column.tolerance[row])
-    kink = bool(column.kink.any())
-    looked, off, pattern = (1, 1, "") if kink else _pattern(prober, name, entry, probe)
+    expected, tolerance = float(column.derivative[row]), float(column.tolerance[row]) + prober.allowed(name)
+    kink, beyond = bool(column.kink.any()), not math.isfinite(expected)
+    unknown = KINK if kink else edge(prober.problem, name, entry) if beyond else ""
+    looked, off, pattern = (1, 0, "") if unknown else _pattern(prober, name, entry, probe)
     return Check(
         parameter=name,
         oracle=oracle,
@@ -131,8 +135,8 @@ def _shown(prober: Prober, name: str, entry: int, row: int, actual: float, colum
         actual=actual,
         tolerance=tolerance,
         detects=None,
-        verdict="inconclusive" if kink else "fail",
-        reason=KINK if kink else f"wrong derivative, found by probes{pattern}",
+        verdict="inconclusive" if unknown else "fail",
+        reason=unknown or f"wrong derivative, found by probes{pattern}",
     )
 
 

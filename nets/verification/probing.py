@@ -20,6 +20,7 @@ from torch.func import vmap
 from nets.calculus.jacobians import Jacobian
 from nets.verification.backward import handed_out
 from nets.verification.difference import units
+from nets.verification.leaves import largest
 from nets.verification.oracles import CHUNK, quiet
 from nets.verification.problem import Problem
 from nets.verification.randomness import signed, stream
@@ -92,10 +93,18 @@ class Prober:
         backward: the same by the module's backward.
         searched: in how many points the entry that is wrong was looked for.
         noise: what rounding may do to vᵀY.
+        declared: how far off the caller allows an entry of the gradient to be, in parts of the largest.
     """
 
-    def __init__(self, problem: Problem, floor: Tensor, seed: int, closed: Mapping[str, Jacobian] | None = None) -> None:
-        self.problem, self.floor, self.seed, self.closed = problem, floor, seed, closed
+    def __init__(
+        self,
+        problem: Problem,
+        floor: Tensor,
+        seed: int,
+        closed: Mapping[str, Jacobian] | None = None,
+        declared: float = 0.0,
+    ) -> None:
+        self.problem, self.floor, self.seed, self.closed, self.declared = problem, floor, seed, closed, declared
         self.generator = stream(seed, "directions")
         self.here = {name: point.reshape(-1).clone() for name, point in problem.points.items()}
         self.v = problem.cotangent
@@ -113,6 +122,15 @@ class Prober:
         if self.closed is None:
             return self._pulled_back(v)
         return {name: jacobian.vjp(v.reshape(jacobian.shape[:2])).reshape(-1) for name, jacobian in self.closed.items()}
+
+    def allowed(self, name: str) -> float:
+        """How far off the caller allows an entry of the gradient by a point to be."""
+        return self.declared * largest(self.gradient[name])
+
+    def allowed_along(self, name: str, t: Tensor) -> float:
+        """How far off that lets the slope along a direction of random signs be: errors within it add up to SAFETY times the length
+        of the vector of them at most."""
+        return SAFETY * self.allowed(name) * _length(t) if self.declared else 0.0
 
     def weights(self, count: int) -> Tensor:
         """A fresh direction."""
@@ -204,7 +222,7 @@ class Prober:
         rounding = _length(self.rounding[name][entries] * t)
         actual = float(self.gradient[name][entries] @ t)
         error = truncation + self.noise / slope.step
-        tolerance = SAFETY * error + ROUNDING_SAFETY * max(rounding, abs(actual) * 2.0**-53)
+        tolerance = self.allowed_along(name, t) + SAFETY * error + ROUNDING_SAFETY * max(rounding, abs(actual) * 2.0**-53)
         return Probe(entries, t, actual, slope.mean, max(tolerance, 1e-300), reach, truncation, kinked)
 
     def _differences(self, name: str, moves: list[Move]) -> list[Slope]:

@@ -22,12 +22,13 @@ from nets.verification.forward_probes import forward_of_closed_form, forward_of_
 from nets.verification.gradcheck import check_function
 from nets.verification.judgement import Engine, Judge, Judgement, Options, declared
 from nets.verification.layouts import depends_on_layout
+from nets.verification.leaves import largest
 from nets.verification.left_out import check_left_out
 from nets.verification.precision import check_as_is
 from nets.verification.probing import Prober
 from nets.verification.problem import Problem
 from nets.verification.progress import following, shown
-from nets.verification.rounding import FEW, output_floor
+from nets.verification.rounding import FEW, ROUNDING_SAFETY, output_floor
 from nets.verification.row_noise import gradient_floor
 from nets.verification.saved import overwritten
 from nets.verification.second_order import SecondOrder
@@ -57,6 +58,7 @@ def verify(
     intended: tuple[str, ...] = (),
     engines: Mapping[str, Engine] | None = None,
     forward: Forward = "optional",
+    tolerance: float | None = None,
 ) -> Certificate:
     """Check ∂Y/∂θ of every parameter and ∂Y/∂X, entry by entry, in float64 on copies.
 
@@ -81,6 +83,9 @@ def verify(
         engines: further derivations of a `Network`, such as `nets.verification.engines.available()`.
         forward: 'optional' to take forward mode for a witness: where it is missing or wrong while differences bear out what is
             judged, a note says what it gives. 'required' to make that a failure, for a module whose forward mode is used.
+        tolerance: how far off an entry of a gradient that is meant to be approximate may be, in parts of the largest entry of its
+            Jacobian (where it is probed, of the gradient of a random sum of the outputs): that of a continuous adjoint, or of a
+            guard such as 1e-12 in a denominator. Above 0 and below 1. The sentence states it; None for rounding alone.
 
     Returns:
         A Certificate; `.passed` only where every check is a 'pass'.
@@ -94,6 +99,10 @@ def verify(
     _one_of("order", order, (1, 2))
     _one_of("dtype", dtype, ("float64", "as is"))
     _one_of("forward", forward, ("optional", "required"))
+    if tolerance is not None and not (isinstance(tolerance, float) and 0 < tolerance < 1):
+        raise InputError(
+            f"tolerance is {quoted(tolerance)}; expected a number above 0 and below 1, in parts of the largest entry, or None."
+        )
     if type(seed) is not int or not 0 <= seed < 2**63:
         raise InputError(
             f"seed is {quoted(seed)}; expected a whole number, 0 or above and below 2⁶³, to find the same when run again."
@@ -121,9 +130,10 @@ def verify(
         if failed:
             return _explained(problem, Certificate(tuple(failed)), order)
         if order == 2:
-            return _second_order(Problem(module, inputs, seed=seed), inputs, Options(seed, forward=forward))
-        options = Options(seed, stated_jacobians(problem, closed_form, intended), tuple(intended), engines or {}, forward)
-        certificate = _explained(problem, _first_order(problem, coverage, options), order)
+            return _second_order(Problem(module, inputs, seed=seed), inputs, Options(seed, forward=forward, tolerance=tolerance))
+        stated = stated_jacobians(problem, closed_form, intended)
+        options = Options(seed, stated, tuple(intended), engines or {}, forward, tolerance)
+        certificate = _explained(problem, replace(_first_order(problem, coverage, options), tolerance=tolerance), order)
         as_is, seen = check_as_is(module, inputs, problem, seed) if dtype == "as is" and not own_precision else ([], own_precision)
         as_is += [check for check in later if check.parameter not in intended][:1] if certificate.passed else []
         if certificate.verdict != "fail":
@@ -179,7 +189,7 @@ def _second_order(problem: Problem, inputs: tuple[Any, ...], options: Options) -
     else:
         certificate = _certificate(second, options)
     note = "order=2 checks the derivatives of the gradient and takes the gradient itself as given; order=1 checks the gradient"
-    return replace(certificate, notes=(*certificate.notes, note))
+    return replace(certificate, notes=(*certificate.notes, note), tolerance=options.tolerance)
 
 
 def _first_order_only(**given: object) -> None:
@@ -246,7 +256,11 @@ def _network_certificate(network: Network, problem: Problem, options: Options) -
 
 
 def _judge(problem: Problem, reverse: Mapping[str, Tensor], options: Options) -> Judge:
-    return Judge(problem, output_floor(problem, options.seed), gradient_floor(problem, reverse, options.seed), options)
+    noise = gradient_floor(problem, reverse, options.seed)
+    if options.tolerance is not None:
+        # What an approximate gradient may be off by, another walk through its graph may be off by as well.
+        noise = {n: rows.clamp(min=options.tolerance * largest(reverse[n]) / ROUNDING_SAFETY) for n, rows in noise.items()}
+    return Judge(problem, output_floor(problem, options.seed), noise, options)
 
 
 def _checks(judgements: Mapping[str, Judgement]) -> list[Check]:
@@ -272,7 +286,8 @@ def _probed_certificate(problem: Problem, options: Options) -> Certificate:
     floor = output_floor(problem, seed, FEW)
     network = problem.module if isinstance(problem.module, Network) else None
     oracle = "reverse mode" if network is None else "closed form"
-    prober = Prober(problem, floor, seed, None if network is None else jacobians(network, problem.points["input"]))
+    closed = None if network is None else jacobians(network, problem.points["input"])
+    prober = Prober(problem, floor, seed, closed, options.tolerance or 0.0)
     # From the output backwards, since of several gradients that are wrong the one nearest to the fault tells the most.
     parameters, inputs = ([n for n in problem.points if (n in problem.parameters) is yes] for yes in (True, False))
     looked_at = [name for name in (*reversed(parameters), *inputs) if name not in options.intended]
