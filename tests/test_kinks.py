@@ -36,6 +36,7 @@ KINKS = {
     "a corner of hardtanh": (nn.Hardtanh(), ONES),
     "a clamp at its bound": (Written(lambda x: x.clamp(0, 1)), torch.tensor([0.0, 0.5, 1.0])),
     "the largest of equal numbers": (nn.MaxPool1d(2), ONES[None]),
+    "the least singular value of 0": (Written(lambda x: torch.linalg.norm(x, -2)), torch.zeros(3, 3, dtype=torch.float64)),
     "the median of equal numbers": (Written(lambda x: x.median(dim=1).values), ONES),
     "equal numbers sorted": (Written(lambda x: x.sort(dim=1).values), ONES),
     "a jump": (Written(torch.floor), torch.tensor([1.0, 0.2])),

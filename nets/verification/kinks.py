@@ -31,9 +31,12 @@ def crooked(problem: Problem, name: str, jacobian: Tensor, floor: Tensor, seed: 
     Σ_p ∂Y/∂p t_p, however small the step. So it is with a median of equal numbers. Shape (M,)."""
     point, generator = problem.points[name].view(-1), stream(seed, "crooked", name)
     t = torch.rand(len(point), generator=generator, dtype=torch.float64).to(point.dtype) - 0.5
-    straight = jacobian @ t
-    apart = [(slopes_along(problem, point, h, t).central - straight).abs() for h in CLOSER]
-    return _stays(apart, floor) & (apart[0] > BENT * (jacobian.abs() @ t.abs()))
+    straight, size = jacobian @ t, jacobian.abs() @ t.abs()
+    slopes = [slopes_along(problem, point, h, t) for h in CLOSER]
+    apart = [(slope.central - straight).abs() for slope in slopes]
+    # An even function, such as the least of |X_i| at zero, has the slope 0 to both sides of every axis; along t it is bent.
+    gaps = [slope.gap.abs() for slope in slopes]
+    return (_stays(apart, floor) & (apart[0] > BENT * size)) | (_stays(gaps, floor) & (gaps[0] > BENT * size))
 
 
 def _shown(found: list[Slopes], floor: Tensor) -> Tensor:

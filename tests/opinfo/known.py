@@ -45,7 +45,7 @@ KNOWN = (
         77128,
     ),
     Known(
-        ("nn_functional_max_unpool1d", "nn_functional_max_unpool2d", "nn_functional_max_unpool3d"),
+        ("nn_functional_max_unpool3d",),
         (1,),
         Kind.WRONG,
         "where an index stands twice, the gradient also goes to the number that was overwritten",
@@ -58,13 +58,13 @@ KNOWN = (
         "the derivative of digamma is off by up to 5e-10 of itself, by 40 digits of mpmath",
     ),
     Known(
-        ("nn_functional_hardsigmoid", "nn_Hardsigmoid"),
+        ("nn_functional_hardsigmoid",),
         (1,),
         Kind.PRECISION,
         "the backward multiplies by 1/6 rounded to float32, also in float64",
     ),
     Known(
-        ("nn_BCELoss", "nn_functional_binary_cross_entropy"),
+        ("nn_BCELoss",),
         (2,),
         Kind.PRECISION,
         "the second derivative adds 1e-12 to x (1 − x) before it divides by its square",
@@ -76,7 +76,13 @@ KNOWN = (
         "the gradient is computed in the forward and kept without its graph, so its own gradient is zero",
     ),
     Known(
-        ("native_layer_norm", "native_batch_norm", "_native_batch_norm_legit", "_batch_norm_with_update"),
+        (
+            "native_layer_norm",
+            "native_group_norm",
+            "native_batch_norm",
+            "_native_batch_norm_legit",
+            "_batch_norm_with_update",
+        ),
         (1,),
         Kind.DESIGN,
         "the second and third outputs, the mean and 1/σ, are kept for the backward and have no gradient of their own",
@@ -100,7 +106,7 @@ KNOWN = (
         "the backward has no derivative, and raises; the table of modules says that it has one",
     ),
     Known(
-        ("nn_TransformerEncoderLayer", "nn_TransformerDecoderLayer", "nn_Transformer", "nn_MultiheadAttention"),
+        ("nn_TransformerEncoderLayer",),
         (2,),
         Kind.MISSING,
         "the backward of scaled dot product attention on the CPU has no derivative, and raises",
