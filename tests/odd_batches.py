@@ -151,3 +151,25 @@ class Padded(nn.Module):
 
 def padded(g: torch.Generator) -> list[Any]:
     return [(torch.randn(n, t, 4, generator=g), torch.randn(n, 2, generator=g)) for n, t in ((4, 3), (3, 5), (1, 2))]
+
+
+class Documents(nn.Module):
+    """Each token sees those of its document, which is given by a number for each token."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(11, 6), nn.Linear(6, 11)
+
+    def forward(self, ids: Tensor, documents: Tensor) -> Tensor:
+        h = self.embedding(ids)
+        same = (documents[:, None] == documents).to(h.dtype)
+        y: Tensor = self.head(same @ h / same.sum(1, keepdim=True))
+        return y
+
+
+def documents(g: torch.Generator) -> list[Any]:
+    made = []
+    for size, count in ((6, 2), (5, 1), (7, 3)):
+        ids = torch.randint(0, 11, (size,), generator=g)
+        made.append(({"ids": ids, "documents": torch.arange(size) * count // size}, ids.roll(-1)))
+    return made

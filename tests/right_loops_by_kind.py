@@ -10,12 +10,14 @@ from torch.nn import functional as F
 
 from tests.odd_batches import (
     Detector,
+    Documents,
     Given,
     Graphs,
     Kind,
     OfSequences,
     Packed,
     Padded,
+    documents,
     drawn,
     graphs,
     images,
@@ -229,6 +231,7 @@ def _rows() -> Iterator[Kind]:
     yield Kind("a partial over the module", with_partial_decay)
     yield Kind("a loop that keeps an optimizer", with_optimizer)
     yield Kind("packed sequences", shared(by_targets, F.cross_entropy, Packed, packed), "not put together .* differ in their first")
+    yield Kind("documents", shared(by_targets, F.cross_entropy, Documents, documents), "groups got different names")
     yield Kind("graphs", shared(by_targets, F.mse_loss, Graphs, graphs), "not put together")
     yield Kind("images", shared(by_targets, F.mse_loss, Detector, lambda g: images(g, (3, 3), (2,))), "weigh 0.5, 0.5")
     yield Kind("more and fewer images", shared(by_targets, F.mse_loss, Detector, lambda g: images(g, (3, 1, 2), (2,))), "3, 1, 2 s")

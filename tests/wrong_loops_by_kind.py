@@ -7,7 +7,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tests.odd_batches import Detector, Given, Graphs, Kind, Packed, drawn, graphs, images, linear, packed, pairs
+from tests.odd_batches import (
+    Detector,
+    Documents,
+    Given,
+    Graphs,
+    Kind,
+    Packed,
+    documents,
+    drawn,
+    graphs,
+    images,
+    linear,
+    packed,
+    pairs,
+)
 from tests.right_loops import Loop, backward, by_samples
 from tests.right_loops_by_kind import classes, denoising, in_float32, loop_in_float32, one_time, words
 from tests.stateful_loops import stateful
@@ -227,6 +241,7 @@ def _rows() -> Iterator[Kind]:
     yield Kind("a variance", lambda g: (linear(g), spread, pairs(g), by_samples), "the loss is no sum over the samples")
     yield Kind("packed, equally", lambda g: (drawn(Packed(), g), F.cross_entropy, packed(g), equally), "mean of means")
     yield Kind("packed, × K", lambda g: (drawn(Packed(), g), F.cross_entropy, packed(g), undivided), "× 3: a sum")
+    yield Kind("documents, × K", lambda g: (drawn(Documents(), g), F.cross_entropy, documents(g), undivided), "× 3: a sum")
     yield Kind("graphs, equally", lambda g: (drawn(Graphs(), g), F.mse_loss, graphs(g), equally), "mean of means")
     counts, sides = (3, 1, 2), (2, 3)
     yield Kind("images, equally", lambda g: (drawn(Detector(), g), F.mse_loss, images(g, counts, sides), equally), "mean of means")

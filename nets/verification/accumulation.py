@@ -246,6 +246,8 @@ def _notes(
     if reference.apart:
         why = f"the micro-batches were not put together ({reference.apart})"
         notes.append(f"{why}: the loss is taken over the outputs of each alone")
+    if reference.relabelled:
+        notes.append("whole numbers of the inputs only name groups of samples: put together, the groups got different names")
     if reference.loss_draws:
         drawn = "the whole batch draws those of its micro-batches" if reference.replayed else "each micro-batch draws its own"
         notes.append(f"the loss draws random numbers, the same ones at each call with the same target; {drawn}")

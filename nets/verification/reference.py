@@ -13,6 +13,7 @@ from nets.errors import InputError
 from nets.verification.copies import one_line
 from nets.verification.draws import Drawn, Keyed, NoReplay, Recorded, Replayed, drawing
 from nets.verification.joining import candidates, concatenated, cut, end_to_end, has_lists
+from nets.verification.labels import told_apart
 from nets.verification.leaves import as_real, differentiable, largest
 from nets.verification.sameness import Noise
 from nets.verification.weighing import Weights, by_cotangents, by_gradients, flat, weighted
@@ -30,13 +31,14 @@ class Reference:
         apart: why the inputs may not be put together; empty where they may.
         known: whether there is such a loss.
         depends: whether the output of a sample depends on the others in its batch.
+        relabelled: whether whole numbers that name groups of samples were made different in each micro-batch.
         loss_draws: whether the loss draws random numbers.
         replayed: whether the whole batch can draw what its micro-batches draw; if not, the reference is Σ_m w_m ∂ℓ_m/∂θ.
     """
 
     def __init__(self, window: Window) -> None:
         self.window, self._raw = window, window.loss
-        self.depends, self.replayed, self._recorded = False, True, list[Drawn]()
+        self.depends, self.relabelled, self.replayed, self._recorded = False, False, True, list[Drawn]()
         self._all: Any = None
         self._outputs: Any = None
         self._cut: list[Any] | None = None
@@ -94,8 +96,23 @@ class Reference:
             self._cut = self._by_samples()
             apart = self._against(number)
             if not apart:
+                self.relabelled = self.depends and not self.window.normalises and self._relabel(number)
                 return True, ""
         return self._own(refusal), apart
+
+    def _relabel(self, way: int) -> bool:
+        """Give the groups of each micro-batch names of their own, if then the outputs of all are those of each alone."""
+        before = self._all, self._outputs, self._cut
+        renamed = None if self._cut is None else told_apart(self.window)
+        if renamed is not None:
+            self._all = candidates(renamed, self.window.one)[0][way]
+            self._outputs = self.window.forward(self._all)
+            self._cut = self._by_samples()
+            if self._cut is not None and not self._differs(self._cut):
+                self.depends = False
+                return True
+        self._all, self._outputs, self._cut = before
+        return False
 
     def _against(self, way: int) -> str:
         """What speaks against the inputs put together in this way."""
