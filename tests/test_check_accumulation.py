@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 import nets
 from nets.testing import assert_accumulation
+from nets.verification.accumulation import _compared
 from tests.right_loops import RAGGED, RIGHT, Setting, by_samples, mlp, samples, sentences, token_sum, tokens
 from tests.wrong_loops import WRONG, mean_of_means
 
@@ -177,6 +178,15 @@ def test_a_bias_before_batch_norm_is_zero_up_to_rounding() -> None:
     certificate = nets.check_accumulation(mlp(nn.BatchNorm1d(4)), F.mse_loss, samples((6,), 3))
     assert certificate.passed
     assert {c.parameter: c.reason for c in certificate.checks}["0.bias"] == "zero up to rounding: the loss does not depend on it"
+
+
+def test_noise_as_large_as_the_gradients_is_no_proof_of_zero() -> None:
+    """'Zero up to rounding' needs rounding that is small beside the gradients of other parameters."""
+    small, large = torch.full((3,), 1e-12), torch.full((3,), 0.5)
+    assert _compared("bias", small, -small, 1e-11, 1.0).verdict == "pass"
+    assert _compared("bias", large, -large, 10.0, 1.0).verdict == "inconclusive"
+    assert _compared("bias", small, -small, 1e-11, 1e-12).verdict == "inconclusive"
+    assert _compared("bias", 0 * small, 0 * small, 1e-300, 0.0).verdict == "pass"
 
 
 def test_a_data_loader_and_a_generator_will_do() -> None:

@@ -22,7 +22,7 @@ from nets.verification.progress import shown
 from nets.verification.randomness import SOURCES, seeded, stream
 from nets.verification.reference import Reference
 from nets.verification.rounding import ROUNDING_SAFETY, unit_roundoff
-from nets.verification.statefulness import of_the_loop, of_the_parts
+from nets.verification.statefulness import Moved, of_the_loop, of_the_parts
 from nets.verification.unweighed import without_weights
 from nets.verification.weighing import Weights
 from nets.verification.window import Closure, Gradients, Window
@@ -55,6 +55,7 @@ def check_accumulation(
           a loss in float32 by 4e-6 to 2e-5 (20 networks of 212 parameters, 32 samples). With a loss in bfloat16 or float16
           rounding hides faults of 3 to 90 %: right loops are then 'inconclusive', and only larger faults fail.
         - One point and one window are looked at. A schedule that changes at a later call than those of this window is not seen.
+          What calls move while no gradient depends on it stands in a note.
         - State in a file, in C++ or in an iterator cannot be put back. It shows only by calls that give something else each time.
         - A loss that draws random numbers is given the same ones for the same target. Numbers of NumPy and of Python's `random` for
           each sample cannot be those of the whole batch: 'inconclusive'.
@@ -111,7 +112,7 @@ def _certificate(window: Window, closure: Closure | None) -> Certificate:
         return without_weights(reference, closure)
     truth, parts = reference.whole(), window.parts()
     weights = reference.weights(parts, truth)
-    stateful, running = of_the_parts(reference, truth, parts)
+    state = of_the_parts(reference, truth, parts)
     loop = _weighted(window, weights) if closure is None else closure
     found = window.run(loop)
     moved = window.moved()
@@ -120,20 +121,20 @@ def _certificate(window: Window, closure: Closure | None) -> Certificate:
         reason = f"stateful: {who} moved {moved}; expected one that leaves its gradient in .grad and makes no step"
         return Certificate((Check.plain(moved, ORACLE, AGAINST, 0, "fail", reason),))
     tolerance = _tolerance(reference, truth, parts, weights)
-    stateful = stateful or of_the_loop(reference, loop, found, tolerance)
+    stateful = state.reason or of_the_loop(reference, loop, found, tolerance)
     if any(largest(found[name] - truth[name]) > tolerance[name] for name in truth):
         tolerance = _with_the_loops_own(window, loop, found, tolerance)
     size = max(map(largest, truth.values()))
     checks = [_compared(name, found[name], truth[name], tolerance[name], size) for name in truth]
     if stateful:
-        return _stateful(checks, stateful, Evidence(found, truth, running, weights, tolerance, reference, loop))
+        return _stateful(checks, stateful, Evidence(found, truth, state.parts, weights, tolerance, reference, loop))
     if any(check.verdict == "fail" for check in checks):
         reason = fault(Evidence(found, truth, parts, weights, tolerance, reference, loop))
         checks = [check.because(reason) if check.verdict == "fail" else check for check in checks]
     elif reference.apart and window.normalises:
         reason = f"{statistics(window)}; the whole batch, which cannot be put together, would have others"
         checks = [replace(check, verdict="inconclusive", reason=reason) for check in checks]
-    return Certificate(tuple(checks), notes=_notes(reference, weights, closure, found, tolerance))
+    return Certificate(tuple(checks), notes=_notes(reference, weights, state, closure, found, tolerance))
 
 
 def _listed(micro_batches: Any) -> list[Any]:
@@ -236,7 +237,12 @@ def _compared(name: str, actual: Tensor, expected: Tensor, tolerance: float, siz
 
 
 def _notes(
-    reference: Reference, weights: Weights, closure: Closure | None, found: Gradients, tolerance: dict[str, float]
+    reference: Reference,
+    weights: Weights,
+    state: Moved,
+    closure: Closure | None,
+    found: Gradients,
+    tolerance: dict[str, float],
 ) -> tuple[str, ...]:
     window, notes = reference.window, []
     if weights.values and weights.separable:
@@ -251,6 +257,8 @@ def _notes(
     if reference.loss_draws:
         drawn = "the whole batch draws those of its micro-batches" if reference.replayed else "each micro-batch draws its own"
         notes.append(f"the loss draws random numbers, the same ones at each call with the same target; {drawn}")
+    if state.harmless:
+        notes.append(f"calls of module and loss move {state.harmless}; no gradient of this window depends on it")
     if closure is not None:
         window.run(closure)
         twice = window.run_again(closure, clear=False)

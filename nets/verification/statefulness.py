@@ -1,5 +1,7 @@
 """Whether calls of a module, a loss or a loop change what later calls give, and what it is that they move."""
 
+from dataclasses import dataclass
+
 import torch
 
 from nets.errors import InputError
@@ -12,21 +14,38 @@ MOST = 12
 """Things that a call moves, each of which is looked at by itself."""
 
 
-def of_the_parts(reference: Reference, truth: Gradients, parts: list[Gradients]) -> tuple[str, list[Gradients]]:
-    """What makes the gradient of a micro-batch depend on the calls before it, in words, or ''; and the gradients of the
-    micro-batches one after the other, with what the calls before have left."""
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What calls of a module and its loss move.
+
+    Attributes:
+        reason: why the gradient of a micro-batch depends on the calls before it; empty where it does not.
+        parts: the gradients of the micro-batches one after the other, with what the calls before have left.
+        harmless: what is moved while no gradient depends on it, in words; the buffers of the module are not counted.
+    """
+
+    reason: str
+    parts: list[Gradients]
+    harmless: str = ""
+
+
+def of_the_parts(reference: Reference, truth: Gradients, parts: list[Gradients]) -> Moved:
+    """Call twice and compare: the whole batch with all state put back, and the micro-batches one after the other without."""
     window = reference.window
     if not _alike([reference.whole()], [truth]):
-        return (
+        return Moved(
             "stateful: with all state put back, a second call of module and loss gives another gradient, so that they keep "
-            "something that is not to be seen; expected the same gradient at each call"
-        ), parts
+            "something that is not to be seen; expected the same gradient at each call",
+            parts,
+        )
     with window.running():
         running = window.parts()
     if _alike(running, parts):
-        return "", parts
-    moved = _named(reference, parts)
-    return f"stateful: each call of module and loss moves {moved}, and the gradient of a micro-batch depends on it", running
+        buffers = {f"module.{name}" for name, _ in window.module.named_buffers()}
+        paths = [path for path in window.reached.moved() if path not in buffers]
+        return Moved("", parts, _few(paths) if paths else "")
+    named = _named(reference, parts)
+    return Moved(f"stateful: each call of module and loss moves {named}, and the gradient of a micro-batch depends on it", running)
 
 
 def of_the_loop(reference: Reference, closure: Closure, found: Gradients, tolerance: dict[str, float]) -> str:
