@@ -179,6 +179,6 @@ def _from_torch(index: int, layer: nn.Module) -> Layer:
         return ACTIVATIONS[type(layer).__name__.lower()]()
     known = ", ".join(["Linear", *(kind.__name__ for kind in standard)])
     raise InputError(
-        f"layer {index} is {layer}; expected one of {known} with default settings, whose derivatives are known in closed form: "
-        "verify the module as it is with nets.verify(module, x)."
+        f"layer {index} is {quoted(layer)}; expected one of {known} with default settings, whose derivatives are known in closed "
+        "form: verify the module as it is with nets.verify(module, x)."
     )

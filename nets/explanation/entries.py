@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from nets.errors import InputError
+from nets.errors import InputError, quoted
 
 WRITTEN = re.compile(r"\s*(?P<name>[^\s\[\]]+)\s*(\[(?P<index>[^\[\]]*)\])?\s*")
 
@@ -27,13 +27,16 @@ def entry(points: Mapping[str, Tensor], parameter: object, index: object = None)
     found = WRITTEN.fullmatch(parameter) if isinstance(parameter, str) else None
     if found is None:
         raise InputError(
-            f"{parameter!r} was given where a number of the network is expected: write NAME[INDEX], such as {_example(points)}."
+            f"{quoted(parameter)} was given where a number of the network is expected: write NAME[INDEX], such as "
+            f"{_example(points)}."
         )
     name = found["name"]
     if name not in points:
-        raise InputError(f"the network has no '{name}'; {_closest(name, list(points))}")
+        raise InputError(f"the network has no {quoted(name)}; {_closest(name, list(points))}")
     if found["index"] is not None and index is not None:
-        raise InputError(f"the index was given twice, in '{parameter}' and as {index!r}; expected it once: leave one of them out.")
+        raise InputError(
+            f"the index was given twice, in '{parameter}' and as {quoted(index)}; expected it once: leave one of them out."
+        )
     if found["index"] is None and index is None:
         shape = tuple(points[name].shape)
         last = written(name, tuple(size - 1 for size in shape))
@@ -49,7 +52,7 @@ def unit(what: str, given: object, size: int) -> int:
     except (TypeError, ValueError):
         found = size
     if not -size <= found < size:
-        raise InputError(f"{what}={given!r} was given where a whole number from 0 to {size - 1} is expected.")
+        raise InputError(f"{what}={quoted(given)} was given where a whole number from 0 to {size - 1} is expected.")
     return found % size
 
 
@@ -60,7 +63,7 @@ def _index(name: str, shape: tuple[int, ...], given: object) -> tuple[int, ...]:
     except (TypeError, ValueError):
         found = []
     if len(found) != len(shape) or not all(-size <= number < size for number, size in zip(found, shape, strict=True)):
-        shown = ",".join(str(part).strip() for part in parts)
+        shown = ",".join((part if isinstance(part, str) and part.isascii() else quoted(part)).strip() for part in parts)
         last = written(name, tuple(size - 1 for size in shape))
         raise InputError(
             f"{name}[{shown}] is no number of {name}, whose shape is {shape}; "

@@ -5,6 +5,7 @@ import html as markup
 import inspect
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from nets.calculus.network import Network
-from nets.errors import InputError
+from nets.errors import InputError, quoted
 from nets.explanation.animation import fragment
 from nets.explanation.drawing import Drawing
 from nets.explanation.entries import unit
@@ -76,9 +78,13 @@ class BackwardPicture:
         Raises:
             InputError: if `path` does not end in .html, or one of the two is there already, since nothing is ever overwritten.
         """
+        if not isinstance(path, str | os.PathLike) or isinstance(os.fspath(path), bytes):
+            raise InputError(f"the picture was to be saved as {quoted(path)}; expected a path that ends in .html.")
         page = Path(path)
         if page.suffix != ".html":
-            raise InputError(f"the picture was to be saved as {page}; expected a name that ends in .html, such as backward.html.")
+            raise InputError(
+                f"the picture was to be saved as {quoted(str(page))}; expected a name that ends in .html, such as backward.html."
+            )
         for one in (page, page.with_suffix(".svg")):
             if one.exists():
                 raise InputError(f"{one} is there already, and nothing is ever overwritten: choose another name.")
@@ -129,6 +135,7 @@ def _network(network: Network, inputs: tuple[Any, ...], output: int | tuple[int,
     if len(inputs) != 1 or not isinstance(inputs[0], Tensor):
         raise InputError(f"a network was given {len(inputs)} inputs; expected one tensor of shape (samples, features).")
     network = copy.deepcopy(network).double()
+    _dense("X", inputs[0])
     x = inputs[0].detach().double()
     x = x[None] if x.ndim == 1 else x
     network.check(x)
@@ -144,6 +151,8 @@ def _recorded(
     if not callable(function):
         raise InputError(f"picture was given a {type(function).__name__}; expected a function or a module, and then its inputs.")
     if isinstance(function, nn.Module):
+        if any(is_lazy(parameter) or parameter.is_meta for parameter in function.parameters()):
+            raise InputError(f"{type(function).__name__} has parameters without numbers; expected a module that can be called.")
         function = copy.deepcopy(function)
     tensors = [_tensor(one) for one in inputs]
     known = {
@@ -153,7 +162,7 @@ def _recorded(
     if isinstance(function, nn.Module):
         known |= {name: (parameter, "parameter") for name, parameter in function.named_parameters()}
     with torch.random.fork_rng(devices=[]), torch.enable_grad(), Recorder(known) as recorder:
-        result = function(*tensors)
+        result = _called(function, tensors)
         y = _number(result, output)
     node = recorder.node_of(y)
     if node is None or not y.requires_grad:
@@ -163,6 +172,19 @@ def _recorded(
     _agree(node, y, known)
     _number_off(node, set(known))
     return node
+
+
+def _called(function: Callable[..., Any], tensors: list[Tensor]) -> Any:
+    try:
+        return function(*tensors)
+    except InputError:
+        raise
+    except Exception as error:  # whatever is wrong in somebody's function
+        said = " ".join(str(error).split())
+        raise InputError(
+            f"the function raises {type(error).__name__}{f' ({said})' if said else ''}; expected one that can be called with "
+            f"{len(tensors)} tensor{'s' * (len(tensors) != 1)}."
+        ) from error
 
 
 def _number_off(output: Node, taken: set[str]) -> None:
@@ -179,17 +201,21 @@ def _number_off(output: Node, taken: set[str]) -> None:
 
 def _tensor(given: Any) -> Tensor:
     if isinstance(given, Tensor):
+        _dense("an input", given)
         own = given.detach().clone()
         return own.requires_grad_() if own.is_floating_point() else own
-    if isinstance(given, bool) or not isinstance(given, (int, float)):
-        raise InputError(f"the input {given!r} is a {type(given).__name__}; expected a tensor or a number.")
+    number = isinstance(given, int | float) and not isinstance(given, bool)
+    # NaN and infinity are drawn; an int may be larger than any number of double precision.
+    if not number or (isinstance(given, int) and abs(given) > sys.float_info.max):
+        raise InputError(f"the input {quoted(given)} is a {type(given).__name__}; expected a tensor or a number.")
     return torch.tensor(float(given), dtype=torch.float64, requires_grad=True)
 
 
 def _names(function: Callable[..., Any], count: int, names: tuple[str, ...] | None) -> tuple[str, ...]:
     if names is not None:
-        if len(names) != count or len(set(names)) != count:
-            raise InputError(f"names is {names!r} for {count} inputs; expected a different name for each.")
+        known = isinstance(names, tuple | list) and all(isinstance(name, str) for name in names)
+        if not known or len(names) != count or len(set(names)) != count:
+            raise InputError(f"names is {quoted(names)} for {count} inputs; expected a different name for each.")
         return tuple(names)
     called = function.forward if isinstance(function, nn.Module) else function
     try:
@@ -205,18 +231,29 @@ def _names(function: Callable[..., Any], count: int, names: tuple[str, ...] | No
 def _number(result: Any, output: int | tuple[int, ...] | None) -> Tensor:
     if not isinstance(result, Tensor):
         raise InputError(f"the function gave a {type(result).__name__}; expected one tensor.")
+    _dense("the result", result)
     if output is None:
         if result.numel() != 1:
             such = tuple(0 for _ in result.shape) if result.ndim > 1 else 0
             raise InputError(f"the result has the shape {tuple(result.shape)}; expected one number: add output={such}, say.")
         return result
+    index = output if isinstance(output, tuple) else (output,)
+    whole = all(type(one) is int and -result.numel() <= one < result.numel() for one in index)
     try:
-        chosen = result[output]
-    except (IndexError, TypeError):
+        chosen = result[index] if whole else result
+    except IndexError:
         chosen = result
-    if chosen.numel() != 1 or isinstance(output, bool):
-        raise InputError(f"output={output!r} chooses no number of a result of the shape {tuple(result.shape)}.")
+    if not whole or chosen.numel() != 1:
+        raise InputError(f"output={quoted(output)} chooses no number of a result of the shape {tuple(result.shape)}.")
     return chosen
+
+
+def _dense(name: str, tensor: Tensor) -> None:
+    if tensor.layout is not torch.strided or tensor.is_meta or tensor.is_quantized or tensor.is_complex():
+        raise InputError(
+            f"{name} is of {tensor.dtype}, on {tensor.device}, with the layout {tensor.layout}; expected a dense tensor of real "
+            "numbers: look at its real and imaginary parts apart, or call to_dense() or dequantize()."
+        )
 
 
 def _agree(node: Node, y: Tensor, known: Mapping[str, tuple[Tensor, str]]) -> None:

@@ -121,7 +121,7 @@ def _edge(
         return torch.zeros_like(leaf) if gradient is None else gradient
 
     local = None
-    if result.numel() * leaf.numel() <= ENTRIES:
+    if 0 < result.numel() * leaf.numel() <= ENTRIES:
         rows = [pull(unit.reshape(result.shape)) for unit in torch.eye(result.numel(), dtype=result.dtype)]
         local = torch.stack(rows).reshape((*result.shape, *leaf.shape))
     return Edge(source, target, local, pull)
