@@ -227,7 +227,9 @@ def _rows() -> Iterator[Kind]:
         said = f"never summed over ranks: only the micro-batches of one of {ranks} ranks"
         yield Kind(f"rank {rank} of {ranks}", lambda g, loop=loop: (linear(g), F.mse_loss, pairs(g, six), loop), said)
     made = [first_rank_in_no_sync]
-    yield Kind("no_sync", lambda g: (linear(g), F.mse_loss, pairs(g, (4, 3, 2, 5)), made[0]), "never summed over ranks: .* 1 and 3")
+    yield Kind(
+        "no_sync", lambda g: (linear(g), F.mse_loss, pairs(g, (4, 3, 2, 5)), made[0]), r"never summed over ranks: .* \(1 and 3\)"
+    )
     yield Kind("three by four", lambda g: (linear(g), F.mse_loss, pairs(g, (3, 3, 3)), divided_by(4)), "leftover .* divided by 4")
     yield Kind(
         "two ragged by eight", lambda g: (linear(g), F.mse_loss, pairs(g, (3, 2)), divided_by(8)), "leftover .* divided by 8"

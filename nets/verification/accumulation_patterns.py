@@ -75,9 +75,10 @@ def _one_rank(w: list[float]) -> Iterator[tuple[str, list[float]]]:
             for rank in range(ranks):
                 own = [m for m in range(count) if rank_of[m] == rank]
                 share = sum(w[m] for m in own)
-                if not share or len(own) == count:
+                # One micro-batch alone is a rank's share where each rank has one.
+                if not share or (len(own) == 1 and ranks < count):
                     continue
-                name = f"never summed over ranks: only the micro-batches of one of {ranks} ranks, {_listed(own)}"
+                name = f"never summed over ranks: only the micro-batches of one of {ranks} ranks ({_listed(own)})"
                 for each in ([w[m] / share for m in own], [w[m] for m in own], [1 / len(own)] * len(own), [1.0] * len(own)):
                     coefficients = [0.0] * count
                     for m, weight in zip(own, each, strict=True):
