@@ -112,19 +112,23 @@ def test_a_function_that_turns_within_the_steps_has_no_kink() -> None:
     assert certificate.verdict != "fail" and "kink" not in certificate.sentence()
 
 
-def test_a_kink_that_every_probe_crosses_is_no_fault() -> None:
-    """A hidden unit at −10⁻⁸, of more parameters than are checked one by one."""
+@pytest.mark.parametrize("distance", [1e-4, 1e-8, 1e-10, 1e-15])
+def test_a_kink_that_every_long_probe_crosses_is_no_fault(distance: float) -> None:
+    """A hidden unit near zero, of more parameters than are checked one by one: a shorter probe finds the derivative, or rounding
+    hides it and the kink is what is named."""
     generator = torch.Generator().manual_seed(0)
     module = nn.Sequential(nn.Linear(60, 96), nn.ReLU(), nn.Linear(96, 3)).double()
     for parameter in module.parameters():
         nn.init.normal_(parameter, generator=generator)
     x = torch.randn(4, 60, generator=generator, dtype=torch.float64)
     with torch.no_grad():
-        module[0].bias[7] -= module[0](x)[2, 7] + 1e-8
+        module[0].bias[7] -= module[0](x)[2, 7] + distance
     certificate = nets.verify(module, x)
-    assert certificate.verdict == "inconclusive" and "kink" in certificate.sentence()
-    # Entry by entry the steps are short enough.
-    assert nets.verify(module, x, coverage="full").passed
+    assert certificate.passed or (certificate.verdict == "inconclusive" and "kink" in certificate.sentence()), str(certificate)
+    assert certificate.passed or distance < 1e-7
+    if distance == 1e-8:
+        # Entry by entry the steps are short enough.
+        assert nets.verify(module, x, coverage="full").passed
 
 
 def test_two_errors_that_cancel_in_one_run_do_not_in_sixteen() -> None:

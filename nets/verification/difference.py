@@ -134,7 +134,8 @@ def refine(problem: Problem, name: str, entry: int, floor: Tensor) -> Refined:
     """One column by E(h), for each output at the step with the smallest error of its own."""
     point = problem.points[name].view(-1)
     here = abs(float(point[entry]))
-    units = (1.0,) if here < 1e-12 or 1 / 8 < here < 8 else (1.0, here)
+    # A number of any size but one has a unit of its own, since a kink may lie as near to it as to zero.
+    units = (1.0,) if here == 0 or 1 / 8 < here < 8 else (1.0, here)
     rungs = _Rungs(problem, point, entry)
     *found, near = _over(rungs, floor, sorted({h * unit for h in WIDER for unit in units}, reverse=True))
     derivative, error, step = found

@@ -1,5 +1,7 @@
 """Points at which there is no derivative: the slopes to the two sides stay apart however small the step."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -13,17 +15,26 @@ BENT = 1e-2
 CLOSER = tuple(2.0**-k for k in (14, 18, 22, 26, 30, 34, 38, 42))
 """Steps, in units of the point's size, at which a kink still is one."""
 
+CLOSEST = tuple(2.0**-k for k in (2, 6, 10))
+"""Further steps for a number so small that the others reach beyond zero, in units of that number."""
+
 
 def kink(problem: Problem, name: str, entry: int, floor: Tensor) -> Tensor:
     """Where f has no derivative by one entry of a point: the slopes to the right and to the left stay apart as the step shrinks,
     down to where noise hides it. For a smooth f they differ by h f″. Shape (M,)."""
     point = problem.points[name].view(-1)
-    unit = max(abs(float(point[entry])), 1.0)
-    found = [slopes_along(problem, point[entry], unit * h) for h in CLOSER[:2]]
-    if not _shown(found, floor / unit).any():
+    steps = closer(abs(float(point[entry])))
+    found = [slopes_along(problem, point[entry], h) for h in steps[:2]]
+    if not _shown(found, floor, steps).any():
         return torch.zeros_like(floor, dtype=torch.bool)
-    found += [slopes_along(problem, point[entry], unit * h) for h in CLOSER[2:]]
-    return _shown(found, floor / unit)
+    found += [slopes_along(problem, point[entry], h) for h in steps[2:]]
+    return _shown(found, floor, steps)
+
+
+def closer(here: float) -> list[float]:
+    """The steps at which a kink is looked for at a number of that size, largest first."""
+    steps = [max(here, 1.0) * h for h in CLOSER]
+    return steps + [here * h for h in CLOSEST if 0 < here * h < steps[-1]]
 
 
 def crooked(problem: Problem, name: str, jacobian: Tensor, floor: Tensor, seed: int) -> Tensor:
@@ -36,20 +47,20 @@ def crooked(problem: Problem, name: str, jacobian: Tensor, floor: Tensor, seed: 
     apart = [(slope.central - straight).abs() for slope in slopes]
     # An even function, such as the least of |X_i| at zero, has the slope 0 to both sides of every axis; along t it is bent.
     gaps = [slope.gap.abs() for slope in slopes]
-    return (_stays(apart, floor) & (apart[0] > BENT * size)) | (_stays(gaps, floor) & (gaps[0] > BENT * size))
+    return (_stays(apart, floor, CLOSER) & (apart[0] > BENT * size)) | (_stays(gaps, floor, CLOSER) & (gaps[0] > BENT * size))
 
 
-def _shown(found: list[Slopes], floor: Tensor) -> Tensor:
-    """Whether slopes at the first steps of CLOSER show a kink or a jump. Shape (M,)."""
+def _shown(found: list[Slopes], floor: Tensor, steps: Sequence[float]) -> Tensor:
+    """Whether slopes at the first of these steps show a kink or a jump. Shape (M,)."""
     # Of a jump to both sides alike, as that of the sign at 0, the slopes are the same and grow as 1/h.
-    heights = torch.stack([slopes.central.abs() * h for slopes, h in zip(found, CLOSER, strict=False)])
+    heights = torch.stack([slopes.central.abs() * h for slopes, h in zip(found, steps, strict=False)])
     jump = _level(heights, (4 * SAFETY * floor).expand_as(heights), 0.01)
-    return jump | _stays([slopes.gap.abs() for slopes in found], floor)
+    return jump | _stays([slopes.gap.abs() for slopes in found], floor, steps)
 
 
-def _stays(gaps: list[Tensor], floor: Tensor) -> Tensor:
+def _stays(gaps: list[Tensor], floor: Tensor, tried: Sequence[float]) -> Tensor:
     """Whether the gap between the slopes is the same at every step, as at a kink, or goes with 1/h, as at a jump. Shape (M,)."""
-    steps = torch.tensor(CLOSER[: len(gaps)], dtype=floor.dtype)[:, None]
+    steps = torch.tensor(tried[: len(gaps)], dtype=floor.dtype)[:, None]
     sizes, noise = torch.stack(gaps), 4 * SAFETY * floor / steps
     return _level(sizes, noise, 1.0) | _level(sizes * steps, noise * steps, 0.01)
 

@@ -9,7 +9,7 @@ not drowned by a large one in another, and at single entries. What fails is look
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, pairwise
 from typing import NamedTuple
 
@@ -32,6 +32,12 @@ REACHES = tuple(2.0**-k for k in (14, 17, 11, 20, 8, 23, 5))
 
 TWICE = 2
 """Reaches that are precise enough and disagree by the same, after which no other is tried."""
+
+NEARER = tuple(2.0**-k for k in range(26, 44, 2))
+"""Reaches that are tried where every other seems to cross a kink, largest first."""
+
+UNSURE = 1e-3
+"""The relative error of a difference from which on it decides nothing."""
 
 ENOUGH = 1e-6
 """The relative error of a difference with which no other reach is tried."""
@@ -165,7 +171,9 @@ class Prober:
         found, doubted, doubt = list[Probe](), list[Probe](), math.inf
         point = self.problem.points[name]
         # In units of one, then of the point's own size.
-        for reach in chain(REACHES, (unit * reach for unit in units(point)[1:] for reach in REACHES)):
+        for reach in chain(REACHES, (unit * reach for unit in units(point)[1:] for reach in REACHES), NEARER):
+            if reach == NEARER[0] and any(map(self._precise, found)):
+                break
             found.append(probe := self.at(name, entries, t, reach))
             enough = self._precise(probe) and probe.tolerance <= doubt / 2
             if enough and probe.excess <= 1:
@@ -175,7 +183,10 @@ class Prober:
                 doubted.append(probe)
             if len(doubted) == TWICE and _alike(*doubted):
                 break
-        return min(found, key=lambda probe: (probe.kinked, probe.tolerance if probe.tolerance == probe.tolerance else math.inf))
+        best = min(found, key=lambda probe: (probe.kinked, probe.tolerance if probe.tolerance == probe.tolerance else math.inf))
+        # Where a longer move crosses a kink and a shorter one is lost in rounding, it is the kink that hides the derivative.
+        hidden = best.tolerance > UNSURE * abs(best.expected) and any(probe.kinked for probe in found)
+        return replace(best, kinked=best.kinked or hidden)
 
     def at(self, name: str, entries: slice, t: Tensor, reach: float) -> Probe:
         """The probe along t at that reach, with an error bar from another at twice the reach."""
