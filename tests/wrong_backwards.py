@@ -9,7 +9,8 @@ from tests.wrong.graphs import GRAPHS
 from tests.wrong.layers import LAYERS
 from tests.wrong.linear import LINEAR
 from tests.wrong.record import WrongBackward
+from tests.wrong.scales import SCALES
 from tests.wrong.second_order import SECOND_ORDER
 from tests.wrong.witnesses import WITNESSES
 
-WRONG: list[WrongBackward] = [*LINEAR, *POINTWISE, *SHAPING, *LAYERS, *GRAPHS, *CAUSES, *SECOND_ORDER, *WITNESSES]
+WRONG: list[WrongBackward] = [*LINEAR, *POINTWISE, *SHAPING, *LAYERS, *GRAPHS, *CAUSES, *SECOND_ORDER, *WITNESSES, *SCALES]

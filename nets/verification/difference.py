@@ -42,6 +42,9 @@ PROBES = 4
 """Entries on which the step is chosen."""
 
 
+SHARED = 1e-5
+"""The part of its largest entry by which a row may be off because of what others are off by: it hides no fault of a thousandth."""
+
 NOISY = 1e-6
 """The part of the largest output from which on the noise of an output is no mere rounding: it jumps at this point."""
 
@@ -84,7 +87,7 @@ def measure(problem: Problem, name: str, floor: Tensor, seed: int) -> Measured:
     point = problem.points[name].view(-1)
     generator = stream(seed, "steps", name)
     probes = torch.randperm(len(point), generator=generator)[:PROBES].tolist()
-    best, step, truncation, rounding = torch.inf, LADDER[0], 0.0, floor
+    best, step, truncation, rounding = torch.inf, LADDER[0], torch.zeros_like(floor), floor
     wider, wide = None, 0.0
     for h in steps(problem.points[name]):
         if float(floor.max()) / h > best:
@@ -96,14 +99,17 @@ def measure(problem: Problem, name: str, floor: Tensor, seed: int) -> Measured:
             second_order = (wider - found).abs() / (min(wide / h, 1e100) ** 2 - 1)
             error = float(torch.nan_to_num(second_order + noise / h, nan=torch.inf).max())
             if error < best:
-                best, step, truncation, rounding = error, h, float(second_order.max()), noise
+                best, step, truncation, rounding = error, h, second_order.amax(0), noise
         wider, wide = found, h
     jacobian, gap = _sweep_batched(problem, name, step) or _sweep(problem, point, step)
     gap.abs_()
     gap.masked_fill_(gap <= 4 * SAFETY * rounding[:, None] / step, 0)
     # With the slopes D ± gap/2 to both sides, the larger has the size |D| + |gap|/2; the gap is more than BENT of that.
     bent = gap * (1 / BENT - 1 / 2) > jacobian.abs()
-    return Measured(jacobian, SAFETY * (rounding[:, None] / step + truncation), step, bent, gap.amax(0))
+    # What was seen in the rows of the largest truncation error counts for others as well, up to a part of their own size.
+    shared = (SHARED * jacobian.abs().amax(1).nan_to_num_(nan=torch.inf)).clamp(max=float(truncation.max()))
+    tolerance = SAFETY * (rounding / step + torch.maximum(truncation, shared))
+    return Measured(jacobian, tolerance[:, None], step, bent, gap.amax(0))
 
 
 def measure_twice(problem: Problem, name: str, floor: Tensor, step: float) -> Measured:

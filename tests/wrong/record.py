@@ -52,6 +52,7 @@ class WrongBackward:
             'forward mode' in the product of the Jacobian with a direction of the input, while the backward pass is right: it
             passes with a note, and fails with forward="required"; 'second order' in the gradient of the gradient alone, which
             `verify` checks with order=2.
+        step: how far the table's own proof moves a point: less than it is from a kink.
     """
 
     name: str
@@ -59,6 +60,7 @@ class WrongBackward:
     cause: Cause | None = None
     parameter: str | None = None
     shows: Shows = "backward"
+    step: float = 1e-3
 
     @property
     def order(self) -> int:
