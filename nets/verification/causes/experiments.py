@@ -77,7 +77,8 @@ def _swapped(problem: Problem, name: str) -> str:
         own, its = (float(problem.gradient[p].reshape(-1) @ t) for p in (name, other))
         here = _slope(problem, name, v, t)
         if here.fits(its) and not here.fits(own) and (there := _slope(problem, other, v, t)).fits(own) and not there.fits(its):
-            return f"the gradients of {name} and {other} swapped"
+            first, second = (point for point in problem.points if point in (name, other))
+            return f"the gradients of {first} and {second} swapped"
     return ""
 
 
