@@ -39,9 +39,9 @@ def counted(problem: Problem, name: str, factor: float, accuracy: float) -> str:
         return f"summed instead of averaged over the batch: a constant factor {samples}, the number of samples"
     for axis, size in _axes(problem, name):
         if size > 2 and abs(factor * size - 1) < accuracy:
-            return f"averaged instead of summed over {axis}: a constant factor 1/{size}, the numbers along it"
+            return f"a constant factor 1/{size} (as if averaged instead of summed over {axis}, {size} numbers)"
         if size > 2 and abs(factor / size - 1) < accuracy:
-            return f"summed instead of averaged over {axis}: a constant factor {size}, the numbers along it"
+            return f"a constant factor {size} (as if summed instead of averaged over {axis}, {size} numbers)"
     return ""
 
 
