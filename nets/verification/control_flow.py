@@ -7,7 +7,7 @@ functions come to the mode one by one, as in a branch or a loop of Python's, and
 
 import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -17,6 +17,19 @@ from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_mod
 
 KERNEL = torch._C.DispatchKey.CompositeExplicitAutograd
 """Under which an operator keeps the kernel that calls its functions."""
+
+
+def called(module: Callable[..., Any], arguments: Iterable[Any]) -> Any:
+    """The module's output. Where PyTorch's compiler, which these operators use, fails on what it keeps of earlier calls, it forgets
+    that and tries again: calls under vmap or with dual numbers may leave what no longer fits."""
+    given = list(arguments)
+    try:
+        return module(*given)
+    except RuntimeError as error:
+        if "torch._dynamo" not in sys.modules or not isinstance(error, torch._dynamo.exc.TorchDynamoException):
+            raise
+    torch._dynamo.reset()
+    return module(*given)
 
 
 class OrdinaryControlFlow(TorchFunctionMode):

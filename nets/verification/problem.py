@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 from nets.errors import InputError
 from nets.verification.backward import pull_back
 from nets.verification.calling import refusal
+from nets.verification.control_flow import called
 from nets.verification.copies import cast, check_tensor, copied, copied_input, one_line, twin_of
 from nets.verification.leaves import as_real, described, differentiable, flattened, input_names, key, largest, like, unravelled
 from nets.verification.randomness import Watched, seeded, signed, stream
@@ -229,7 +230,7 @@ class Problem:
         for name, value in self._moving.items():
             self.module.get_parameter(name).data.copy_(value)
         with self._draws():
-            return self.module(*self._arguments(leaves))
+            return called(self.module, self._arguments(leaves))
 
     def place(self, name: str, row: int, column: int) -> Place:
         """Where an entry of the (M, P) matrix ∂Y/∂name stands."""
