@@ -9,6 +9,9 @@ from nets.verification.wording import indexed, told_apart
 NEAREST = 2.0**-44
 """The smallest step that differences try, in units of one and of the number that is moved."""
 
+STEPS = tuple(sign * size for size in (NEAREST, 2.0**-34, 2.0**-24, 2.0**-14) for sign in (-1, 1))
+"""The steps at which an edge is looked for, the smallest first: the point may lie inside the domain, and each wider step across."""
+
 HUGE = 1e150
 """An output of this size may overflow nearby; a smaller one that is infinite nearby has a pole there."""
 
@@ -18,7 +21,7 @@ def edge(problem: Problem, name: str, entry: int) -> str:
     point = problem.points[name].view(-1)
     here = float(point[entry])
     what = f"{name}{indexed(problem.point_index(name, entry))}"
-    for step in (-NEAREST, NEAREST):
+    for step in STEPS:
         there = here + step * max(abs(here), 1.0)
         outputs = _outputs_at(problem, point, entry, there)
         where = "where {} is {} instead of {}".format(what, *told_apart(there, here))
