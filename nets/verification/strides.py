@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils import _pytree as pytree
+
+from nets.verification.leaves import input_names
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,14 @@ def memory_of(tensor: Tensor) -> Memory | None:
     return Memory(axes, tuple(room[axis] for axis in axes), strides[counted[-1]], int(tensor.storage_offset()))
 
 
-def expanded(tensor: Tensor) -> bool:
-    """Whether several of its numbers share one place in memory."""
+def written_out(inputs: tuple[Any, ...]) -> list[str]:
+    """A note on the inputs of which several numbers share one place in memory; none where there are none."""
+    found, _ = pytree.tree_flatten_with_path(inputs)
+    names = input_names([path for path, _ in found])
+    expanded = [name for name, (_, leaf) in zip(names, found, strict=True) if isinstance(leaf, Tensor) and _expanded(leaf)]
+    reason = "expanded, and checked as a copy with every number in a place of its own, since each of them is moved alone"
+    return [f"{' and '.join(expanded)}: {reason}"] if expanded else []
+
+
+def _expanded(tensor: Tensor) -> bool:
     return tensor.layout == torch.strided and any(s == 0 and n > 1 for s, n in zip(tensor.stride(), tensor.shape, strict=True))

@@ -33,6 +33,7 @@ from nets.verification.row_noise import gradient_floor
 from nets.verification.saved import overwritten
 from nets.verification.second_order import SecondOrder
 from nets.verification.stated import ClosedForm, stated_jacobians
+from nets.verification.strides import written_out
 from nets.verification.submodules import locate
 from nets.verification.witnesses import FORWARD, Forward, noted
 from nets.verification.wording import listed
@@ -138,7 +139,7 @@ def verify(
         as_is += [check for check in later if check.parameter not in intended][:1] if certificate.passed else []
         if certificate.verdict != "fail":
             as_is += check_contract(problem) or check_batching(problem) or check_left_out(module)
-        return replace(certificate, checks=(*certificate.checks, *as_is), notes=(*certificate.notes, *seen))
+        return replace(certificate, checks=(*certificate.checks, *as_is), notes=(*certificate.notes, *seen, *written_out(inputs)))
 
 
 def _problem(module: nn.Module, inputs: tuple[Any, ...], seed: int, dtype: str) -> tuple[Problem, list[str]]:
