@@ -18,7 +18,7 @@ def assert_gradients(module: nn.Module, *inputs: Any, **options: Any) -> None:
     Args:
         module: any module, see `nets.verify`.
         inputs: what to call it with; a few samples are enough.
-        options: those of `nets.verify`: coverage, seed, order, dtype, closed_form, intended.
+        options: those of `nets.verify`: coverage, seed, order, dtype, closed_form, intended, forward, tolerance.
 
     Raises:
         GradientError: an AssertionError whose text is the one sentence, which names the parameter and the entry, and the table.
