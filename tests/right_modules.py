@@ -9,6 +9,7 @@ from tests.right.contracts import CONTRACTS
 from tests.right.layers import NORMS, POOLS, PRODUCTS, SEQUENCES
 from tests.right.scales import SCALES
 from tests.right.second_order import SECOND_ORDER
+from tests.right.zeros import ZEROS
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class RightModule:
         return self.name
 
 
-TABLE = PRODUCTS | POOLS | NORMS | SEQUENCES | ACTIVATIONS | LOSSES | COMPOSITIONS | SCALES | CONTRACTS
+TABLE = PRODUCTS | POOLS | NORMS | SEQUENCES | ACTIVATIONS | LOSSES | COMPOSITIONS | SCALES | CONTRACTS | ZEROS
 RIGHT: list[RightModule] = [
     *(RightModule(name, make) for name, make in TABLE.items()),
     *(RightModule(f"second order: {name}", make, order=2) for name, make in SECOND_ORDER.items()),

@@ -82,7 +82,9 @@ def _refined(
     def is_wrong(entry: int, column: Refined) -> bool:
         jacobian[:, entry], tolerance[:, entry], kinked[:, entry] = column.derivative, column.tolerance, column.kink
         suited.append(float(column.step[rows[entry]]))
-        return bool(((_excess(actual[:, entry], column.derivative, column.tolerance) > 1) & ~column.kink).any())
+        # What is not finite lies beyond the edge of the domain, and says nothing about what is judged.
+        known = ~column.kink & torch.isfinite(column.derivative)
+        return bool(((_excess(actual[:, entry], column.derivative, column.tolerance) > 1) & known).any())
 
     def again(entries: Tensor) -> bool:
         # A list, since each of them must be looked at.

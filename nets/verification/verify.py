@@ -313,15 +313,16 @@ def _probed_certificate(problem: Problem, options: Options) -> Certificate:
     parameters, inputs = ([n for n in problem.points if (n in problem.parameters) is yes] for yes in (True, False))
     looked_at = [name for name in (*reversed(parameters), *inputs) if name not in options.intended]
     found = {name: check_by_probes(prober, name, oracle, seed) for name in following(POINTS, looked_at)}
-    checks = tuple(found[name] for name in problem.points if name in found)
+    chosen = [name for name in problem.points if name in found]
+    checks = tuple(found[name] for name in chosen)
     if any(check.verdict != "pass" for check in checks):
         return Certificate(checks)
     exact = [declared(name, oracle) for name in options.intended if name in problem.points and name not in options.stated]
     if network is None:
-        forward = forward_of_module(prober, looked_at, oracle, options.forward)
+        forward = forward_of_module(prober, chosen, oracle, options.forward)
     else:
-        exact += [check_closed_form(prober, name) for name in looked_at]
-        forward = forward_of_closed_form(prober, looked_at, options.forward)
+        exact += [check_closed_form(prober, name) for name in chosen]
+        forward = forward_of_closed_form(prober, chosen, options.forward)
         exact += check_function(network, problem)
     exact += forward.checks
     exact += [check_stated(prober, name, oracle, jacobian) for name, jacobian in options.stated.items()]
