@@ -22,7 +22,7 @@ from nets.verification.rounding import ROUNDING_SAFETY
 from nets.verification.table import INTENTION
 from nets.verification.witnesses import FORWARD, Doubt, Forward, corroborated, missing_forward_mode, slopes_by_forward_mode
 from nets.verification.wording import listed
-from nets.verification.zeros import bound_of_zero
+from nets.verification.zeros import bound_of_zero, far_slope
 
 SMALL = 1e-6
 """The part of the largest entry up to which a fault may be meant: a guard against a division by zero, or an adaptive method."""
@@ -97,6 +97,8 @@ class Judge:
                 return Judgement(checks)
             return Judgement([declared(name, subject.name), *(check for check in checks if check.verdict == "fail")])
         difference = by_difference(problem, name, subject.jacobian, self.floor, seed)
+        if bool(difference.zero_rows().any()) and not agree(subject, difference):
+            difference = replace(difference, nearby=far_slope(problem, name, seed))
         if self.options.tolerance is not None:
             finite = difference.jacobian.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
             subject = replace(subject, declared=self.options.tolerance * largest(finite))
@@ -149,7 +151,8 @@ class Judge:
         zero = bool((subject.jacobian.abs() <= subject.tolerance).all()) and all(agree(subject, other) for other in others)
         if not zero or (difference.kink is not None and bool(difference.kink.any())) or not agree(subject, difference):
             return None
-        return bound_of_zero(self.problem, name, difference.jacobian, difference.tolerance, self.options.seed)
+        found = torch.maximum(difference.jacobian.abs(), subject.jacobian.abs())
+        return bound_of_zero(self.problem, name, found, difference.tolerance, self.options.seed)
 
     def _forward_slopes(self, name: str, subject: Derivation, difference: Derivation, judgement: Judgement) -> None:
         """Forward mode along random directions, for a point that is too large for each of its entries; or that there is none."""
