@@ -10,7 +10,7 @@ from tests.opinfo.samples import NUMBERS
 
 PAGE = Path(__file__).parents[2] / "docs" / "pytorch.md"
 
-VERDICTS = ("pass", "fail", "inconclusive", "refused", "not finite", "late", "raised")
+VERDICTS = ("pass", "fail", "forward mode", "inconclusive", "refused", "not finite", "late", "raised")
 
 
 def counts(outcomes: list[Outcome]) -> str:
@@ -66,6 +66,10 @@ documents or means; the derivative of the output is another one.
 | operation or module | order | what | why | an entry |
 | --- | --- | --- | --- | --- |
 {chr(10).join(rows)}
+
+Forward mode alone is wrong, at the sample that is given, where PyTorch says that it has one:
+
+{_forward(outcomes)}
 """
 
 
@@ -74,11 +78,21 @@ def listed(text: str) -> set[str]:
     return {"|".join(line.split("|")[:4]) for line in text.splitlines() if line.startswith("| `")}
 
 
+def _forward(outcomes: list[Outcome]) -> str:
+    """A line for each operation whose forward mode is wrong, with its first sentence."""
+    first = {o.name: o for o in reversed(outcomes) if o.verdict == "forward mode"}
+    return "\n".join(f"- {_called(first[name])}: {_entry(first[name])}" for name in sorted(first))
+
+
+def _entry(outcome: Outcome) -> str:
+    return outcome.sentence.removeprefix("fail: ").replace("|", "\\|")
+
+
 def _row(entry: Known, shown: list[Outcome]) -> str:
     names = ", ".join(f"`{name}`" for name in entry.names)
     orders = ", ".join(map(str, entry.orders))
     report = f" ([#{entry.report}](https://github.com/pytorch/pytorch/issues/{entry.report}))" if entry.report else ""
-    first = shown[0].sentence.removeprefix("fail: ").replace("|", "\\|") if shown else ""
+    first = _entry(shown[0]) if shown else ""
     return f"| {names} | {orders} | {entry.kind.value} | {entry.why}{report} | {first} |"
 
 

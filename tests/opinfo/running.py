@@ -32,8 +32,9 @@ class Outcome:
         dtype: 'float64' or 'complex128'.
         sample: which of PyTorch's samples.
         order: of the derivatives, 1 or 2.
-        verdict: 'pass', 'fail' or 'inconclusive'; 'not finite' where the sample itself has an output that is NaN or infinite,
-            'refused' after an InputError, 'raised' after any other error, and 'late' where time ran out.
+        verdict: 'pass', 'fail' or 'inconclusive'; 'forward mode' where only that one is wrong; 'not finite' where the sample
+            itself has an output that is NaN or infinite; 'refused' after an InputError, 'raised' after any other error, and
+            'late' where time ran out.
         sentence: the certificate's, or what the error says.
         seconds: it took.
     """
@@ -77,8 +78,7 @@ def _outcome(subject: samples.Subject, order: int) -> Outcome:
         with _limited(SECONDS):
             if not _finite(subject):
                 return Outcome(subject.name, subject.dtype, subject.sample, order, "not finite", "the output is not finite", 0.0)
-            certificate = nets.verify(subject.module, *subject.inputs, order=order)
-        verdict, sentence = str(certificate.verdict), certificate.sentence()
+            verdict, sentence = _judged(subject, order)
     except nets.InputError as error:
         verdict, sentence = "refused", str(error)
     except OutOfTime:
@@ -86,6 +86,17 @@ def _outcome(subject: samples.Subject, order: int) -> Outcome:
     except Exception as error:
         verdict, sentence = "raised", f"{type(error).__name__}: {error}"
     return Outcome(subject.name, subject.dtype, subject.sample, order, verdict, sentence, time.process_time() - begun)
+
+
+def _judged(subject: samples.Subject, order: int) -> tuple[str, str]:
+    """The verdict and its sentence; 'forward mode' where nothing else is wrong and PyTorch says that it has that one."""
+    required = order == 1 and subject.forward
+    certificate = nets.verify(subject.module, *subject.inputs, order=order, forward="required" if required else "optional")
+    if required and certificate.verdict == "fail":
+        otherwise = nets.verify(subject.module, *subject.inputs, order=order)
+        if otherwise.verdict != "fail":
+            return "forward mode", certificate.sentence()
+    return str(certificate.verdict), certificate.sentence()
 
 
 def _finite(subject: samples.Subject) -> bool:

@@ -37,6 +37,7 @@ class Subject:
         module: to be verified.
         inputs: what it is called with; those that require a gradient are differentiated by.
         twice: whether PyTorch says that it can be differentiated twice.
+        forward: whether PyTorch says that it has forward mode.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Subject:
     module: nn.Module
     inputs: tuple[Tensor, ...]
     twice: bool
+    forward: bool
 
 
 class Called(nn.Module):
@@ -86,7 +88,7 @@ def of_operation(name: str, count: int) -> Iterator[Subject]:
         for place, sample in _spread(small, count):
             args, kwargs = (sample.input, *sample.args), sample.kwargs
             called = Called(functools.partial(_processed, op, sample.output_process_fn_grad), args, kwargs)
-            yield Subject(name, dtype, place, called, _tensors((args, kwargs)), op.supports_gradgrad)
+            yield Subject(name, dtype, place, called, _tensors((args, kwargs)), op.supports_gradgrad, op.supports_forward_ad)
 
 
 def of_module(name: str, count: int) -> Iterator[Subject]:
@@ -102,7 +104,7 @@ def of_module(name: str, count: int) -> Iterator[Subject]:
         if known and 0 < _size((arguments, list(module.parameters()))) <= NUMBERS:
             built.append((place, (module, arguments)))
     for place, (module, arguments) in _spread(built, count):
-        yield Subject(name, "float64", place, Called(module, *arguments), _tensors(arguments), info.supports_gradgrad)
+        yield Subject(name, "float64", place, Called(module, *arguments), _tensors(arguments), info.supports_gradgrad, False)
 
 
 @functools.cache
