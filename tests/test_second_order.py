@@ -138,3 +138,18 @@ def test_an_output_in_single_precision_is_differentiated_twice() -> None:
 def test_an_output_that_depends_on_nothing_has_a_gradient_of_zero() -> None:
     certificate = nets.verify(Written(lambda _, x: torch.ones_like(x)), torch.ones(2), order=2)
     assert certificate.passed, str(certificate)
+
+
+@pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
+@pytest.mark.parametrize("order", [1, 2])
+def test_complex_numbers_in_half_precision_are_no_traceback(order: int) -> None:
+    x = torch.tensor([0.5 + 1j, 2.0], dtype=torch.complex128)
+    assert nets.verify(Written(lambda _, x: x.chalf()), x, order=order).verdict != "fail"
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_complex_numbers_may_stand_behind_a_single_real_one(order: int) -> None:
+    """The variance is real and the mean complex; `view_as_real` cannot take a gradient from an odd place in memory."""
+    x = torch.tensor([1 + 2j, 0.5 - 1j, -1 + 0.3j], dtype=torch.complex128)
+    certificate = nets.verify(Written(lambda _, x: torch.var_mean(x)), x, order=order)
+    assert certificate.passed, str(certificate)

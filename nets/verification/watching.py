@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nets.verification.leaves import as_real
+
 
 def nodes_of(outputs: Iterable[Tensor]) -> Iterator[Any]:
     """Every node of the graph beneath some tensors, each once."""
@@ -96,4 +98,6 @@ def raised_in_python(outputs: Iterable[Tensor], walk: Callable[[], object]) -> b
 
 def same(one: Tensor, other: Tensor) -> bool:
     """Whether two tensors hold the same numbers, what is no number included."""
+    # As real numbers, since complex ones in half precision cannot be compared.
+    one, other = as_real(one), as_real(other)
     return torch.equal(one, other) or bool(((one == other) | ((one != one) & (other != other))).all())

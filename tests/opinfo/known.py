@@ -45,7 +45,7 @@ KNOWN = (
         77128,
     ),
     Known(
-        ("nn_functional_max_unpool3d",),
+        ("nn_functional_max_unpool2d", "nn_functional_max_unpool3d"),
         (1,),
         Kind.WRONG,
         "where an index stands twice, the gradient also goes to the number that was overwritten",
@@ -64,7 +64,7 @@ KNOWN = (
         "the backward multiplies by 1/6 rounded to float32, also in float64",
     ),
     Known(
-        ("nn_BCELoss",),
+        ("nn_BCELoss", "nn_functional_binary_cross_entropy"),
         (2,),
         Kind.PRECISION,
         "the second derivative adds 1e-12 to x (1 − x) before it divides by its square",
