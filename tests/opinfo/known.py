@@ -52,6 +52,12 @@ KNOWN = (
         80204,
     ),
     Known(
+        ("masked_logaddexp",),
+        (2,),
+        Kind.WRONG,
+        "NaN where one of the two is masked, that is −∞; log(eˣ + 0) = x has the second derivative 0",
+    ),
+    Known(
         ("mvlgamma_mvlgamma_p_1", "mvlgamma_mvlgamma_p_3", "mvlgamma_mvlgamma_p_5"),
         (2,),
         Kind.PRECISION,
