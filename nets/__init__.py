@@ -23,7 +23,7 @@ from nets.explanation.picture import BackwardPicture as BackwardPicture
 from nets.explanation.picture import picture as picture
 from nets.training.descent import descend as descend
 from nets.training.records import Step as Step
-from nets.verification.accumulation import check_accumulation as check_accumulation
+from nets.verification.accumulation.check import check_accumulation as check_accumulation
 from nets.verification.certificate import Certificate as Certificate
 from nets.verification.certificate import Check as Check
 from nets.verification.verify import verify as verify

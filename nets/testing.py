@@ -6,10 +6,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from nets.errors import GradientError
-from nets.verification.accumulation import check_accumulation
+from nets.verification.accumulation.check import check_accumulation
+from nets.verification.accumulation.window import Closure
 from nets.verification.certificate import Certificate
 from nets.verification.verify import verify
-from nets.verification.window import Closure
 
 
 def assert_gradients(module: nn.Module, *inputs: Any, **options: Any) -> None:

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 import nets
 from nets.testing import assert_accumulation
-from nets.verification.accumulation import _compared
+from nets.verification.accumulation.check import _compared
 from tests.right_loops import RAGGED, RIGHT, Setting, by_samples, mlp, samples, sentences, token_sum, tokens
 from tests.wrong_loops import WRONG, mean_of_means
 

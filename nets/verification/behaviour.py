@@ -14,7 +14,7 @@ from nets.verification.backward import dense, handed_out, pull_back
 from nets.verification.causes.experiments import backward_cause
 from nets.verification.certificate import Check
 from nets.verification.comparison import POWER
-from nets.verification.contract import check_writes
+from nets.verification.contract.check import check_writes
 from nets.verification.copies import one_line
 from nets.verification.leaves import largest, like
 from nets.verification.oracles import quiet

@@ -12,16 +12,17 @@ from nets.calculus.jacobians import jacobians
 from nets.calculus.network import Network
 from nets.errors import InputError, quoted
 from nets.verification import oracles
-from nets.verification.batching import check_batching
 from nets.verification.behaviour import check_behaviour, check_parameters_alone, check_pullback, moved_first
 from nets.verification.calling import OwnPrecisionError
 from nets.verification.certificate import WITNESSES, Certificate, Check
-from nets.verification.contract import check_contract
+from nets.verification.contract.batching import check_batching
+from nets.verification.contract.check import check_contract
+from nets.verification.contract.layouts import depends_on_layout
+from nets.verification.contract.saved import overwritten
 from nets.verification.coverage import check_by_probes, check_closed_form, check_stated
 from nets.verification.forward_probes import forward_of_closed_form, forward_of_module
 from nets.verification.gradcheck import check_function
 from nets.verification.judgement import Engine, Judge, Judgement, Options, declared
-from nets.verification.layouts import depends_on_layout
 from nets.verification.leaves import largest
 from nets.verification.left_out import check_left_out
 from nets.verification.precision import check_as_is
@@ -30,7 +31,6 @@ from nets.verification.problem import Problem
 from nets.verification.progress import following, shown
 from nets.verification.rounding import FEW, ROUNDING_SAFETY, output_floor
 from nets.verification.row_noise import gradient_floor
-from nets.verification.saved import overwritten
 from nets.verification.second_order import SecondOrder
 from nets.verification.stated import ClosedForm, stated_jacobians
 from nets.verification.strides import written_out

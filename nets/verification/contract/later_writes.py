@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from nets.verification.certificate import Check
-from nets.verification.disagreement import Disagreement, disagreement
+from nets.verification.contract.disagreement import Disagreement, disagreement
+from nets.verification.contract.recorded import record
 from nets.verification.leaves import differentiable
 from nets.verification.problem import Problem
-from nets.verification.recorded import record
 
 
 def check_later_writes(problem: Problem) -> list[Check]:

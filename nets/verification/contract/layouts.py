@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from nets.verification.certificate import Check
-from nets.verification.disagreement import disagreement, pulled_back
+from nets.verification.contract.disagreement import disagreement, pulled_back
+from nets.verification.contract.recorded import Walks, record
 from nets.verification.problem import Problem
-from nets.verification.recorded import Walks, record
 from nets.verification.strides import Memory
 from nets.verification.wording import listed
 

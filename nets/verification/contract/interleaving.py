@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from nets.verification.certificate import Check
-from nets.verification.disagreement import Disagreement, disagreement
+from nets.verification.contract.disagreement import Disagreement, disagreement
+from nets.verification.contract.recorded import record
 from nets.verification.oracles import quiet
 from nets.verification.problem import Problem
 from nets.verification.randomness import stream
-from nets.verification.recorded import record
 
 Call = Callable[[], Any]
 

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from nets.verification.comparison import POWER
+from nets.verification.contract.recorded import record
+from nets.verification.contract.watching import name_of, nodes_of, same
 from nets.verification.oracles import quiet
 from nets.verification.problem import Problem
 from nets.verification.randomness import signed, stream
-from nets.verification.recorded import record
-from nets.verification.watching import name_of, nodes_of, same
 
 STEP = 2.0**-16
 """How far every number is moved for the slope that a gradient must have."""

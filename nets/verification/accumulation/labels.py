@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from nets.verification.joining import Pair
+from nets.verification.accumulation.joining import Pair
+from nets.verification.accumulation.window import Window
 from nets.verification.leaves import as_real, differentiable
-from nets.verification.window import Window
 
 
 def told_apart(window: Window) -> list[Pair] | None:

@@ -11,14 +11,14 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nets.errors import InputError
-from nets.verification.accumulation_state import Reached, equal
-from nets.verification.draws import NoReplay, drawing
-from nets.verification.graph_rounding import GraphRounding
-from nets.verification.joining import Pair, call, cloned, copied_pair, is_one_argument, samples
+from nets.verification.accumulation.draws import NoReplay, drawing
+from nets.verification.accumulation.graph_rounding import GraphRounding
+from nets.verification.accumulation.joining import Pair, call, cloned, copied_pair, is_one_argument, samples
+from nets.verification.accumulation.refusals import of_the_backward, of_the_closure, of_the_loss, of_the_module
+from nets.verification.accumulation.state import Reached, equal
 from nets.verification.leaves import as_real, described, differentiable
 from nets.verification.progress import following
 from nets.verification.randomness import SOURCES, Watched, seeded, stream
-from nets.verification.refusals import of_the_backward, of_the_closure, of_the_loss, of_the_module
 
 Gradients: TypeAlias = dict[str, Tensor]
 Closure: TypeAlias = Callable[[nn.Module, Callable[..., Tensor], list[Any]], object]

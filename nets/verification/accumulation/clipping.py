@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from nets.verification.window import Gradients
+from nets.verification.accumulation.window import Gradients
 
 ADDED = 1e-6
 """What clip_grad_norm_ adds to the norm that it divides by."""

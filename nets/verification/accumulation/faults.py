@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from nets.verification.accumulation_clipping import clipping
-from nets.verification.accumulation_patterns import hypotheses, leftover
+from nets.verification.accumulation.clipping import clipping
+from nets.verification.accumulation.patterns import hypotheses, leftover
+from nets.verification.accumulation.reference import Reference
+from nets.verification.accumulation.weighing import Weights, flat, weighted
+from nets.verification.accumulation.window import Closure, Gradients, Window
 from nets.verification.randomness import stream
-from nets.verification.reference import Reference
-from nets.verification.weighing import Weights, flat, weighted
-from nets.verification.window import Closure, Gradients, Window
 from nets.verification.wording import digits
 
 ALIKE = 1e-7

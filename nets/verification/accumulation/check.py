@@ -9,23 +9,23 @@ import torch
 from torch import Tensor, nn
 
 from nets.errors import InputError
-from nets.verification.accumulation_faults import Evidence, fault, listed, mistake, statistics
-from nets.verification.accumulation_state import Reached
+from nets.verification.accumulation.faults import Evidence, fault, listed, mistake, statistics
+from nets.verification.accumulation.graph_rounding import Rounding
+from nets.verification.accumulation.joining import call
+from nets.verification.accumulation.reference import Reference
+from nets.verification.accumulation.state import Reached
+from nets.verification.accumulation.statefulness import Moved, of_the_loop, of_the_parts
+from nets.verification.accumulation.unweighed import without_weights
+from nets.verification.accumulation.weighing import Weights
+from nets.verification.accumulation.window import Closure, Gradients, Window
 from nets.verification.certificate import Certificate, Check, Verdict
 from nets.verification.comparison import POWER
 from nets.verification.copies import _check as check_usable
 from nets.verification.copies import one_line
-from nets.verification.graph_rounding import Rounding
-from nets.verification.joining import call
 from nets.verification.leaves import largest, unravelled
 from nets.verification.progress import shown
 from nets.verification.randomness import SOURCES, seeded, stream
-from nets.verification.reference import Reference
 from nets.verification.rounding import ROUNDING_SAFETY, unit_roundoff
-from nets.verification.statefulness import Moved, of_the_loop, of_the_parts
-from nets.verification.unweighed import without_weights
-from nets.verification.weighing import Weights
-from nets.verification.window import Closure, Gradients, Window
 
 PASSES = 3
 """Runs of the whole batch with results rounded at random; the largest deviation is the noise of the gradient."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from nets.verification.graph_rounding import Rounding
+from nets.verification.accumulation.graph_rounding import Rounding
 from nets.verification.leaves import largest
 from nets.verification.randomness import stream
 from nets.verification.rounding import ROUNDING_SAFETY

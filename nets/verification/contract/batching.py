@@ -8,14 +8,14 @@ from torch.func import grad, vmap
 
 from nets.verification.certificate import Check
 from nets.verification.comparison import POWER
+from nets.verification.contract.recorded import record
+from nets.verification.contract.watching import nodes_of, written_in_python
 from nets.verification.copies import one_line
 from nets.verification.leaves import largest
 from nets.verification.oracles import quiet
 from nets.verification.problem import Problem
 from nets.verification.randomness import stream
-from nets.verification.recorded import record
 from nets.verification.rounding import FEW, ROUNDING_SAFETY, output_floor
-from nets.verification.watching import nodes_of, written_in_python
 from nets.verification.wording import listed, told_apart
 
 COPIES = 3

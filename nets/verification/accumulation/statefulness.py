@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import torch
 
 from nets.errors import InputError
+from nets.verification.accumulation.reference import Reference
+from nets.verification.accumulation.sameness import SAME
+from nets.verification.accumulation.window import Closure, Gradients
 from nets.verification.leaves import largest
-from nets.verification.reference import Reference
-from nets.verification.sameness import SAME
-from nets.verification.window import Closure, Gradients
 
 MOST = 12
 """Things that a call moves, each of which is looked at by itself."""

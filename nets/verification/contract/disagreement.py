@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from nets.verification.certificate import Check
+from nets.verification.contract.recorded import Cotangents, Walks, record
+from nets.verification.contract.watching import raised_in_python
 from nets.verification.copies import one_line
 from nets.verification.leaves import largest
 from nets.verification.problem import Problem
 from nets.verification.randomness import stream
-from nets.verification.recorded import Cotangents, Walks, record
 from nets.verification.rounding import ROUNDING_SAFETY, StochasticRounding
-from nets.verification.watching import raised_in_python
 from nets.verification.wording import indexed, told_apart
 
 PASSES = 8

@@ -10,13 +10,13 @@ from itertools import combinations
 from torch import Tensor
 
 from nets.verification.certificate import Check
-from nets.verification.disagreement import pulled_back
-from nets.verification.interleaving import check_interleaved
-from nets.verification.later_writes import check_later_writes
-from nets.verification.layouts import check_layouts
+from nets.verification.contract.disagreement import pulled_back
+from nets.verification.contract.interleaving import check_interleaved
+from nets.verification.contract.later_writes import check_later_writes
+from nets.verification.contract.layouts import check_layouts
+from nets.verification.contract.recorded import Cotangents, Walks, record
+from nets.verification.contract.watching import Watch, same
 from nets.verification.problem import Problem
-from nets.verification.recorded import Cotangents, Walks, record
-from nets.verification.watching import Watch, same
 from nets.verification.wording import listed
 
 EVERY_SUBSET = 3
