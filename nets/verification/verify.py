@@ -110,8 +110,8 @@ def verify(
         - Gradients that are zero at this point pass with an absolute bound, which is 1e-6 of the slopes nearby at most. Below it, a
           backward that gives zero by mistake is not seen.
         - What turns within the smallest step, 2⁻⁴⁴ of the number that is moved or of one, has no difference to be held against.
-        - It runs on the CPU, on copies, and in float64 unless dtype='as is'. Kernels for a GPU are not run, nor are what
-          module.compile() made and hooks that run after the accumulation in `.grad`; a module that has either of them does not pass.
+        - It runs on the CPU, on copies, and in float64 unless dtype='as is'. Kernels for a GPU are not run. Neither are what
+          `module.compile()` made and hooks that run after the accumulation in `.grad`; a module that has either does not pass.
         - Forward mode of a module that is probed is tried along one random direction of all points together, unless it is required.
     """
     if not isinstance(module, nn.Module):
