@@ -9,7 +9,8 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nets.verification.problem import Problem
-from nets.verification.rounding import MOVED, StochasticRounding
+from nets.verification.randomness import stream
+from nets.verification.rounding import FEW, StochasticRounding
 
 RANGE = torch.finfo(torch.float32).smallest_normal
 """The smallest normal number of float32 and of bfloat16. Nothing smaller is modelled: gradients are not that small."""
@@ -23,6 +24,19 @@ def coarsest(problem: Problem) -> torch.dtype:
         problem.evaluate()
     found = kept.dtypes | {point.dtype for point in problem.points.values()} | {problem.y.dtype}
     return max(sorted(found, key=str), key=lambda dtype: torch.finfo(dtype).eps)
+
+
+def output_noise(problem: Problem, dtype: torch.dtype, seed: int) -> Tensor:
+    """What rounding to that type does to each output: the largest |Y′_m − Y_m| of a few runs, and at least half a unit in
+    the last place. Shape (M,)."""
+    limits = torch.finfo(dtype)
+    noise = problem.y.abs().clamp(min=limits.smallest_normal) * limits.eps / 2
+    generator = stream(seed, "noise of the output in low precision")
+    for _ in range(FEW):
+        with torch.no_grad(), Lowered(generator, dtype):
+            y = problem.evaluate()
+        noise = torch.maximum(noise, torch.nan_to_num((y - problem.y).abs()))
+    return noise
 
 
 class _Kept(TorchDispatchMode):
@@ -82,5 +96,6 @@ class Lowered(StochasticRounding):
         small = (value != 0) & (value.abs() < self.smallest)
         if not small.any():
             return value
-        signs = torch.randint(0, 2, value.shape, generator=self.generator, dtype=value.dtype) * 2 - 1
-        return torch.where(small, value + MOVED * self.spacing * signs, value)
+        # Not all by the same amount, since two such moves might then cancel without a trace.
+        part = 2 * torch.rand(value.shape, generator=self.generator, dtype=value.dtype) - 1
+        return torch.where(small, value + self.spacing * part, value)

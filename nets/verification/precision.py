@@ -13,11 +13,11 @@ from nets.verification.backward import rows_of
 from nets.verification.behaviour import check_behaviour
 from nets.verification.certificate import AS_IS, Check
 from nets.verification.comparison import POWER, Derivation, compare
-from nets.verification.lowered import Noisy, coarsest
+from nets.verification.lowered import Noisy, coarsest, output_noise
 from nets.verification.oracles import reverse_mode
 from nets.verification.problem import Problem
 from nets.verification.randomness import stream
-from nets.verification.rounding import FEW, output_floor, unit_roundoff
+from nets.verification.rounding import unit_roundoff
 from nets.verification.row_noise import gradient_floor
 from nets.verification.wording import at_least
 
@@ -57,7 +57,7 @@ def check_as_is(module: nn.Module, inputs: tuple[Any, ...], double: Problem, see
         return failed, []
     kept = coarsest(low)
     precision, eps = str(kept).removeprefix("torch."), torch.finfo(kept).eps
-    off = (low.y - double.y).abs() > SAFETY * output_floor(double, seed, FEW, eps)
+    off = (low.y - double.y).abs() > SAFETY * output_noise(double, kept, seed)
     if off.any() and low.random:
         why = f"the module draws other random numbers in {precision} than in float64"
         return [Check.plain("output", f"forward in {precision}", "forward in float64", len(off), "inconclusive", why)], []
@@ -109,7 +109,7 @@ class _Entries:
         return excess.argsort(descending=True)[: int((excess > 1).sum())]
 
     def _measure_again(self) -> None:
-        """Widen the tolerance of the rows that are off to what more runs do to the worst of them: a ReLU that rounding
+        """Where rows of a point are off, widen its tolerance to what more runs do to the worst of them: a ReLU that rounding
         switches now and then may not have switched in the first runs."""
         off = {name: self._off(name) for name in self._actual}
         ranks = zip_longest(*(rows.tolist() for rows in off.values()))
@@ -118,11 +118,11 @@ class _Entries:
         still = self._expected if self._noisy.dtype is not None else self._actual
         for _ in range(AGAIN):
             with self._noisy.rounding(self._generator):
-                for row, gradients in zip(suspects, rows_of(problem.record, suspects), strict=True):
-                    for name, rows in off.items():
-                        change = (gradients[name].reshape(-1).to(torch.float64) - still[name][row]).abs()
-                        least = SAFETY * float(change.nan_to_num().max())
-                        self._tolerance[name][rows] = self._tolerance[name][rows].clamp(min=least)
+                moved = list(rows_of(problem.record, suspects))
+            for name in (name for name, rows in off.items() if len(rows)):
+                found = torch.stack([gradients[name].reshape(-1).double() for gradients in moved])
+                change = (found - still[name][suspects]).abs().nan_to_num()
+                self._tolerance[name].clamp_(min=SAFETY * float(change.max()))
 
 
 def _judged(check: Check, aggregates: Aggregates, eps: float) -> Check:
