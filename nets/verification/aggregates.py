@@ -61,11 +61,11 @@ class Aggregates:
         low: the module in its own precision.
         double: its copy in float64.
         noisy: where the noise of that precision is measured.
-        eps: of that precision.
+        dtype: that precision.
         seed: of the cotangents and of the noise.
     """
 
-    def __init__(self, low: Problem, double: Problem, noisy: Noisy, eps: float, seed: int) -> None:
+    def __init__(self, low: Problem, double: Problem, noisy: Noisy, dtype: torch.dtype, seed: int) -> None:
         drawn = signed(COTANGENTS * len(low.y), stream(seed, "cotangents in low precision"))
         # Rounded, so that they are the same in bfloat16, float16 and float64.
         self._v = drawn.to(torch.bfloat16).to(torch.float64).reshape(COTANGENTS, -1)
@@ -74,7 +74,7 @@ class Aggregates:
         with StochasticRounding(self._generator):
             exact = self._gradients(double)
         noise = {name: summed((exact[name] - e).square()).sqrt() for name, e in expected.items()}
-        self._sums = {name: Sums(e, ROUNDING_SAFETY * noise[name], eps) for name, e in expected.items()}
+        self._sums = {name: Sums(e, ROUNDING_SAFETY * noise[name], dtype) for name, e in expected.items()}
         self._still = expected if noisy.problem is double else self._gradients(noisy.problem)
         self._run(RUNS)
         if any(self._excess(name, self._actual[name] - expected[name]).max() > 1 for name in expected):

@@ -62,7 +62,7 @@ def check_as_is(module: nn.Module, inputs: tuple[Any, ...], double: Problem, see
         why = f"the module draws other random numbers in {precision} than in float64"
         return [Check.plain("output", f"forward in {precision}", "forward in float64", len(off), "inconclusive", why)], []
     noisy = Noisy(low, None) if off.any() else Noisy(double, kept)
-    aggregates, entries = Aggregates(low, double, noisy, eps, seed), _Entries(low, double, noisy, eps, seed)
+    aggregates, entries = Aggregates(low, double, noisy, kept, seed), _Entries(low, double, noisy, eps, seed)
     checks = [_judged(entries.check(name, aggregates), aggregates, eps) for name in low.points]
     return checks, _notes(checks, aggregates, precision)
 

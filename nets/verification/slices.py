@@ -83,13 +83,13 @@ class Sums:
     Attributes:
         expected: E, shape (C, *shape).
         exact: √Σ (A_c − E_c)² of each slice by which float64 is off at most, shape (S,).
-        eps: of the precision.
+        dtype: the precision.
         size: √Σ E_c² of each slice, shape (S,).
     """
 
     expected: Tensor
     exact: Tensor
-    eps: float
+    dtype: torch.dtype
     size: Tensor = field(init=False)
     _runs: list[Tensor] = field(init=False, default_factory=list)
 
@@ -113,8 +113,16 @@ class Sums:
 
     @property
     def tolerance(self) -> Tensor:
-        """By how much scale and rest may be off, shape (2, S): the noise of the runs, and a unit in the last place."""
+        """By how much scale and rest may be off, shape (2, S): the noise of the runs, and a unit in the last place of each
+        entry, all in the same direction."""
         seen = torch.stack(self._runs)
         noise = SAFETY * seen.square().mean(0).sqrt()
         noise = noise if len(seen) <= RUNS else torch.maximum(noise, RARE * seen.amax(0))
-        return noise + torch.where(self.alive | self.alive[0], self.eps, 0.0)
+        return noise + self._unit()
+
+    def _unit(self) -> Tensor:
+        limits = torch.finfo(self.dtype)
+        last = self.expected.abs().clamp(min=limits.smallest_normal) * limits.eps
+        scale = torch.where(self.alive, summed(last * self.expected.abs()) / self.size.square(), 0.0)
+        rest = torch.where(self.alive, self.of(last)[1], limits.eps if self.alive[0] else 0.0)
+        return torch.stack([scale, rest])
