@@ -47,7 +47,7 @@ def _output_not_finite(problem: Problem, seed: int) -> list[Check]:
     if not torch.isfinite(problem.y).all():
         row = int((~torch.isfinite(problem.y)).nonzero()[0])
         where = _first_not_finite(problem)
-        return [_failed("output", "forward", f"not finite: {problem.output_name(row)} is {float(problem.y[row])}{where}")]
+        return [_failed("output", "forward", f"not finite: {problem.outputs.name(row)} is {float(problem.y[row])}{where}")]
     return []
 
 
@@ -97,7 +97,7 @@ def _not_deterministic(problem: Problem, seed: int) -> list[Check]:
     if not torch.equal(again, problem.y):
         row = int((again - problem.y).abs().argmax())
         one, other = told_apart(float(problem.y[row]), float(again[row]))
-        reason = f"not deterministic: two calls at the same point give {one} and {other} at {problem.output_name(row)}"
+        reason = f"not deterministic: two calls at the same point give {one} and {other} at {problem.outputs.name(row)}"
         return [_failed("output", "forward", reason)]
     return []
 

@@ -31,7 +31,7 @@ def edge(problem: Problem, name: str, entry: int) -> str:
         if len(bad):
             row = int(bad[0])
             why = "overflow" if abs(float(problem.y[row])) > HUGE else "edge of the domain"
-            return f"{why}: {problem.output_name(row)} is {float(outputs[row])} {where}; move the point"
+            return f"{why}: {problem.outputs.name(row)} is {float(outputs[row])} {where}; move the point"
     return "overflow: the differences of the outputs are not finite at any step; move the point"
 
 

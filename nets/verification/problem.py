@@ -2,47 +2,24 @@
 
 import contextlib
 import functools
-import math
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
 from nets.errors import InputError
 from nets.verification.backward import pull_back
 from nets.verification.calling import refusal
 from nets.verification.control_flow import called
-from nets.verification.copies import cast, check_tensor, copied, copied_input, one_line, twin_of
-from nets.verification.leaves import as_real, described, differentiable, flattened, input_names, key, largest, like, unravelled
+from nets.verification.copies import copied, copied_input, one_line, twin_of
+from nets.verification.leaves import as_real, differentiable, flattened, input_names, like, unravelled
+from nets.verification.outputs import Outputs, Place
+from nets.verification.points import check_points, moved_by_a_call
 from nets.verification.randomness import Watched, seeded, signed, stream
 from nets.verification.strides import memory_of
-from nets.verification.wording import indexed
-
-
-class Place(NamedTuple):
-    """Where an entry of ∂Y/∂p stands: the key of the output's tensor, empty where it is the only one, the index in that tensor, and
-    the index in p."""
-
-    key: tuple[Any, ...]
-    output_index: tuple[int, ...]
-    parameter_index: tuple[int, ...]
-
-    @property
-    def output(self) -> str:
-        """The output's name in a derivative: 'Y', "Y[1]" or "Y['key']"."""
-        return "Y" + "".join(f"[{part!r}]" for part in self.key)
-
-    def fields(self) -> dict[str, Any]:
-        """The fields of a `Check` that name the entry."""
-        return {
-            "worst_index": (*self.key, *self.output_index, *self.parameter_index),
-            "output": self.output,
-            "output_index": self.output_index,
-            "parameter_index": self.parameter_index,
-        }
+from nets.verification.swapping import swapped
 
 
 class Problem:
@@ -96,12 +73,11 @@ class Problem:
         self.points = {n: as_real(t) for n, t in (tensors | {n: self._leaves[i] for n, i in self._inputs.items()}).items()}
         self._moving = dict[str, Tensor]()
         self._reached: dict[str, bool] = {}
-        self._check_points()
+        check_points(self.points, self._inputs.keys())
         self.samples = next((len(x) for x in self._leaves if isinstance(x, Tensor) and x.ndim), 1)
-        self._outputs: list[tuple[tuple[Any, ...], tuple[int, ...]]] = []
         places = {name: (parameter, parameter.data_ptr()) for name, parameter in self.module.named_parameters()}
         self.y = self._first_call(module, inputs)
-        self._moving = self._moved_by_a_call(module, places)
+        self._moving = moved_by_a_call(module, places, self.dtype)
         if self._moving:
             self.y = self.evaluate()
 
@@ -234,80 +210,27 @@ class Problem:
 
     def place(self, name: str, row: int, column: int) -> Place:
         """Where an entry of the (M, P) matrix ∂Y/∂name stands."""
-        key, index = self._output_place(row)
+        key, index = self.outputs.place(row)
         return Place(key, index, self.point_index(name, column))
 
     def point_index(self, name: str, column: int) -> tuple[int, ...]:
         """The index of one of the P numbers of a point."""
         return unravelled(column, tuple(self.points[name].shape))
 
-    def output_name(self, row: int) -> str:
-        """One of the M outputs in words, such as 'Y[0, 2]'; where the module returns several tensors, "Y['key'][0, 2]"."""
-        key, index = self._output_place(row)
-        return f"{Place(key, index, ()).output}{indexed(index)}"
-
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shapes of the tensors that go in and come out: 'input' or 'input[0]', …, and 'Y' or 'Y[0]', …"""
         tensors = zip(self._names, self._leaves, strict=True)
         given = {name: tuple(as_real(leaf).shape) for name, leaf in tensors if isinstance(leaf, Tensor)}
-        return given | self.output_shapes()
-
-    def output_shapes(self) -> dict[str, tuple[int, ...]]:
-        """The shapes of the tensors that come out: 'Y' or 'Y[0]', …"""
-        return {Place(key, (), ()).output: shape for key, shape in self._outputs}
+        return given | self.outputs.shapes()
 
     def is_complex(self, name: str) -> bool:
         """Whether the numbers of a point are complex."""
         return (self._parameters[name] if name in self._parameters else self._leaves[self._inputs[name]]).is_complex()
 
-    def output_signs(self) -> Tensor:
-        """−1 for each output that is the imaginary part of a number, 1 for all others, shape (M,)."""
-        return torch.cat(self._signs).to(self.y.dtype)
-
-    def _output_place(self, row: int) -> tuple[tuple[Any, ...], tuple[int, ...]]:
-        """The key of a tensor among the outputs, and the index in it, of one of the M outputs."""
-        for place, shape in self._outputs:
-            size = int(torch.Size(shape).numel())
-            if row < size:
-                return place, unravelled(row, shape)
-            row -= size
-        raise IndexError(row)
-
-    @property
-    def output_rows(self) -> list[slice]:
-        """The rows of Y that belong to each tensor that the module returns."""
-        sizes = [int(torch.Size(shape).numel()) for _, shape in self._outputs]
-        ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
-        return [slice(end - size, end) for size, end in zip(sizes, ends, strict=True) if size]
-
-    def row_samples(self) -> Tensor | None:
-        """The sample n that each output belongs to, shape (M,), where the first axis of every output runs over the samples."""
-        if not all(shape and shape[0] == self.samples for _, shape in self._outputs):
-            return None
-        return torch.cat([torch.arange(s[0]).repeat_interleave(torch.Size(s[1:]).numel()) for _, s in self._outputs])
-
-    @functools.cached_property
-    def _tied(self) -> bool:
-        """Whether anything has two names in the module; if not, nothing need be looked for at each call."""
-        named = [*self._twin.named_parameters(remove_duplicate=False), *self._twin.named_buffers(remove_duplicate=False)]
-        return len({id(tensor) for _, tensor in named}) < len(named)
-
-    @functools.cached_property
-    def _owners(self) -> list[tuple[nn.Module, str, nn.Parameter | None]]:
-        return _owners(self._twin)
-
     def _swapped(self, given: Mapping[str, Tensor], leaves: list[Any], module: nn.Module | None = None) -> Any:
         """The module's output with other tensors in the places of its parameters and buffers, for this one call."""
-        owners = self._owners if module is None else _owners(module)
-        called = self._twin if module is None else module
-        try:
-            with self._draws():
-                return functional_call(called, dict(given), tuple(self._arguments(leaves)), tie_weights=self._tied)
-        finally:
-            # functional_call leaves the swapped tensors in a module that is registered under two names.
-            for owner, key, parameter in owners:
-                if owner._parameters[key] is not parameter:
-                    setattr(owner, key, parameter)
+        with self._draws():
+            return swapped(self._twin if module is None else module, given, self._arguments(leaves))
 
     def _arguments(self, leaves: list[Any]) -> Any:
         # Copies, since a module may write to what it is given.
@@ -350,11 +273,6 @@ class Problem:
                 self._parameters[name].data = laid[name].lay(self._parameters[name].data)
 
     @property
-    def output_places(self) -> list[tuple[Any, ...]]:
-        """Where each tensor that can be differentiated stands in the module's output."""
-        return [place for place, _ in self._outputs]
-
-    @property
     def parameters(self) -> Collection[str]:
         """The names of those points that are parameters."""
         return self._parameters.keys()
@@ -377,38 +295,10 @@ class Problem:
         except Exception as error:
             raise refusal(module, inputs, self.dtype, error) from error
         self._drawn = watched.drawn
-        found, _ = pytree.tree_flatten_with_path(output)
-        for _, leaf in found:
-            if isinstance(leaf, Tensor):
-                check_tensor("the output", leaf)
-        tensors = [(key(path), leaf) for path, leaf in found if differentiable(leaf)]
-        if not any(leaf.numel() for _, leaf in tensors):
-            empty = any(isinstance(leaf, Tensor) and not leaf.numel() for _, leaf in found)
-            mend = "give it a batch with one sample or more" if empty else "return tensors, or tuples, lists and dicts of them"
-            raise InputError(
-                f"the module returned {described(output)}; expected at least one floating-point number in a tensor, since there is "
-                f"nothing else to differentiate: {mend}."
-            )
-        self._outputs = [(name, tuple(as_real(leaf).shape)) for name, leaf in tensors]
-        self._signs = [_signs(leaf) for _, leaf in tensors]
-        units = [torch.full((as_real(leaf).numel(),), torch.finfo(leaf.dtype).eps / 2) for _, leaf in tensors]
+        self.outputs = Outputs(output)
         y = self.evaluate() if self._drawn else flattened(output, self.dtype).detach()
-        self.unit = torch.cat(units).to(y.dtype)
+        self.unit = self.outputs.unit.to(y.dtype)
         return y
-
-    def _moved_by_a_call(self, module: nn.Module, places: Mapping[str, tuple[Tensor, int]]) -> dict[str, Tensor]:
-        """Frozen parameters that a call writes to, such as a count, as they were; InputError if one is in other memory now."""
-        moving = {}
-        for name, (parameter, place) in places.items():
-            if parameter.data_ptr() != place:
-                raise InputError(
-                    f"{name} is given other memory when the module is called; expected it to stay where it can be moved: write "
-                    "parameter.data.copy_(…) in the place of parameter.data = …"
-                )
-            given = None if parameter.requires_grad else cast(module.get_parameter(name).detach().cpu(), self.dtype)
-            if given is not None and not torch.equal(parameter, given):
-                moving[name] = given.clone()
-        return moving
 
     def _tried(self) -> Any:
         """The output, without a graph if the module can do without: one that differentiates in its forward cannot, and needs inputs
@@ -426,35 +316,3 @@ class Problem:
                     raise
                 self._tracking = True
                 return self.call(self._leaves)
-
-    def _check_points(self) -> None:
-        if not self.points:
-            raise InputError(
-                "the module has no parameter that requires a gradient and no floating-point input; expected something to "
-                "differentiate by: call requires_grad_() on it."
-            )
-        for name, point in self.points.items():
-            if point.numel() and not math.isfinite(largest(point)):
-                mask = ", or, where it is a mask, call requires_grad_() on the other inputs, which leaves it out"
-                raise InputError(
-                    f"{name} has an entry that is not finite; expected a point at which a derivative can exist: mend the data or "
-                    f"the initial values{mask if name in self._inputs and len(self._inputs) > 1 else ''}."
-                )
-            if name in self._inputs and point.numel() == 0:
-                raise InputError(
-                    f"{name} is empty, of shape {tuple(point.shape)}; expected at least one sample: there is no derivative "
-                    "to check in an empty batch."
-                )
-
-
-def _owners(module: nn.Module) -> list[tuple[nn.Module, str, nn.Parameter | None]]:
-    """Every parameter with the submodule that has it, and its name there."""
-    return [(owner, key, p) for owner in module.modules() for key, p in owner._parameters.items()]
-
-
-def _signs(tensor: Tensor) -> Tensor:
-    """1 for each real number of a tensor, −1 where it is an imaginary part."""
-    signs = torch.ones(as_real(tensor).shape)
-    if tensor.is_complex():
-        signs[..., 1] = -1
-    return signs.reshape(-1)

@@ -51,7 +51,7 @@ def gradient_floor(problem: Problem, jacobians: Mapping[str, Tensor], seed: int,
     for name, jacobian in jacobians.items():
         unit = max(torch.finfo(jacobian.dtype).eps, eps)
         noise = torch.maximum(own[name], 2 * unit * sizes[name])
-        for rows in problem.output_rows:
+        for rows in problem.outputs.rows:
             noise[rows] = torch.maximum(noise[rows], _typical(noise[rows], sizes[name][rows], max(SHARED, 4 * unit)))
         floor[name] = noise[:, None]
     return floor
@@ -98,8 +98,8 @@ def _some_rows(
     are next to it in size."""
     joint = sum(size / size.max().clamp(min=torch.finfo(size.dtype).tiny) for size in sizes.values() if size.numel())
     assert isinstance(joint, Tensor)
-    chosen = [_spread(joint[rows], max(LEAST, ROWS // len(problem.output_rows))) for rows in problem.output_rows]
-    measured = torch.cat([at + rows.start for (_, at), rows in zip(chosen, problem.output_rows, strict=True)]).tolist()
+    chosen = [_spread(joint[rows], max(LEAST, ROWS // len(problem.outputs.rows))) for rows in problem.outputs.rows]
+    measured = torch.cat([at + rows.start for (_, at), rows in zip(chosen, problem.outputs.rows, strict=True)]).tolist()
     own = {name: jacobian.new_zeros(len(jacobian)) for name, jacobian in jacobians.items()}
     for _ in range(2):
         with StochasticRounding(generator, eps):
@@ -108,7 +108,7 @@ def _some_rows(
                     if gradient.numel():
                         change = torch.nan_to_num((gradient.reshape(-1) - jacobians[name][row]).abs().max())
                         own[name][row] = torch.maximum(own[name][row], change)
-    for (order, at), rows in zip(chosen, problem.output_rows, strict=True):
+    for (order, at), rows in zip(chosen, problem.outputs.rows, strict=True):
         for noise in own.values():
             noise[rows] = _between(noise[rows], order, at)
     return own

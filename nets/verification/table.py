@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
+from nets.verification.check import Check
 from nets.verification.verdict import overall
-
-if TYPE_CHECKING:
-    from nets.verification.certificate import Check
 
 SHORT = {
     "reverse mode": "reverse",

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from tests.building import Written, built, normal, shaped
-from tests.wrong.modules import CustomOperator, Forces, WrongForwardMode
+from tests.wrong.forward_modules import CustomOperator, Forces
+from tests.wrong.modules import WrongForwardMode
 from tests.wrong.record import WrongBackward
 
 

@@ -25,7 +25,7 @@ def one_row(fault: Fault) -> str:
 def samples(fault: Fault) -> str:
     """Some samples count and others do not, in a sum over all of them, which the gradient by an input is not."""
     problem = fault.problem
-    rows = problem.row_samples()
+    rows = problem.outputs.samples(problem.samples)
     if rows is None or problem.samples < 2 or fault.name.startswith("input"):
         return ""
     bad = [n for n in range(problem.samples) if fault.wrong[rows == n].any()]

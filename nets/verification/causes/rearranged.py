@@ -27,7 +27,7 @@ def conjugated(fault: Fault) -> str:
     columns = torch.ones(fault.shape, dtype=fault.expected.dtype)
     if fault.problem.is_complex(fault.name):
         columns[..., 1] = -1
-    columns, rows = columns.reshape(1, -1), fault.problem.output_signs()[:, None]
+    columns, rows = columns.reshape(1, -1), fault.problem.outputs.signs.to(fault.expected.dtype)[:, None]
     # Signs that are the same for all entries are no conjugation.
     signs = [sign for sign in (columns * rows, columns.expand_as(fault.expected), rows.expand_as(fault.expected)) if sign.min() < 0]
     return "conjugate forgotten" if any(fault.like(sign * fault.expected) for sign in signs) else ""
@@ -38,7 +38,7 @@ def shifted(fault: Fault) -> str:
     for axis, size in enumerate(fault.shape):
         if size > 2 and any(_neighbours(fault, (len(fault.actual), *fault.shape), axis + 1, by) for by in (1, -1)):
             return f"shifted by one along axis {axis} of {fault.name}"
-    outputs = list(fault.problem.output_shapes().items())
+    outputs = list(fault.problem.outputs.shapes().items())
     if len(outputs) == 1:
         ((name, shape),) = outputs
         for axis, size in enumerate(shape):

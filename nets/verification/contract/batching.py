@@ -83,7 +83,7 @@ def _differing(problem: Problem, moved: dict[str, Tensor], axis: int) -> str:
     if largest(error) > 1e-9 * largest(each) and (error > ROUNDING_SAFETY * output_floor(problem, problem.seed, FEW)).any():
         copy, row = divmod(int(error.argmax()), error.shape[1])
         found, right = told_apart(float(ys[copy, row]), float(each[copy, row]))
-        return f"{problem.output_name(row)} is {found} where a call by itself gives {right}"
+        return f"{problem.outputs.name(row)} is {found} where a call by itself gives {right}"
     right_ones = {name: torch.stack([gradient(points)[name] for points in single]) for name in moved}
     through = _back_through(output, stacked, axis, problem.cotangent)
     found_ones = {

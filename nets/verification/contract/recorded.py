@@ -45,7 +45,7 @@ def record(problem: Problem) -> Recorded:
     output, leaves = problem.record_output()
     outputs, names, cotangents, start = list[Tensor](), list[str](), list[Tensor](), 0
     tensors = [leaf for leaf in pytree.tree_leaves(output) if differentiable(leaf)]
-    for tensor, place in zip(tensors, problem.output_places, strict=True):
+    for tensor, place in zip(tensors, problem.outputs.places, strict=True):
         size = tensor.numel() * (2 if tensor.is_complex() else 1)
         part = problem.cotangent[start : start + size]
         start += size
