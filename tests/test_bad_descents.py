@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import nets
-from nets.errors import InputError, quoted
+from nets.errors import InputError
+from tests.naming import named
 
 X, T = torch.linspace(-1, 1, 12).reshape(4, 3), torch.linspace(0, 1, 8).reshape(4, 2)
 RIGHT: dict[str, Any] = {
@@ -68,7 +69,7 @@ WRONG: dict[str, list[Any]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values], ids=quoted)
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values], ids=named)
 def test_each_wrong_argument_is_a_sentence(name: str, value: Any) -> None:
     with pytest.raises(InputError) as error:
         descend(**{name: value})
@@ -80,7 +81,7 @@ def test_the_right_arguments_are_right() -> None:
 
 
 @pytest.mark.parametrize("name", ["epochs", "steps", "batch_size", "micro_batch_size"])
-@pytest.mark.parametrize("value", HUGE, ids=quoted)
+@pytest.mark.parametrize("value", HUGE, ids=named)
 def test_no_limit_is_too_large(name: str, value: int) -> None:
     assert len(descend(**{name: value})) == 2
 

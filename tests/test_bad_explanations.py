@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 import nets
-from nets.errors import InputError, quoted
+from nets.errors import InputError
+from tests.naming import named
 
 X = torch.tensor([[0.3, -0.8]])
 NETWORK = nets.mlp([2, 3, 1])
@@ -53,7 +54,7 @@ HUGE = [2**64, 10**400, 10**5_000]
 WRONG = [True, 1.5, "\ud800", [], {}, (1, 2, 3, 4), torch.ones(2), np.ones(2), nn.Tanh(), *HUGE]
 
 
-@pytest.mark.parametrize("value", WRONG, ids=quoted)
+@pytest.mark.parametrize("value", WRONG, ids=named)
 def test_options_that_are_none(value: Any) -> None:
     calls: list[Callable[[], object]] = [
         lambda: nets.picture(lambda x: x * 2, X, output=value),
@@ -74,7 +75,7 @@ def test_options_that_are_none(value: Any) -> None:
         told(error.value)
 
 
-@pytest.mark.parametrize("number", [1j, 10**400, 10**5_000, True], ids=quoted)
+@pytest.mark.parametrize("number", [1j, 10**400, 10**5_000, True], ids=named)
 def test_numbers_that_are_none(number: Any) -> None:
     with pytest.raises(InputError, match="expected a tensor or a number") as error:
         nets.picture(lambda x: x * 2, number)

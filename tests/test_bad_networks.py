@@ -14,6 +14,7 @@ from torch import nn
 from nets.calculus.layers import ACTIVATIONS, Linear
 from nets.calculus.network import Network, mlp
 from nets.errors import InputError, quoted
+from tests.naming import named
 
 BEYOND = [2**63, 2**64, 10**400, 10**5_000]
 """Whole numbers of more than 64 bits; of the last, Python writes no repr."""
@@ -35,7 +36,7 @@ def told(error: BaseException) -> str:
         [2, [3]], [math.nan, 2], [math.inf, 2], range(0, 3), torch.tensor([2, 3]), np.array([2, 3]), [torch.tensor(2), 3],
         (size for size in (2, 3)), nn.Linear(2, 3), *[[size, 2] for size in BEYOND], *[[2, size] for size in BEYOND],
     ],
-    ids=quoted,
+    ids=named,
 )  # fmt: skip
 def test_sizes_that_are_none(sizes: Any) -> None:
     with pytest.raises(InputError, match="expected two or more whole numbers from 1 up, of 64 bits at most") as error:
@@ -53,7 +54,7 @@ def test_sizes_for_which_there_is_no_memory(sizes: list[int]) -> None:
 @pytest.mark.parametrize(
     "name", [None, 3, True, "", "tahn", "Tanh", "tanh ", "{0}%s", "\ud800", "x" * 10**6,
              b"tanh", ["tanh"], {}, torch.tanh, nn.Tanh()],
-    ids=quoted,
+    ids=named,
 )  # fmt: skip
 @pytest.mark.parametrize("where", ["activation", "output"])
 def test_activations_that_are_none(where: str, name: Any) -> None:
@@ -79,7 +80,7 @@ def test_a_chain_is_as_long_as_can_be_read() -> None:
 @pytest.mark.parametrize(
     "gain", [None, "1", True, -1.0, -1, math.nan, math.inf, -math.inf, 1j, 1e300, 10**400, 10**5_000, [1], torch.tensor(1.0),
              torch.ones(2), np.float32(1)],
-    ids=quoted,
+    ids=named,
 )  # fmt: skip
 def test_gains_that_are_none(gain: Any) -> None:
     with pytest.raises(InputError, match=r"gain is .*; expected a number from 0 up to") as error:
@@ -95,7 +96,7 @@ def test_the_largest_gain_makes_weights_that_are_finite() -> None:
 
 
 @pytest.mark.parametrize(
-    "generator", [0, False, 3, "0", torch.Generator, np.random.default_rng(0), torch.get_rng_state()], ids=quoted
+    "generator", [0, False, 3, "0", torch.Generator, np.random.default_rng(0), torch.get_rng_state()], ids=named
 )
 def test_generators_that_are_none(generator: Any) -> None:
     with pytest.raises(InputError, match=r"generator is .*; expected a torch\.Generator of the CPU's") as error:
@@ -112,7 +113,7 @@ def test_layers_that_cannot_be_made(arguments: tuple[Any, ...]) -> None:
 
 @pytest.mark.parametrize(
     "layers", [None, 3, [], [None], ["tanh"], "tanh", [nn.Tanh()], nn.Tanh(), nn.Sequential(), {"0": Linear(1, 1)}, torch.ones(2)],
-    ids=quoted,
+    ids=named,
 )  # fmt: skip
 def test_networks_of_what_is_no_layer(layers: Any) -> None:
     with pytest.raises(InputError) as error:

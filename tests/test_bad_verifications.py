@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 import nets
 from nets.errors import InputError, quoted
+from tests.naming import named
 
 X = torch.tensor([[0.3, -0.8]])
 LINEAR = nn.Linear(2, 1)
@@ -127,7 +128,7 @@ OPTIONS: dict[str, list[Any]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in OPTIONS.items() for value in values], ids=quoted)
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in OPTIONS.items() for value in values], ids=named)
 def test_options_that_are_none(name: str, value: Any) -> None:
     with pytest.raises(InputError) as error:
         nets.verify(LINEAR, X, **{name: value})
