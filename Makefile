@@ -22,9 +22,6 @@ matrix: .venv/installed-tools ## what takes minutes: the checker against all of 
 opinfo: .venv/installed-tools ## verify PyTorch's own operations and modules, which takes a quarter of an hour; ARGS=--write for docs/pytorch.md
 	@OMP_NUM_THREADS=1 .venv/bin/python -m tests.opinfo $(ARGS)
 
-opinfo: .venv/installed-tools ## verify PyTorch's own operations and modules, which takes a quarter of an hour; ARGS=--write for docs/pytorch.md
-	@OMP_NUM_THREADS=1 .venv/bin/python -m tests.opinfo $(ARGS)
-
 pythons: ## the main job and the command line on every Python from 3.10 to 3.13 that is found; ARGS=lowest for one
 	@$(usable_python) tests/pythons.py $(ARGS)
 

@@ -68,7 +68,10 @@ PASS: dict[str, tuple[Any, ...]] = {
 
 REFUSED: dict[str, tuple[Callable[[], tuple[Any, ...]], str]] = {
     "lazy": (lambda: (nn.LazyLinear(3), X), "weight has no shape yet.*call it once first"),
-    "a sparse input": (lambda: (Written(lambda x, w: x @ w), X.to_sparse()), r"input is sparse.*give input.to_dense\(\)"),
+    "a sparse input": (
+        lambda: (Written(lambda x, w: x @ w), X.to_sparse()),
+        r"input is sparse or nested.*make it dense, as by to_dense\(\)",
+    ),
     "a meta input": (lambda: (nn.Linear(3, 2), X.to("meta")), "input is on the device 'meta'"),
     "a meta module": (lambda: (nn.Linear(3, 2, device="meta"), X), "weight is on the device 'meta'"),
     "an object": (lambda: (Written(lambda x, w: slice(x, w)), X), "returned a slice.*return tensors, or tuples, lists and dicts"),

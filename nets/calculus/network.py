@@ -24,8 +24,6 @@ class Network(nn.Sequential):
 
     def __init__(self, layers: Iterable[Layer]) -> None:
         found = list(layers) if isinstance(layers, Iterable) else [layers]
-        if not found:
-            raise InputError("a Network was given no layers; expected one or more, first to last.")
         for index, layer in enumerate(found):
             if not isinstance(layer, Layer):
                 raise InputError(
@@ -85,11 +83,10 @@ class Network(nn.Sequential):
         """Raise InputError unless X is a dense batch (N, J), N ≥ 1, in the network's own precision, on its device."""
         if not isinstance(x, Tensor):
             raise InputError(f"X is {quoted(x)}; expected a tensor of shape (samples, features).")
-        if x.layout is not torch.strided or x.is_meta or not x.is_floating_point():
-            kind = "on the device 'meta'" if x.is_meta else f"a tensor of {x.dtype} and the layout {x.layout}"
+        if x.layout is not torch.strided or not x.is_floating_point():
             raise InputError(
-                f"X is {kind}; expected one that keeps all of its numbers, in a real floating-point precision: give it as "
-                "X.to_dense(), or as X.to(torch.float64)."
+                f"X is a tensor of {x.dtype} and the layout {x.layout}; expected one that keeps all of its numbers, in a real "
+                "floating-point precision: give it as X.to_dense(), or as X.to(torch.float64)."
             )
         if x.ndim != 2 or len(x) == 0:
             raise InputError(

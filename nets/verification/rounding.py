@@ -139,7 +139,9 @@ def output_floor(problem: Problem, seed: int, passes: int = PASSES, eps: float =
     """The noise of each output: max over the passes of |Y′_m − Y_m|, and at least u |Y_m|; with `eps` what it would be in
     the precision that has it. Shape (M,)."""
     generator = stream(seed, "rounding of the output")
-    floor = problem.y.abs() * problem.unit.clamp(min=eps / 2)
+    # A result that underflows is off by up to half of the smallest number, however small it is itself.
+    numbers = torch.finfo(problem.y.dtype)
+    floor = (problem.y.abs() * problem.unit.clamp(min=eps / 2)).clamp_(min=numbers.smallest_normal * numbers.eps)
     for _ in range(passes):
         with torch.no_grad(), StochasticRounding(generator, eps):
             y = problem.evaluate()

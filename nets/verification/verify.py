@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from nets.calculus.formulas import formulas
 from nets.calculus.jacobians import jacobians
 from nets.calculus.network import Network
-from nets.errors import InputError, quoted
 from nets.verification import oracles
+from nets.verification.arguments import check_arguments, first_order_only
 from nets.verification.behaviour import check_behaviour, check_parameters_alone, check_pullback, moved_first
 from nets.verification.calling import OwnPrecisionError
 from nets.verification.certificate import WITNESSES, Certificate, Check
 from nets.verification.contract.batching import check_batching
 from nets.verification.contract.check import check_contract
+from nets.verification.contract.later_writes import kept_inputs
 from nets.verification.contract.layouts import depends_on_layout
 from nets.verification.contract.saved import overwritten
 from nets.verification.coverage import check_by_probes, check_closed_form, check_stated
@@ -114,34 +115,17 @@ def verify(
           `module.compile()` made and hooks that run after the accumulation in `.grad`; a module that has either does not pass.
         - Forward mode of a module that is probed is tried along one random direction of all points together, unless it is required.
     """
-    if not isinstance(module, nn.Module):
-        raise InputError(f"verify was given a {type(module).__name__}; expected a torch.nn.Module, and then its inputs.")
-    _one_of("coverage", coverage, ("auto", "full"))
-    _one_of("order", order, (1, 2))
-    _one_of("dtype", dtype, ("float64", "as is"))
-    _one_of("forward", forward, ("optional", "required"))
-    if tolerance is not None and not (isinstance(tolerance, float) and 0 < tolerance < 1):
-        raise InputError(
-            f"tolerance is {quoted(tolerance)}; expected a number above 0 and below 1, in parts of the largest entry, or None."
-        )
-    if type(seed) is not int or not 0 <= seed < 2**63:
-        raise InputError(
-            f"seed is {quoted(seed)}; expected a whole number, 0 or above and below 2⁶³, to find the same when run again."
-        )
-    if closed_form is not None and not callable(closed_form):
-        raise InputError(
-            f"closed_form is {quoted(closed_form)}; expected a function closed_form(module, *inputs) of {{name: ∂Y/∂name}}."
-        )
+    check_arguments(
+        module,
+        {"coverage": coverage, "order": order, "dtype": dtype, "forward": forward},
+        seed=seed,
+        tolerance=tolerance,
+        closed_form=closed_form,
+        engines=engines,
+    )
     if order == 2:
         full, low = coverage == "full", dtype == "as is"
-        _first_order_only(coverage=full, dtype=low, closed_form=closed_form, intended=intended, engines=engines)
-    if engines is not None and not (isinstance(engines, Mapping) and all(map(callable, engines.values()))):
-        raise InputError(f"engines is {quoted(engines)}; expected what nets.verification.engines.available() returns.")
-    if engines and not isinstance(module, Network):
-        raise InputError(
-            f"engines were given for a {type(module).__name__}; expected a nets.Network, whose layers they know: leave them out, "
-            "or give a derivation of yours as closed_form."
-        )
+        first_order_only(coverage=full, dtype=low, closed_form=closed_form, intended=intended, engines=engines)
     # What is made under inference_mode cannot be differentiated, nor can what is done there.
     with shown("checking every derivative"), torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
@@ -159,7 +143,11 @@ def verify(
         as_is += [check for check in later if check.parameter not in intended][:1] if certificate.passed else []
         if certificate.verdict != "fail":
             as_is += check_contract(problem) or check_batching(problem) or check_left_out(module)
-        return replace(certificate, checks=(*certificate.checks, *as_is), notes=(*certificate.notes, *seen, *written_out(inputs)))
+        return replace(
+            certificate,
+            checks=(*certificate.checks, *as_is),
+            notes=(*certificate.notes, *seen, *written_out(inputs), *kept_inputs(problem)),
+        )
 
 
 def _problem(module: nn.Module, inputs: tuple[Any, ...], seed: int, dtype: str) -> tuple[Problem, list[str]]:
@@ -211,21 +199,6 @@ def _second_order(problem: Problem, inputs: tuple[Any, ...], options: Options) -
         certificate = _certificate(second, options)
     note = "order=2 checks the derivatives of the gradient and takes the gradient itself as given; order=1 checks the gradient"
     return replace(certificate, notes=(*certificate.notes, note), tolerance=options.tolerance)
-
-
-def _first_order_only(**given: object) -> None:
-    for name, value in given.items():
-        if value:
-            raise InputError(
-                f"order=2 was given with {name}; expected nothing besides the seed, since the gradient of the gradient is held "
-                f"against PyTorch's own derivations and differences alone: leave {name} to a call with order=1."
-            )
-
-
-def _one_of(name: str, given: object, among: tuple[object, ...]) -> None:
-    # The type first: True is 1 to Python, and an array is neither equal to a number nor not.
-    if type(given) is not type(among[0]) or given not in among:
-        raise InputError(f"{name} is {quoted(given)}; expected {' or '.join(map(repr, among))}.")
 
 
 def _certificate(problem: Problem, options: Options) -> Certificate:

@@ -19,15 +19,23 @@ from nets.verification.problem import Problem
 
 
 def check_later_writes(problem: Problem) -> list[Check]:
-    """A failed check where the gradient is another one once the caller has written into an output, or into an input; none where
-    autograd notices the write, or the backward does not need that tensor."""
-    for what in ("output", "input"):
-        found = _overwriting(problem, what)
-        if found is not None:
-            where = f"where its {what} is overwritten in place after the call"
-            mend = f"the backward pass reads that {what}: save it with ctx.save_for_backward, so that autograd notices the write"
-            return [found.check(where, "where it is not").because(f"; {mend}")]
-    return []
+    """A failed check where the gradient is another one once the caller has written into an output; none where autograd notices the
+    write, or the backward does not need that output."""
+    found = _overwriting(problem, "output")
+    if found is None:
+        return []
+    mend = "; the backward pass reads that output: save it with ctx.save_for_backward, so that autograd notices the write"
+    return [found.check("where its output is overwritten in place after the call", "where it is not").because(mend)]
+
+
+def kept_inputs(problem: Problem) -> list[str]:
+    """A note where the same holds of an input. Many a Function keeps its input as an attribute of ctx, and few callers overwrite it."""
+    if _overwriting(problem, "input") is None:
+        return []
+    return [
+        "the backward pass reads an input that was not saved with ctx.save_for_backward: if the caller overwrites that input in place "
+        "before the backward pass, the gradient is wrong and autograd does not notice"
+    ]
 
 
 def _overwriting(problem: Problem, what: str) -> Disagreement | None:
