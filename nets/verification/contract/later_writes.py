@@ -29,12 +29,12 @@ def check_later_writes(problem: Problem) -> list[Check]:
 
 
 def kept_inputs(problem: Problem) -> list[str]:
-    """A note where the same holds of an input. Many a Function keeps its input as an attribute of ctx, and few callers overwrite it."""
+    """A note where the same holds of an input: Functions often keep it as an attribute of ctx, and callers seldom overwrite it."""
     if _overwriting(problem, "input") is None:
         return []
     return [
-        "the backward pass reads an input that was not saved with ctx.save_for_backward: if the caller overwrites that input in place "
-        "before the backward pass, the gradient is wrong and autograd does not notice"
+        "the backward pass reads an input that was not saved with ctx.save_for_backward: if the caller overwrites it in place "
+        "before that, the gradient is wrong and autograd does not notice"
     ]
 
 
