@@ -307,11 +307,8 @@ def test_a_norm_of_order_infinity_has_a_second_order() -> None:
 def test_a_module_that_is_not_defined_on_all_sides_is_told_so() -> None:
     """Probabilities at the edge of where a binary cross entropy is defined."""
     edge = torch.ones(3, 4).double().requires_grad_()
-    certificate = nets.verify(nn.BCELoss(), edge, torch.ones(3, 4).double())
-    assert (
-        certificate.verdict == "inconclusive"
-        and "edge of the domain: the module cannot be called where input[0][0, 0] is 1.0000000" in certificate.sentence()
-    )
+    sentence = nets.verify(nn.BCELoss(), edge, torch.ones(3, 4).double()).sentence()
+    assert "edge of the domain: the module cannot be called where input[0][0, 0] is 1.0000000" in sentence
 
 
 def test_order_two_takes_a_module_that_keeps_its_last_output() -> None:
