@@ -176,10 +176,13 @@ def _over(rungs: _Rungs, floor: Tensor, ladder: list[float]) -> tuple[Tensor, ..
     noise = torch.stack([1.5 * torch.maximum(floor, wide.noise) / h for h, (_, wide) in zip(ladder, pairs, strict=True)])
     errors = torch.stack([error for _, error in found])
     errors = (torch.maximum(errors[1:], _unsettled(derivatives, ladder)) + noise[1:]).nan_to_num(nan=torch.inf)
-    error, choice = _consistent(derivatives[1:], errors).min(0)
     steps, gaps = torch.tensor(ladder, dtype=floor.dtype), torch.stack([narrow.gap.abs() for narrow, _ in pairs])
     clear = gaps > 4 * SAFETY * floor / steps[:, None]
-    near = (clear[1:] & clear[:-1] & ((gaps[1:] / gaps[:-1]).log2().abs() < 1)).any(0)
+    level = clear[1:] & clear[:-1] & ((gaps[1:] / gaps[:-1]).log2().abs() < 1)
+    near = level.any(0)
+    # Steps that reach across a kink say nothing of the slope at the point, as long as others do not reach it.
+    within = (level | torch.cat([level[1:], torch.zeros_like(level[:1])])) & ~level.all(0)
+    error, choice = _consistent(derivatives[1:], errors.masked_fill(within, torch.inf)).min(0)
     return derivatives[1:].gather(0, choice[None])[0], error, steps[1:][choice], near
 
 
