@@ -178,7 +178,9 @@ def _over(rungs: _Rungs, floor: Tensor, ladder: list[float]) -> tuple[Tensor, ..
     errors = (torch.maximum(errors[1:], _unsettled(derivatives, ladder)) + noise[1:]).nan_to_num(nan=torch.inf)
     steps, gaps = torch.tensor(ladder, dtype=floor.dtype), torch.stack([narrow.gap.abs() for narrow, _ in pairs])
     clear = gaps > 4 * SAFETY * floor / steps[:, None]
-    level = clear[1:] & clear[:-1] & ((gaps[1:] / gaps[:-1]).log2().abs() < 1)
+    # The gap is the same at every step across a kink; of a smooth function it is proportional to the step.
+    proportional = (steps[:-1] / steps[1:]).log2()[:, None]
+    level = clear[1:] & clear[:-1] & ((gaps[1:] / gaps[:-1]).log2().abs() < (proportional / 2).clamp(max=1))
     near = level.any(0)
     # Steps that reach across a kink say nothing of the slope at the point, as long as others do not reach it.
     within = (level | torch.cat([level[1:], torch.zeros_like(level[:1])])) & ~level.all(0)
