@@ -64,7 +64,7 @@ def one_line(error: BaseException) -> str:
 def _deep(module: nn.Module, kept: dict[int, Any]) -> nn.Module:
     """A deep copy, save for some objects by their id."""
     try:
-        return copy.deepcopy(module, kept | _operators(module))
+        return copy.deepcopy(module, kept | operators(module))
     except Exception as error:
         raise InputError(
             f"the module cannot be copied ({one_line(error)}); expected one that copy.deepcopy takes, since verification "
@@ -72,7 +72,7 @@ def _deep(module: nn.Module, kept: dict[int, Any]) -> nn.Module:
         ) from error
 
 
-def _operators(module: nn.Module) -> dict[int, Any]:
+def operators(module: nn.Module) -> dict[int, Any]:
     """Operators of `torch.library` among the attributes, by their id. They are shared, as `copy.deepcopy` shares functions."""
     values = [value for inner in module.modules() for value in vars(inner).values()]
     return {id(value): value for value in values if isinstance(value, CustomOpDef)}

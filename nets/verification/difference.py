@@ -216,7 +216,8 @@ def is_constant(problem: Problem, name: str, floor: Tensor, seed: int) -> bool:
     A gradient too small to be measured still moves Y then; one that is truly zero does not. Nothing is known where the noise is as
     large as what could be seen.
     """
-    if bool((floor > NOISY * problem.y.abs().max()).any()):
+    rounded = (NOISY * problem.y.abs().max()).clamp(min=torch.finfo(floor.dtype).smallest_normal)
+    if bool((floor > rounded).any()):
         return False
     generator = stream(seed, "far moves", name)
     point = problem.points[name]

@@ -15,9 +15,10 @@ from torch._subclasses.fake_tensor import is_fake
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from nets.errors import InputError
 from nets.verification.control_flow import OrdinaryControlFlow
 from nets.verification.problem import Problem
-from nets.verification.randomness import stream
+from nets.verification.randomness import signed, stream
 
 ROUNDING_SAFETY = 32.0
 """Two derivations without truncation error agree to a few units of the rounding noise; an entry off by 32 of them is wrong."""
@@ -27,6 +28,9 @@ PASSES = 16
 
 FEW = 4
 """Random runs where only the largest of many deviations counts, or the length of the vector of them."""
+
+BESIDE = 2.0**-20
+"""How far beside a point, in parts of its numbers, the noise is measured as well."""
 
 MOVED = 0.745
 """The part of eps by which a result is moved: more than half of its last digit's unit and less than one and a half."""
@@ -137,13 +141,34 @@ def unit_roundoff(dtype: torch.dtype) -> float:
 
 def output_floor(problem: Problem, seed: int, passes: int = PASSES, eps: float = 0.0) -> Tensor:
     """The noise of each output: max over the passes of |Y′_m − Y_m|, and at least u |Y_m|; with `eps` what it would be in
-    the precision that has it. Shape (M,)."""
+    the precision that has it. Shape (M,).
+
+    A quarter as many passes are made beside the point: at the point itself numbers may be whole, or equal and cancel, so that
+    nothing is rounded there, while differences are taken beside it."""
     generator = stream(seed, "rounding of the output")
     # A result that underflows is off by up to half of the smallest number, however small it is itself.
     numbers = torch.finfo(problem.y.dtype)
     floor = (problem.y.abs() * problem.unit.clamp(min=eps / 2)).clamp_(min=numbers.smallest_normal * numbers.eps)
+    floor = torch.maximum(floor, _largest_change(problem, problem.y, generator, passes, eps))
+    here = {name: point.clone() for name, point in problem.points.items()}
+    try:
+        for name, point in problem.points.items():
+            point.mul_(1 + BESIDE * signed(point.numel(), stream(seed, "beside the point", name)).view(point.shape).to(point.dtype))
+        with torch.no_grad():
+            beside = problem.evaluate()
+        return torch.maximum(floor, _largest_change(problem, beside, generator, passes // 4, eps))
+    except InputError:  # the edge of the domain
+        return floor
+    finally:
+        for name, point in problem.points.items():
+            point.copy_(here[name])
+
+
+def _largest_change(problem: Problem, exact: Tensor, generator: torch.Generator, passes: int, eps: float) -> Tensor:
+    """max over the passes of |Y′_m − Y_m| where the points are now, shape (M,)."""
+    largest = torch.zeros_like(exact)
     for _ in range(passes):
         with torch.no_grad(), StochasticRounding(generator, eps):
             y = problem.evaluate()
-        floor = torch.maximum(floor, torch.nan_to_num((y - problem.y).abs()))
-    return floor
+        largest = torch.maximum(largest, torch.nan_to_num((y - exact).abs()))
+    return largest

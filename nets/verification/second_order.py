@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 
 from nets.calculus.function import closed_form
 from nets.calculus.network import Network
+from nets.verification.copies import operators
 from nets.verification.held_constant import WORDS, Walk, held_for_constant, pulled_back, remembered
 from nets.verification.leaves import as_real, flattened, input_names
 from nets.verification.problem import Problem
@@ -55,6 +56,7 @@ class GradientOf(nn.Module):
         twin = GradientOf.__new__(GradientOf)
         nn.Module.__init__(twin)
         memo[id(self)] = twin
+        memo.update(operators(self.first))
         twin._holds(copy.deepcopy(self.first, memo), self.names, self.v, self.sums)
         return twin
 
