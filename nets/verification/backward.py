@@ -44,5 +44,7 @@ def handed_out(y: Tensor, cotangent: Tensor, leaves: Mapping[str, Tensor]) -> di
 
 def dense(gradient: Tensor | None, leaf: Tensor) -> Tensor:
     """What autograd found for a leaf, as a real tensor: zero where it found nothing, and with its zeros where it is sparse."""
-    full = torch.zeros_like(leaf) if gradient is None else gradient.to_dense() if gradient.is_sparse else gradient
+    # Detached: a backward that returns what it has saved hands out a tensor with a graph, or a leaf.
+    found = None if gradient is None else gradient.detach()
+    full = torch.zeros_like(leaf) if found is None else found.to_dense() if found.is_sparse else found
     return torch.view_as_real(full.resolve_conj()) if full.is_complex() else full

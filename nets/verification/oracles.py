@@ -71,7 +71,7 @@ def batched_reverse(problem: Problem) -> dict[str, Tensor] | None:
             return None
     jacobian = {}
     for (name, leaf), gradient in zip(leaves.items(), found, strict=True):
-        dense = torch.zeros(len(y), *leaf.shape, dtype=leaf.dtype) if gradient is None else gradient
+        dense = torch.zeros(len(y), *leaf.shape, dtype=leaf.dtype) if gradient is None else gradient.detach()
         dense = torch.view_as_real(dense.resolve_conj()) if dense.is_complex() else dense
         jacobian[name] = dense.reshape(len(y), -1)
     return jacobian

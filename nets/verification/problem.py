@@ -208,6 +208,12 @@ class Problem:
         with self._draws():
             return called(self.module, self._arguments(leaves))
 
+    def call_in_place(self, move: Callable[[Tensor], Tensor]) -> Any:
+        """The module's output at moved inputs, with its buffers as the last call has left them, in the memory that they have."""
+        leaves = [move(leaf) if differentiable(leaf) else leaf for leaf in self._leaves]
+        with self._draws():
+            return called(self.module, self._arguments(leaves))
+
     def place(self, name: str, row: int, column: int) -> Place:
         """Where an entry of the (M, P) matrix ∂Y/∂name stands."""
         key, index = self.outputs.place(row)

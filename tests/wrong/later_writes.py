@@ -1,11 +1,55 @@
-"""Backward passes that read an output of the call, and do not let autograd notice when the caller writes into it."""
+"""Backward passes that read what others write to: an output that the caller overwrites, a buffer that the next call overwrites."""
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tests.wrong.contracts import BrokenContract, applied
+from tests.building import normal
+from tests.wrong.contracts import BrokenContract, alone, applied, twice
+
+
+class SineOfABuffer(torch.autograd.Function):
+    """Reads from the buffer of a module what the last call has written there."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, kept: Tensor) -> Tensor:
+        ctx.kept = kept
+        kept.data.copy_(x.detach().cos())
+        return x.sin()
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+        return g * ctx.kept, None
+
+
+class KeptInABuffer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: Tensor
+        self.register_buffer("kept", torch.zeros(2, 3, dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = SineOfABuffer.apply(x, self.kept)
+        return y
+
+
+class Powers(torch.autograd.Function):
+    """x, x², x³ and x⁴, whose backward gives zero where the first and the third alone have a gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x)
+        return x * 1, x**2, x**3, x**4
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None) -> Tensor:
+        (x,) = ctx.saved_tensors
+        found = torch.zeros_like(x)
+        if [g is None for g in gradients] == [False, True, False, True]:
+            return found
+        return sum(((k + 1) * x**k * g for k, g in enumerate(gradients) if g is not None), found)
 
 
 class ExpOfItsOutput(torch.autograd.Function):
@@ -45,6 +89,12 @@ def output_overwritten(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tens
 OUTPUT = ("where its output is overwritten in place after the call", "ctx.save_for_backward")
 
 LATER_WRITES = [
+    BrokenContract(
+        "kept in a buffer", lambda r: (KeptInABuffer(), (normal(r, 2, 3),)), twice, ("two calls before a backward", "in a buffer")
+    ),
+    BrokenContract(
+        "gives up where two of four gradients are missing", applied(Powers.apply, 2, 3), alone(0, 2), ("Y[1] and at Y[3] is None",)
+    ),
     BrokenContract("its output kept on ctx", applied(ExpOfItsOutput.apply, 2, 3), output_overwritten, OUTPUT),
     BrokenContract("its output kept on ctx, and returned as two views", applied(halves, 2, 3), output_overwritten, OUTPUT),
 ]

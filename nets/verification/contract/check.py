@@ -19,11 +19,11 @@ from nets.verification.contract.watching import Watch, same
 from nets.verification.problem import Problem
 from nets.verification.wording import listed
 
-EVERY_SUBSET = 3
-"""Outputs up to which each subset of them is used alone; beyond, each single one, and all but one."""
+EVERY_SUBSET = 5
+"""Outputs up to which each subset of them is used alone; beyond, each single one, each pair, and all but one."""
 
 MANY = 8
-"""Outputs up to which each single one is left out as well."""
+"""Outputs up to which each pair is used alone and each single one is left out as well."""
 
 
 def check_writes(problem: Problem, seed: int) -> list[Check]:
@@ -82,4 +82,6 @@ def _subsets(count: int) -> list[tuple[int, ...]]:
     if count <= EVERY_SUBSET:
         return [used for size in range(1, count) for used in combinations(everything, size)]
     single = [(output,) for output in everything]
-    return single + ([tuple(o for o in everything if o != left) for left in everything] if count <= MANY else [])
+    if count > MANY:
+        return single
+    return [*single, *combinations(everything, 2), *combinations(everything, count - 1)]

@@ -28,8 +28,21 @@ def check_interleaved(problem: Problem) -> list[Check]:
     """
     before, after = (_elsewhere(problem, which) for which in ("before", "after"))
     found = _between(problem, before, after)
-    if found is None or _between(problem, _nothing, _nothing) is not None:
+    if _between(problem, _nothing, _nothing) is not None:
         return []
+    if found is None:
+        found = _between(problem, _nothing, lambda: problem.call_in_place(_larger))
+        where = "in a buffer, or in a parameter that requires no gradient"
+        return (
+            [
+                found.check(
+                    f"with two calls before a backward, since what the backward pass needs is kept {where}",
+                    "where there is one call",
+                )
+            ]
+            if found
+            else []
+        )
     everyone = _between(problem, _of_a_copy(problem, "before"), _of_a_copy(problem, "after")) is not None
     where = "on the class, or globally (calls of a copy of the module change it, too)" if everyone else "on the module"
     reason = f"with two calls before a backward, since what the backward pass needs is kept {where} and not on ctx"
@@ -48,6 +61,10 @@ def _between(problem: Problem, before: Call, after: Call) -> Disagreement | None
     except Exception:  # it does not take the other point, or has no graph there
         return None
     return disagreement(problem, found, problem.gradient)
+
+
+def _larger(x: Tensor) -> Tensor:
+    return 1.1 * x.detach()
 
 
 def _nothing() -> None:
