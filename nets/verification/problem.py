@@ -186,8 +186,7 @@ class Problem:
         return pull_back(y, self.cotangent, leaves)
 
     def explained(self, name: str, actual: Tensor, expected: Tensor) -> str:
-        """Why the derivatives by a point, shape (M, P), are not the expected ones, where a kind of problem has a cause of its own;
-        empty where that is not known."""
+        """Why derivatives of shape (M, P) are wrong, where a kind of problem has a cause of its own; empty where it has none."""
         return ""
 
     def call_with(self, function: Callable[..., Any]) -> Any:
@@ -210,9 +209,8 @@ class Problem:
 
     def call_in_place(self, move: Callable[[Tensor], Tensor]) -> Any:
         """The module's output at moved inputs, with its buffers as the last call has left them, in the memory that they have."""
-        leaves = [move(leaf) if differentiable(leaf) else leaf for leaf in self._leaves]
         with self._draws():
-            return called(self.module, self._arguments(leaves))
+            return called(self.module, self._arguments([move(x) if differentiable(x) else x for x in self._leaves]))
 
     def place(self, name: str, row: int, column: int) -> Place:
         """Where an entry of the (M, P) matrix ∂Y/∂name stands."""
@@ -259,9 +257,8 @@ class Problem:
     @property
     def strides(self) -> dict[str, tuple[int, ...]]:
         """The strides of those points that are not contiguous."""
-        laid = {n: self._laid[n].lay(like(self.points[n], p)) for n, p in self._parameters.items() if n in self._laid}
-        given = {n: self._memory[i].lay(self._leaves[i]) for n, i in self._inputs.items() if i in self._memory}
-        return {name: tensor.stride() for name, tensor in (laid | given).items()}
+        laid = {n: m.lay(like(self.points[n], self._parameters[n])).stride() for n, m in self._laid.items()}
+        return laid | {n: self._memory[i].lay(self._leaves[i]).stride() for n, i in self._inputs.items() if i in self._memory}
 
     @contextlib.contextmanager
     def made_contiguous(self, name: str) -> Iterator[None]:
@@ -307,8 +304,7 @@ class Problem:
         return y
 
     def _tried(self) -> Any:
-        """The output, without a graph if the module can do without: one that differentiates in its forward cannot, and needs inputs
-        that require a gradient, as the caller's do, if it differentiates by these."""
+        """The output, without a graph if the module can do without; with inputs that require a gradient only where it must have."""
         try:
             with torch.no_grad():
                 return self.call(self._leaves)

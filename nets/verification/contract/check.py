@@ -81,7 +81,7 @@ def _subsets(count: int) -> list[tuple[int, ...]]:
     everything = range(count)
     if count <= EVERY_SUBSET:
         return [used for size in range(1, count) for used in combinations(everything, size)]
-    single = [(output,) for output in everything]
+    single: list[tuple[int, ...]] = [(output,) for output in everything]
     if count > MANY:
         return single
     return [*single, *combinations(everything, 2), *combinations(everything, count - 1)]

@@ -33,18 +33,11 @@ def check_interleaved(problem: Problem) -> list[Check]:
     if found is None:
         found = _between(problem, _nothing, lambda: problem.call_in_place(_larger))
         where = "in a buffer, or in a parameter that requires no gradient"
-        return (
-            [
-                found.check(
-                    f"with two calls before a backward, since what the backward pass needs is kept {where}",
-                    "where there is one call",
-                )
-            ]
-            if found
-            else []
-        )
-    everyone = _between(problem, _of_a_copy(problem, "before"), _of_a_copy(problem, "after")) is not None
-    where = "on the class, or globally (calls of a copy of the module change it, too)" if everyone else "on the module"
+    else:
+        everyone = _between(problem, _of_a_copy(problem, "before"), _of_a_copy(problem, "after")) is not None
+        where = "on the class, or globally (calls of a copy of the module change it, too)" if everyone else "on the module"
+    if found is None:
+        return []
     reason = f"with two calls before a backward, since what the backward pass needs is kept {where} and not on ctx"
     return [found.check(reason, "where there is one call")]
 
