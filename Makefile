@@ -4,7 +4,7 @@ PYTHON ?= python3
 EXPERIMENT ?= tanh_linear
 
 .DEFAULT_GOAL := help
-.PHONY: help train test matrix opinfo pythons oracles notebooks bench lint format types clean
+.PHONY: help train test matrix power opinfo pythons oracles notebooks bench lint format types clean
 
 help: ## this list
 	@echo 'make TARGET [ARGS=...] [PYTHON=python3.12]; the environment .venv is made when a target first needs it'
@@ -17,7 +17,10 @@ test: .venv/installed-tools ## run the whole suite; ARGS='-k tanh' for a part of
 	@.venv/bin/python -m pytest -n auto --maxprocesses=4 --dist=loadfile $(ARGS)
 
 matrix: .venv/installed-tools ## what takes minutes: the checker against all of its tables, five times each; every end of a run of two processes
-	@.venv/bin/python -m pytest -m 'matrix or not matrix' tests/test_checker.py tests/test_accumulation_kinds.py tests/test_stated_power.py tests/test_half.py tests/test_torchrun.py $(ARGS)
+	@.venv/bin/python -m pytest -m 'matrix or not matrix' tests/test_checker.py tests/test_accumulation_kinds.py tests/test_torchrun.py $(ARGS)
+
+power: .venv/installed-tools ## what takes half an hour: 800 trials of each stated probability; every module and fault in half precision
+	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2 -m 'matrix or not matrix' tests/test_stated_power.py tests/test_half.py $(ARGS)
 
 opinfo: .venv/installed-tools ## verify PyTorch's own operations and modules, which takes a quarter of an hour; ARGS=--write for docs/pytorch.md
 	@OMP_NUM_THREADS=1 .venv/bin/python -m tests.opinfo $(ARGS)

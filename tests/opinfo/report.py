@@ -60,7 +60,7 @@ the second derivatives, for {SECONDS} seconds of the processor's time at the mos
 {counts(outcomes)}
 ```
 
-Each failure below was derived without nets before it came into the table `tests/opinfo/known.py`. "By design" is what PyTorch
+Each failure below has its reason in the table `tests/opinfo/known.py`. "By design" is what PyTorch
 documents or means; the derivative of the output is another one.
 
 | operation or module | order | what | why | an entry |
