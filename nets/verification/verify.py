@@ -115,6 +115,9 @@ def verify(
           `module.compile()` made and hooks that run after the accumulation in `.grad`; a module that has either does not pass.
         - Forward mode of a module that is probed is tried along one random direction of all points together, unless it is required.
     """
+    if isinstance(order, int) and order == 2:
+        full, low = coverage == "full", dtype == "as is"
+        first_order_only(coverage=full, dtype=low, closed_form=closed_form, intended=intended, engines=engines)
     check_arguments(
         module,
         {"coverage": coverage, "order": order, "dtype": dtype, "forward": forward},
@@ -123,9 +126,6 @@ def verify(
         closed_form=closed_form,
         engines=engines,
     )
-    if order == 2:
-        full, low = coverage == "full", dtype == "as is"
-        first_order_only(coverage=full, dtype=low, closed_form=closed_form, intended=intended, engines=engines)
     # What is made under inference_mode cannot be differentiated, nor can what is done there.
     with shown("checking every derivative"), torch.inference_mode(False), torch.enable_grad(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
