@@ -19,7 +19,7 @@ def copied(module: nn.Module, dtype: torch.dtype | None) -> nn.Module:
     Raises:
         InputError: for a module that cannot be copied, or whose parameters have no numbers that could be differentiated by.
     """
-    _check(module)
+    check_usable(module)
     twin = _deep(module, {})
     # A deep copy of a parameter loses the hooks that belong to its backward.
     for parameter, original in zip(twin.parameters(), module.parameters(), strict=True):
@@ -78,7 +78,7 @@ def operators(module: nn.Module) -> dict[int, Any]:
     return {id(value): value for value in values if isinstance(value, CustomOpDef)}
 
 
-def _check(module: nn.Module) -> None:
+def check_usable(module: nn.Module) -> None:
     for name, inner in module.named_modules():
         if isinstance(inner, torch.jit.ScriptModule):
             raise InputError(

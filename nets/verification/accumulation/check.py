@@ -20,8 +20,7 @@ from nets.verification.accumulation.weighing import Weights
 from nets.verification.accumulation.window import Closure, Gradients, Window
 from nets.verification.certificate import Certificate, Check, Verdict
 from nets.verification.comparison import POWER
-from nets.verification.copies import _check as check_usable
-from nets.verification.copies import one_line
+from nets.verification.copies import check_usable, one_line
 from nets.verification.leaves import largest, unravelled
 from nets.verification.progress import shown
 from nets.verification.randomness import SOURCES, seeded, stream
