@@ -28,24 +28,28 @@ def made(record: WrongBackward | BrokenContract | RightModule, seed: int) -> tup
 
 
 class GradientOf(nn.Module):
-    """X → Σ_m v_m ∂Y_m/∂X of a module of one input, v = (1, 2, 3, …), with its graph."""
+    """X → Σ_m v_m ∂Y_m/∂X of a module of one input, v = (1, 2, 3, …), with its graph; v is a parameter where `by_v`."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, size: int, by_v: bool) -> None:
         super().__init__()
         self.module = module
+        v = torch.arange(1, size + 1, dtype=torch.float64)
+        self.v = nn.Parameter(v) if by_v else v
 
     def forward(self, x: Tensor) -> Tensor:
         with torch.enable_grad():
             x = x if x.requires_grad else x.detach().requires_grad_()
             y = self.module(x).flatten()
             # A sum with 0 X, so that there is a graph, even where the gradient has none.
-            return torch.autograd.grad(y, x, torch.arange(1, len(y) + 1).to(y), create_graph=True)[0] + 0 * x
+            return torch.autograd.grad(y, x, self.v, create_graph=True)[0] + 0 * x
 
 
 def whose_backward_is_wrong(record: WrongBackward, seed: int) -> tuple[nn.Module, tuple[Tensor, ...]]:
     """The module of the table; of a fault of second order, its gradient as a module."""
     module, inputs = made(record, seed)
-    return (GradientOf(module) if record.order == 2 else module), inputs
+    if record.order == 2:
+        module = GradientOf(module, called(module, inputs).numel(), record.parameter == "v")
+    return module, inputs
 
 
 # The table's faults are faults. Nothing of nets is used here: the truth is a central difference, extrapolated.

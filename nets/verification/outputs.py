@@ -13,17 +13,18 @@ from nets.verification.wording import indexed
 
 
 class Place(NamedTuple):
-    """Where an entry of ∂Y/∂p stands: the key of the output's tensor, empty where it is the only one, the index in that tensor, and
-    the index in p."""
+    """Where an entry of ∂Y/∂p stands: the key of the output's tensor, empty where it is the only one, the index in that tensor, the
+    index in p, and the letter that the output goes by."""
 
     key: tuple[Any, ...]
     output_index: tuple[int, ...]
     parameter_index: tuple[int, ...]
+    letter: str = "Y"
 
     @property
     def output(self) -> str:
         """The output's name in a derivative: 'Y', "Y[1]" or "Y['key']"."""
-        return "Y" + "".join(f"[{part!r}]" for part in self.key)
+        return self.letter + "".join(f"[{part!r}]" for part in self.key)
 
     def fields(self) -> dict[str, Any]:
         """The fields of a `Check` that name the entry."""
@@ -45,12 +46,14 @@ class Outputs:
 
     Args:
         output: what the module returned.
+        letter: what the output is called in a derivative.
 
     Raises:
         InputError: if it has no floating-point number, or a tensor without numbers of its own.
     """
 
-    def __init__(self, output: Any) -> None:
+    def __init__(self, output: Any, letter: str = "Y") -> None:
+        self.letter = letter
         found, _ = pytree.tree_flatten_with_path(output)
         for _, leaf in found:
             if isinstance(leaf, Tensor):
@@ -77,7 +80,7 @@ class Outputs:
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of each tensor: 'Y', or 'Y[0]', …"""
-        return {Place(place, (), ()).output: shape for place, shape in zip(self.places, self._shapes, strict=True)}
+        return {Place(place, (), (), self.letter).output: shape for place, shape in zip(self.places, self._shapes, strict=True)}
 
     def place(self, row: int) -> tuple[tuple[Any, ...], tuple[int, ...]]:
         """The key of a tensor, and the index in it, of one of the M numbers."""
@@ -91,7 +94,7 @@ class Outputs:
     def name(self, row: int) -> str:
         """One of the M numbers in words, such as 'Y[0, 2]'; where the module returns several tensors, "Y['key'][0, 2]"."""
         place, index = self.place(row)
-        return f"{Place(place, index, ()).output}{indexed(index)}"
+        return f"{Place(place, index, (), self.letter).output}{indexed(index)}"
 
     def samples(self, count: int) -> Tensor | None:
         """The sample n that each number belongs to, shape (M,), where the first axis of every tensor runs over `count` samples."""

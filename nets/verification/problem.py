@@ -47,6 +47,8 @@ class Problem:
         InputError: if the module cannot be copied or called, or has nothing to be differentiated.
     """
 
+    letter = "Y"  # what the output is called in a derivative
+
     def __init__(
         self, module: nn.Module, inputs: tuple[Any, ...], *, dtype: torch.dtype | None = torch.float64, seed: int = 0
     ) -> None:
@@ -95,8 +97,7 @@ class Problem:
         leaves = list(self._leaves)
         for name, i in self._inputs.items():
             leaves[i] = like(points[name], self._leaves[i])
-        kept = {name: tensor.clone() for name, tensor in (self._buffers | self._moving).items()}
-        return given | kept, leaves
+        return given | {name: tensor.clone() for name, tensor in (self._buffers | self._moving).items()}, leaves
 
     def in_complex(self, points: Mapping[str, Tensor]) -> Tensor:
         """Y, shape (M,), with the module's arithmetic done in complex numbers. Fails where an operation has no complex form."""
@@ -215,7 +216,7 @@ class Problem:
     def place(self, name: str, row: int, column: int) -> Place:
         """Where an entry of the (M, P) matrix ∂Y/∂name stands."""
         key, index = self.outputs.place(row)
-        return Place(key, index, self.point_index(name, column))
+        return Place(key, index, self.point_index(name, column), self.letter)
 
     def point_index(self, name: str, column: int) -> tuple[int, ...]:
         """The index of one of the P numbers of a point."""
@@ -224,8 +225,7 @@ class Problem:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shapes of the tensors that go in and come out: 'input' or 'input[0]', …, and 'Y' or 'Y[0]', …"""
         tensors = zip(self._names, self._leaves, strict=True)
-        given = {name: tuple(as_real(leaf).shape) for name, leaf in tensors if isinstance(leaf, Tensor)}
-        return given | self.outputs.shapes()
+        return {name: tuple(as_real(leaf).shape) for name, leaf in tensors if isinstance(leaf, Tensor)} | self.outputs.shapes()
 
     def is_complex(self, name: str) -> bool:
         """Whether the numbers of a point are complex."""
@@ -298,7 +298,7 @@ class Problem:
         except Exception as error:
             raise refusal(module, inputs, self.dtype, error) from error
         self._drawn = watched.drawn
-        self.outputs = Outputs(output)
+        self.outputs = Outputs(output, self.letter)
         y = self.evaluate() if self._drawn else flattened(output, self.dtype).detach()
         self.unit = self.outputs.unit.to(y.dtype)
         return y

@@ -83,7 +83,7 @@ class GradientOf(nn.Module):
 
 
 class SecondOrder(Problem):
-    """The gradient of another problem, at the same point; it knows what may make a gradient of a gradient wrong.
+    """The gradient G of another problem, at the same point; it knows what may make a gradient of a gradient wrong.
 
     Args:
         first: what is differentiated first.
@@ -91,12 +91,15 @@ class SecondOrder(Problem):
         seed: of the sums of outputs and entries, and of the random numbers that the module draws.
     """
 
+    letter = "G"
+
     def __init__(self, first: Problem, inputs: tuple[Any, ...], seed: int) -> None:
         super().__init__(GradientOf(first, seed), inputs, seed=seed)
+        self.first = first
 
     def explained(self, name: str, actual: Tensor, expected: Tensor) -> str:
         """Why the derivatives by a point, shape (M, P), are not the expected ones; empty where that is not known."""
-        return WORDS if held_for_constant(self, self._walking, name, actual, expected) else ""
+        return WORDS if held_for_constant(self, self.walking, name, actual, expected) else ""
 
     def raising(self) -> str:
         """Why the gradient cannot be differentiated; empty where it can be."""
@@ -105,14 +108,15 @@ class SecondOrder(Problem):
             # Into .grad, since torch.autograd.grad passes by what does not lead to the leaves, as once_differentiable does not.
             torch.autograd.backward(y, self.cotangent)
         except Exception:  # a backward of the user's may raise whatever it likes
-            return WORDS if remembered(self, self._walking).attributes else "the backward is not differentiable itself"
+            return WORDS if remembered(self, self.walking).attributes else "the backward is not differentiable itself"
         finally:
             for leaf in leaves.values():
                 leaf.grad = None
         return ""
 
     @contextlib.contextmanager
-    def _walking(self, walk: Walk) -> Iterator[None]:
+    def walking(self, walk: Walk) -> Iterator[None]:
+        """Meanwhile the gradient is taken by this walk."""
         own = vars(self.module)
         own["walk"], before = walk, own["walk"]
         try:

@@ -23,6 +23,7 @@ from nets.verification.contract.saved import overwritten
 from nets.verification.coverage import check_by_probes, check_closed_form, check_stated
 from nets.verification.forward_probes import forward_of_closed_form, forward_of_module
 from nets.verification.gradcheck import check_function
+from nets.verification.incoming import check_incoming
 from nets.verification.judgement import Engine, Judge, Judgement, Options, declared
 from nets.verification.leaves import largest
 from nets.verification.left_out import check_left_out
@@ -197,7 +198,10 @@ def _second_order(problem: Problem, inputs: tuple[Any, ...], options: Options) -
         certificate = Certificate(tuple(check.because(f"; {why}") if why else check for check in failed))
     else:
         certificate = _certificate(second, options)
-    note = "order=2 checks the derivatives of the gradient and takes the gradient itself as given; order=1 checks the gradient"
+        if certificate.verdict != "fail":  # a fault by a parameter or an input tells more
+            certificate = replace(certificate, checks=(*certificate.checks, *check_incoming(second)))
+    what = "order=2 checks its derivatives and takes it as given itself; order=1 checks the gradient"
+    note = f"G is the gradient Σ_m v_m ∂Y_m/∂p; {what}"
     return replace(certificate, notes=(*certificate.notes, note), tolerance=options.tolerance)
 
 

@@ -33,6 +33,7 @@ Cause = Literal[
     "not the derivative of the sampler, by design",
     "straight-through",
     "a detached term",
+    "detaches v",
 ]
 Shows = Literal["backward", "later call", "parameters only", "accumulation", "forward mode", "second order"]
 
@@ -45,8 +46,9 @@ class WrongBackward:
         name: what is wrong, in words.
         make: the module and its inputs, in float64, drawn from a generator.
         cause: the pattern of the fault, where there is a plain one that a report could name.
-        parameter: whose gradient is wrong, as in `named_parameters()`, or 'input' ('input[0]' of several); None where
-            the fault spoils more than one.
+        parameter: whose gradient is wrong, as in `named_parameters()`, or 'input' ('input[0]' of several), or 'v', by which a
+            gradient of second order is differentiated wrongly, though rightly by every other point; None where the fault
+            spoils more than one.
         shows: 'backward' in any backward pass; 'later call' in that of a later call, after one at another point;
             'parameters only' where the inputs need no gradient; 'accumulation' in .grad after two backward passes;
             'forward mode' in the product of the Jacobian with a direction of the input, while the backward pass is right: it

@@ -26,12 +26,16 @@ class Sine(nn.Module):
         return self.function.apply(x)
 
 
-class Once(torch.autograd.Function):
+class Saved(torch.autograd.Function):
+    """sin x, which saves x."""
+
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
         return x.sin()
 
+
+class Once(Saved):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, g: Tensor) -> Tensor:
@@ -60,35 +64,20 @@ class SavedIntermediate(torch.autograd.Function):
         return g * ctx.saved_tensors[1]
 
 
-class DetachedInside(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x.sin()
-
+class DetachedInside(Saved):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Tensor:
         return g * ctx.saved_tensors[0].cos().detach()
 
 
-class WithoutGraph(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x.sin()
-
+class WithoutGraph(Saved):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Tensor:
         with torch.no_grad():
             return g * ctx.saved_tensors[0].cos()
 
 
-class WrongSignOfTheSecond(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x.sin()
-
+class WrongSignOfTheSecond(Saved):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Tensor:
         return _Cosine.apply(g, ctx.saved_tensors[0])
@@ -108,9 +97,30 @@ class _Cosine(torch.autograd.Function):
         return u * x.cos(), u * g * x.sin()
 
 
-def _of(name: str, function: type[torch.autograd.Function], cause: Cause | None) -> WrongBackward:
+class IncomingDetached(Saved):
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        return g.detach() * ctx.saved_tensors[0].cos()
+
+
+class IncomingScaled(Saved):
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        return _ScaledByG.apply(g, ctx.saved_tensors[0])
+
+
+class _ScaledByG(_Cosine):
+    """g cos x, whose derivative by g is cos x and here a tenth more."""
+
+    @staticmethod
+    def backward(ctx: Any, u: Tensor) -> tuple[Tensor, Tensor]:
+        g, x = ctx.saved_tensors
+        return 1.1 * u * x.cos(), -u * g * x.sin()
+
+
+def _of(name: str, function: type[torch.autograd.Function], cause: Cause | None, point: str = "input") -> WrongBackward:
     make: Callable[..., Any] = lambda generator: (Sine(function), (shaped(2, 3)(generator),))  # noqa: E731
-    return WrongBackward(name, make, cause, "input", "second order")
+    return WrongBackward(name, make, cause, point, "second order")
 
 
 SECOND_ORDER = [
@@ -120,4 +130,6 @@ SECOND_ORDER = [
     _of("second order: detached inside the backward", DetachedInside, NOT_ITSELF),
     _of("second order: backward under no_grad", WithoutGraph, NOT_ITSELF),
     _of("second order: wrong sign", WrongSignOfTheSecond, "wrong sign"),
+    _of("second order: incoming gradient detached", IncomingDetached, "detaches v", "v"),
+    _of("second order: wrong by the incoming gradient", IncomingScaled, None, "v"),
 ]
