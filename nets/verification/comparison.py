@@ -21,6 +21,10 @@ from nets.verification.wording import at_least, looks_like
 POWER = 1e-3
 """A check is worth a verdict only if it would have seen a gradient that is a thousandth off."""
 
+TURNS = "the output turns within the smallest step, so no difference can be taken; give the inputs another scale"
+
+ROUNDED = "rounding: the backward pass gives no zero here where the output stays the same, and its own rounding explains as much"
+
 KINK = "kink: the slopes to the right and to the left differ, so there is no derivative here; move the point"
 
 REFINED = 32
@@ -86,10 +90,12 @@ def _refined(
     suited = list[float]()
 
     def is_wrong(entry: int, column: Refined) -> bool:
-        jacobian[:, entry], tolerance[:, entry], kinked[:, entry] = column.derivative, column.tolerance, column.kink
+        turns = actual[:, entry].abs() >= column.steepest
+        jacobian[:, entry], kinked[:, entry] = column.derivative, column.kink
+        tolerance[:, entry] = column.tolerance.masked_fill(turns, torch.inf)
         suited.append(float(column.step[rows[entry]]))
         # What is not finite lies beyond the edge of the domain, and says nothing about what is judged.
-        known = ~column.kink & torch.isfinite(column.derivative)
+        known = ~column.kink & ~turns & torch.isfinite(column.derivative)
         return bool(((_excess(actual[:, entry], column.derivative, column.tolerance) > 1) & known).any())
 
     def again(entries: Tensor) -> bool:
@@ -169,6 +175,8 @@ def compare(
         # No difference could be taken there: that is no word against what is judged.
         return _beyond(problem, name, actual, expected, edges)
     wrong = off & ~kinks if kinked else off
+    rounded = _rounded(actual, expected, wrong)
+    wrong = wrong & ~rounded
     fails = bool(wrong.any())
     # Of those that are off for a reason of their own the largest error is the one to show; else a kink; else what comes nearest.
     if fails:
@@ -182,6 +190,10 @@ def compare(
     single = certain * widest / scale if scale > 0 else float("inf")
     zero = constant or bound is not None
     verdict, reason = _judge(fails, kinked, detects, constant, power, bound)
+    if not fails and math.isinf(widest) and expected.kink is not None:
+        verdict, reason = "inconclusive", TURNS
+    elif not fails and bool(rounded.any()):
+        verdict, reason = "inconclusive", ROUNDED
     if verdict == "fail":
         reason += looks_like(cause(Fault(problem, name, a, e, wrong, tolerance)))
     return Check(
@@ -202,6 +214,13 @@ def compare(
         reason=reason,
         bound=bound if verdict == "pass" else None,
     )
+
+
+def _rounded(actual: Derivation, expected: Derivation, wrong: Tensor) -> Tensor:
+    """Which of the wrong entries lie in rows that are zero by differences, here and nearby, and are no more than rounding noise."""
+    if expected.kink is None or expected.nearby > 0 or not wrong.any():
+        return torch.zeros_like(wrong)
+    return wrong & expected.zero_rows() & ((actual.jacobian - expected.jacobian).abs() <= actual.tolerance)
 
 
 def _beyond(problem: Problem, name: str, actual: Derivation, expected: Derivation, edges: Tensor) -> Check:

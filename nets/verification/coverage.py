@@ -7,14 +7,13 @@ from torch import Tensor
 
 from nets.verification.certificate import Check
 from nets.verification.comparison import KINK, POWER
-from nets.verification.difference import is_constant
 from nets.verification.leaves import largest
 from nets.verification.locating import failing, located
 from nets.verification.probing import Probe, Prober, split
 from nets.verification.randomness import stream
 from nets.verification.rounding import ROUNDING_SAFETY
 from nets.verification.wording import at_least
-from nets.verification.zeros import bound_of_zero
+from nets.verification.zeros import bound_of_zero, is_constant
 
 BLOCKS = 4
 """Blocks of rows that each point is cut into, each probed with signs of its own."""

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from nets.errors import InputError
 from nets.verification.kinks import BENT, kink
 from nets.verification.oracles import CHUNK, quiet
 from nets.verification.problem import Problem
@@ -36,6 +35,9 @@ FINER = (*LADDER, *(2.0**-k for k in range(29, 45, 3)))
 NEAR = (512.0, 64.0, 8.0, 1.0)
 """Steps for one entry, in units of one that suits D(h), where its neighbours were measured over the whole ladder."""
 
+MOVES = 1e-2
+"""The part of an output by which it changes at least where a step can be said to move it."""
+
 SETTLED = 1e-3
 """The relative error from which on an entry is not settled."""
 
@@ -45,9 +47,6 @@ PROBES = 4
 
 SHARED = 1e-5
 """The part of its largest entry by which a row may be off because of what others are off by: it hides no fault of a thousandth."""
-
-NOISY = 1e-6
-"""The part of the largest output from which on the noise of an output is no mere rounding: it jumps at this point."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +66,14 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Refined:
-    """One column, ∂Y/∂p for one number p: derivative, tolerance, where f has a kink at p, and the step at which it was measured;
-    each of shape (M,)."""
+    """One column, ∂Y/∂p for one number p: derivative, tolerance, where f has a kink at p, the step at which it was measured, and
+    `steepest`, the slope from which on f turns within the smallest step, so that no difference tells of it; each of shape (M,)."""
 
     derivative: Tensor
     tolerance: Tensor
     kink: Tensor
     step: Tensor
+    steepest: Tensor
 
 
 def measure(problem: Problem, name: str, floor: Tensor, seed: int) -> Measured:
@@ -130,19 +130,18 @@ def refine_near(problem: Problem, name: str, entry: int, floor: Tensor, step: fl
     Args:
         step: that suits D(h). For E(h) a larger one does.
     """
-    *found, near = _over(_Rungs(problem, problem.points[name].view(-1), entry), floor, [step * ratio for ratio in NEAR])
+    rungs = _Rungs(problem, problem.points[name].view(-1), entry)
+    *found, near = _over(rungs, floor, [step * ratio for ratio in NEAR])
     derivative, error, suited = found
     if bool((SAFETY * error > SETTLED * derivative.abs())[derivative.abs().argmax()]) or bool(near.any()):
         return refine(problem, name, entry, floor)
-    return Refined(derivative, SAFETY * error, kink(problem, name, entry, floor), suited)
+    return Refined(derivative, SAFETY * error, kink(problem, name, entry, floor), suited, rungs.steepest())
 
 
 def refine(problem: Problem, name: str, entry: int, floor: Tensor) -> Refined:
     """One column by E(h), for each output at the step with the smallest error of its own."""
     point = problem.points[name].view(-1)
-    here = abs(float(point[entry]))
-    # A number of any size but one has a unit of its own, since a kink may lie as near to it as to zero.
-    units = (1.0,) if here == 0 or 1 / 8 < here < 8 else (1.0, here)
+    units = _units_of_one(abs(float(point[entry])))
     rungs = _Rungs(problem, point, entry)
     *found, near = _over(rungs, floor, sorted({h * unit for h in WIDER for unit in units}, reverse=True))
     derivative, error, step = found
@@ -153,7 +152,7 @@ def refine(problem: Problem, name: str, entry: int, floor: Tensor) -> Refined:
         unsettled |= near
         *finer, _ = _over(rungs, floor, sorted({h * unit for h in FINER for unit in units}, reverse=True))
         derivative, error, step = (torch.where(unsettled, new, old) for new, old in zip(finer, found, strict=True))
-    return Refined(derivative, SAFETY * error, kink(problem, name, entry, floor), step)
+    return Refined(derivative, SAFETY * error, kink(problem, name, entry, floor), step, rungs.steepest())
 
 
 class _Rungs(dict[float, tuple[Slopes, Slopes]]):
@@ -167,10 +166,24 @@ class _Rungs(dict[float, tuple[Slopes, Slopes]]):
         self[h] = slopes_along(self._problem, self._moved, h), slopes_along(self._problem, self._moved, 2 * h)
         return self[h]
 
+    def steepest(self) -> Tensor:
+        """The slope at which f would go through an eighth of its whole range, as the steps have seen it, within the smallest step;
+        infinite where that range is a small part of f itself, and may be rounding. Shape (M,)."""
+        slopes = [(h, narrow) for h, (narrow, _) in self.items()]
+        reach = torch.stack([(s.central.abs() + s.gap.abs() / 2) * h for h, s in slopes]).nan_to_num(nan=0.0, posinf=0.0).amax(0)
+        here = abs(float(self._moved))
+        least = max(min(_units_of_one(here)) * FINER[-1], math.ulp(here))
+        return torch.where(reach > MOVES * self._problem.y.abs(), reach / (8 * least), torch.inf)
+
+
+def _units_of_one(here: float) -> tuple[float, ...]:
+    """The units of the steps along one number: one, and its own size, since a kink may lie as near to it as to zero."""
+    return (1.0,) if here == 0 or 1 / 8 < here < 8 else (1.0, here)
+
 
 def _over(rungs: _Rungs, floor: Tensor, ladder: list[float]) -> tuple[Tensor, ...]:
-    """E(h), its error and h, for each output at the step with the smallest error; and whether there seems to be a kink within the
-    steps, since the slopes to the two sides are as far apart at two of them, one after the other."""
+    """E(h), its error and h, for each output at the step with the smallest error; and whether there seems to be a kink or a jump
+    within the steps, since the slopes to the two sides are as far apart, or farther, at a smaller step than at the one before."""
     pairs = [rungs[h] for h in ladder]
     found = [_extrapolated(narrow.central, wide.central) for narrow, wide in pairs]
     derivatives = torch.stack([derivative for derivative, _ in found])
@@ -179,9 +192,10 @@ def _over(rungs: _Rungs, floor: Tensor, ladder: list[float]) -> tuple[Tensor, ..
     errors = (torch.maximum(errors[1:], _unsettled(derivatives, ladder)) + noise[1:]).nan_to_num(nan=torch.inf)
     steps, gaps = torch.tensor(ladder, dtype=floor.dtype), torch.stack([narrow.gap.abs() for narrow, _ in pairs])
     clear = gaps > 4 * SAFETY * floor / steps[:, None]
-    # The gap is the same at every step across a kink; of a smooth function it is proportional to the step.
+    # The gap is the same at every step across a kink, and the larger the smaller the step across a jump; of a smooth function it is
+    # proportional to the step.
     proportional = (steps[:-1] / steps[1:]).log2()[:, None]
-    level = clear[1:] & clear[:-1] & ((gaps[1:] / gaps[:-1]).log2().abs() < (proportional / 2).clamp(max=1))
+    level = clear[1:] & clear[:-1] & ((gaps[1:] / gaps[:-1]).log2() > -(proportional / 2).clamp(max=1))
     near = level.any(0)
     # Steps that reach across a kink say nothing of the slope at the point, as long as others do not reach it.
     within = (level | torch.cat([level[1:], torch.zeros_like(level[:1])])) & ~level.all(0)
@@ -209,31 +223,6 @@ def _consistent(derivatives: Tensor, errors: Tensor) -> Tensor:
         apart = (derivatives[wide] - derivatives[wide + 1 :]).abs() > SAFETY * (errors[wide] + errors[wide + 1 :])
         found[wide] = found[wide].masked_fill(apart.any(0), torch.inf)
     return found
-
-
-def is_constant(problem: Problem, name: str, floor: Tensor, seed: int) -> bool:
-    """Whether Y stays the same, up to its noise, when the point moves far (an eighth of a unit) in random directions.
-
-    A gradient too small to be measured still moves Y then; one that is truly zero does not. Nothing is known where the noise is as
-    large as what could be seen.
-    """
-    rounded = (NOISY * problem.y.abs().max()).clamp(min=torch.finfo(floor.dtype).smallest_normal)
-    if bool((floor > rounded).any()):
-        return False
-    generator = stream(seed, "far moves", name)
-    point = problem.points[name]
-    here = point.clone()
-    try:
-        for _ in range(4):
-            sign = torch.randint(0, 2, point.shape, generator=generator).to(point.dtype) * 2 - 1
-            point.copy_(here + sign / 8)
-            if ((problem.evaluate() - problem.y).abs() > SAFETY * floor).any():
-                return False
-    except InputError:  # it cannot be called so far away
-        return False
-    finally:
-        point.copy_(here)
-    return True
 
 
 def steps(point: Tensor) -> list[float]:

@@ -5,8 +5,10 @@ be; what then changes in the end result is what rounding alone can change. Sourc
 arithmetic for reliable scientific computation", Mathematics and Computers in Simulation 35 (1993).
 """
 
+import contextlib
 import functools
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -32,6 +34,10 @@ FEW = 4
 BESIDE = 2.0**-20
 """How far beside a point, in parts of its numbers, the noise is measured as well."""
 
+ORDER, PLACES, APART = 5, 9, (2.0**-34, 2.0**-32)
+"""Differences that show the noise of an output along two lines: their order, the places on each line, and how far these are apart,
+in parts of the point's numbers. What is smooth has no differences of that order, unless it turns within a millionth."""
+
 MOVED = 0.745
 """The part of eps by which a result is moved: more than half of its last digit's unit and less than one and a half."""
 
@@ -41,6 +47,10 @@ WHOLE = 64
 
 SATURATING = {torch.ops.aten.tanh, torch.ops.aten.sigmoid, torch.ops.aten.erf, torch.ops.aten._softmax}
 """Functions that come to a whole number other than zero by rounding alone: tanh 25 is 1."""
+
+
+WITH_ONE = {torch.ops.aten.gelu, torch.ops.aten.gelu_backward}
+"""Functions that add 1 + erf(X/√2) in one kernel."""
 
 
 EXACT = {
@@ -95,8 +105,8 @@ class StochasticRounding(TorchDispatchMode):
         # A view, or a tensor written in place, must stay the tensor that it is. A norm of order ∞ gives one of its numbers.
         if _aliases(func) or func.overloadpacket in EXACT or any(isinstance(arg, float) and math.isinf(arg) for arg in args):
             return result
-        if func.overloadpacket is torch.ops.aten.gelu:
-            # X (1 + erf(X/√2))/2 in one kernel: the sum is rounded as 1 is, however little of it is left.
+        if func.overloadpacket in WITH_ONE:
+            # The sum is rounded as 1 is, however little of it is left, and its first argument is a factor of it.
             return result + (self._perturb(args[0], True) - args[0])
         saturating = func.overloadpacket in SATURATING
         if isinstance(result, Tensor):
@@ -144,21 +154,60 @@ def output_floor(problem: Problem, seed: int, passes: int = PASSES, eps: float =
     the precision that has it. Shape (M,).
 
     A quarter as many passes are made beside the point: at the point itself numbers may be whole, or equal and cancel, so that
-    nothing is rounded there, while differences are taken beside it."""
+    nothing is rounded there, while differences are taken beside it. What an operation rounds within itself, such as the sum in a
+    log-softmax, no pass can move; it is seen in how Y jitters along a line."""
     generator = stream(seed, "rounding of the output")
     # A result that underflows is off by up to half of the smallest number, however small it is itself.
     numbers = torch.finfo(problem.y.dtype)
     floor = (problem.y.abs() * problem.unit.clamp(min=eps / 2)).clamp_(min=numbers.smallest_normal * numbers.eps)
     floor = torch.maximum(floor, _largest_change(problem, problem.y, generator, passes, eps))
+    if not eps:
+        floor = torch.stack([floor, *(3 * _jitter(problem, seed, apart) for apart in APART)]).amax(0)
+    try:
+        with beside(problem, seed), torch.no_grad():
+            return torch.maximum(floor, _largest_change(problem, problem.evaluate(), generator, passes // 4, eps))
+    except InputError:  # the edge of the domain
+        return floor
+
+
+def _jitter(problem: Problem, seed: int, apart: float) -> Tensor:
+    """The standard deviation of the noise of each output along a line: √(Σ_i (Δᵏ Y(i))² / n / C(2k, k)) for differences of order k.
+    Shape (M,); zero where the line leaves the domain. Source: Moré and Wild, "Estimating computational noise", SIAM Journal on
+    Scientific Computing 33 (2011)."""
+    here = {name: point.clone() for name, point in problem.points.items()}
+    ways = {name: _way(point, apart, stream(seed, "jitter", str(apart), name)) for name, point in here.items()}
+    found = []
+    try:
+        for place in range(PLACES):
+            for name, point in problem.points.items():
+                point.copy_(here[name] + place * ways[name])
+            found.append(problem.evaluate())
+    except InputError:  # the edge of the domain
+        return torch.zeros_like(problem.y)
+    finally:
+        for name, point in problem.points.items():
+            point.copy_(here[name])
+    table = torch.stack(found)
+    for _ in range(ORDER):
+        table = table[1:] - table[:-1]
+    return torch.nan_to_num((table.square().mean(0) / math.comb(2 * ORDER, ORDER)).sqrt(), nan=0.0, posinf=0.0)
+
+
+def _way(point: Tensor, apart: float, generator: torch.Generator) -> Tensor:
+    """A step up or down for each number, by a power of two, so that no multiple of it is rounded."""
+    _, exponent = torch.frexp(point)
+    sign = torch.randint(0, 2, point.shape, generator=generator).to(point.dtype) * 2 - 1
+    return torch.where(point == 0, 0.0, torch.ldexp(sign * apart / 2, exponent))
+
+
+@contextlib.contextmanager
+def beside(problem: Problem, seed: int) -> Iterator[None]:
+    """Meanwhile every number of every point is up to a millionth larger or smaller."""
     here = {name: point.clone() for name, point in problem.points.items()}
     try:
         for name, point in problem.points.items():
             point.mul_(1 + BESIDE * signed(point.numel(), stream(seed, "beside the point", name)).view(point.shape).to(point.dtype))
-        with torch.no_grad():
-            beside = problem.evaluate()
-        return torch.maximum(floor, _largest_change(problem, beside, generator, passes // 4, eps))
-    except InputError:  # the edge of the domain
-        return floor
+        yield
     finally:
         for name, point in problem.points.items():
             point.copy_(here[name])

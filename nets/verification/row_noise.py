@@ -5,19 +5,23 @@ that does not. So each row ∂Y_m/∂point has a noise of its own, measured on t
 the same output tensor that are next to it in size.
 """
 
+import contextlib
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from nets.verification.backward import rows_of
-from nets.verification.oracles import batched_reverse
+from nets.verification.oracles import batched_reverse, reverse_mode
 from nets.verification.problem import Problem
 from nets.verification.randomness import stream
-from nets.verification.rounding import ROUNDING_SAFETY, StochasticRounding
+from nets.verification.rounding import ROUNDING_SAFETY, StochasticRounding, beside
 
 ROWS = 64
 """Rows that are measured where the backward pass cannot be batched, at the least LEAST of them in each output tensor."""
+
+MANY = 4096
+"""Rows beyond which some are measured even where the backward pass can be batched: a batch may be a loop over its rows."""
 
 LEAST = 4
 
@@ -46,7 +50,12 @@ def gradient_floor(problem: Problem, jacobians: Mapping[str, Tensor], seed: int,
     """
     sizes = {name: _row_max(jacobian) for name, jacobian in jacobians.items()}
     generator = stream(seed, "rounding of the gradient")
-    own = _all_rows(problem, jacobians, generator, eps) or _some_rows(problem, jacobians, sizes, generator, eps)
+    own = _all_rows(problem, jacobians, generator, eps) or _some_rows(problem, jacobians, generator, eps)
+    if any(not noise.any() for noise in own.values()):
+        # At the point itself numbers may be whole, or equal and cancel, so that nothing is rounded.
+        with contextlib.suppress(Exception), beside(problem, seed):  # beyond the edge of the domain a backward may raise
+            near = _some_rows(problem, reverse_mode(problem), generator, eps)
+            own = {name: torch.maximum(noise, near[name]) for name, noise in own.items()}
     floor = {}
     for name, jacobian in jacobians.items():
         unit = max(torch.finfo(jacobian.dtype).eps, eps)
@@ -73,8 +82,8 @@ def _typical(noise: Tensor, size: Tensor, shared: float) -> Tensor:
 def _all_rows(
     problem: Problem, jacobians: Mapping[str, Tensor], generator: torch.Generator, eps: float
 ) -> dict[str, Tensor] | None:
-    """The largest change of each row, by backward passes for all rows at once; None where they cannot be batched."""
-    plain = batched_reverse(problem)
+    """The largest change of each row, by backward passes for all rows at once; None where they cannot be batched or are many."""
+    plain = batched_reverse(problem) if len(problem.y) <= MANY else None
     if plain is None:
         return None
     numbers = sum(jacobian.numel() for jacobian in jacobians.values())
@@ -91,11 +100,10 @@ def _all_rows(
     return own
 
 
-def _some_rows(
-    problem: Problem, jacobians: Mapping[str, Tensor], sizes: Mapping[str, Tensor], generator: torch.Generator, eps: float
-) -> dict[str, Tensor]:
+def _some_rows(problem: Problem, jacobians: Mapping[str, Tensor], generator: torch.Generator, eps: float) -> dict[str, Tensor]:
     """The largest change of each row, by one backward pass for each of some rows; a row in between has the larger of the two that
     are next to it in size."""
+    sizes = {name: _row_max(jacobian) for name, jacobian in jacobians.items()}
     joint = sum(size / size.max().clamp(min=torch.finfo(size.dtype).tiny) for size in sizes.values() if size.numel())
     assert isinstance(joint, Tensor)
     chosen = [_spread(joint[rows], max(LEAST, ROWS // len(problem.outputs.rows))) for rows in problem.outputs.rows]

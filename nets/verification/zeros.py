@@ -1,8 +1,10 @@
-"""Gradients that are zero at a symmetric point, such as that of x² at 0, although the output depends on the point.
+"""Gradients that are zero: everywhere, or at a symmetric point, such as that of x² at 0, although the output depends on the point.
 
 No relative fault can be seen there. What differences give is an absolute bound, |∂Y_m/∂p| ≤ |D_m| + its tolerance. It counts where
 it is far below the slopes that Y has over a finite distance: a bound of 1e-7 says nothing of a function that hardly moves.
 """
+
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -10,12 +12,16 @@ from torch import Tensor
 from nets.errors import InputError
 from nets.verification.problem import Problem
 from nets.verification.randomness import stream
+from nets.verification.slopes import SAFETY
 
 ZERO = 1e-6
 """A gradient is called zero where its bound is at most this part of the module's own slopes nearby."""
 
 FAR = 1 / 8
 """How far each number of the point is moved to see these slopes."""
+
+NOISY = 1e-6
+"""The part of the largest output from which on the noise of an output is no mere rounding: it jumps at this point."""
 
 MOVES = 4
 """Random directions in which the point is moved for that."""
@@ -31,18 +37,56 @@ def bound_of_zero(problem: Problem, name: str, jacobian: Tensor, tolerance: Tens
 
 
 def far_slope(problem: Problem, name: str, seed: int) -> float:
-    """max_m |Y_m(p + s/8) − Y_m(p)| / (1/8) over some directions s of random signs; of steps that stay in the domain."""
-    point, generator = problem.points[name], stream(seed, "slopes far away", name)
-    here, largest = point.clone(), 0.0
+    """max_m |Y_m(p + s/8, q) − Y_m(p, q)| / (1/8) over some directions s of random signs; of steps that stay in the domain.
+
+    The other points q are where they are, and then an eighth from there as well: the gradient by the weight of a normalization is
+    zero for equal inputs wherever that weight is.
+    """
+    generator, largest = stream(seed, "slopes far away", name), 0.0
+    for others_too in (False, True):
+        for before, after in _moves(problem, name, generator, others_too):
+            largest = max(largest, float(((after - before).abs() / FAR).nan_to_num(nan=0.0, posinf=0.0).max()))
+    return largest
+
+
+def is_constant(problem: Problem, name: str, floor: Tensor, seed: int) -> bool:
+    """Whether Y stays the same, up to its noise, when the point moves by an eighth in random directions.
+
+    A gradient too small to be measured still moves Y then; one that is truly zero does not. Nothing is known where the noise is as
+    large as what could be seen, beside Y as it is here or where the other points have moved by an eighth.
+    """
+    generator = stream(seed, "far moves", name)
+    moves = list(_moves(problem, name, generator, others_too=False))
+    if len(moves) < MOVES or any(((after - before).abs() > SAFETY * floor).any() for before, after in moves):
+        return False
+    rounded = (NOISY * problem.y.abs().max()).clamp(min=torch.finfo(floor.dtype).smallest_normal)
+    if not (floor > rounded).any():
+        return True
+    # Y itself may be zero by symmetry, as a normalization of equal numbers is.
+    nearby = [before.abs().max() for before, _ in _moves(problem, name, generator, others_too=True)]
+    return bool(nearby) and not bool((floor > NOISY * max(nearby)).any())
+
+
+def _moves(problem: Problem, name: str, generator: torch.Generator, others_too: bool) -> Iterator[tuple[Tensor, Tensor]]:
+    """Y before and after the point moves by an eighth in random directions, where the module can be called there; the other points
+    where they are, or an eighth from there."""
+    here = {n: point.clone() for n, point in problem.points.items()}
+
+    def move(point: str) -> None:
+        sign = torch.randint(0, 2, here[point].shape, generator=generator).to(here[point].dtype) * 2 - 1
+        problem.points[point].copy_(here[point] + FAR * sign)
+
     try:
         for _ in range(MOVES):
-            signs = torch.randint(0, 2, point.shape, generator=generator).to(point.dtype) * 2 - 1
-            point.copy_(here + FAR * signs)
+            problem.points[name].copy_(here[name])
             try:
-                moved = (problem.evaluate() - problem.y).abs() / FAR
+                for other in [n for n in here if n != name] if others_too else ():
+                    move(other)
+                before = problem.evaluate() if others_too else problem.y
+                move(name)
+                yield before, problem.evaluate()
             except InputError:  # it is not defined there
                 continue
-            largest = max(largest, float(moved.nan_to_num(nan=0.0, posinf=0.0).max()))
     finally:
-        point.copy_(here)
-    return largest
+        for n, point in problem.points.items():
+            point.copy_(here[n])

@@ -54,7 +54,7 @@ def page(outcomes: list[Outcome]) -> str:
 `make opinfo ARGS=--write` writes this page, and `make opinfo` holds it against a new run. It verifies every operation of
 `torch.testing._internal.common_methods_invocations.op_db` and every module of `common_modules.module_db` at PyTorch's own sample
 inputs: up to {SAMPLES} samples each with at most {NUMBERS} numbers to differentiate by, in float64 and in complex128, the first and
-the second derivatives, for {SECONDS} seconds of the processor's time at the most.
+the second derivatives, for {SECONDS} seconds of the processor's time at the most. `tests/opinfo/samples.py` adds a few of its own.
 
 ```
 {counts(outcomes)}

@@ -56,6 +56,7 @@ def everything(workers: int, names: list[str] | None = None, count: int = SAMPLE
     """The outcomes of all operations and modules, or of those named, as they come."""
     tasks = [("of_operation", name, count) for name in samples.operations() if names is None or name in names]
     tasks += [("of_module", name, count) for name in samples.modules() if names is None or name in names]
+    tasks += [("of_own", name, count) for name in samples.OWN if names is None or name in names]
     with multiprocessing.get_context("spawn").Pool(workers, _prepare) as pool:
         for found in pool.imap_unordered(_outcomes, tasks):
             yield from found

@@ -107,6 +107,21 @@ def of_module(name: str, count: int) -> Iterator[Subject]:
         yield Subject(name, "float64", place, Called(module, *arguments), _tensors(arguments), info.supports_gradgrad, False)
 
 
+def of_own(name: str, count: int) -> Iterator[Subject]:
+    """A sample that PyTorch's tables do not have."""
+    module, inputs = OWN[name]()
+    yield Subject(name, "float64", 0, Called(module, inputs, {}), inputs, True, False)
+
+
+def _one_sample() -> tuple[nn.Module, tuple[Tensor, ...]]:
+    torch.manual_seed(0)
+    return nn.InstanceNorm2d(2).double(), (torch.randn(1, 2, 2, 2, dtype=torch.float64, requires_grad=True),)
+
+
+OWN: dict[str, Callable[[], tuple[nn.Module, tuple[Tensor, ...]]]] = {"nn_InstanceNorm2d_one_sample": _one_sample}
+"""Modules beyond PyTorch's tables in which something was found."""
+
+
 @functools.cache
 def _operations() -> dict[str, Any]:
     # Imported when it is needed: it takes a quarter of a minute.
