@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 
 import nets
+from nets.verification.problem import Problem
+from nets.verification.rounding import output_floor
 
 ZEROS, ONES = torch.zeros(2, 3, dtype=torch.float64), torch.ones(2, 3, dtype=torch.float64)
 POINT = torch.randn(2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -154,3 +156,38 @@ def test_a_slope_lost_in_rounding_is_no_fault(case: str) -> None:
     """The complex step knows it to 1e-300; the backward knows it to the rounding of the output that it is computed from."""
     module, x = SATURATED[case]
     assert nets.verify(module, x).verdict != "fail"
+
+
+TURNING = {
+    "sin 10¹⁴X": (lambda x: torch.sin(1e14 * x), torch.tensor([0.3, 0.7], dtype=torch.float64)),
+    "softmax of huge equal numbers": (lambda x: x.softmax(0), torch.full((2,), 1e17, dtype=torch.float64)),
+    "softmax of numbers near the largest": (lambda x: x.softmax(0), torch.full((2,), 1e300, dtype=torch.float64)),
+}
+
+
+@pytest.mark.parametrize("name", TURNING)
+def test_what_turns_within_the_smallest_step_is_inconclusive(name: str) -> None:
+    function, x = TURNING[name]
+    certificate = nets.verify(Written(function), x)
+    assert certificate.verdict == "inconclusive" and "turns within the smallest step" in certificate.sentence(), str(certificate)
+
+
+def test_noise_that_no_pass_can_move_is_seen_along_a_line() -> None:
+    """log Σ e^X = X₀ + 3e-4: the sum 1.0003 is rounded to u, within one kernel, and the log-softmax is known to u and no better."""
+    x = torch.tensor([8.1, 0.3, -0.2], dtype=torch.float64)
+    floor = output_floor(Problem(Written(lambda x: x.log_softmax(0)), (x,)), 0)
+    assert 2.0**-54 < floor[0] < 2.0**-50
+
+
+@pytest.mark.parametrize("function", [torch.floor, torch.abs, lambda x: torch.sin(1e8 * x)], ids=["jump", "kink", "turning"])
+def test_no_jump_kink_or_curve_is_taken_for_noise(function: Callable[[Tensor], Tensor]) -> None:
+    x = torch.tensor([1.0, 2e-9], dtype=torch.float64)
+    noise = 2.0**-53 * (1e8 if function(x)[1] > 1e-2 else 1.0)
+    floor = output_floor(Problem(Written(lambda x: function(x - 1e-9) + 1.0), (x,)), 0)
+    assert float(floor.max()) < 64 * noise
+
+
+@pytest.mark.parametrize("scale", [1e-160, 1e-161, 1e-162])
+def test_a_gradient_that_underflows_is_no_fault(scale: float) -> None:
+    x = torch.tensor([0.3, 0.7, 2.1], dtype=torch.float64)
+    assert nets.verify(Written(lambda x: (x * scale).square()), x).verdict != "fail"

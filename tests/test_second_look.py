@@ -287,7 +287,7 @@ def test_all_points_declared_as_intended_are_held_against_what_the_caller_states
     every = ("weight", "input")
     certificate = nets.verify(module, x, intended=every)
     assert certificate.passed and {check.against for check in certificate.checks} == {"intention"}
-    assert certificate.sentence() == "pass: nothing was checked; weight and input: declared by the caller, not checked."
+    assert certificate.sentence() == "pass: no derivative was checked; weight and input: declared by the caller, not checked."
     assert nets.verify(module, x, intended=every, closed_form=lambda m, x: {"weight": eye}).passed
     assert not nets.verify(module, x, intended=every, closed_form=lambda m, x: {"weight": 2 * eye}).passed
 

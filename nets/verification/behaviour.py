@@ -261,8 +261,9 @@ def _not_linear(problem: Problem, name: str, found: Tensor, expected: Tensor) ->
 
 
 def _apart(one: Tensor, other: Tensor) -> bool:
-    """Whether they differ by a fault that must be seen: on another path through a module numbers may be rounded otherwise."""
-    return largest(one - other) > POWER * largest(other)
+    """Whether they differ by a fault that must be seen: on another path through a module numbers may be rounded otherwise, and what
+    underflows is off by as much as it is."""
+    return largest(one - other) > max(POWER * largest(other), torch.finfo(other.dtype).smallest_normal)
 
 
 def _failed(parameter: str, oracle: str, reason: str) -> Check:

@@ -103,7 +103,7 @@ class Certificate:
         unchecked = f"{listed(declared)}: declared by the caller, not checked" if declared else ""
         checked = [check for check in self.checks if check.against != INTENTION]
         if not checked:
-            return f"pass: nothing was checked; {unchecked}."
+            return f"pass: no derivative was checked; {unchecked}."
         points = {check.parameter for check in checked if check.parameter != "all"}
         covered: dict[str, set[str]] = {}
         for check in checked:

@@ -24,7 +24,8 @@ def edge(problem: Problem, name: str, entry: int) -> str:
     for step in STEPS:
         there = here + step * max(abs(here), 1.0)
         outputs = _outputs_at(problem, point, entry, there)
-        where = "where {} is {} instead of {}".format(what, *told_apart(there, here))
+        # The point itself with all of its digits, since 1 - 1e-12 is not the edge that 1 is.
+        where = f"where {what} is {told_apart(there, here)[0]} instead of {here!r}"
         if outputs is None:
             return f"edge of the domain: the module cannot be called {where}; move the point"
         bad = (~torch.isfinite(outputs)).nonzero()

@@ -59,7 +59,9 @@ def gradient_floor(problem: Problem, jacobians: Mapping[str, Tensor], seed: int,
     floor = {}
     for name, jacobian in jacobians.items():
         unit = max(torch.finfo(jacobian.dtype).eps, eps)
-        noise = torch.maximum(own[name], 2 * unit * sizes[name])
+        numbers = torch.finfo(jacobian.dtype)
+        # What underflows is off by up to the smallest number there is.
+        noise = torch.maximum(own[name], 2 * unit * sizes[name]).clamp(min=numbers.smallest_normal * numbers.eps)
         for rows in problem.outputs.rows:
             noise[rows] = torch.maximum(noise[rows], _typical(noise[rows], sizes[name][rows], max(SHARED, 4 * unit)))
         floor[name] = noise[:, None]

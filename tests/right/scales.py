@@ -52,6 +52,19 @@ def graded(generator: torch.Generator) -> Tensor:
 
 
 SCALES: dict[str, Make] = {
+    "softplus just above its threshold": lambda r: (
+        Written(lambda m, x: F.softplus(x)),
+        (20 + torch.tensor([1e-9, 1e-7, 1e-5]).double() * (1 + torch.rand(3, generator=r)),),
+    ),
+    "results that underflow": lambda r: (Written(lambda m, x: (x * 1e-155).square()), (normal(r, 3),)),
+    "a log-softmax whose sum is nearly one": lambda r: (
+        Written(lambda m, x: x.log_softmax(-1)),
+        (normal(r, 3, 4) + torch.tensor([7.0, 0, 0, 0]).double(),),
+    ),
+    "a pseudoinverse of complex numbers": lambda r: (
+        Written(lambda m, x: torch.linalg.pinv(x)),
+        (torch.randn(3, 3, generator=r, dtype=torch.complex128),),
+    ),
     "two outputs, the second through batch norm": built(lambda: Headed(False), shaped(8, 3)),
     "two outputs, the first through batch norm": built(lambda: Headed(True), shaped(8, 3)),
     "normalize, with a row of zeros": lambda r: (

@@ -1,13 +1,18 @@
 """Gradients that are zero at a symmetric point, though the output depends on the point."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from tests.building import Draw, Make, Written, normal
+from tests.building import Draw, Make, Written, built, normal
 
 
 def _zeros(*shape: int) -> Draw:
     return lambda generator: torch.zeros(shape, dtype=torch.float64)
+
+
+def _full(*shape: int) -> Draw:
+    """The same number everywhere: a whole one, as 5, or any other."""
+    return lambda generator: torch.full(shape, float(torch.randint(1, 12, (), generator=generator)) / 2, dtype=torch.float64)
 
 
 def _equal(generator: torch.Generator) -> Tensor:
@@ -29,5 +34,9 @@ ZEROS: dict[str, Make] = {
         Written(lambda m, x: x.prod(-1)),
         (normal(r, 2, 4) * torch.tensor([0, 1, 0, 1.0]).double(),),
     ),
+    "layer norm of equal numbers": built(lambda: nn.LayerNorm(4), _full(2, 4)),
+    "batch norm of equal numbers": built(lambda: nn.BatchNorm1d(3), _full(4, 3)),
+    "group norm of equal numbers": built(lambda: nn.GroupNorm(1, 4), _full(1, 4, 3)),
+    "linear before batch norm, on equal rows": built(lambda: nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)), _full(3, 3)),
     "softmax over one logit": lambda r: (Written(lambda m, x: x.softmax(-1)), (normal(r, 3, 1),)),
 }

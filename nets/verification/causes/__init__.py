@@ -21,14 +21,17 @@ def known_to_the_problem(fault: Fault) -> str:
 
 
 CAUSES = (
-    known_to_the_problem, zero, scaled, upstream_ignored, transposed, conjugated, shifted, symmetric, found_by_experiment, one_row,
-    samples, side,
+    known_to_the_problem, zero, scaled, upstream_ignored, transposed, conjugated, shifted, symmetric, found_by_experiment,
 )  # fmt: skip
 """Each gives a few words, or none where it does not fit. What explains every entry comes before what says which are wrong."""
+
+PLACES = (one_row, samples, side)
+"""The same, of a fault that stands out."""
 
 
 def cause(fault: Fault) -> str:
     """In a few words, what was done instead of the right thing; empty where no pattern fits."""
     if not torch.isfinite(fault.actual).all() or not torch.isfinite(fault.expected).all():
         return ""
-    return next((found for guess in CAUSES if (found := guess(fault))), "")
+    guesses = (*CAUSES, *PLACES) if fault.stands_out() else CAUSES
+    return next((found for guess in guesses if (found := guess(fault))), "")

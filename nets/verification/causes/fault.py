@@ -10,6 +10,9 @@ from nets.verification.problem import Problem
 ALIKE = 1e-6
 """Two Jacobians are alike when they differ by less than this part of the larger one; a pattern is then no accident."""
 
+FAR = 100.0
+"""Units of the tolerance by which half of the wrong entries must be off for a place to be named."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -44,6 +47,12 @@ class Fault:
     def right(self) -> Tensor:
         """Where a fault of the usual size would have been seen, and is not, shape (M, P)."""
         return ~self.wrong & (self._visible() > self.tolerance)
+
+    def stands_out(self) -> bool:
+        """Whether the wrong entries are off by far more than could be explained: only then do the others tell where the fault is,
+        since a fault that is everywhere, and just large enough to be seen, is seen in a few entries."""
+        errors = (self.actual - self.expected).abs() / self.tolerance.clamp(min=torch.finfo(self.expected.dtype).tiny)
+        return float(errors[self.wrong].nan_to_num(nan=torch.inf).median()) > FAR
 
     def unknown(self) -> Tensor:
         """Where the derivative is not zero and a fault of the usual size would not have been seen, shape (M, P)."""
