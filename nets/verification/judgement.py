@@ -5,19 +5,19 @@ states does, or where two witnesses agree against it that differences do not con
 `nets.verification.witnesses`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from nets.calculus.network import Network
 from nets.verification import oracles
 from nets.verification.certificate import WITNESSES, Check
 from nets.verification.comparison import POWER, Derivation, agree, by_difference, compare, odd_one_out
 from nets.verification.leaves import largest
 from nets.verification.problem import Problem
 from nets.verification.rounding import ROUNDING_SAFETY
+from nets.verification.stated import Engine
 from nets.verification.table import INTENTION
 from nets.verification.witnesses import FORWARD, Doubt, Forward, corroborated, missing_forward_mode, slopes_by_forward_mode
 from nets.verification.wording import listed
@@ -25,8 +25,6 @@ from nets.verification.zeros import bound_of_zero, far_slope, is_constant
 
 SMALL = 1e-6
 """The part of the largest entry up to which a fault may be meant: a guard against a division by zero, or an adaptive method."""
-
-Engine = Callable[[Network, Tensor], Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ that complex numbers cannot pass or that is not analytic.
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -18,7 +18,6 @@ from nets.calculus.network import Network
 from nets.verification.analytic import OnlyAnalytic
 from nets.verification.backward import rows_of
 from nets.verification.copies import one_line
-from nets.verification.engines.reading import OutOfReachError
 from nets.verification.problem import Problem
 from nets.verification.randomness import signed, stream
 
@@ -40,18 +39,6 @@ def closed_form(network: Network, problem: Problem) -> dict[str, Tensor]:
         # No sample's output depends on another sample: ∂Y_nk/∂X_mj = δ_nm ∂Y_nk/∂X_nj.
         found[name] = torch.block_diag(*dense) if name == "input" else dense.reshape(len(problem.y), -1)
     return found
-
-
-def from_engine(
-    derive: Callable[[Network, Tensor], Mapping[str, Tensor]], network: Network, problem: Problem
-) -> dict[str, Tensor] | None:
-    """The derivation of another engine, which has the input Jacobian by sample, as the closed form has."""
-    try:
-        found = derive(network, problem.points["input"])
-    except OutOfReachError:
-        return None
-    blocks = {name: torch.block_diag(*j) if name == "input" else j for name, j in found.items()}
-    return {name: jacobian.reshape(len(problem.y), -1) for name, jacobian in blocks.items()}
 
 
 def reverse_mode(problem: Problem) -> dict[str, Tensor]:

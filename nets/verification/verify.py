@@ -24,7 +24,7 @@ from nets.verification.coverage import check_by_probes, check_closed_form, check
 from nets.verification.forward_probes import forward_of_closed_form, forward_of_module
 from nets.verification.gradcheck import check_function
 from nets.verification.incoming import check_incoming
-from nets.verification.judgement import Engine, Judge, Judgement, Options, declared
+from nets.verification.judgement import Judge, Judgement, Options, declared
 from nets.verification.leaves import largest
 from nets.verification.left_out import check_left_out
 from nets.verification.precision import check_as_is
@@ -34,7 +34,7 @@ from nets.verification.progress import following, shown
 from nets.verification.rounding import FEW, ROUNDING_SAFETY, output_floor
 from nets.verification.row_noise import gradient_floor
 from nets.verification.second_order import SecondOrder
-from nets.verification.stated import ClosedForm, stated_jacobians
+from nets.verification.stated import ClosedForm, Engine, engine_jacobians, stated_jacobians
 from nets.verification.strides import written_out
 from nets.verification.submodules import locate
 from nets.verification.witnesses import FORWARD, Forward, noted
@@ -231,7 +231,7 @@ def _network_certificate(network: Network, problem: Problem, options: Options) -
     """The closed form against everything else, and as a function against `gradcheck`."""
     closed, reverse = oracles.closed_form(network, problem), oracles.reverse_mode(problem)
     judge = _judge(problem, reverse, options)
-    others = {engine: oracles.from_engine(derive, network, problem) for engine, derive in options.engines.items()}
+    others = {name: engine_jacobians(problem, network, name, engine) for name, engine in options.engines.items()}
     judgements = {
         name: judge.judged(
             name,
