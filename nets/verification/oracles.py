@@ -180,4 +180,9 @@ def quiet() -> Iterator[None]:
     """Without the warnings of torch about its own batching rules and deprecated compiler, which are none of the user's."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
+        # What is written from C++, past Python's filters.
+        torch._C._functorch._set_vmap_fallback_warning_enabled(False)  # type: ignore[attr-defined]
+        try:
+            yield
+        finally:
+            torch._C._functorch._set_vmap_fallback_warning_enabled(True)  # type: ignore[attr-defined]
