@@ -3,6 +3,7 @@
 The interpreters are shell scripts that keep a log of how they were called, so nothing is installed here.
 """
 
+import os
 import shutil
 import subprocess
 import sys
@@ -159,3 +160,4 @@ def test_an_argument_that_means_nothing_is_a_sentence(machine: Machine) -> None:
 def test_the_tests_that_it_runs_are_there() -> None:
     for name in [word for word in (ROOT / "tests/pythons.py").read_text("utf-8").split('"') if word.startswith("tests/test_")]:
         assert (ROOT / name).exists(), name
+    assert os.access(ROOT / ".ci/run", os.X_OK) and "make pythons ARGS=lowest" in (ROOT / ".ci/run").read_text("utf-8")

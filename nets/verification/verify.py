@@ -78,7 +78,7 @@ def verify(
             (see `nets.verification.coverage`), where the certificate says with what probability a fault would have been seen.
         seed: of the module's own random numbers and of every random choice made here.
         order: 1 for the gradient; 2 for the gradient of the gradient: then the module that is checked is the one whose output
-            is Σ_m v_m ∂Y_m/∂p, for every parameter and input p and a random v.
+            is G_p = Σ_m v_m ∂Y_m/∂p, for every parameter and input p and a random v. G is differentiated by v as well.
         dtype: 'float64', or 'as is' to check also the module in the precision that it has, against its copy in float64.
         closed_form: `closed_form(module, *inputs)` → {name: ∂Y/∂name of shape (*Y.shape, *parameter.shape)}, a derivation of yours.
         intended: names whose gradient is meant to differ from the derivative, such as that of a straight-through estimator. It is
