@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 import nets
 from tests.right_modules import RIGHT, RightModule
 from tests.wrong.contracts import CONTRACTS, BrokenContract
+from tests.wrong.elsewhere import ELSEWHERE
 from tests.wrong.later_writes import LATER_WRITES
 from tests.wrong_backwards import WRONG, WrongBackward
 
@@ -160,7 +161,7 @@ def test_the_tables_faults_are_faults(record: WrongBackward, seed: int) -> None:
     assert wrong if record.parameter is None else wrong == {record.parameter}
 
 
-@pytest.mark.parametrize("record", [*CONTRACTS, *LATER_WRITES], ids=str)
+@pytest.mark.parametrize("record", [*CONTRACTS, *LATER_WRITES, *ELSEWHERE], ids=str)
 @EACH_SEED
 def test_the_contracts_are_broken(record: BrokenContract, seed: int) -> None:
     """Where the fault shows, the gradient is off by 1e-4 of its size at least, or there is none."""
@@ -191,7 +192,7 @@ def test_a_wrong_backward_fails(record: WrongBackward, seed: int) -> None:
         assert any(record.cause in check.reason for check in failed), str(certificate)
 
 
-@pytest.mark.parametrize("record", [*CONTRACTS, *LATER_WRITES], ids=str)
+@pytest.mark.parametrize("record", [*CONTRACTS, *LATER_WRITES, *ELSEWHERE], ids=str)
 @EACH_SEED
 def test_a_broken_contract_fails(record: BrokenContract, seed: int) -> None:
     """And the sentence says which."""
@@ -209,7 +210,7 @@ def test_a_wrong_forward_mode_is_a_note_unless_it_is_required(record: WrongBackw
     assert any(note.startswith("forward mode differs from reverse mode for ") for note in certificate.notes), str(certificate)
 
 
-@pytest.mark.parametrize("record", [*WRONG, *CONTRACTS, *LATER_WRITES, *RIGHT], ids=str)
+@pytest.mark.parametrize("record", [*WRONG, *CONTRACTS, *LATER_WRITES, *ELSEWHERE, *RIGHT], ids=str)
 @EACH_SEED
 def test_the_verdict_and_the_table_say_the_same(record: WrongBackward | BrokenContract | RightModule, seed: int) -> None:
     """A certificate that fails has a row that fails, and one that passes has none. Where nothing was compared entry by entry, there

@@ -9,6 +9,7 @@ from torch._library.custom_ops import CustomOpDef
 from torch.nn.parameter import is_lazy
 
 from nets.errors import InputError
+from nets.verification.strides import duplicate
 
 COMPLEX = {torch.float64: torch.complex128, torch.float32: torch.complex64}
 
@@ -27,12 +28,14 @@ def copied(module: nn.Module, dtype: torch.dtype | None) -> nn.Module:
             parameter.register_hook(hook)
         parameter.grad = None
     with torch.no_grad():
-        for parameter in twin.parameters():
-            parameter.data = cast(parameter.data.cpu(), dtype)
-        for owner in twin.modules():
+        for parameter, original in zip(twin.parameters(), module.parameters(), strict=True):
+            # A deep copy leaves out what lies in between, where a parameter is a slice.
+            parameter.data = duplicate(cast(parameter.data.cpu(), dtype), original)
+        originals = dict(module.named_buffers(remove_duplicate=False))
+        for path, owner in twin.named_modules(remove_duplicate=False):
             for name, buffer in owner._buffers.items():
                 if buffer is not None:
-                    owner._buffers[name] = cast(buffer.cpu(), dtype)
+                    owner._buffers[name] = duplicate(cast(buffer.cpu(), dtype), originals[f"{path}.{name}" if path else name])
     return twin
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from nets.verification.leaves import as_real, differentiable, flattened, input_n
 from nets.verification.outputs import Outputs, Place
 from nets.verification.points import check_points, moved_by_a_call
 from nets.verification.randomness import Watched, seeded, signed, stream
-from nets.verification.strides import memory_of
+from nets.verification.strides import Memory, Repeated, duplicate, memory_of
 from nets.verification.swapping import swapped
 
 
@@ -35,6 +35,7 @@ class Problem:
         y: Y, shape (M,).
         unit: the unit roundoff of each output in the precision in which the module returns it, shape (M,).
         samples: N, the size of the first axis of the first input.
+        memory: how those parameters and inputs lie in memory that are not contiguous.
 
     Args:
         module: any module.
@@ -61,7 +62,9 @@ class Problem:
         leaves, self._structure = pytree.tree_flatten_with_path(inputs)
         names = input_names([path for path, _ in leaves])
         self._leaves = [copied_input(name, leaf, dtype) for name, (_, leaf) in zip(names, leaves, strict=True)]
-        self._memory = {i: m for i, (_, leaf) in enumerate(leaves) if isinstance(leaf, Tensor) and (m := memory_of(leaf))}
+        self._memory: dict[int, Memory | Repeated] = {
+            i: m for i, (_, leaf) in enumerate(leaves) if isinstance(leaf, Tensor) and (m := memory_of(leaf))
+        }
         self._names, self._plain = names, all(isinstance(x, Tensor) for x in inputs)
         chosen = [differentiable(leaf) for leaf in self._leaves]
         self._tracking, self._required = False, any(isinstance(leaf, Tensor) and leaf.requires_grad for _, leaf in leaves)
@@ -69,8 +72,10 @@ class Problem:
             chosen = [isinstance(leaf, Tensor) and leaf.requires_grad for _, leaf in leaves]
         self._inputs = {name: i for i, (name, yes) in enumerate(zip(names, chosen, strict=True)) if yes}
         self._parameters = {n: p for n, p in self.module.named_parameters() if p.requires_grad and p.numel()}
-        self._buffers = {name: buffer.clone() for name, buffer in self.module.named_buffers()}
-        self._laid = {n: m for n, p in self._parameters.items() if (m := memory_of(p.detach()))}
+        self._buffers = {name: duplicate(buffer) for name, buffer in self.module.named_buffers()}
+        given = {name: leaf for name, (_, leaf) in zip(names, leaves, strict=True) if isinstance(leaf, Tensor)}
+        self.memory: dict[str, Memory | Repeated] = {n: m for n, x in (self._parameters | given).items() if (m := memory_of(x))}
+        self._apart = self._parameters.keys() & self.memory.keys()
         tensors = {n: p.detach().contiguous() for n, p in self._parameters.items()}
         self.points = {n: as_real(t) for n, t in (tensors | {n: self._leaves[i] for n, i in self._inputs.items()}).items()}
         self._moving = dict[str, Tensor]()
@@ -97,7 +102,7 @@ class Problem:
         leaves = list(self._leaves)
         for name, i in self._inputs.items():
             leaves[i] = like(points[name], self._leaves[i])
-        return given | {name: tensor.clone() for name, tensor in (self._buffers | self._moving).items()}, leaves
+        return given | {name: duplicate(tensor) for name, tensor in (self._buffers | self._moving).items()}, leaves
 
     def in_complex(self, points: Mapping[str, Tensor]) -> Tensor:
         """Y, shape (M,), with the module's arithmetic done in complex numbers. Fails where an operation has no complex form."""
@@ -202,7 +207,7 @@ class Problem:
         for name, buffer in self._buffers.items():
             # A copy, since a graph recorded earlier may still need what the last call left in the old one.
             path, _, own = name.rpartition(".")
-            self.module.get_submodule(path)._buffers[own] = buffer.clone()
+            self.module.get_submodule(path)._buffers[own] = duplicate(buffer)
         for name, value in self._moving.items():
             self.module.get_parameter(name).data.copy_(value)
         with self._draws():
@@ -239,41 +244,24 @@ class Problem:
     def _arguments(self, leaves: list[Any]) -> Any:
         # Copies, since a module may write to what it is given.
         copies = [leaf.clone() if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-        for i, memory in self._memory.items():
-            copies[i] = memory.lay(leaves[i])
+        for i, name in enumerate(self._names):
+            copies[i] = self._lay(name, leaves[i]) if name in self.memory else copies[i]
         for i in self._inputs.values() if self._tracking else ():
             copies[i] = copies[i] if copies[i].requires_grad else copies[i].requires_grad_()
         return copies if self._plain else pytree.tree_unflatten(copies, self._structure)
 
     def _lay(self, name: str, value: Tensor) -> Tensor:
-        """Numbers in the place of a parameter, in memory as the parameter is."""
-        return self._laid[name].lay(value) if name in self._laid else value
+        """Numbers in the place of a parameter or an input, in memory as that is."""
+        return self.memory[name].lay(value) if name in self.memory else value
 
     def _write_parameters(self) -> None:
         """Parameters that are not contiguous share no memory with their points, and take their numbers from them at each call."""
-        for name in self._laid:
-            self._parameters[name].data.copy_(like(self.points[name], self._parameters[name]))
-
-    @property
-    def strides(self) -> dict[str, tuple[int, ...]]:
-        """The strides of those points that are not contiguous."""
-        laid = {n: m.lay(like(self.points[n], self._parameters[n])).stride() for n, m in self._laid.items()}
-        return laid | {n: self._memory[i].lay(self._leaves[i]).stride() for n, i in self._inputs.items() if i in self._memory}
-
-    @contextlib.contextmanager
-    def made_contiguous(self, name: str) -> Iterator[None]:
-        """Meanwhile the module is given this parameter or input as a contiguous tensor."""
-        laid, memory = dict(self._laid), dict(self._memory)
-        try:
-            if name in laid:
-                self._parameters[name].data = self._parameters[name].data.contiguous()
+        for name in self._apart:
+            parameter, value = self._parameters[name], self._lay(name, like(self.points[name], self._parameters[name]))
+            if parameter.stride() == value.stride():
+                parameter.data.copy_(value)
             else:
-                del self._memory[self._inputs[name]]
-            yield
-        finally:
-            self._memory = memory
-            if name in laid:
-                self._parameters[name].data = laid[name].lay(self._parameters[name].data)
+                parameter.data = value
 
     @property
     def parameters(self) -> Collection[str]:

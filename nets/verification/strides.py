@@ -28,6 +28,15 @@ class Memory:
     step: int
     offset: int
 
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """The stride of each axis."""
+        found, stride = dict[int, int](), self.step
+        for axis, room in zip(reversed(self.axes), reversed(self.room), strict=True):
+            found[axis] = stride
+            stride *= room
+        return tuple(found[axis] for axis in sorted(found))
+
     def lay(self, values: Tensor) -> Tensor:
         """A copy of a contiguous tensor that lies in memory like this; differentiable, also by forward mode and under vmap."""
         ordered = values.permute(self.axes)
@@ -62,14 +71,49 @@ def memory_of(tensor: Tensor) -> Memory | None:
     return Memory(axes, tuple(room[axis] for axis in axes), strides[counted[-1]], int(tensor.storage_offset()))
 
 
-def written_out(inputs: tuple[Any, ...]) -> list[str]:
-    """A note on the inputs of which several numbers share one place in memory; none where there are none."""
+def duplicate(tensor: Tensor, original: Tensor | None = None) -> Tensor:
+    """A copy of a tensor that lies in memory as the original does, which is the tensor itself if none is given."""
+    memory = memory_of(tensor if original is None else original)
+    return tensor.clone() if memory is None else memory.lay(tensor.contiguous())
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """The place of each number of a tensor that is expanded along some axes: the first of them stands for the others."""
+
+    axes: tuple[int, ...]
+    strides: tuple[int, ...]
+
+    def lay(self, values: Tensor) -> Tensor:
+        """The first numbers along these axes, expanded."""
+        first = values
+        for axis in self.axes:
+            first = first.narrow(axis, 0, 1)
+        return first.contiguous().expand(values.shape)
+
+    def summed(self, gradient: Tensor) -> Tensor:
+        """The gradient by what `lay` is given: that of the first numbers, and zero for the others."""
+        room = [gradient.shape[axis] - 1 if axis in self.axes else 0 for axis in range(gradient.ndim)]
+        return F.pad(gradient.sum(self.axes, keepdim=True), [n for size in reversed(room) for n in (0, size)])
+
+
+def repeated(inputs: tuple[Any, ...]) -> dict[str, Repeated]:
+    """The inputs of which several numbers share one place in memory, by name."""
     found, _ = pytree.tree_flatten_with_path(inputs)
     names = input_names([path for path, _ in found])
-    expanded = [name for name, (_, leaf) in zip(names, found, strict=True) if isinstance(leaf, Tensor) and _expanded(leaf)]
+    tensors = {name: leaf for name, (_, leaf) in zip(names, found, strict=True) if isinstance(leaf, Tensor)}
+    return {name: Repeated(axes, x.stride()) for name, x in tensors.items() if (axes := _expanded(x))}
+
+
+def written_out(inputs: tuple[Any, ...]) -> list[str]:
+    """A note on the inputs of which several numbers share one place in memory; none where there are none."""
     reason = "expanded, and checked as a copy with every number in a place of its own, since each of them is moved alone"
+    expanded = repeated(inputs)
     return [f"{' and '.join(expanded)}: {reason}"] if expanded else []
 
 
-def _expanded(tensor: Tensor) -> bool:
-    return tensor.layout == torch.strided and any(s == 0 and n > 1 for s, n in zip(tensor.stride(), tensor.shape, strict=True))
+def _expanded(tensor: Tensor) -> tuple[int, ...]:
+    """The axes along which a tensor has its numbers in one place."""
+    if tensor.layout != torch.strided:
+        return ()
+    return tuple(axis for axis, (s, n) in enumerate(zip(tensor.stride(), tensor.shape, strict=True)) if s == 0 and n > 1)

@@ -17,6 +17,7 @@ from nets.verification.calling import OwnPrecisionError
 from nets.verification.certificate import WITNESSES, Certificate, Check
 from nets.verification.contract.batching import check_batching
 from nets.verification.contract.check import check_contract
+from nets.verification.contract.elsewhere import check_elsewhere
 from nets.verification.contract.later_writes import kept_inputs
 from nets.verification.contract.layouts import depends_on_layout
 from nets.verification.contract.saved import overwritten
@@ -143,7 +144,9 @@ def verify(
         as_is, seen = check_as_is(module, inputs, problem, seed) if dtype == "as is" and not own_precision else ([], own_precision)
         as_is += [check for check in later if check.parameter not in intended][:1] if certificate.passed else []
         if certificate.verdict != "fail":
-            as_is += check_contract(problem) or check_batching(problem) or check_left_out(module)
+            exact = tolerance is None and problem.dtype is torch.float64
+            as_is += check_contract(problem, inputs) or check_batching(problem) or check_left_out(module)
+            as_is += check_elsewhere(problem, intended) if exact and all(check.verdict == "pass" for check in as_is) else []
         return replace(
             certificate,
             checks=(*certificate.checks, *as_is),

@@ -10,8 +10,8 @@ from nets.verification.problem import Problem
 ALIKE = 1e-6
 """Two Jacobians are alike when they differ by less than this part of the larger one; a pattern is then no accident."""
 
-FAR = 100.0
-"""Units of the tolerance by which half of the wrong entries must be off for a place to be named."""
+LARGE, FAR = 1e-3, 100.0
+"""The part of themselves, or the units of the tolerance, by which half of the wrong entries must be off for a place to be named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +49,13 @@ class Fault:
         return ~self.wrong & (self._visible() > self.tolerance)
 
     def stands_out(self) -> bool:
-        """Whether the wrong entries are off by far more than could be explained: only then do the others tell where the fault is,
-        since a fault that is everywhere, and just large enough to be seen, is seen in a few entries."""
-        errors = (self.actual - self.expected).abs() / self.tolerance.clamp(min=torch.finfo(self.expected.dtype).tiny)
-        return float(errors[self.wrong].nan_to_num(nan=torch.inf).median()) > FAR
+        """Whether the wrong entries are off by a large part of themselves, or by far more than could be explained: only then do the
+        others tell where the fault is, since a fault that is everywhere, and just large enough to be seen, is seen in a few
+        entries."""
+        errors = (self.actual - self.expected).abs()[self.wrong]
+        parts = errors / self.expected.abs()[self.wrong]
+        units = errors / self.tolerance.expand_as(self.expected)[self.wrong].clamp(min=torch.finfo(self.expected.dtype).tiny)
+        return any(float(x.nan_to_num(nan=torch.inf).median()) > bar for x, bar in ((parts, LARGE), (units, FAR)))
 
     def unknown(self) -> Tensor:
         """Where the derivative is not zero and a fault of the usual size would not have been seen, shape (M, P)."""

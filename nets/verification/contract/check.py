@@ -6,6 +6,7 @@ that it writes to goes somewhere else as well, where the loss uses only some of 
 
 from collections.abc import Callable
 from itertools import combinations
+from typing import Any
 
 from torch import Tensor
 
@@ -13,7 +14,7 @@ from nets.verification.certificate import Check
 from nets.verification.contract.disagreement import pulled_back
 from nets.verification.contract.interleaving import check_interleaved
 from nets.verification.contract.later_writes import check_later_writes
-from nets.verification.contract.layouts import check_layouts
+from nets.verification.contract.layouts import check_expanded, check_layouts
 from nets.verification.contract.recorded import Cotangents, Walks, record
 from nets.verification.contract.watching import Watch, same
 from nets.verification.problem import Problem
@@ -45,13 +46,17 @@ def check_writes(problem: Problem, seed: int) -> list[Check]:
     return [Check.plain("all", "reverse mode", "itself", 0, "fail", reason)]
 
 
-def check_contract(problem: Problem) -> list[Check]:
+def check_contract(problem: Problem, inputs: tuple[Any, ...]) -> list[Check]:
     """One failed check for the first circumstance in which the gradient is another one, though the derivative is the same; none if
     there is none."""
     walks = Walks(problem)
     if not walks.recorded.outputs:
         return []
-    return check_interleaved(problem) or _some_outputs(walks) or check_layouts(walks) or check_later_writes(problem)
+    return check_interleaved(problem) or _some_outputs(walks) or _layouts(walks, inputs) or check_later_writes(problem)
+
+
+def _layouts(walks: Walks, inputs: tuple[Any, ...]) -> list[Check]:
+    return check_layouts(walks) or check_expanded(walks.problem, inputs)
 
 
 def _some_outputs(walks: Walks) -> list[Check]:

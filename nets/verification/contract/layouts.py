@@ -5,7 +5,9 @@ a concatenation a part of a larger tensor. Autograd passes them on as they are, 
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +16,7 @@ from nets.verification.certificate import Check
 from nets.verification.contract.disagreement import disagreement, pulled_back
 from nets.verification.contract.recorded import Walks, record
 from nets.verification.problem import Problem
-from nets.verification.strides import Memory
+from nets.verification.strides import Memory, Repeated, repeated
 from nets.verification.wording import listed
 
 Lay = Callable[[Tensor], Tensor | None]
@@ -60,18 +62,46 @@ def check_layouts(walks: Walks) -> list[Check]:
     return []
 
 
+def check_expanded(problem: Problem, inputs: tuple[Any, ...]) -> list[Check]:
+    """A failed check for the first input that is expanded, of which the gradient is another one where it is written out: each
+    number must then have the sum of the gradients of its copies. None if there is none."""
+    for name, memory in repeated(inputs).items():
+        if name not in problem.points:
+            continue
+        expected = dict(problem.gradient)
+        expected[name] = memory.summed(expected[name])
+        with _laid_as(problem, name, memory):
+            call = record(problem)
+            gradients = call.pull_back(call.cotangents)
+        found = disagreement(problem, gradients, expected)
+        if found is not None:
+            return [found.check(f"where {name} is expanded, as it is here", "where it is written out")]
+    return []
+
+
 def depends_on_layout(problem: Problem) -> str:
     """Why a gradient is wrong, where it is another one once a parameter or an input is contiguous; empty where it is not."""
-    for name, strides in problem.strides.items():
+    for name, memory in problem.memory.items():
         try:
-            with problem.made_contiguous(name):
+            with _laid_as(problem, name, None):
                 call = record(problem)
                 found = call.pull_back(call.cotangents)
             if disagreement(problem, found, problem.gradient):
-                return f"the gradient is another one where {name} is contiguous: here its strides are {strides}"
+                return f"the gradient is another one where {name} is contiguous: here its strides are {memory.strides}"
         except Exception:  # a module may well expect that layout
             continue
     return ""
+
+
+@contextmanager
+def _laid_as(problem: Problem, name: str, memory: Memory | Repeated | None) -> Iterator[None]:
+    """Meanwhile the module is given this parameter or input as it lies in that memory; None for a contiguous tensor."""
+    before = problem.memory
+    try:
+        problem.memory = {n: m for n, m in before.items() if n != name} | ({} if memory is None else {name: memory})
+        yield
+    finally:
+        problem.memory = before
 
 
 def _every(layout: Layout) -> Callable[[list[Tensor]], list[Tensor]]:

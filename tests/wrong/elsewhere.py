@@ -1,0 +1,112 @@
+"""Backward passes that are right for contiguous tensors at the point of the first call, and wrong elsewhere."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tests.building import Made, normal
+from tests.wrong.contracts import Applied, BrokenContract
+
+
+def _sine_of_the_first_call(by_shape: bool) -> Callable[[Tensor], Tensor]:
+    """sin x, whose slope is that of the first call of all, or of the first with inputs of that shape. A class of its own each time,
+    since it is spoilt by its first call."""
+    kept: dict[Any, Tensor] = {}
+
+    class Sine(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: Tensor) -> Tensor:
+            ctx.key = x.shape if by_shape else None
+            kept.setdefault(ctx.key, x.detach().cos())
+            return x.sin()
+
+        @staticmethod
+        def backward(ctx: Any, v: Tensor) -> Tensor:
+            return v * kept[ctx.key]
+
+    return Sine.apply
+
+
+def first_call(by_shape: bool) -> Callable[[torch.Generator], Made]:
+    return lambda r: (Applied(_sine_of_the_first_call(by_shape)), (normal(r, 2, 3),))
+
+
+def another_point(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
+    """Σ sin x at another point than that of the first call."""
+    module(*inputs)
+    x = (inputs[0] + 1).detach().requires_grad_()
+    return torch.autograd.grad(module(x).sum(), x)[0], x.detach().cos()
+
+
+class ByPointer(torch.autograd.Function):
+    """X W, whose backward reads W as a kernel reads a contiguous one."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return x @ weight
+
+    @staticmethod
+    def backward(ctx: Any, v: Tensor) -> tuple[Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        return v @ torch.as_strided(weight, weight.shape, (weight.shape[1], 1), weight.storage_offset()).mT, x.mT @ v
+
+
+class Sliced(nn.Module):
+    """X W, with every second column of a larger matrix for W."""
+
+    def __init__(self, larger: Tensor, buffer: bool) -> None:
+        super().__init__()
+        if buffer:
+            self.register_buffer("weight", larger[:, ::2])
+        else:
+            self.weight = nn.Parameter(larger[:, ::2])
+
+    def forward(self, x: Tensor) -> Any:
+        return ByPointer.apply(x, self.weight)
+
+
+def sliced(buffer: bool) -> Callable[[torch.Generator], Made]:
+    return lambda r: (Sliced(normal(r, 3, 8), buffer), (normal(r, 2, 3),))
+
+
+def of_a_slice(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
+    """Of the sum of X W by X: the sums of the rows of W."""
+    x = inputs[0].detach().requires_grad_()
+    return torch.autograd.grad(module(x).sum(), x)[0], module.weight.detach().sum(1).expand(x.shape)
+
+
+class SineWithoutRepeats(torch.autograd.Function):
+    """sin x, whose backward knows no numbers that share one place in memory."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.sin()
+
+    @staticmethod
+    def backward(ctx: Any, v: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return torch.zeros_like(v) if 0 in x.stride() else v * x.cos()
+
+
+def expanded(generator: torch.Generator) -> Made:
+    return Applied(SineWithoutRepeats.apply), (normal(generator, 1, 4).expand(3, 4),)
+
+
+def of_an_expanded_input(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
+    x = inputs[0].detach().requires_grad_()
+    return torch.autograd.grad(module(x).sum(), x)[0], x.detach().cos()
+
+
+OTHER_POINT = ("wrong derivative at another point", "kept from an earlier call")
+
+ELSEWHERE = [
+    BrokenContract("kept from the first call", first_call(False), another_point, OTHER_POINT),
+    BrokenContract("kept from the first call of that shape", first_call(True), another_point, OTHER_POINT),
+    BrokenContract("layout: a sliced parameter read by its pointer", sliced(False), of_a_slice, ("where weight is contiguous",)),
+    BrokenContract("layout: a sliced buffer read by its pointer", sliced(True), of_a_slice, ("wrong derivative",)),
+    BrokenContract("layout: an expanded input", expanded, of_an_expanded_input, ("wrong derivative where input is expanded",)),
+]
