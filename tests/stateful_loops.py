@@ -201,11 +201,14 @@ def stateful() -> Iterator[Kind]:
         yield Kind(f"{name}, K", lambda g, m=module: (drawn(m(), g), F.mse_loss, pairs(g), zero_grad_inside), "stateful: ")
     yield Kind("a variable of the loss", with_a_cell, "stateful: .* moves average,")
     yield Kind("a teacher", with_a_teacher, r"stateful: .* moves teacher\.bias,")
-    yield Kind("an iterator", with_an_iterator, "stateful: .* something that is not to be seen")
+    # Nothing is said of the weights, since the gradient of no micro-batch is known.
+    yield Kind(
+        "an iterator", with_an_iterator, r"stateful: .* something that is not to be seen; expected the same gradient at each call\)"
+    )
     yield Kind(
         "a loop that keeps", lambda g: (linear(g), F.mse_loss, pairs(g), Kept()), r"gradients of an earlier window.*closure\.kept"
     )
     yield Kind(
         "a loop that is late", lambda g: (linear(g), F.mse_loss, pairs(g), Late()), r"gradients of an earlier window: .*before"
     )
-    yield Kind("stale gradients", stale, "gradients of an earlier window are in it")
+    yield Kind("stale gradients", stale, "even where the loss that was given is zero: gradients of an earlier window")

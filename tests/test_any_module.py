@@ -3,8 +3,6 @@
 import copy
 import io
 import itertools
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
@@ -186,13 +184,6 @@ def test_what_cannot_be_verified_is_told(module: nn.Module, inputs: tuple[Tensor
         nets.verify(module, *inputs)
 
 
-def test_a_module_that_cannot_be_copied_is_told() -> None:
-    module = nn.Linear(2, 2)
-    module.graph = module(torch.ones(1, 2))
-    with pytest.raises(nets.InputError, match="the module cannot be copied"):
-        nets.verify(module, torch.ones(1, 2))
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -217,20 +208,6 @@ def test_a_module_that_cannot_be_copied_is_told() -> None:
 def test_an_option_that_is_none_is_told(options: dict, message: str) -> None:
     with pytest.raises(nets.InputError, match=message):
         nets.verify(nn.Linear(2, 2), torch.ones(1, 2), **options)
-
-
-@pytest.mark.parametrize(
-    ("engine", "message"),
-    [
-        (lambda network, x: None, "the engine 'mine' returned None; expected a dict"),
-        (lambda network, x: {}, "the engine 'mine' returned {}; expected a dict .* of 0.weight, 0.bias, input"),
-        (lambda network, x: dict.fromkeys(("0.weight", "0.bias", "input"), 3), "the engine 'mine' returned 0.weight as a int"),
-        (lambda network: {}, "the engine 'mine' raises TypeError"),
-    ],
-)
-def test_an_engine_that_is_none_is_told(engine: Callable[..., Any], message: str) -> None:
-    with pytest.raises(nets.InputError, match=message):
-        nets.verify(nets.mlp([2, 2]), torch.ones(1, 2), engines={"mine": engine})
 
 
 # Why a check failed.

@@ -259,6 +259,7 @@ GIVEN: dict[str, tuple[tuple[Any, ...], str]] = {
     "all empty": ((mlp(), F.mse_loss, samples((0, 0), 3)), "every micro-batch is empty"),
     "all masked": ((mlp(), F.cross_entropy, [(x, torch.full((len(x),), -100)) for x, _ in RAGGED]), "the loss of the whole batch "),
     "other widths": ((mlp(), F.mse_loss, samples((2,), 3) + samples((2,), 4)), r"shapes such as \(2, 3\) and \(2, 4\); .* pad"),
+    "a complex loss": ((mlp(), lambda y, t: 1j * (y - t).mean(), RAGGED), r"the loss is a complex number; expected a real one"),
     "no scalar": ((mlp(), per_sample, RAGGED), r"the loss is \(10, 2\); expected a scalar"),
     "no parameters": ((nn.Tanh(), F.mse_loss, [(t, t) for _, t in RAGGED]), "no parameter that requires a gradient"),
     "raises": ((mlp(), F.mse_loss, RAGGED, raising), "the closure raises RuntimeError .* cast nothing to another dtype"),

@@ -103,6 +103,14 @@ def scale_not_undone(module: nn.Module, loss: Any, micro_batches: list[Any]) -> 
         backward(loss, module(x), target, 65536 * len(x) / total)
 
 
+def unscaled(module: nn.Module, loss: Any, micro_batches: list[Any]) -> None:
+    total = sum(len(x) for x, _ in micro_batches)
+    for x, target in micro_batches:
+        backward(loss, module(x), target, 1024 * len(x) / total)
+        for parameter in module.parameters():
+            parameter.grad /= 1024  # type: ignore[operator]
+
+
 def clipped(module: nn.Module, loss: Any, micro_batches: list[Any]) -> None:
     by_samples(module, loss, micro_batches)
     nn.utils.clip_grad_norm_(module.parameters(), 1e-3)
@@ -165,9 +173,10 @@ WRONG: dict[str, tuple[nn.Module, Any, list[Any], Loop, str]] = {
     "mean over ranks, ragged": (mlp(), F.mse_loss, RAGGED, mean_over_ranks, r"looks like a mean over 2 ranks, whatever the share "),
     "BatchNorm statistics": (mlp(nn.BatchNorm1d(4)), F.mse_loss, RAGGED, by_samples, r"BatchNorm statistics: .*; the loop itself "),
     "BatchNorm and × K": (mlp(nn.BatchNorm1d(4)), F.mse_loss, EQUAL, not_divided, r"looks like × 4: .*; besides, BatchNorm statis"),
-    "dropout": (mlp(nn.Dropout(0.5)), F.mse_loss, RAGGED, by_samples, r"not deterministic: .*\(dropout\).* the accumulation is ri"),
+    "dropout": (mlp(nn.Dropout(0.5)), F.mse_loss, RAGGED, by_samples, r"not deterministic: .*dropout.* the accumulation is ri"),
     "dropout and × K": (mlp(nn.Dropout(0.5)), F.mse_loss, EQUAL, not_divided, r"looks like × 4: "),
     "loss scale": (mlp(), F.mse_loss, RAGGED, scale_not_undone, r"looks like a constant factor 65536, such as a loss scale that i"),
+    "unscaled": (mlp(), F.mse_loss, RAGGED, unscaled, r"looks like divided by the loss scale 1024 after each micro-batch"),
     "clipped": (mlp(), F.mse_loss, RAGGED, clipped, r"looks like a constant factor 0\.00\d+\)"),
     "odd weights": (mlp(), F.mse_loss, RAGGED, odd_weights, r"its micro-batches weigh 0\.5, 0\.3, 0\.1 where 0\.4, 0\.4, 0\.2 is "),
     "middle left out": (mlp(), F.mse_loss, RAGGED, middle_left_out, r"looks like micro-batch 2 left out"),

@@ -107,7 +107,10 @@ def descend(
     kind = Update if data.inputs.device.type == "cpu" else Queued
     update = kind(trained(network), learning_rate, momentum, weight_decay)
     sampler = Sampler(engine) if sample_norms else None
-    return _descend(update, batches, gradient(sampler or ENGINES[engine](), network, loss, micro_batch_size), sampler)
+    gradient_of = gradient(sampler or ENGINES[engine](), network, loss, micro_batch_size)
+    if not callable(gradient_of):
+        raise InputError(f"gradient returned a {type(gradient_of).__name__}; expected a function of a batch.")
+    return _descend(update, batches, gradient_of, sampler)
 
 
 def count_steps(samples: int, epochs: int | None, steps: int | None, batch_size: int | None) -> int:

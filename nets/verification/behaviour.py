@@ -11,11 +11,12 @@ from torch.utils import _pytree as pytree
 
 from nets.errors import InputError
 from nets.verification.backward import dense, handed_out, pull_back
+from nets.verification.calling import OtherOutputsError
 from nets.verification.causes.experiments import backward_cause
 from nets.verification.certificate import Check
 from nets.verification.comparison import POWER
 from nets.verification.contract.check import check_writes
-from nets.verification.copies import one_line
+from nets.verification.copies import copied, one_line
 from nets.verification.leaves import largest, like
 from nets.verification.oracles import quiet
 from nets.verification.problem import Problem
@@ -96,7 +97,11 @@ def _first_not_finite(problem: Problem) -> str:
 
 
 def _not_deterministic(problem: Problem, seed: int) -> list[Check]:
-    again = problem.evaluate()
+    try:
+        again = problem.evaluate()
+    except OtherOutputsError as error:
+        reason = f"stateful: two calls at the same point return {error.first:,} and {error.now:,} numbers"
+        return [_failed("output", "forward", reason)]
     # A linear solver may round otherwise where its arguments lie elsewhere in memory.
     if largest(again - problem.y) > LAST_DIGITS * largest(problem.y):
         row = int((again - problem.y).abs().argmax())
@@ -173,7 +178,7 @@ def _remembered(
 
 
 def moved_first(module: nn.Module, inputs: tuple[Any, ...], problem: Problem, seed: int) -> Problem:
-    """The problem, with a module whose first call was at another point: inputs up to a tenth larger or smaller.
+    """The problem, with a module whose first call was at another point: inputs and parameters up to a tenth larger.
 
     Raises:
         InputError: where the module does not take these.
@@ -188,7 +193,12 @@ def moved_first(module: nn.Module, inputs: tuple[Any, ...], problem: Problem, se
         factor = 1 + 0.1 * torch.rand(x.shape, generator=generator).to(x)
         return (x.detach() * factor).requires_grad_(x.requires_grad)
 
-    fresh = Problem(module, pytree.tree_map(moved, inputs), dtype=problem.dtype, seed=seed)
+    elsewhere = copied(module, problem.dtype)
+    with torch.no_grad():
+        for parameter in elsewhere.parameters():
+            if parameter.requires_grad:
+                parameter.mul_(1 + 0.1 * torch.rand(parameter.shape, generator=generator).to(parameter))
+    fresh = Problem(elsewhere, pytree.tree_map(moved, inputs), dtype=problem.dtype, seed=seed)
     for name, point in fresh.points.items():
         point.copy_(problem.points[name])
     return fresh

@@ -15,6 +15,17 @@ class OwnPrecisionError(InputError):
     """A module that can be called in the precision that it has, and not in float64."""
 
 
+class OtherOutputsError(InputError):
+    """A module that returns another number of outputs than it did at first."""
+
+    def __init__(self, first: int, now: int) -> None:
+        super().__init__(
+            f"the module returns {now:,} numbers near its point and {first:,} at it; expected as many on all sides of it, where "
+            "differences go: move the inputs, or select by a mask that multiplies."
+        )
+        self.first, self.now = first, now
+
+
 def refusal(module: nn.Module, inputs: tuple[Any, ...], dtype: torch.dtype | None, error: Exception) -> InputError:
     """What to tell the caller about an error that a copy of the module has raised in the precision `dtype`."""
     signature = inspect.signature(module.forward)

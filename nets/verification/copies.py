@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch._library.custom_ops import CustomOpDef
 from torch.nn.parameter import is_lazy
+from torch.utils import _pytree as pytree
 
 from nets.errors import InputError
 from nets.verification.strides import duplicate
@@ -67,12 +68,20 @@ def one_line(error: BaseException) -> str:
 def _deep(module: nn.Module, kept: dict[int, Any]) -> nn.Module:
     """A deep copy, save for some objects by their id."""
     try:
-        return copy.deepcopy(module, kept | operators(module))
+        return copy.deepcopy(module, kept | operators(module) | _without_graphs(module))
     except Exception as error:
         raise InputError(
             f"the module cannot be copied ({one_line(error)}); expected one that copy.deepcopy takes, since verification "
             "leaves the original alone: keep no tensors with a graph as its attributes."
         ) from error
+
+
+def _without_graphs(module: nn.Module) -> dict[int, Any]:
+    """Copies of the tensors with a graph that an earlier call has left in attributes, by their id: a call makes them anew, and a
+    deep copy refuses them."""
+    values = [value for inner in module.modules() for value in pytree.tree_leaves(list(vars(inner).values()))]
+    kept = [value for value in values if isinstance(value, Tensor) and value.grad_fn is not None]
+    return {id(value): value.detach().clone() for value in kept}
 
 
 def operators(module: nn.Module) -> dict[int, Any]:

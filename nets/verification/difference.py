@@ -188,8 +188,8 @@ def _over(rungs: _Rungs, floor: Tensor, ladder: list[float]) -> tuple[Tensor, ..
     found = [_extrapolated(narrow.central, wide.central) for narrow, wide in pairs]
     derivatives = torch.stack([derivative for derivative, _ in found])
     noise = torch.stack([1.5 * torch.maximum(floor, wide.noise) / h for h, (_, wide) in zip(ladder, pairs, strict=True)])
-    errors = torch.stack([error for _, error in found])
-    errors = (torch.maximum(errors[1:], _unsettled(derivatives, ladder)) + noise[1:]).nan_to_num(nan=torch.inf)
+    errors = torch.maximum(torch.stack([error for _, error in found])[1:], _unsettled(derivatives, ladder))
+    errors = (torch.maximum(errors, _ahead(derivatives[1:], noise[1:], ladder[1:])) + noise[1:]).nan_to_num(nan=torch.inf)
     steps, gaps = torch.tensor(ladder, dtype=floor.dtype), torch.stack([narrow.gap.abs() for narrow, _ in pairs])
     clear = gaps > 4 * SAFETY * floor / steps[:, None]
     # The gap is the same at every step across a kink, and the larger the smaller the step across a jump; of a smooth function it is
@@ -214,6 +214,17 @@ def _unsettled(derivatives: Tensor, ladder: list[float]) -> Tensor:
     order = torch.ones_like(moves)
     order[1:] = ((moves[:-1] / moves[1:]).log2() / ratios[1:].log2()).nan_to_num(nan=1.0).clamp(1.0, 4.0)
     return moves / (ratios**order - 1)
+
+
+def _ahead(derivatives: Tensor, noise: Tensor, ladder: list[float]) -> Tensor:
+    """How far each E(h) is from that of the next step of half its size or less, beyond what noise explains there: a kink between
+    the two moves the wider."""
+    ahead = torch.zeros_like(derivatives)
+    for wide, h in enumerate(ladder):
+        narrow = next((n for n, step in enumerate(ladder) if step <= h / 2), None)
+        if narrow is not None:
+            ahead[wide] = ((derivatives[wide] - derivatives[narrow]).abs() - noise[narrow]).clamp(min=0.0)
+    return ahead
 
 
 def _consistent(derivatives: Tensor, errors: Tensor) -> Tensor:

@@ -90,6 +90,8 @@ class Judge:
         if name in self.options.intended:
             own = [other for other in others if other.name in ("stated closed form", "batched reverse")]
             checks = [compare(problem, name, subject, other, constant=True) for other in own]
+            # No word of what the output depends on, since no difference is looked at.
+            checks = [replace(check, reason="") if check.verdict == "pass" else check for check in checks]
             if name in self.options.stated:
                 return Judgement(checks)
             return Judgement([declared(name, subject.name), *(check for check in checks if check.verdict == "fail")])

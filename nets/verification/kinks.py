@@ -25,7 +25,7 @@ def kink(problem: Problem, name: str, entry: int, floor: Tensor) -> Tensor:
     point = problem.points[name].view(-1)
     steps = closer(abs(float(point[entry])))
     found = [slopes_along(problem, point[entry], h) for h in steps[:2]]
-    if not _shown(found, floor, steps).any():
+    if not (_shown(found, floor, steps) | _slow([slopes.gap.abs() for slopes in found], floor, steps)).any():
         return torch.zeros_like(floor, dtype=torch.bool)
     found += [slopes_along(problem, point[entry], h) for h in steps[2:]]
     return _shown(found, floor, steps)
@@ -65,9 +65,21 @@ def _stays(gaps: list[Tensor], floor: Tensor, tried: Sequence[float]) -> Tensor:
     return _level(sizes, noise, 1.0) | _level(sizes * steps, noise * steps, 0.01)
 
 
+def _slow(gaps: list[Tensor], floor: Tensor, steps: Sequence[float]) -> Tensor:
+    """Whether the gap shrinks by much less than the step, from the first step to the second, as where some of several kinks lie
+    between the two. Shape (M,)."""
+    clear = gaps[1] > 4 * SAFETY * floor / steps[1]
+    return clear & (gaps[1] > (steps[1] / steps[0]) ** 0.5 * gaps[0])
+
+
 def _level(sizes: Tensor, noise: Tensor, octaves: float) -> Tensor:
-    """Whether a size stays within so many powers of two from each step to the next, at two at least, until noise hides it."""
+    """Whether a size stays within so many powers of two from each step to the next, until noise hides it: from the first step on,
+    twice at least, or from a later one on, three times at least, where a kink beside the point lies within the steps before."""
     clear = sizes > noise
     same = clear[1:] & ((sizes[1:] / sizes[:-1]).log2().abs() < octaves)
     hidden = ~clear[1:] & (noise[1:] > sizes[:-1] / 2)
-    return clear[0] & same[0] & (same | hidden).all(0)
+    onward = (same | hidden).int().flip(0).cumprod(0).flip(0).bool()
+    found = clear[0] & same[0] & onward[0]
+    for first in range(1, len(same) - 2):
+        found = found | (clear[first] & same[first : first + 3].all(0) & onward[first])
+    return found

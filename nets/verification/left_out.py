@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from types import CodeType, FunctionType
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from nets.verification.certificate import Check
+from nets.verification.problem import Problem
 from nets.verification.wording import listed
 
 HOOKS = (
@@ -17,9 +18,12 @@ HOOKS = (
 """Where a module keeps its hooks."""
 
 
-def check_left_out(module: nn.Module) -> list[Check]:
-    """An inconclusive check for each thing that was left out."""
+def check_left_out(module: nn.Module, problem: Problem) -> list[Check]:
+    """An inconclusive check for each thing of the module that the problem, a copy of it, leaves out."""
     found = []
+    stale = list(_kept_graphs(module, problem))
+    if stale:
+        found.append(f"the graph of {listed(stale)}, which an earlier call has made and this one does not make anew")
     compiled = [name or "the module" for name, inner in module.named_modules() if inner._compiled_call_impl is not None]
     if compiled:
         found.append(f"what module.compile() made of {listed(compiled)}: it was checked as it is written in Python")
@@ -31,6 +35,22 @@ def check_left_out(module: nn.Module) -> list[Check]:
     if bound:
         found.append(f"{listed(bound)} refers to the module that was given, and would do so in a copy: take it from the arguments")
     return [Check.plain("all", "reverse mode", "itself", 0, "inconclusive", f"left out: {what}") for what in found]
+
+
+def _kept_graphs(module: nn.Module, problem: Problem) -> Iterator[str]:
+    """Attributes that hold a tensor with a graph, and in the copy still one without when that was called with a graph."""
+    graphs = [
+        (f"{name}.{key}" if name else key, problem.module.get_submodule(name), key)
+        for name, inner in module.named_modules()
+        for key, value in vars(inner).items()
+        if isinstance(value, Tensor) and value.grad_fn is not None
+    ]
+    if graphs:
+        problem.record()
+    for path, twin, key in graphs:
+        value = vars(twin).get(key)
+        if isinstance(value, Tensor) and value.grad_fn is None:
+            yield path
 
 
 def _bound_to_the_original(module: nn.Module) -> Iterator[str]:

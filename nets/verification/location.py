@@ -33,7 +33,9 @@ class Location:
     def __str__(self) -> str:
         """A sentence without its full stop."""
         known = [f"everything up to `{self.failing}` fails"] if self.failing else []
-        known += [f"everything from `{self.passing}` on passes"] if self.passing else []
+        # The wrong submodule may have parameters of its own whose gradients are right.
+        passes = "every parameter" if self.passing == self.module else "everything"
+        known += [f"{passes} from `{self.passing}` on passes"] if self.passing else []
         where = f"`{self.module}` ({self.kind})" if self.module else f"the code of {self.kind}"
         if self.itself:
             where += " itself, outside its children"

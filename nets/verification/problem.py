@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 
 from nets.errors import InputError
 from nets.verification.backward import pull_back
-from nets.verification.calling import refusal
+from nets.verification.calling import OtherOutputsError, refusal
 from nets.verification.control_flow import called
 from nets.verification.copies import copied, copied_input, one_line, twin_of
 from nets.verification.leaves import as_real, differentiable, flattened, input_names, like, unravelled
@@ -145,12 +145,15 @@ class Problem:
         try:
             with self._evaluating():
                 # A copy, since what comes out may be a parameter itself.
-                return flattened(self.call(self._leaves), self.dtype).detach().clone()
+                y = flattened(self.call(self._leaves), self.dtype).detach().clone()
         except Exception as error:  # a module may raise whatever it likes
             raise InputError(
                 f"the module cannot be called near its point ({type(error).__name__}: {one_line(error)}); expected it to be "
                 "defined on all sides of it, where differences go: move the inputs, or let only those require a gradient that may."
             ) from error
+        if len(y) != self._count:
+            raise OtherOutputsError(self._count, len(y))
+        return y
 
     def record(self, alone: Collection[str] | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Y with the graph that the module itself records, hooks and all, and the leaves of that graph by name; where `alone`
@@ -287,6 +290,7 @@ class Problem:
             raise refusal(module, inputs, self.dtype, error) from error
         self._drawn = watched.drawn
         self.outputs = Outputs(output, self.letter)
+        self._count = len(flattened(output, self.dtype))
         y = self.evaluate() if self._drawn else flattened(output, self.dtype).detach()
         self.unit = self.outputs.unit.to(y.dtype)
         return y

@@ -125,12 +125,23 @@ class StochasticRounding(TorchDispatchMode):
         by = units * MOVED * max(torch.finfo(value.dtype).eps, self.eps)
         if not value.is_complex() and not whole_too:
             # Labels, masks and counts that are kept as small whole numbers carry no rounding, and may be nothing else.
-            whole = value == value.round()
+            whole, size = value == value.round(), value.abs()
             if whole.any():
-                part.masked_fill_(whole & (value.abs() <= WHOLE), 0)
+                # The largest number there is stands for an infinite one.
+                part.masked_fill_((whole & (size <= WHOLE)) | (size == torch.finfo(value.dtype).max), 0)
                 # Nor does an infinite number, such as a mask of what is not to be attended to.
                 return torch.where(value.isinf(), value, torch.addcmul(value, value, part, value=by))
         return torch.addcmul(value, value, part, value=by)
+
+
+class Unmoved(StochasticRounding):
+    """The same mode with results as they are: what it changes is no rounding."""
+
+    def __init__(self) -> None:
+        super().__init__(torch.Generator())
+
+    def _perturb(self, value: Any, whole_too: bool, units: float = 1.0) -> Any:
+        return value
 
 
 @contextlib.contextmanager

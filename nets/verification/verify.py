@@ -145,7 +145,7 @@ def verify(
         as_is += [check for check in later if check.parameter not in intended][:1] if certificate.passed else []
         if certificate.verdict != "fail":
             exact = tolerance is None and problem.dtype is torch.float64
-            as_is += check_contract(problem, inputs) or check_batching(problem) or check_left_out(module)
+            as_is += check_contract(problem, inputs) or check_batching(problem) or check_left_out(module, problem)
             as_is += check_elsewhere(problem, intended) if exact and all(check.verdict == "pass" for check in as_is) else []
         return replace(
             certificate,

@@ -59,6 +59,8 @@ def is_constant(problem: Problem, name: str, floor: Tensor, seed: int) -> bool:
     moves = list(_moves(problem, name, generator, others_too=False))
     if len(moves) < MOVES or any(((after - before).abs() > SAFETY * floor).any() for before, after in moves):
         return False
+    if all(torch.equal(before, after) for before, after in moves):
+        return True
     rounded = (NOISY * problem.y.abs().max()).clamp(min=torch.finfo(floor.dtype).smallest_normal)
     if not (floor > rounded).any():
         return True

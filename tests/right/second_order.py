@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+import nets
 from tests.building import Draw, Make, Written, between, built, fixed, shaped
 from tests.wrong.modules import ByHand
 
@@ -36,5 +37,11 @@ SECOND_ORDER: dict[str, Make] = {
     "cumulative product with a zero": of(lambda x: x.cumprod(0), fixed(0.0, 2.0, 3.0)),
     "output in single precision": of(lambda x: x.tanh().float(), shaped(2, 3)),
     "loss with targets": of(F.soft_margin_loss, _requiring(shaped(4)), fixed(1.0, -1.0, 1.0, -1.0)),
+    "logarithm of cumulative sums of exponentials": of(lambda x: x.logcumsumexp(-1), shaped(4)),
+    "softmax over one logit": of(lambda x: x.softmax(-1), shaped(2, 1)),
+    "rectified network of small weights": lambda r: (
+        nets.mlp([3, 4, 2], activation="relu", gain=0.01, generator=r).double(),
+        (shaped(2, 3)(r),),
+    ),
     "sine by hand": built(lambda: ByHand(lambda x: x.sin(), lambda g, x: g * x.cos()), shaped(2, 3)),
 }

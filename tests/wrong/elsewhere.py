@@ -33,6 +33,57 @@ def first_call(by_shape: bool) -> Callable[[torch.Generator], Made]:
     return lambda r: (Applied(_sine_of_the_first_call(by_shape)), (normal(r, 2, 3),))
 
 
+class OfTheFirstCall(nn.Module):
+    """X W + b, with W as it was at the first call."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(normal(generator, 3, 2)), nn.Parameter(normal(generator, 2))
+        self.kept: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.kept is None:
+            self.kept = self.weight.detach().clone()
+        return x @ self.kept + self.bias
+
+
+def another_weight(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
+    """The output after the weight has moved."""
+    module(*inputs)
+    with torch.no_grad():
+        module.weight += 1
+        return module(*inputs), inputs[0] @ module.weight + module.bias
+
+
+class Mask(nn.Module):
+    """max(x, 0), whose backward has the mask of the first call of all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        kept: list[Tensor] = []
+
+        class Rectified(torch.autograd.Function):
+            @staticmethod
+            def forward(ctx: Any, x: Tensor) -> Tensor:
+                kept.append(x.detach() > 0)
+                return x.relu()
+
+            @staticmethod
+            def backward(ctx: Any, v: Tensor) -> Tensor:
+                return v * kept[0]
+
+        self.function = Rectified.apply
+
+    def forward(self, x: Tensor) -> Any:
+        return self.function(x)
+
+
+def other_signs(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
+    module(*inputs)
+    x = (-inputs[0]).detach().requires_grad_()
+    return torch.autograd.grad(module(x).sum(), x)[0], (x.detach() > 0).to(x)
+
+
 def another_point(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
     """Σ sin x at another point than that of the first call."""
     module(*inputs)
@@ -106,6 +157,13 @@ OTHER_POINT = ("wrong derivative at another point", "kept from an earlier call")
 ELSEWHERE = [
     BrokenContract("kept from the first call", first_call(False), another_point, OTHER_POINT),
     BrokenContract("kept from the first call of that shape", first_call(True), another_point, OTHER_POINT),
+    BrokenContract("mask of the first call", lambda r: (Mask(), (normal(r, 3, 4),)), other_signs, OTHER_POINT),
+    BrokenContract(
+        "weight of the first call",
+        lambda r: (OfTheFirstCall(r), (normal(r, 2, 3),)),
+        another_weight,
+        ("stateful: the output depends on an earlier call at another point",),
+    ),
     BrokenContract("layout: a sliced parameter read by its pointer", sliced(False), of_a_slice, ("where weight is contiguous",)),
     BrokenContract("layout: a sliced buffer read by its pointer", sliced(True), of_a_slice, ("wrong derivative",)),
     BrokenContract("layout: an expanded input", expanded, of_an_expanded_input, ("wrong derivative where input is expanded",)),

@@ -286,8 +286,10 @@ def _calmed(found: Certificate, draws: bool) -> Certificate:
         draws: whether the output depends on random numbers there, too.
     """
     if not draws and found.verdict == "fail":
-        note = "the module draws random numbers (dropout): what is shown was found in eval mode"
+        note = "the module draws random numbers, as dropout does: what is shown was found in eval mode"
         return replace(found, notes=(*found.notes, note))
-    reason = "not deterministic: the module draws random numbers (dropout), others for each micro-batch than for the whole batch"
+    reason = (
+        "not deterministic: the module draws random numbers, as dropout does, others for each micro-batch than for the whole batch"
+    )
     reason += ", in eval mode too" if draws else "; without them, in eval mode, the accumulation is right"
     return replace(found, checks=tuple(replace(check, verdict="inconclusive", reason=reason) for check in found.checks))

@@ -20,6 +20,9 @@ ALIKE = 1e-7
 MOST = 64
 """Micro-batches whose coefficients are looked for one by one."""
 
+HALF = 1e-4
+"""The eps of a precision from which on a loss is said to be in half precision."""
+
 NOTHING = 1e-9
 """A coefficient that is less than this part of the largest is zero but for rounding."""
 
@@ -70,7 +73,9 @@ def fault(evidence: Evidence) -> str:
     besides = f"; besides, {statistics(window)}" if reference.depends else ""
     if right is not None and reference.depends and evidence.like(weighted(right, evidence.parts)):
         return f"{off}; {statistics(window)}; the loop itself is right"
-    if not evidence.weights.separable and not reference.depends:
+    # A loss in half precision is off by more than what tells a sum from something else.
+    coarse = window.loss_eps > HALF
+    if not evidence.weights.separable and not reference.depends and not coarse:
         return f"{off}; the loss is no sum over the samples: what it says of one micro-batch depends on the others"
     if right is None:
         return f"{off}{besides}"
@@ -84,9 +89,10 @@ def fault(evidence: Evidence) -> str:
 
 
 def mistake(evidence: Evidence) -> str:
-    """The mistake whose coefficients, with the gradients of the micro-batches, give what the loop left; '' where none does."""
+    """The mistake whose coefficients, with the gradients of the micro-batches, give what the loop left; '' where none does, or
+    where the gradients of the micro-batches are not known."""
     right = evidence.weights.values
-    if right is None or not all(torch.isfinite(gradient).all() for gradient in evidence.found.values()):
+    if right is None or not evidence.parts or not all(torch.isfinite(gradient).all() for gradient in evidence.found.values()):
         return ""
     return ", or ".join(_named(evidence, list(right))[:3])
 
@@ -203,13 +209,14 @@ def _missing(evidence: Evidence) -> str:
 
 
 def _earlier(evidence: Evidence) -> str:
-    """What the loop leaves where the loss is zero cannot come from this window."""
+    """What the loop leaves where the loss is zero does not come through the loss."""
     left = evidence.reference.without_the_loss(evidence.loop)
     if left is None or not any(gradient.any() for gradient in left.values()):
         return ""
     own = {name: gradient - left[name] for name, gradient in evidence.found.items()}
     rest = "" if replace(evidence, found=own).like(evidence.truth) else ", and what this window adds is wrong, too"
-    return f"; gradients of an earlier window are in it: the loop leaves them even where the loss is zero{rest}"
+    sources = "gradients of an earlier window, weight decay, noise, or a loss of the loop's own"
+    return f"; the loop leaves gradients even where the loss that was given is zero: {sources}{rest}"
 
 
 def _distance(found: Gradients, truth: Gradients) -> str:

@@ -20,9 +20,17 @@ def hypotheses(w: list[float]) -> Iterator[tuple[str, list[float]]]:
     yield "scaled twice: each micro-batch by its share, and again", [x * x for x in w]
     yield "× 2: backward runs twice", [2 * x for x in w]
     yield "× 2: backward runs twice, over a mean of means", [2 / count] * count
+    yield from _unscaled(w)
     yield from _left_out(w)
     yield from _ranks(w)
     yield from _one_rank(w)
+
+
+def _unscaled(w: list[float]) -> Iterator[tuple[str, list[float]]]:
+    """What stands in .grad is divided by a loss scale after each micro-batch, and so are the earlier ones, again and again."""
+    for scale in (2.0**k for k in range(1, 25)):
+        what = f"divided by the loss scale {scale:.0f} after each micro-batch: divide once, after the last"
+        yield what, [x / scale ** (len(w) - 1 - m) for m, x in enumerate(w)]
 
 
 def leftover(w: list[float]) -> Iterator[tuple[str, list[float]]]:

@@ -20,7 +20,8 @@ class Moved:
 
     Attributes:
         reason: why the gradient of a micro-batch depends on the calls before it; empty where it does not.
-        parts: the gradients of the micro-batches one after the other, with what the calls before have left.
+        parts: the gradients of the micro-batches one after the other, with what the calls before have left; none where each call
+            may give others.
         harmless: what is moved while no gradient depends on it, in words; the buffers of the module are not counted.
     """
 
@@ -36,7 +37,7 @@ def of_the_parts(reference: Reference, truth: Gradients, parts: list[Gradients])
         return Moved(
             "stateful: with all state put back, a second call of module and loss gives another gradient, so that they keep "
             "something that is not to be seen; expected the same gradient at each call",
-            parts,
+            [],
         )
     with window.running():
         running = window.parts()

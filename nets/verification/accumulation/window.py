@@ -37,13 +37,14 @@ class Window:
         module: what is differentiated.
         reached: what calls can change.
         seed: of what is drawn.
+        loss_eps: eps of the precision in which the loss gave its last value; 0 before it gave one.
     """
 
     def __init__(
         self, reached: Reached, module: nn.Module, loss: Callable[..., Tensor], micro_batches: Iterable[Any], seed: int
     ) -> None:
         self.seed, self.reached, self.module, self.loss = seed, reached, module, loss
-        self._running = False
+        self._running, self.loss_eps = False, 0.0
         self._values = {n: p.detach().clone() for n, p in module.named_parameters() if p.requires_grad and p.numel()}
         if not self._values:
             raise InputError("the module has no parameter that requires a gradient; expected one whose gradient is accumulated.")
@@ -106,6 +107,9 @@ class Window:
         if not isinstance(value, Tensor) or value.numel() != 1:
             shape = tuple(value.shape) if isinstance(value, Tensor) else f"a {type(value).__name__}"
             raise InputError(f"the loss is {shape}; expected a scalar tensor: take its mean or its sum.")
+        if value.is_complex():
+            raise InputError("the loss is a complex number; expected a real one, which can be descended: take its absolute value.")
+        self.loss_eps = torch.finfo(value.dtype).eps if value.is_floating_point() else 0.0
         return value.reshape(())
 
     def cotangents(self, outputs: Any, target: Any) -> list[Tensor]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
+from torch._library.custom_ops import OPDEFS
 from torch.func import grad, vmap
 
 from nets.verification.certificate import Check
@@ -49,11 +50,15 @@ def check_batching(problem: Problem) -> list[Check]:
 
 
 def _with_rules(problem: Problem) -> Iterator[str]:
+    """The names of the Functions, and of the operators of `torch.library`, that have a rule of their own."""
+    generated = {f"GeneratedBackwardFor_{o._namespace}_{o._name}_default": o._qualname for o in OPDEFS.values() if o._vmap_fn}
     for node in nodes_of(record(problem).outputs):
         if written_in_python(node):
             function = node._forward_cls
             if function.generate_vmap_rule or function.vmap is not torch.autograd.Function.vmap:
-                yield function.__name__
+                yield generated.get(function.__name__, function.__name__)
+            elif function.__name__ in generated:
+                yield generated[function.__name__]
 
 
 def _copies(problem: Problem, name: str) -> Tensor:

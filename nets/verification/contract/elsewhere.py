@@ -4,8 +4,10 @@ What a `Function` keeps from its very first call, on its class, in a global dict
 at the point of that call and nowhere else. Every other look at the gradient is taken at that point.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -20,43 +22,87 @@ from nets.verification.randomness import signed, stream
 from nets.verification.slopes import SAFETY
 from nets.verification.wording import told_apart
 
+Move = Callable[[Tensor, torch.Generator], Tensor]
+"""A point from another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slope:
+    """Σ_p G_p·t_p as the gradient and as differences have it, and how far off the latter may be."""
+
+    told: float
+    measured: float
+    error: float
+
+    @property
+    def settled(self) -> bool:
+        """Whether the differences would show a gradient that is off by VISIBLE."""
+        return self.error <= VISIBLE * max(abs(self.told), abs(self.measured))
+
+    @property
+    def off(self) -> bool:
+        return self.settled and abs(self.told - self.measured) > 2 * VISIBLE * max(abs(self.told), abs(self.measured))
+
+
 STEPS = (2.0**-10, 2.0**-13, 2.0**-16)
 """In units of the largest number of a point. Each is an eighth of the one before."""
+
+ALL = "all points"
 
 VISIBLE = 1e-3
 """The part of the slope by which the gradient must be off."""
 
 
 def check_elsewhere(problem: Problem, intended: Collection[str] = ()) -> list[Check]:
-    """A failed check where the gradient is wrong at a point at which every number is up to a tenth larger; none if it is right.
+    """A failed check where the gradient is wrong at two points at which every number is up to a tenth larger, or at two at which
+    the numbers of each tensor have changed places; none if it is right.
 
     It is held against one difference along a random direction of all points together, Σ_p G_p·t_p, so that only faults of a
-    thousandth are seen; where the point lies near a kink, or the differences do not settle, nothing is said.
+    thousandth are seen. Nothing is said where such a difference does not bear out the gradient at the point itself, which is known
+    to be right, where there is a kink nearby, or where the differences do not settle.
     """
     names = [name for name in problem.points if name not in intended]
     try:
-        with quiet(), _moved(problem):
-            y, leaves = problem.record()
-            gradients = pull_back(y, problem.cotangent, leaves)
-            off = _off(problem, names, gradients)
-            if off is None:
+        with quiet():
+            here = _along(problem, names, problem.gradient)
+            if here.off or not here.settled:
                 return []
-            alone = ((name, _off(problem, [name], gradients)) for name in names)
-            name, (told, slope) = next(((n, found) for n, found in alone if found is not None), ("all", off))
+            found = _twice(problem, names, _larger) or _twice(problem, names, _rolled)
     except Exception:  # the module does not take the other point, or has no graph there
         return []
-    gives, right = told_apart(told, slope)
-    what = "all points" if name == "all" else name
+    if found is None:
+        return []
+    name, slope = found
+    gives, right = told_apart(slope.told, slope.measured)
     reason = (
-        f"wrong derivative at another point, where the module is called later: along a random direction of {what} the gradient "
+        f"wrong derivative at another point, where the module is called later: along a random direction of {name} the gradient "
         f"gives {gives} where differences give {right}; it looks like something that the backward pass needs is kept from an "
         "earlier call, on the class, globally or in a cache, and not on ctx"
     )
-    return [Check.plain(name, "reverse mode", "itself", 0, "fail", reason)]
+    return [Check.plain("all" if name == ALL else name, "reverse mode", "itself", 0, "fail", reason)]
 
 
-def _off(problem: Problem, names: list[str], gradients: Mapping[str, Tensor]) -> tuple[float, float] | None:
-    """Σ_p G_p·t_p by the gradient and by differences, where they differ; None where they do not, or nothing is known."""
+def _twice(problem: Problem, names: list[str], move: Move) -> tuple[str, Slope] | None:
+    """What is off at one point, if it is at another one as well: one alone may lie beside a kink."""
+    first = _elsewhere(problem, names, move, "1")
+    return first if first is not None and _elsewhere(problem, names, move, "2") is not None else None
+
+
+def _elsewhere(problem: Problem, names: list[str], move: Move, which: str) -> tuple[str, Slope] | None:
+    """What the gradient and differences give at another point, for the first of the names for which they differ; None where they
+    do not."""
+    with _moved(problem, move, which):
+        y, leaves = problem.record()
+        gradients = pull_back(y, problem.cotangent, leaves)
+        together = _along(problem, names, gradients)
+        if not together.off:
+            return None
+        alone = ((name, _along(problem, [name], gradients)) for name in names)
+        return next(((name, found) for name, found in alone if found.off), (ALL, together))
+
+
+def _along(problem: Problem, names: list[str], gradients: Mapping[str, Tensor]) -> Slope:
+    """Σ_p G_p·t_p by the gradient and by differences."""
     ways = {name: _way(problem, name) for name in names}
     told = sum(float((gradients[name] * way).sum()) for name, way in ways.items())
     here = {name: problem.points[name].clone() for name in names}
@@ -73,8 +119,8 @@ def _off(problem: Problem, names: list[str], gradients: Mapping[str, Tensor]) ->
     # Each is off by h² times what all have in common.
     wide, narrow = ((64 * fine - coarse) / 63 for coarse, fine in pairwise(slopes))
     bent = gaps[-1] > gaps[-2] / 2 + noise  # of a smooth function an eighth is left
-    bar = SAFETY * abs(wide - narrow) + noise + VISIBLE * max(abs(told), abs(narrow))
-    return (told, narrow) if not bent and abs(told - narrow) > bar else None
+    error = math.inf if bent else SAFETY * abs(wide - narrow) + noise
+    return Slope(told, narrow, error)
 
 
 def _way(problem: Problem, name: str) -> Tensor:
@@ -85,13 +131,22 @@ def _way(problem: Problem, name: str) -> Tensor:
 
 
 @contextmanager
-def _moved(problem: Problem) -> Iterator[None]:
-    """Meanwhile every number of every point is up to a tenth larger."""
+def _moved(problem: Problem, move: Move, which: str) -> Iterator[None]:
+    """Meanwhile the points are elsewhere."""
     here = {name: point.clone() for name, point in problem.points.items()}
     try:
         for name, point in problem.points.items():
-            point.mul_(1 + 0.1 * torch.rand(point.shape, generator=stream(problem.seed, "elsewhere", name), dtype=torch.float64))
+            point.copy_(move(here[name], stream(problem.seed, "elsewhere", which, name)))
         yield
     finally:
         for name, point in problem.points.items():
             point.copy_(here[name])
+
+
+def _larger(point: Tensor, generator: torch.Generator) -> Tensor:
+    return point * (1 + 0.1 * torch.rand(point.shape, generator=generator, dtype=torch.float64))
+
+
+def _rolled(point: Tensor, generator: torch.Generator) -> Tensor:
+    flat = point.reshape(-1)
+    return flat.roll(int(torch.randint(1, max(2, len(flat)), (), generator=generator))).view(point.shape)

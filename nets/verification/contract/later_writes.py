@@ -43,6 +43,8 @@ def _overwriting(problem: Problem, what: str) -> Disagreement | None:
     handle = problem.module.register_forward_pre_hook(lambda _, arguments: given.extend(arguments))
     try:
         call = record(problem)
+    except Exception:  # the module returns fewer numbers here than it did
+        return None
     finally:
         handle.remove()
     tensors = call.outputs if what == "output" else [x for x in pytree.tree_leaves(given) if differentiable(x)]
@@ -54,9 +56,9 @@ def _overwriting(problem: Problem, what: str) -> Disagreement | None:
         for x in chosen:
             _overwrite(x)
         found = call.pull_back(call.cotangents)
-    except Exception:  # autograd has noticed, or the tensor cannot be written to
+        return disagreement(problem, found, problem.gradient)
+    except Exception:  # autograd has noticed, the tensor cannot be written to, or the module returns less with rounded numbers
         return None
-    return disagreement(problem, found, problem.gradient)
 
 
 def _overwrite(x: Tensor) -> None:

@@ -23,11 +23,16 @@ STEP = 2.0**-16
 
 @dataclass
 class Kept:
-    """A tensor that is saved for a backward pass, and the numbers that it held when it was saved."""
+    """A tensor that is saved for a backward pass, and the numbers and the version that it had when it was saved."""
 
     tensor: Tensor
     numbers: Tensor
+    version: int
     overwritten: bool = False
+
+    def changed_unseen(self) -> bool:
+        """Whether it holds other numbers now, by a write that autograd did not count: after one that it counts, it refuses."""
+        return self.tensor._version == self.version and not same(self.tensor, self.numbers)
 
 
 class Saving:
@@ -66,7 +71,7 @@ class Saving:
         self._current = name
 
     def _end(self, name: str) -> None:
-        changed = [kept for kept in self._kept if not kept.overwritten and not same(kept.tensor, kept.numbers)]
+        changed = [kept for kept in self._kept if not kept.overwritten and kept.changed_unseen()]
         for kept in changed:
             kept.overwritten = True
         if changed and not self.writer:
@@ -76,14 +81,14 @@ class Saving:
         if tensor.layout != torch.strided or type(tensor) not in (Tensor, torch.nn.Parameter):
             return tensor
         with torch.no_grad():
-            kept = Kept(tensor, tensor.detach().clone())
+            kept = Kept(tensor, tensor.detach().clone(), tensor._version)
         self._kept.append(kept)
         return kept
 
     def _unpack(self, kept: Any) -> Tensor:
         if not isinstance(kept, Kept):
             return kept
-        if not self.reader and not same(kept.tensor, kept.numbers):
+        if not self.reader and kept.changed_unseen():
             self.reader = self._current or "a backward"
         # A copy, since a backward that writes to what it has saved must not write to these.
         return kept.numbers.clone() if self.restore else kept.tensor

@@ -1,0 +1,23 @@
+"""Engines that a caller brings along: what they return is looked at before it is taken for a derivation."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+import nets
+
+
+@pytest.mark.parametrize(
+    ("engine", "message"),
+    [
+        (lambda network, x: None, "the engine 'mine' returned None; expected a dict"),
+        (lambda network, x: {}, "the engine 'mine' returned {}; expected a dict .* of 0.weight, 0.bias, input"),
+        (lambda network, x: dict.fromkeys(("0.weight", "0.bias", "input"), 3), "the engine 'mine' returned 0.weight as a int"),
+        (lambda network: {}, "the engine 'mine' raises TypeError"),
+    ],
+)
+def test_an_engine_that_is_none_is_told(engine: Callable[..., Any], message: str) -> None:
+    with pytest.raises(nets.InputError, match=message):
+        nets.verify(nets.mlp([2, 2]), torch.ones(1, 2), engines={"mine": engine})
