@@ -52,6 +52,12 @@ KNOWN = (
         80204,
     ),
     Known(
+        ("nn_utils_parametrizations_weight_norm",),
+        (2,),
+        Kind.WRONG,
+        "the second derivative by v of g v/‖v‖ is another one than that of the same formula written out",
+    ),
+    Known(
         ("masked_logaddexp",),
         (2,),
         Kind.WRONG,

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
+from torch.nn.utils import parametrizations
 from torch.utils import _pytree as pytree
 
 NUMBERS = 200
@@ -118,7 +119,15 @@ def _one_sample() -> tuple[nn.Module, tuple[Tensor, ...]]:
     return nn.InstanceNorm2d(2).double(), (torch.randn(1, 2, 2, 2, dtype=torch.float64, requires_grad=True),)
 
 
-OWN: dict[str, Callable[[], tuple[nn.Module, tuple[Tensor, ...]]]] = {"nn_InstanceNorm2d_one_sample": _one_sample}
+def _weight_norm() -> tuple[nn.Module, tuple[Tensor, ...]]:
+    torch.manual_seed(0)
+    return parametrizations.weight_norm(nn.Linear(3, 2)).double(), (torch.randn(2, 3, dtype=torch.float64, requires_grad=True),)
+
+
+OWN: dict[str, Callable[[], tuple[nn.Module, tuple[Tensor, ...]]]] = {
+    "nn_InstanceNorm2d_one_sample": _one_sample,
+    "nn_utils_parametrizations_weight_norm": _weight_norm,
+}
 """Modules beyond PyTorch's tables in which something was found."""
 
 
