@@ -91,7 +91,8 @@ def _twice(problem: Problem, names: list[str], move: Move) -> tuple[str, Slope] 
 def _elsewhere(problem: Problem, names: list[str], move: Move, which: str) -> tuple[str, Slope] | None:
     """What the gradient and differences give at another point, for the first of the names for which they differ; None where they
     do not."""
-    with _moved(problem, move, which):
+    other = {name: move(p, stream(problem.seed, "elsewhere", which, name)) for name, p in problem.points.items()}
+    with _moved(problem, other):
         y, leaves = problem.record()
         gradients = pull_back(y, problem.cotangent, leaves)
         together = _along(problem, names, gradients)
@@ -105,17 +106,13 @@ def _along(problem: Problem, names: list[str], gradients: Mapping[str, Tensor]) 
     """Σ_p G_p·t_p by the gradient and by differences."""
     ways = {name: _way(problem, name) for name in names}
     told = sum(float((gradients[name] * way).sum()) for name, way in ways.items())
-    here = {name: problem.points[name].clone() for name in names}
     values = {}
     for step in (0.0, *STEPS, *(-step for step in STEPS)):
-        for name, way in ways.items():
-            problem.points[name].copy_(here[name] + step * way)
-        values[step] = problem.evaluate()
-    for name in names:
-        problem.points[name].copy_(here[name])
+        with _moved(problem, {name: problem.points[name] + step * way for name, way in ways.items()}):
+            values[step] = problem.evaluate()
     slopes = [float(problem.cotangent @ (values[h] - values[-h])) / (2 * h) for h in STEPS]
     gaps = [abs(float(problem.cotangent @ (values[h] - 2 * values[0.0] + values[-h]))) / h for h in STEPS]
-    noise = 64 * torch.finfo(values[0.0].dtype).eps * float(problem.cotangent.abs() @ values[0.0].abs()) / STEPS[-1]
+    noise = 128 * float((problem.cotangent.abs() * problem.unit) @ values[0.0].abs()) / STEPS[-1]
     # Each is off by h² times what all have in common.
     wide, narrow = ((64 * fine - coarse) / 63 for coarse, fine in pairwise(slopes))
     bent = gaps[-1] > gaps[-2] / 2 + noise  # of a smooth function an eighth is left
@@ -131,16 +128,16 @@ def _way(problem: Problem, name: str) -> Tensor:
 
 
 @contextmanager
-def _moved(problem: Problem, move: Move, which: str) -> Iterator[None]:
-    """Meanwhile the points are elsewhere."""
-    here = {name: point.clone() for name, point in problem.points.items()}
+def _moved(problem: Problem, other: Mapping[str, Tensor]) -> Iterator[None]:
+    """Meanwhile these points are elsewhere."""
+    here = {name: problem.points[name].clone() for name in other}
     try:
-        for name, point in problem.points.items():
-            point.copy_(move(here[name], stream(problem.seed, "elsewhere", which, name)))
+        for name, point in other.items():
+            problem.points[name].copy_(point)
         yield
     finally:
-        for name, point in problem.points.items():
-            point.copy_(here[name])
+        for name, point in here.items():
+            problem.points[name].copy_(point)
 
 
 def _larger(point: Tensor, generator: torch.Generator) -> Tensor:
