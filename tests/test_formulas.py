@@ -1,9 +1,12 @@
 """The index form of each Jacobian, as the source document and the chain rule write it."""
 
 import pytest
+import torch
+from torch import Tensor
 
+import nets
 from nets.calculus.formulas import chain_rule, formulas
-from nets.calculus.layers import GELU, Identity, Linear, ReLU, Sigmoid, Sin, Softplus, Tanh
+from nets.calculus.layers import GELU, Activation, Identity, Layer, Linear, ReLU, Sigmoid, Sin, Softplus, Tanh
 from nets.calculus.network import Network
 
 
@@ -50,3 +53,46 @@ def test_the_chain_rule_written_out() -> None:
     ]
     assert chain_rule(Network([Tanh(), Tanh()]), -1) == "δ_kj (1 − Y_k²) (1 − H1_k²)"
     assert chain_rule(Network(Linear(2, 2) for _ in range(6)), 0) == "Σ W5_k· … W1_·i"
+
+
+class Half(Layer):
+    """Y = X/2, by an author who did not say how its derivative is written."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x / 2
+
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return v / 2
+
+    def pushforward(self, t: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return t / 2
+
+
+class Cube(Activation):
+    """Y = Z³, without a symbol for its slope."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x**3
+
+    def slope(self, z: Tensor, y: Tensor) -> Tensor:
+        return 3 * z * z
+
+
+@pytest.mark.parametrize("unknown", [Half, Cube])
+def test_no_formula_leaves_out_a_layer_that_it_does_not_know(unknown: type[Layer]) -> None:
+    """The factor of what comes after a parameter has a name; what comes before is needed for ∂Y/∂X, which then has no formula."""
+    after, before = Network([Linear(2, 2), unknown()]), Network([unknown(), Linear(2, 2)])
+    assert formulas(after) == {
+        "0.weight": "∂Y_k/∂W_ij = A_ki X_j",
+        "0.bias": "∂Y_k/∂B_i = A_ki",
+        "input": "∂Y_k/∂X_j = Σ_i A_ki W_ij",
+    }
+    assert formulas(before) == {"1.weight": "∂Y_k/∂W_ij = δ_ki H1_j", "1.bias": "∂Y_k/∂B_i = δ_ki"}
+    assert formulas(Network([unknown()])) == {}
+    assert chain_rule(after, 0) == "A_ki" and chain_rule(before, -1) == "A_kj"
+
+
+@pytest.mark.parametrize("layers", [[Linear(3, 2), Half()], [Half(), Linear(3, 2)], [Cube()], [Half()]])
+def test_a_layer_of_ones_own_is_verified(layers: list) -> None:
+    x = torch.randn(2, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert nets.verify(Network(layers).double(), x).passed

@@ -156,7 +156,10 @@ def _slopes(moved: Function, points: Points, every: bool, seed: int) -> Slopes:
     generator = stream(seed, "directions of gradcheck")
     value = moved(*points)
     w = signed(value.numel(), generator).to(value.dtype).reshape(value.shape)
-    gradients = torch.autograd.grad((w * value).sum(), points, materialize_grads=True)
+    total = (w * value).sum()
+    # A layer that only multiplies by a number has a gradient that depends on nothing.
+    flat = tuple(torch.zeros_like(point) for point in points)
+    gradients = torch.autograd.grad(total, points, materialize_grads=True) if total.requires_grad else flat
     base, rows, exact = value.detach(), [], []
     noise = _noise(moved, points, base, w, seed)
     for place, (point, gradient) in enumerate(zip(points, gradients, strict=True)):
