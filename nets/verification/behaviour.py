@@ -25,7 +25,7 @@ from nets.verification.rounding import ROUNDING_SAFETY
 from nets.verification.wording import looks_like, told_apart
 
 LAST_DIGITS = 1e-13
-"""The part of the largest output by which two calls at the same point may differ."""
+"""The part of the largest number by which two calls at the same point may differ, or a gradient and the sum of its rows."""
 
 NOT_LINEAR = "wrong derivative: the backward pass is not linear in the gradient that reaches it"
 
@@ -227,7 +227,10 @@ def check_pullback(
             error = (gradient.reshape(-1) - v @ jacobians[name]).abs()
             # Both are sums over the outputs, each of which may be off by the noise of its row, and v by the rounding of Y.
             rounded = (v.abs() * problem.unit) @ jacobians[name].abs()
-            if (error > ROUNDING_SAFETY * (v.abs() @ noise[name] + rounded)).any():
+            # A gradient that is zero by cancellation is rounded as what cancels is, which is no more than a unit of the output.
+            least = max(LAST_DIGITS * largest(v.abs() @ jacobians[name].abs()), float((v.abs() * problem.unit) @ problem.y.abs()))
+            bar = (ROUNDING_SAFETY * (v.abs() @ noise[name] + rounded)).clamp(min=least)
+            if (error > bar).any():
                 entry = int(error.argmax())
                 gives, total = told_apart(float(gradient.reshape(-1)[entry]), float(v @ jacobians[name][:, entry]))
                 why = (

@@ -22,6 +22,9 @@ from nets.verification.wording import told_apart
 ROWS = 256
 """Outputs up to which every v_m is looked at; beyond, eight random directions of v."""
 
+NOISE = 1e-12
+"""The part of the largest output below which a gradient is taken for rounding noise."""
+
 
 def check_incoming(second: SecondOrder) -> list[Check]:
     """A failed check where the gradient is differentiated wrongly by the gradient that reaches the output; none if it is right."""
@@ -32,7 +35,9 @@ def check_incoming(second: SecondOrder) -> list[Check]:
         reason = f"{what}: {type(error).__name__}: {one_line(error)}"
         return [Check.plain("v", "reverse mode", "itself", 0, "fail", reason)]
     off = (found - expected).abs()
-    if not torch.isfinite(off).all() or largest(off) <= POWER * largest(expected):
+    # Where the gradient is zero, both sides are rounding noise.
+    bar = max(POWER * largest(expected), NOISE * largest(second.first.y))
+    if not torch.isfinite(off).all() or largest(off) <= bar:
         return []
     row = int(off.argmax())
     gives, ought = told_apart(float(found[row]), float(expected[row]))

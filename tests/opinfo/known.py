@@ -39,7 +39,7 @@ class Known:
 KNOWN = (
     Known(
         ("as_strided_scatter",),
-        (1,),
+        (1, 2),
         Kind.WRONG,
         "the gradient by the first argument is 1 where that was overwritten, and 0 where it was kept",
         77128,

@@ -55,7 +55,7 @@ VISIBLE = 1e-3
 
 def check_elsewhere(problem: Problem, intended: Collection[str] = ()) -> list[Check]:
     """A failed check where the gradient is wrong at two points at which every number is up to a tenth larger, or at two at which
-    the numbers of each tensor have changed places; none if it is right.
+    the samples of each tensor have changed places; none if it is right.
 
     It is held against one difference along a random direction of all points together, Σ_p G_p·t_p, so that only faults of a
     thousandth are seen. Nothing is said where such a difference does not bear out the gradient at the point itself, which is known
@@ -141,9 +141,12 @@ def _moved(problem: Problem, other: Mapping[str, Tensor]) -> Iterator[None]:
 
 
 def _larger(point: Tensor, generator: torch.Generator) -> Tensor:
-    return point * (1 + 0.1 * torch.rand(point.shape, generator=generator, dtype=torch.float64))
+    """All numbers times the same factor between 1.05 and 1.1: what is symmetric, or positive definite, stays so."""
+    return point * float(1.05 + 0.05 * torch.rand((), generator=generator))
 
 
 def _rolled(point: Tensor, generator: torch.Generator) -> Tensor:
-    flat = point.reshape(-1)
-    return flat.roll(int(torch.randint(1, max(2, len(flat)), (), generator=generator))).view(point.shape)
+    """The numbers moved along the first axis; those of a square matrix stay, since it may have to be symmetric."""
+    if point.ndim > 1 and point.shape[0] == point.shape[1]:
+        return point
+    return point.roll(int(torch.randint(1, max(2, len(point)), (), generator=generator)), 0) if point.ndim else point
