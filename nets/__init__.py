@@ -3,10 +3,13 @@
 from typing import TYPE_CHECKING
 
 from nets.calculus import rules as rules
-from nets.calculus.jacobians import Jacobian as Jacobian
+from nets.calculus.jacobian import Jacobian as Jacobian
 from nets.calculus.jacobians import jacobians as jacobians
-from nets.calculus.layers import Layer as Layer
+from nets.calculus.layer import Layer as Layer
+from nets.calculus.layers import Activation as Activation
+from nets.calculus.layers import Linear as Linear
 from nets.calculus.losses import CrossEntropy as CrossEntropy
+from nets.calculus.losses import Loss as Loss
 from nets.calculus.losses import MaskedCrossEntropy as MaskedCrossEntropy
 from nets.calculus.losses import MeanSquaredError as MeanSquaredError
 from nets.calculus.network import Network as Network

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nets.calculus.layers import ACTIVATIONS, GELU, Identity, Layer, Linear, ReLU, Sigmoid, Sin, Softplus, Tanh
+from nets.calculus.layer import Layer
+from nets.calculus.layers import ACTIVATIONS, GELU, Identity, Linear, ReLU, Sigmoid, Sin, Softplus, Tanh
 from nets.calculus.network import Network
 
 

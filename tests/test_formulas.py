@@ -6,7 +6,8 @@ from torch import Tensor
 
 import nets
 from nets.calculus.formulas import chain_rule, formulas
-from nets.calculus.layers import GELU, Activation, Identity, Layer, Linear, ReLU, Sigmoid, Sin, Softplus, Tanh
+from nets.calculus.layer import Layer
+from nets.calculus.layers import GELU, Activation, Identity, Linear, ReLU, Sigmoid, Sin, Softplus, Tanh
 from nets.calculus.network import Network
 
 

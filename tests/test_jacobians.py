@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.func import functional_call, jacrev
 
-from nets.calculus.jacobians import WeightJacobian, jacobians
+from nets.calculus.jacobian import WeightJacobian
+from nets.calculus.jacobians import jacobians
 from nets.calculus.layers import Linear, Tanh
 from nets.calculus.network import Network, mlp
 from nets.errors import InputError

@@ -12,7 +12,7 @@ README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8"
 EXAMPLES = re.findall(r"<!-- readme example.*?-->\n```python\n(.*?)```\n```\n(.*?)```", README, re.DOTALL)
 
 
-@pytest.mark.parametrize(("code", "shown"), EXAMPLES, ids=["a failing certificate", "a mean of means"])
+@pytest.mark.parametrize(("code", "shown"), EXAMPLES, ids=["a failing certificate", "an own layer", "a mean of means"])
 def test_what_is_shown_is_what_the_example_prints(code: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
     with torch.random.fork_rng():
         exec(code, {})  # the README's own words

@@ -83,7 +83,7 @@ def test_the_worst_entry_is_named_with_both_values(monkeypatch: pytest.MonkeyPat
     """One entry of W's gradient is doubled: that one is named, and the sentence says what it should have been."""
     dense = nets.jacobians(CASE.network, CASE.x)["0.weight"].dense()
     right = dense[2, 1, 1, 3].item()
-    from nets.calculus.jacobians import WeightJacobian
+    from nets.calculus.jacobian import WeightJacobian
 
     original = WeightJacobian.dense
 

@@ -1,6 +1,7 @@
 """The closed form of each Jacobian, for a reader."""
 
-from nets.calculus.layers import Activation, Layer, Linear
+from nets.calculus.layer import Layer
+from nets.calculus.layers import Activation, Linear
 from nets.calculus.network import Network
 
 MOST_WRITTEN = 4
@@ -24,12 +25,12 @@ def formulas(network: Network) -> dict[str, str]:
             if layer.bias is not None:
                 found[f"{index}.bias"] = f"∂Y_k/∂B_i = {factor}"
     first = next((i for i, layer in enumerate(network.layers) if isinstance(layer, Linear)), len(network))
-    if all(map(_written, network.layers if first == len(network) else network.layers[:first])):
+    if all(map(is_written, network.layers if first == len(network) else network.layers[:first])):
         found["input"] = f"∂Y_k/∂X_j = {_input_factor(network, values)}"
     return found
 
 
-def _written(layer: Layer) -> bool:
+def is_written(layer: Layer) -> bool:
     """Whether it is known how the layer's derivative is written: those of a Linear layer, and of an activation that states it."""
     return isinstance(layer, Linear) or (isinstance(layer, Activation) and hasattr(layer, "symbol"))
 
@@ -44,7 +45,7 @@ def chain_rule(network: Network, index: int) -> str:
     values = ["X", *(f"H{number + 1}" for number in range(last)), "Y"]
     linear = [number for number in range(len(network) - 1, index, -1) if isinstance(network.layers[number], Linear)]
     bottom = "j" if index < 0 else "i"
-    if not all(map(_written, network.layers[index + 1 :])):
+    if not all(map(is_written, network.layers[index + 1 :])):
         return f"A_k{bottom}"
     if not linear:
         return " ".join([f"δ_k{bottom}", *_slopes(network, index + 1, len(network), values, "k")])
@@ -61,7 +62,7 @@ def chain_rule(network: Network, index: int) -> str:
 
 def _factor(network: Network, index: int, values: list[str]) -> str:
     """∂Y_k/∂Z_i, with Z the output of layer `index`."""
-    if any(isinstance(layer, Linear) or not _written(layer) for layer in network.layers[index + 1 :]):
+    if any(isinstance(layer, Linear) or not is_written(layer) for layer in network.layers[index + 1 :]):
         return "A_ki"
     return " ".join(["δ_ki", *_slopes(network, index + 1, len(network), values, "k")])
 
@@ -71,7 +72,7 @@ def _input_factor(network: Network, values: list[str]) -> str:
     if not linear:
         return " ".join(["δ_kj", *_slopes(network, 0, len(network), values, "k")])
     before = _slopes(network, 0, linear[0], values, "j")
-    if len(linear) == 1 and all(map(_written, network.layers[linear[0] :])):
+    if len(linear) == 1 and all(map(is_written, network.layers[linear[0] :])):
         return " ".join([*_slopes(network, linear[0] + 1, len(network), values, "k"), "W_kj", *before])
     return " ".join(["Σ_i A_ki W_ij", *before])
 
@@ -81,6 +82,6 @@ def _slopes(network: Network, start: int, stop: int, values: list[str], letter: 
     slopes = []
     for index in reversed(range(start, stop)):
         layer = network.layers[index]
-        if isinstance(layer, Activation) and _written(layer) and layer.symbol:
+        if isinstance(layer, Activation) and is_written(layer) and layer.symbol:
             slopes.append(layer.symbol.format(z=f"{values[index]}_{letter}", y=f"{values[index + 1]}_{letter}"))
     return slopes

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nets.calculus.layers import Layer
+from nets.calculus.layer import Layer
 from nets.calculus.network import Network
 
 
@@ -33,7 +33,7 @@ class LayerFunction(torch.autograd.Function):
         y, x, *parameters = ctx.saved_tensors
         named = _named(ctx.layer, parameters)
         layer = ctx.layer.at(named)
-        gradients = layer.gradients(v, x)
+        gradients = layer.gradients(v, x, y)
         return None, layer.pullback(v, x, y), *(gradients[name] for name in named)
 
     @staticmethod
@@ -42,8 +42,7 @@ class LayerFunction(torch.autograd.Function):
         moved = _named(ctx.layer, tangents)
         layer = ctx.layer.at(_named(ctx.layer, parameters))
         along_x = layer.pushforward(t, x, y)
-        # A layer is linear in its parameters, so moving them by a tangent moves Y by the layer at that tangent.
-        return along_x + layer.at(moved)(x) if moved else along_x
+        return along_x + layer.along(moved, x, y) if moved else along_x
 
 
 def closed_form(network: Network, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:

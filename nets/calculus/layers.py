@@ -7,49 +7,19 @@ Source of the formulas: Rumelhart, Hinton, Williams, "Learning representations b
 GELU: Hendrycks, Gimpel, arXiv:1606.08415.
 """
 
-import copy
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
-from typing_extensions import Self
 
 from nets.calculus import arguments
+from nets.calculus.jacobian import BiasJacobian, Jacobian, WeightJacobian
+from nets.calculus.layer import Layer
 from nets.errors import InputError
-
-
-class Layer(nn.Module, ABC):
-    """Y_ni = f_i(X_n; θ), and what it does to cotangents and tangents."""
-
-    @abstractmethod
-    def forward(self, x: Tensor) -> Tensor:
-        """X_nj → Y_ni."""
-
-    @abstractmethod
-    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """v_ni → Σ_i v_ni ∂Y_ni/∂X_nj."""
-
-    @abstractmethod
-    def pushforward(self, t: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """t_nj → Σ_j ∂Y_ni/∂X_nj t_nj."""
-
-    def gradients(self, v: Tensor, x: Tensor) -> dict[str, Tensor]:
-        """v_ni → Σ_n Σ_i v_ni ∂Y_ni/∂θ for every parameter θ of the layer, by name."""
-        return {}
-
-    def sample_norms(self, v: Tensor, x: Tensor) -> dict[str, Tensor]:
-        """v_ni → ‖Σ_i v_ni ∂Y_ni/∂θ‖ of each sample n for every parameter θ of the layer, by name; shape (N,)."""
-        return {}
-
-    def at(self, parameters: dict[str, Tensor]) -> Self:
-        """The same layer at other parameter values. Nothing is copied, and this layer stays as it is."""
-        view = copy.copy(self)
-        view._parameters = {**self._parameters, **parameters}  # type: ignore[dict-item]
-        return view
 
 
 class Linear(Layer):
@@ -106,14 +76,24 @@ class Linear(Layer):
         """∂Y_ni/∂X_nj = W_ij, so t_nj → Σ_j W_ij t_nj."""
         return t @ self.weight.mT
 
-    def gradients(self, v: Tensor, x: Tensor) -> dict[str, Tensor]:
+    def gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """∂Y_nk/∂W_ij = δ_ki X_nj and ∂Y_nk/∂B_i = δ_ki, so W: Σ_n v_ni X_nj and B: Σ_n v_ni."""
         gradients = {"weight": v.mT @ x}
         if self.bias is not None:
             gradients["bias"] = v.sum(-2)
         return gradients
 
-    def sample_norms(self, v: Tensor, x: Tensor) -> dict[str, Tensor]:
+    def along(self, tangents: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        """Y is linear in W and B, so t → Σ_j t^W_ij X_nj + t^B_i, the layer at the tangents."""
+        return self.at(tangents)(x)
+
+    def jacobians(self, a: Tensor, x: Tensor, y: Tensor) -> dict[str, Jacobian]:
+        """∂Y_nk/∂W_ij = A_nki X_nj and ∂Y_nk/∂B_i = A_nki, as factors."""
+        factor = a.transpose(0, 1)
+        bias: dict[str, Jacobian] = {} if self.bias is None else {"bias": BiasJacobian(factor)}
+        return {"weight": WeightJacobian(factor, x), **bias}
+
+    def sample_norms(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """∂Y_nk/∂W_ij = δ_ki X_nj is an outer product, so W: ‖v_n‖ ‖X_n‖, and B: ‖v_n‖ (Goodfellow, arXiv:1510.01799)."""
         norm = torch.linalg.vector_norm(v, dim=-1)
         norms = {"weight": norm * torch.linalg.vector_norm(x, dim=-1)}

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from nets.calculus import arguments
-from nets.calculus.layers import ACTIVATIONS, Activation, Identity, Layer, Linear
+from nets.calculus.layer import Layer
+from nets.calculus.layers import ACTIVATIONS, Activation, Identity, Linear
 from nets.errors import InputError, quoted
 
 MOST_CHAINED = 100

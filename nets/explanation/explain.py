@@ -4,8 +4,9 @@ import copy
 
 from torch import Tensor, nn
 
-from nets.calculus.formulas import chain_rule, formulas
-from nets.calculus.jacobians import Jacobian, jacobians
+from nets.calculus.formulas import chain_rule, formulas, is_written
+from nets.calculus.jacobian import Jacobian
+from nets.calculus.jacobians import jacobians
 from nets.calculus.layers import Activation, Linear
 from nets.calculus.network import Network
 from nets.errors import InputError
@@ -42,9 +43,11 @@ def explain(
             θ moves most.
 
     Raises:
-        InputError: if there is no such number, or the output is not finite at this sample.
+        InputError: if there is no such number, if the output is not finite at this sample, or if a layer does not state how its
+            derivative is written.
     """
     network = copy.deepcopy(network if isinstance(network, Network) else Network.from_torch(network)).double()
+    _written(network)
     n, x = _sample(network, x, sample)
     points = {**{name: point.requires_grad_() for name, point in network.named_parameters()}, "input": x[0]}
     name, where = entry(points, parameter, index)
@@ -83,6 +86,15 @@ def explain(
         notations=written,
         picture=drawn(network_graph(network, x, k)),
     )
+
+
+def _written(network: Network) -> None:
+    for index, layer in enumerate(network.layers):
+        if not is_written(layer):
+            raise InputError(
+                f"layer {index} is a {type(layer).__name__}, which does not state how its derivative is written; expected Linear "
+                "layers and activations with a symbol: nets.verify and nets.jacobians take any layer."
+            )
 
 
 def _sample(network: Network, x: Tensor, sample: int) -> tuple[int, Tensor]:

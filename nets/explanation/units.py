@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from nets.calculus.layers import Layer
+from nets.calculus.layer import Layer
 from nets.calculus.network import Network
 from nets.explanation.chain import Link, links
 from nets.explanation.graph import Edge, Node
@@ -42,18 +42,18 @@ def unit_graph(network: Network, values: list[Tensor], output: int) -> Node:
         ]
         for unit, node in enumerate(made):
             node.edges = [_edge(link, before[one], node, unit, one) for one in (range(len(before)) if link.mixes else [unit])]
-            node.edges += [Edge(leaf, node, None, _row(layer, leaf.name, unit, values[link.layer])) for leaf in own]
+            node.edges += [Edge(leaf, node, None, _row(layer, leaf.name, unit, values[link.layer], values[level])) for leaf in own]
         before = made
     return before[output]
 
 
-def _row(layer: Layer, name: str, unit: int, x: Tensor) -> Callable[[Tensor], Tensor]:
+def _row(layer: Layer, name: str, unit: int, x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
     """What one unit of a layer adds to the gradient of the layer's parameter."""
 
     def pull(v: Tensor) -> Tensor:
-        cotangent = torch.zeros(1, len(layer.get_parameter("weight")), dtype=x.dtype)
+        cotangent = torch.zeros_like(y[None])
         cotangent[0, unit] = v
-        return layer.gradients(cotangent, x[None])[name.partition(".")[2]].detach()
+        return layer.gradients(cotangent, x[None], y[None])[name.partition(".")[2]].detach()
 
     return pull
 
@@ -73,7 +73,7 @@ def layer_graph(network: Network, x: Tensor, output: int) -> Node:
         node.edges.append(Edge(before, node, None, _pullback(layer, value, after)))
         for name, parameter in layer.named_parameters():
             own = Node(f"{index}.{name}", "", parameter.detach(), "parameter")
-            node.edges.append(Edge(own, node, None, _gradient(layer, name, value)))
+            node.edges.append(Edge(own, node, None, _gradient(layer, name, value, after)))
         before, value = node, after
     last = Node(f"Y_{output}", f"Y[{output}]", before.value[output], "operation")
     one = torch.zeros_like(before.value)
@@ -86,5 +86,5 @@ def _pullback(layer: Layer, x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
     return lambda v: layer.pullback(v[None], x, y)[0].detach()
 
 
-def _gradient(layer: Layer, name: str, x: Tensor) -> Callable[[Tensor], Tensor]:
-    return lambda v: layer.gradients(v[None], x)[name].detach()
+def _gradient(layer: Layer, name: str, x: Tensor, y: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda v: layer.gradients(v[None], x, y)[name].detach()

@@ -25,7 +25,7 @@ def closed_form(network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dic
     values = network.trace(batch.inputs)
     gradients: dict[str, Tensor] = {}
     for index, v in network.pulled_back(loss.gradient(values[-1], batch.targets), values):
-        gradients |= named(index, network.layers[index].gradients(v, values[index]))
+        gradients |= named(index, network.layers[index].gradients(v, values[index], values[index + 1]))
     return loss(values[-1], batch.targets), {name: gradients[name] for name in trained(network)}
 
 

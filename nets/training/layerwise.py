@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nets.calculus.layers import Activation, Layer, Linear
+from nets.calculus.layer import Layer
+from nets.calculus.layers import Activation, Linear
 from nets.calculus.losses import Loss
 from nets.calculus.network import Network
 from nets.data.batch import Batch

@@ -25,8 +25,8 @@ def closed_form(network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dic
     gradients, norms = dict[str, Tensor](), dict[str, Tensor]()
     for index, v in network.pulled_back(loss.gradient(values[-1], batch.targets), values):
         layer = network.layers[index]
-        gradients |= named(index, layer.gradients(v, values[index]))
-        norms |= named(index, layer.sample_norms(v, values[index]))
+        gradients |= named(index, layer.gradients(v, values[index], values[index + 1]))
+        norms |= named(index, layer.sample_norms(v, values[index], values[index + 1]))
     names = list(trained(network))
     found = torch.stack([norms[name] for name in names]) * _share(loss, batch)
     return loss(values[-1], batch.targets), {name: gradients[name] for name in names}, found

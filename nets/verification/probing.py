@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from nets.calculus.jacobians import Jacobian
+from nets.calculus.jacobian import Jacobian
 from nets.verification.backward import handed_out
 from nets.verification.difference import units
 from nets.verification.leaves import largest

@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nets.calculus.layers import GELU, Identity, Layer, Linear, ReLU, Sigmoid, Sin, Softplus, Tanh
+from nets.calculus.layer import Layer
+from nets.calculus.layers import GELU, Identity, Linear, ReLU, Sigmoid, Sin, Softplus, Tanh
 from nets.calculus.network import Network
 
 Array = NDArray[np.float64]
