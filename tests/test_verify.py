@@ -104,7 +104,7 @@ def test_the_worst_entry_is_named_with_both_values(monkeypatch: pytest.MonkeyPat
 
 def test_a_wrong_function_fails_gradcheck_even_where_the_jacobians_are_right(monkeypatch: pytest.MonkeyPatch) -> None:
     original = Linear.gradients
-    monkeypatch.setattr(Linear, "gradients", lambda self, v, x: {n: g * 2 for n, g in original(self, v, x).items()})
+    monkeypatch.setattr(Linear, "gradients", lambda self, v, x, y: {n: g * 2 for n, g in original(self, v, x, y).items()})
     certificate = nets.verify(CASE.network, CASE.x)
     assert _check(certificate, "all", "gradcheck").verdict == "fail"
     assert certificate.sentence().startswith("fail: all: closed form against gradcheck")

@@ -28,16 +28,18 @@ Move = Callable[[Tensor, torch.Generator], Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Slope:
-    """Σ_p G_p·t_p as the gradient and as differences have it, and how far off the latter may be."""
+    """Σ_p G_p·t_p as the gradient and as differences have it, how far off the latter may be, and the steepest slope to one side."""
 
     told: float
     measured: float
     error: float
+    steepest: float
 
     @property
     def settled(self) -> bool:
-        """Whether the differences would show a gradient that is off by VISIBLE."""
-        return self.error <= VISIBLE * max(abs(self.told), abs(self.measured))
+        """Whether the differences would show a gradient that is off by VISIBLE. Beside one that is zero they are rounding noise."""
+        size = max(abs(self.told), abs(self.measured))
+        return self.error <= VISIBLE * size and size > ZERO * self.steepest
 
     @property
     def off(self) -> bool:
@@ -51,6 +53,9 @@ ALL = "all points"
 
 VISIBLE = 1e-3
 """The part of the slope by which the gradient must be off."""
+
+ZERO = 1e-6
+"""The part of the steepest slope up to which a slope is zero but for rounding."""
 
 
 def check_elsewhere(problem: Problem, intended: Collection[str] = ()) -> list[Check]:
@@ -117,7 +122,8 @@ def _along(problem: Problem, names: list[str], gradients: Mapping[str, Tensor]) 
     wide, narrow = ((64 * fine - coarse) / 63 for coarse, fine in pairwise(slopes))
     bent = gaps[-1] > gaps[-2] / 2 + noise  # of a smooth function an eighth is left
     error = math.inf if bent else SAFETY * abs(wide - narrow) + noise
-    return Slope(told, narrow, error)
+    steepest = max(abs(float(problem.cotangent @ (values[h] - values[0.0])) / h) for h in values if h)
+    return Slope(told, narrow, error, steepest)
 
 
 def _way(problem: Problem, name: str) -> Tensor:
