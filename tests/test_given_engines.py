@@ -1,4 +1,4 @@
-"""Engines that a caller brings along: what they return is looked at before it is taken for a derivation."""
+"""Engines that a caller gives to `verify`: what they return is checked before it is used."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +18,6 @@ import nets
         (lambda network: {}, "the engine 'mine' raises TypeError"),
     ],
 )
-def test_an_engine_that_is_none_is_told(engine: Callable[..., Any], message: str) -> None:
+def test_an_engine_that_returns_no_jacobians_is_an_input_error(engine: Callable[..., Any], message: str) -> None:
     with pytest.raises(nets.InputError, match=message):
         nets.verify(nets.mlp([2, 2]), torch.ones(1, 2), engines={"mine": engine})

@@ -8,6 +8,7 @@ from torch import Tensor
 
 import nets
 from tests.building import Written
+from tests.wrong.functions import Saved
 
 
 class SineOfItsInput(torch.autograd.Function):
@@ -21,12 +22,7 @@ class SineOfItsInput(torch.autograd.Function):
         return g * ctx.x.cos()
 
 
-class SineOfItsSavedInput(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x.sin()
-
+class SineOfItsSavedInput(Saved):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Tensor:
         return g * ctx.saved_tensors[0].cos()

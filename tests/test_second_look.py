@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import nets
 from tests.building import Written
+from tests.wrong.causes import Rounded
 
 SIZES = {"every entry": 4, "probed": 80}
 
@@ -273,15 +274,6 @@ def test_memory_that_moves_is_told() -> None:
 
 
 def test_all_points_declared_as_intended_are_held_against_what_the_caller_states() -> None:
-    class Rounded(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, x: Tensor) -> Tensor:
-            return x.round()
-
-        @staticmethod
-        def backward(ctx: Any, v: Tensor) -> Tensor:
-            return v
-
     module = Written(lambda m, x: Rounded.apply(m.weight) + x, weight=torch.linspace(0, 9, 6_000).double())
     x, eye = torch.zeros(1).double(), torch.eye(6_000).double()
     every = ("weight", "input")

@@ -7,26 +7,27 @@ from torch.nn.utils import prune
 
 import nets
 from tests.building import Written
+from tests.wrong.causes import Rounded
 
 
 def randn(*shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 
-def test_a_graph_that_no_call_makes_anew_is_left_out() -> None:
+def test_a_stored_graph_that_a_call_does_not_replace_is_left_out() -> None:
     module = nn.Linear(2, 2)
     module.graph = module(torch.ones(1, 2))
     certificate = nets.verify(module, torch.ones(1, 2))
     assert certificate.verdict == "inconclusive" and "left out: the graph of graph" in certificate.sentence()
 
 
-def test_what_each_call_keeps_with_its_graph_is_in_no_ones_way() -> None:
+def test_a_pruned_module_is_verified_after_a_call() -> None:
     module = prune.l1_unstructured(nn.Linear(4, 3), "weight", 3).double()
     module(randn(2, 4))
     assert nets.verify(module, randn(2, 4)).passed
 
 
-def test_a_number_of_outputs_that_grows_is_told() -> None:
+def test_an_output_that_grows_with_each_call_is_stateful() -> None:
     class Cache(nn.Linear):
         kept: Tensor | None = None
 
@@ -39,13 +40,13 @@ def test_a_number_of_outputs_that_grows_is_told() -> None:
     assert certificate.sentence().count("stateful: two calls at the same point return 9 and 18 numbers") == 1
 
 
-def test_what_autograd_refuses_is_not_said_to_be_unseen() -> None:
+def test_an_in_place_write_that_autograd_refuses_is_not_called_unseen() -> None:
     module = Written(lambda m, x: x.exp().add_(1))
     sentence = nets.verify(module, randn(3)).sentence()
     assert "modified by an inplace operation" in sentence and "does not see" not in sentence
 
 
-def test_as_many_outputs_as_numbers_are_positive() -> None:
+def test_the_number_of_outputs_may_depend_on_the_data() -> None:
     """The steps reach across zero, where one output more comes in; smaller ones do not."""
     x = torch.tensor([0.05, 1.0, -1.0, 0.5], dtype=torch.float64)
     assert nets.verify(Written(lambda m, x: x[x > 0].sin()), x).passed
@@ -54,23 +55,14 @@ def test_as_many_outputs_as_numbers_are_positive() -> None:
     assert nets.verify(Written(lambda m, x: x[x > 0].sin()), beside).verdict != "fail"
 
 
-def test_what_is_declared_and_stated_says_nothing_of_what_the_output_depends_on() -> None:
-    class Rounded(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: object, x: Tensor) -> Tensor:
-            return x.round()
-
-        @staticmethod
-        def backward(ctx: object, v: Tensor) -> Tensor:
-            return v
-
+def test_a_declared_gradient_with_a_closed_form_is_not_called_zero() -> None:
     module = Written(lambda m, x: Rounded.apply(x))
     certificate = nets.verify(module, randn(3), intended=("input",), closed_form=lambda m, x: {"input": torch.eye(3)})
     assert certificate.passed and "does not depend" not in str(certificate)
 
 
 @pytest.mark.filterwarnings("ignore:.*an autograd kernel was not registered:UserWarning")
-def test_a_kernel_that_autograd_looks_into_has_no_noise_of_its_own() -> None:
+def test_a_kernel_without_an_autograd_formula_passes() -> None:
     library = torch.library.Library("nets_tests_leave", "DEF")
     library.define("cube(Tensor x) -> Tensor")
     library.impl("cube", lambda x: x**3, "CPU")

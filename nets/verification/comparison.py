@@ -23,7 +23,7 @@ POWER = 1e-3
 
 TURNS = "the output turns within the smallest step, so no difference can be taken; give the inputs another scale"
 
-ROUNDED = "rounding: the backward pass gives no zero here where the output stays the same, and its own rounding explains as much"
+ROUNDED = "rounding: the output does not change here, and the gradient is no larger than the rounding of the backward pass"
 
 KINK = "kink: the slopes to the right and to the left differ, so there is no derivative here; move the point"
 

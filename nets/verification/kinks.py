@@ -66,8 +66,8 @@ def _stays(gaps: list[Tensor], floor: Tensor, tried: Sequence[float]) -> Tensor:
 
 
 def _slow(gaps: list[Tensor], floor: Tensor, steps: Sequence[float]) -> Tensor:
-    """Whether the gap shrinks by much less than the step, from the first step to the second, as where some of several kinks lie
-    between the two. Shape (M,)."""
+    """Whether the gap shrinks by much less than the step from the first step to the second: one of several kinks may lie between
+    the two steps, and another at the point. Shape (M,)."""
     clear = gaps[1] > 4 * SAFETY * floor / steps[1]
     return clear & (gaps[1] > (steps[1] / steps[0]) ** 0.5 * gaps[0])
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -126,19 +126,26 @@ class Problem:
         """Whether another tensor in the place of a point is all that the module reads of it: not so where it keeps a parameter in a
         list besides, or cannot be called like that."""
         if name not in self._reached:
-            point, here = self.points[name], self.points[name].clone()
-            moved = here * (1 + 2.0**-10) + 2.0**-10
+            moved = self.points[name] * (1 + 2.0**-10) + 2.0**-10
             try:
-                with self._evaluating():
+                with self.put_back(name), self._evaluating():
                     pure = self.along(name, moved)
-                    point.copy_(moved)
+                    self.points[name].copy_(moved)
                     y = self.evaluate()
                 self._reached[name] = not bool((pure - y).abs().max() > 1e-9 * y.abs().max())
             except Exception:  # a module may raise whatever it likes
                 self._reached[name] = False
-            finally:
-                point.copy_(here)
         return self._reached[name]
+
+    @contextlib.contextmanager
+    def put_back(self, *names: str) -> Iterator[dict[str, Tensor]]:
+        """Meanwhile these points, or all, may be moved. Yields copies of them as they are now, and puts them back."""
+        here = {name: self.points[name].clone() for name in names or self.points}
+        try:
+            yield here
+        finally:
+            for name, point in here.items():
+                self.points[name].copy_(point)
 
     def evaluate(self) -> Tensor:
         """Y, shape (M,), at what the points hold now; no graph."""

@@ -125,8 +125,9 @@ class StochasticRounding(TorchDispatchMode):
         by = units * MOVED * max(torch.finfo(value.dtype).eps, self.eps)
         if not value.is_complex() and not whole_too:
             # Labels, masks and counts that are kept as small whole numbers carry no rounding, and may be nothing else.
-            whole, size = value == value.round(), value.abs()
+            whole = value == value.round()
             if whole.any():
+                size = value.abs()
                 # The largest number there is stands for an infinite one.
                 part.masked_fill_((whole & (size <= WHOLE)) | (size == torch.finfo(value.dtype).max), 0)
                 # Nor does an infinite number, such as a mask of what is not to be attended to.
@@ -199,20 +200,17 @@ def _jitter(problem: Problem, seed: int) -> Tensor:
     kink or a jump on the line touches few differences of a low order, so that their median does not see it.
     Source: Moré and Wild, "Estimating computational noise", SIAM Journal on Scientific Computing 33 (2011).
     """
-    here = {name: point.clone() for name, point in problem.points.items()}
-    ways = {name: _way(point, stream(seed, "jitter", name)) for name, point in here.items()}
+    ways = {name: _way(point, stream(seed, "jitter", name)) for name, point in problem.points.items()}
     found = []
     try:
-        # Beside the point, which may be a kink or the place of a jump.
-        for place in range(1, PLACES + 1):
-            for name, point in problem.points.items():
-                point.copy_(here[name] + place * ways[name])
-            found.append(problem.evaluate())
+        with problem.put_back() as here:
+            # Beside the point, which may be a kink or the place of a jump.
+            for place in range(1, PLACES + 1):
+                for name, point in problem.points.items():
+                    point.copy_(here[name] + place * ways[name])
+                found.append(problem.evaluate())
     except InputError:  # the edge of the domain
         return torch.zeros_like(problem.y)
-    finally:
-        for name, point in problem.points.items():
-            point.copy_(here[name])
     table = torch.stack(found)
     shown = [table.diff(k, dim=0).abs().median(0).values / (0.67 * math.sqrt(math.comb(2 * k, k))) for k in ORDERS]
     return torch.nan_to_num(torch.stack(shown).amin(0), nan=0.0, posinf=0.0)
@@ -228,14 +226,10 @@ def _way(point: Tensor, generator: torch.Generator) -> Tensor:
 @contextlib.contextmanager
 def beside(problem: Problem, seed: int) -> Iterator[None]:
     """Meanwhile every number of every point is up to a millionth larger or smaller."""
-    here = {name: point.clone() for name, point in problem.points.items()}
-    try:
+    with problem.put_back():
         for name, point in problem.points.items():
             point.mul_(1 + BESIDE * signed(point.numel(), stream(seed, "beside the point", name)).view(point.shape).to(point.dtype))
         yield
-    finally:
-        for name, point in problem.points.items():
-            point.copy_(here[name])
 
 
 def _largest_change(problem: Problem, exact: Tensor, generator: torch.Generator, passes: int, eps: float) -> Tensor:

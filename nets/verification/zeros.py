@@ -72,13 +72,12 @@ def is_constant(problem: Problem, name: str, floor: Tensor, seed: int) -> bool:
 def _moves(problem: Problem, name: str, generator: torch.Generator, others_too: bool) -> Iterator[tuple[Tensor, Tensor]]:
     """Y before and after the point moves by an eighth in random directions, where the module can be called there; the other points
     where they are, or an eighth from there."""
-    here = {n: point.clone() for n, point in problem.points.items()}
+    with problem.put_back() as here:
 
-    def move(point: str) -> None:
-        sign = torch.randint(0, 2, here[point].shape, generator=generator).to(here[point].dtype) * 2 - 1
-        problem.points[point].copy_(here[point] + FAR * sign)
+        def move(point: str) -> None:
+            sign = torch.randint(0, 2, here[point].shape, generator=generator).to(here[point].dtype) * 2 - 1
+            problem.points[point].copy_(here[point] + FAR * sign)
 
-    try:
         for _ in range(MOVES):
             problem.points[name].copy_(here[name])
             try:
@@ -89,6 +88,3 @@ def _moves(problem: Problem, name: str, generator: torch.Generator, others_too: 
                 yield before, problem.evaluate()
             except InputError:  # it is not defined there
                 continue
-    finally:
-        for n, point in problem.points.items():
-            point.copy_(here[n])

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.building import Draw, Make, Written, built, normal, shaped
+from tests.wrong.functions import Saved
 
 
 class Square(torch.autograd.Function):
@@ -57,13 +58,8 @@ class Moments(torch.autograd.Function):
         return found
 
 
-class ClonedThenWritten(torch.autograd.Function):
+class ClonedThenWritten(Saved):
     """Writes to a copy of the gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x.sin()
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from tests.building import Made, normal
 from tests.wrong.contracts import Applied, BrokenContract
+from tests.wrong.functions import Saved
 
 
 def _sine_of_the_first_call(by_shape: bool) -> Callable[[Tensor], Tensor]:
@@ -129,13 +130,8 @@ def of_a_slice(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor, Tens
     return torch.autograd.grad(module(x).sum(), x)[0], module.weight.detach().sum(1).expand(x.shape)
 
 
-class SineWithoutRepeats(torch.autograd.Function):
+class SineWithoutRepeats(Saved):
     """sin x, whose backward knows no numbers that share one place in memory."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x.sin()
 
     @staticmethod
     def backward(ctx: Any, v: Tensor) -> Tensor:

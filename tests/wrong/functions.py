@@ -13,6 +13,15 @@ def _raw(t: Tensor) -> Tensor:
     return t if 0 in t.stride() else torch.as_strided(t, t.shape, torch.empty(t.shape).stride(), t.storage_offset())
 
 
+class Saved(torch.autograd.Function):
+    """sin x, which saves x."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x.sin()
+
+
 class SquareByPointer(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -25,13 +34,8 @@ class SquareByPointer(torch.autograd.Function):
         return 2 * _raw(x) * _raw(g)
 
 
-class SineOfOneGradient(torch.autograd.Function):
+class SineOfOneGradient(Saved):
     """Takes an expanded gradient for a scalar one: it reads the first number for all of a row."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x.sin()
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Tensor:
@@ -39,25 +43,15 @@ class SineOfOneGradient(torch.autograd.Function):
         return (g.flatten()[0] if 0 in g.stride() else g) * x.cos()
 
 
-class SineOfAView(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x.sin()
-
+class SineOfAView(Saved):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
         return (g.view(-1) * x.cos().reshape(-1)).view(x.shape)
 
 
-class SineFromStorage(torch.autograd.Function):
+class SineFromStorage(Saved):
     """Reads the gradient from the beginning of its storage."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x.sin()
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Tensor:
@@ -65,12 +59,7 @@ class SineFromStorage(torch.autograd.Function):
         return torch.as_strided(g, g.shape, g.stride(), 0) * x.cos()
 
 
-class SineWritingTheGradient(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x.sin()
-
+class SineWritingTheGradient(Saved):
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> Tensor:
         return g.mul_(ctx.saved_tensors[0].cos())

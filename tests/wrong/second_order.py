@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from tests.building import shaped
+from tests.wrong.functions import Saved
 from tests.wrong.record import Cause, WrongBackward
 
 NOT_ITSELF: Cause = "not differentiable itself"
@@ -24,15 +25,6 @@ class Sine(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.function.apply(x)
-
-
-class Saved(torch.autograd.Function):
-    """sin x, which saves x."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        ctx.save_for_backward(x)
-        return x.sin()
 
 
 class Once(Saved):

@@ -52,11 +52,13 @@ def check_contract(problem: Problem, inputs: tuple[Any, ...]) -> list[Check]:
     walks = Walks(problem)
     if not walks.recorded.outputs:
         return []
-    return check_interleaved(problem) or _some_outputs(walks) or _layouts(walks, inputs) or check_later_writes(problem)
-
-
-def _layouts(walks: Walks, inputs: tuple[Any, ...]) -> list[Check]:
-    return check_layouts(walks) or check_expanded(walks.problem, inputs)
+    return (
+        check_interleaved(problem)
+        or _some_outputs(walks)
+        or check_layouts(walks)
+        or check_expanded(problem, inputs)
+        or check_later_writes(problem)
+    )
 
 
 def _some_outputs(walks: Walks) -> list[Check]:

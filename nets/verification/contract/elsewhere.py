@@ -5,8 +5,7 @@ at the point of that call and nowhere else. Every other look at the gradient is 
 """
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -96,8 +95,9 @@ def _twice(problem: Problem, names: list[str], move: Move) -> tuple[str, Slope] 
 def _elsewhere(problem: Problem, names: list[str], move: Move, which: str) -> tuple[str, Slope] | None:
     """What the gradient and differences give at another point, for the first of the names for which they differ; None where they
     do not."""
-    other = {name: move(p, stream(problem.seed, "elsewhere", which, name)) for name, p in problem.points.items()}
-    with _moved(problem, other):
+    with problem.put_back() as here:
+        for name, point in problem.points.items():
+            point.copy_(move(here[name], stream(problem.seed, "elsewhere", which, name)))
         y, leaves = problem.record()
         gradients = pull_back(y, problem.cotangent, leaves)
         together = _along(problem, names, gradients)
@@ -112,8 +112,10 @@ def _along(problem: Problem, names: list[str], gradients: Mapping[str, Tensor]) 
     ways = {name: _way(problem, name) for name in names}
     told = sum(float((gradients[name] * way).sum()) for name, way in ways.items())
     values = {}
-    for step in (0.0, *STEPS, *(-step for step in STEPS)):
-        with _moved(problem, {name: problem.points[name] + step * way for name, way in ways.items()}):
+    with problem.put_back(*names) as here:
+        for step in (0.0, *STEPS, *(-step for step in STEPS)):
+            for name, way in ways.items():
+                problem.points[name].copy_(here[name] + step * way)
             values[step] = problem.evaluate()
     slopes = [float(problem.cotangent @ (values[h] - values[-h])) / (2 * h) for h in STEPS]
     gaps = [abs(float(problem.cotangent @ (values[h] - 2 * values[0.0] + values[-h]))) / h for h in STEPS]
@@ -131,19 +133,6 @@ def _way(problem: Problem, name: str) -> Tensor:
     point = problem.points[name]
     t = signed(point.numel(), stream(problem.seed, "direction elsewhere", name)).to(point.dtype).view(point.shape)
     return t * (largest(point) or 1.0)
-
-
-@contextmanager
-def _moved(problem: Problem, other: Mapping[str, Tensor]) -> Iterator[None]:
-    """Meanwhile these points are elsewhere."""
-    here = {name: problem.points[name].clone() for name in other}
-    try:
-        for name, point in other.items():
-            problem.points[name].copy_(point)
-        yield
-    finally:
-        for name, point in here.items():
-            problem.points[name].copy_(point)
 
 
 def _larger(point: Tensor, generator: torch.Generator) -> Tensor:

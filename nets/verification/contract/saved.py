@@ -125,16 +125,12 @@ def _walked(problem: Problem, restore: bool, follow: bool) -> tuple[Saving, dict
 def _mended(problem: Problem, found: dict[str, Tensor], restored: dict[str, Tensor]) -> bool:
     """Whether the restored gradients have the slope of vᵀY along a random direction, and those that were found have not."""
     directions = {name: signed(p.numel(), stream(problem.seed, "along", name)).view(p.shape) for name, p in problem.points.items()}
-    here = {name: point.clone() for name, point in problem.points.items()}
     sides = []
-    try:
+    with problem.put_back() as here:
         for h in (STEP, -STEP):
             for name, point in problem.points.items():
                 point.copy_(here[name] + h * directions[name])
             sides.append(float(problem.cotangent @ problem.evaluate()))
-    finally:
-        for name, point in problem.points.items():
-            point.copy_(here[name])
     slope = (sides[0] - sides[1]) / (2 * STEP)
     right, wrong = (sum(float((g[name] * t).sum()) for name, t in directions.items()) for g in (restored, found))
     return abs(right - slope) <= POWER * abs(slope) < abs(wrong - slope)
