@@ -50,13 +50,13 @@ def experiment(
 
     import nets
     from nets.calculus.losses import LOSSES
-    from nets.data.arguments import device as device_of
-    from nets.data.arguments import one_of, seeded
-    from nets.telemetry.board import Board
-    from nets.telemetry.directory import new_directory, tensorboard
-    from nets.telemetry.jacobian_figure import jacobian_figure
+    from nets.lessons import mistakes
+    from nets.telemetry.figures.jacobian_figure import jacobian_figure
     from nets.telemetry.screen import say, summary
-    from nets.training import mistakes
+    from nets.telemetry.tensorboard.board import Board
+    from nets.telemetry.tensorboard.directory import new_directory, tensorboard
+    from nets.validation import device as device_of
+    from nets.validation import one_of, seeded
     from nets.verification.side_by_side import portraits
 
     # What can be wrong with the input is found before anything is written.
@@ -124,12 +124,12 @@ def train(
     """Follow the descent to its end, writing every record; what there is to say of it afterwards, as {title: text}."""
     import safetensors.torch
 
-    from nets.telemetry.accounts import told
     from nets.telemetry.report import report
     from nets.telemetry.screen import progress, say
-    from nets.training.descent import count_steps
+    from nets.telemetry.tensorboard.accumulation_metrics import told
+    from nets.training.descend import count_steps
     from nets.training.evaluation import evaluate
-    from nets.training.layerwise import gradient_flow
+    from nets.training.gradients.layer_looks import gradient_flow
 
     total = count_steps(len(data.train), *(descent.get(key) for key in ("epochs", "steps", "batch_size")))
     looks = {1, total, *range(0, total, max(1, total // 50))}
@@ -179,8 +179,8 @@ def train(
 def verification_of(model: Any, inputs: Any, seed: int, samples: int, coverage: str = "full") -> Callable[[], Any]:
     """`nets.verify` at the first samples, against every engine that is installed as well: to be called when it is time."""
     import nets
-    from nets.data.arguments import one_of, whole
-    from nets.verification.engines import available
+    from nets.validation import one_of, whole
+    from nets.verification.derivations.engines import available
 
     points = inputs[: whole("verification.samples", samples, 1)]
     one_of("verification.coverage", coverage, ("auto", "full"))
@@ -190,7 +190,7 @@ def verification_of(model: Any, inputs: Any, seed: int, samples: int, coverage: 
 def load(settings: dict) -> Any:
     """The data set that `data._target_` names, a function of `nets.data`."""
     import nets.data
-    from nets.data.arguments import one_of
+    from nets.validation import one_of
 
     functions = {f"nets.data.{name}": function for name, function in inspect.getmembers(nets.data, inspect.isfunction)}
     # Only these: a target of Hydra's may be any function that Python can import, torch.load among them.
@@ -200,8 +200,8 @@ def load(settings: dict) -> Any:
 
 def call(function: Callable[..., Any], settings: dict, section: str = "", **given: Any) -> Any:
     """`function(**settings, **given)`, once the settings are known to be arguments of it, of the annotated types."""
-    from nets.data.arguments import described, fits
     from nets.errors import InputError
+    from nets.validation import described, fits
 
     prefix = f"{section}." if section else ""
     known = {name: p for name, p in inspect.signature(function).parameters.items() if name not in given}
@@ -281,7 +281,7 @@ def app(config: DictConfig) -> None:
     try:
         settings: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         name = HydraConfig.get().runtime.choices.get("experiment") or "unnamed"
-        from nets.training.ranks import joined
+        from nets.training.parallel.ranks import joined
 
         with joined() as ranks:
             call(experiment, settings, name=name, config=OmegaConf.to_yaml(config, resolve=True), ranks=ranks)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from torch.utils.tensorboard import SummaryWriter
 
 from benchmarks.measuring import Row, interleaved, ratios, row
-from nets.telemetry.events import EventFile
+from nets.telemetry.tensorboard.events import EventFile
 
 NUMBERS = {f"gradient_norm/layer{index}.weight": 0.1 * index for index in range(64)}
 

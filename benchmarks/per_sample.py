@@ -11,9 +11,9 @@ from torch.func import functional_call, grad, vmap
 import nets
 from benchmarks.measuring import Loop, Row, interleaved, ratios, row
 from benchmarks.steps import BATCH, WIDTHS, data, plain
-from nets.training.descent import WORTH_WAKING
-from nets.training.engines import Replayed
-from nets.training.samples import SAMPLED
+from nets.training.descend import WORTH_WAKING
+from nets.training.gradients.engines import Replayed
+from nets.training.gradients.sample_norms import SAMPLED
 
 
 def batch() -> nets.Batch:

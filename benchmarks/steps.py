@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import nets
 from benchmarks.measuring import Loop, Row, interleaved, ratios, row
-from nets.telemetry.board import Board
+from nets.telemetry.tensorboard.board import Board
 
 SAMPLES, BATCH, RATE = 4096, 64, 0.01
 WIDTHS = (32, 256, 1024)

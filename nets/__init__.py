@@ -20,15 +20,15 @@ from nets.errors import DivergenceError as DivergenceError
 from nets.errors import GradientError as GradientError
 from nets.errors import InputError as InputError
 from nets.errors import RankError as RankError
-from nets.explanation.account import Explanation as Explanation
-from nets.explanation.explain import explain as explain
-from nets.explanation.picture import BackwardPicture as BackwardPicture
-from nets.explanation.picture import picture as picture
-from nets.training.descent import descend as descend
-from nets.training.records import Step as Step
+from nets.explanation.explain.explain import explain as explain
+from nets.explanation.explain.report import Explanation as Explanation
+from nets.explanation.picture.picture import BackwardPicture as BackwardPicture
+from nets.explanation.picture.picture import picture as picture
+from nets.records.certificate import Certificate as Certificate
+from nets.records.certificate import Check as Check
+from nets.records.step import Step as Step
+from nets.training.descend import descend as descend
 from nets.verification.accumulation.check import check_accumulation as check_accumulation
-from nets.verification.certificate import Certificate as Certificate
-from nets.verification.certificate import Check as Check
 from nets.verification.verify import verify as verify
 
 if TYPE_CHECKING:

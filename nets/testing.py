@@ -6,9 +6,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from nets.errors import GradientError
+from nets.records.certificate import Certificate
 from nets.verification.accumulation.check import check_accumulation
 from nets.verification.accumulation.window import Closure
-from nets.verification.certificate import Certificate
 from nets.verification.verify import verify
 
 

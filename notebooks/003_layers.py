@@ -16,7 +16,7 @@ import nets
 from nets.calculus.formulas import formulas
 from nets.calculus.layers import Tanh
 from nets.lessons import Composed, HyperbolicTangent, Line, compare, entries, installed, source, vjp
-from nets.verification.engines import available
+from nets.verification.derivations.engines import available
 
 # %% [markdown]
 # ## One function

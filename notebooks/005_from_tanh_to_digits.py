@@ -14,9 +14,9 @@ import torch
 import nets
 import nets.data
 from nets.calculus.formulas import formulas
-from nets.telemetry.figures import draw_gradient_norms
+from nets.telemetry.figures.descent_figures import draw_gradient_norms
 from nets.training.evaluation import evaluate
-from nets.verification.engines import available
+from nets.verification.derivations.engines import available
 
 # %% [markdown]
 # ## The data

@@ -1,9 +1,9 @@
 """What the package says and writes, kept in files: `python -m tests.golden` compares, `--write` keeps what is new.
 
-A change that is meant to leave behaviour alone leaves these files alone. Certificates of every right and wrong module, explanations,
-pictures, the records of descents and the values on a TensorBoard page are kept. Errors of the size of rounding, which depend on the
-processor, are written as `~`; with `--exact FOLDER` everything is written as it is, with the JSON of each certificate, for
-comparisons on one machine.
+A change that is meant to leave behaviour alone leaves these files alone. Certificates of every right and wrong module,
+explanations, pictures, the records of descents and the values on a TensorBoard page are kept. Errors of the size of rounding,
+which depend on the processor, are written as `~`; with `--exact FOLDER` everything is written as it is, with the JSON of each
+certificate, for comparisons on one machine.
 """
 
 import argparse
@@ -85,7 +85,7 @@ def digest(text: str) -> str:
 
 def descents() -> Iterator[tuple[str, str]]:
     """Numbers of each step and the values on the page, with the bytes that hold them."""
-    from nets.telemetry.board import Board
+    from nets.telemetry.tensorboard.board import Board
 
     generator = torch.Generator().manual_seed(0)
     x, t = torch.randn(10, 4, generator=generator), torch.randn(10, 3, generator=generator)

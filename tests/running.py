@@ -27,8 +27,8 @@ def command_line(patch: pytest.MonkeyPatch, folder: Path, *settings: str) -> Non
 
 def quick_gradcheck(patch: pytest.MonkeyPatch) -> None:
     """Its slow mode, which goes through every entry once more, takes ten times as long as all the rest of a short run."""
-    patch.setattr("nets.verification.gradcheck.FIRST_ORDER_BUDGET", 0)
-    patch.setattr("nets.verification.gradcheck.SECOND_ORDER_BUDGET", 0)
+    patch.setattr("nets.verification.checks.gradcheck.FIRST_ORDER_BUDGET", 0)
+    patch.setattr("nets.verification.checks.gradcheck.SECOND_ORDER_BUDGET", 0)
 
 
 def composed(*overrides: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from nets.training.records import Step
+from nets.records.step import Step
 
 
 def changed(

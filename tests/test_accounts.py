@@ -11,10 +11,10 @@ from running import events
 
 import nets
 from nets.data.batch import Batch
-from nets.telemetry.accounts import told
-from nets.telemetry.board import Board
-from nets.training.ledger import Ledger
-from nets.training.noise import MEMORY, GradientNoise, RunningNoise
+from nets.records.noise_scale import MEMORY, GradientNoise, RunningNoise
+from nets.telemetry.tensorboard.accumulation_metrics import told
+from nets.telemetry.tensorboard.board import Board
+from nets.training.gradients.ledger import Ledger
 
 GENERATOR = torch.Generator().manual_seed(0)
 DATA = Batch(torch.randn(23, 3, generator=GENERATOR), torch.rand(23, 2, generator=GENERATOR))

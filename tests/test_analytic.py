@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import nets
-from nets.verification.oracles import complex_step, reverse_mode
-from nets.verification.problem import Problem
+from nets.verification.derivations.autograd_modes import complex_step, reverse_mode
+from nets.verification.problem.problem import Problem
 from tests.building import Written
 from tests.wrong.modules import ByHand
 

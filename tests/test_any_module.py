@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 import nets
-from nets.verification.certificate import Check
+from nets.records.certificate import Check
 
 G = torch.Generator().manual_seed(0)
 
@@ -199,7 +199,7 @@ def test_what_cannot_be_verified_is_told(module: nn.Module, inputs: tuple[Tensor
         ({"closed_form": 3}, "closed_form is 3; expected a function"),
         ({"intended": "weight"}, "intended is 'weight'; expected a tuple of names"),
         ({"intended": 3}, "intended is 3; expected a tuple of names"),
-        ({"engines": 3}, "engines is 3; expected what nets.verification.engines.available"),
+        ({"engines": 3}, "engines is 3; expected what nets.verification.derivations.engines.available"),
         ({"seed": None}, "seed is None; expected a whole number"),
         ({"seed": 2**64}, "seed is 18446744073709551616; expected a whole number"),
         ({"engines": {"mine": lambda network, x: {}}}, "engines were given for a Linear; expected a nets.Network"),

@@ -10,10 +10,10 @@ import torch
 
 import nets
 from nets.data import digits
-from nets.telemetry.attenuation import LEGEND, dead, first_lost, passage, saturated, table
-from nets.telemetry.diagnosis import diagnose
-from nets.training.flow import Flow, LayerFlow, Slopes
-from nets.training.layerwise import gradient_flow
+from nets.records.layer_statistics import Flow, LayerFlow, Slopes
+from nets.telemetry.diagnosis.attenuation import LEGEND, dead, first_lost, passage, saturated, table
+from nets.telemetry.diagnosis.gradients import diagnose
+from nets.training.gradients.layer_looks import gradient_flow
 
 SEEDS = range(3)
 DEEP = [64, *[24] * 9, 10]

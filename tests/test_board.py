@@ -16,10 +16,10 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 
 from nets.errors import InputError
-from nets.telemetry.board import Board
-from nets.training.accumulation import Accumulation
-from nets.training.records import Step
-from nets.verification.certificate import Certificate, Check
+from nets.records.certificate import Certificate, Check
+from nets.records.step import Step
+from nets.telemetry.tensorboard.board import Board
+from nets.training.gradients.accumulation import Accumulation
 from tests.stepping import changed
 
 NAMES = ("0.weight", "0.bias", "2.weight", "2.bias")
@@ -177,7 +177,7 @@ def test_an_exception_leaves_a_file_with_every_step_before_it(tmp_path: Path) ->
 def test_a_board_imports_nothing_that_it_does_not_need() -> None:
     # Each of these costs a run a second or more at its start.
     script = (
-        "import sys, nets.telemetry.board\n"
+        "import sys, nets.telemetry.tensorboard.board\n"
         "print(*{'matplotlib', 'rich', 'tensorflow', 'pandas', 'sklearn', 'torchvision'} & sys.modules.keys())"
     )
     here = str(Path(__file__).resolve().parents[1])

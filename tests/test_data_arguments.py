@@ -7,7 +7,7 @@ from typing import Any, Optional, Union
 
 import pytest
 
-from nets.data import arguments
+from nets import validation as arguments
 from nets.errors import InputError
 
 # Each kind as it is written, and as Python 3.10 hands it out where the default is None.

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nets.data.encoding import encode
+from nets.data.one_hot import encode
 from nets.data.splitting import split, standardise
 from nets.errors import InputError
 

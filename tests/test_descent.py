@@ -11,10 +11,10 @@ from torch import nn
 import nets
 from nets.calculus.losses import CrossEntropy, Loss, MeanSquaredError
 from nets.data.batch import Batch
-from nets.training.accumulation import accumulate
-from nets.training.descent import count_steps
-from nets.training.engines import ENGINES
+from nets.training.descend import count_steps
 from nets.training.evaluation import evaluate
+from nets.training.gradients.accumulation import accumulate
+from nets.training.gradients.engines import ENGINES
 from tests.cases import NETWORKS, Case
 
 GENERATOR = torch.Generator().manual_seed(0)

@@ -14,13 +14,13 @@ from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 import nets
+from nets import validation as arguments
 from nets.calculus.layers import ACTIVATIONS
 from nets.calculus.losses import LOSSES, MeanSquaredError
-from nets.data import arguments
 from nets.data.batch import Batch, DataSet
-from nets.training import samples
-from nets.training.accumulation import accumulate
-from nets.training.engines import Autograd, closed_form
+from nets.training.gradients import sample_norms as samples
+from nets.training.gradients.accumulation import accumulate
+from nets.training.gradients.engines import Autograd, closed_form
 from nets.training.update import Queued
 
 ENGINES = {"closed form": closed_form, "autograd": Autograd(), "sample norms": samples.closed_form}

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from nets.verification.difference import measure, measure_twice, refine
-from nets.verification.oracles import reverse_mode
-from nets.verification.problem import Problem
-from nets.verification.rounding import output_floor
-from nets.verification.slopes import central
-from nets.verification.zeros import is_constant
+from nets.verification.compare.zeros import is_constant
+from nets.verification.derivations.autograd_modes import reverse_mode
+from nets.verification.derivations.differences import measure, measure_twice, refine
+from nets.verification.derivations.slopes import central
+from nets.verification.noise.rounding import output_floor
+from nets.verification.problem.problem import Problem
 from tests.cases import NETWORKS, Case
 
 EACH = pytest.mark.parametrize("case", NETWORKS, ids=str)

@@ -10,7 +10,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from nets.telemetry.encoding import records
+from nets.telemetry.tensorboard.encoding import records
 
 
 def by_tensorboard(tags: tuple[str, ...], steps: list[int], times: list[float], values: np.ndarray) -> list[Event]:

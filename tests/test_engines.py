@@ -10,8 +10,8 @@ import nets
 from nets.calculus.layers import ACTIVATIONS, Tanh
 from nets.calculus.losses import LOSSES
 from nets.data.batch import Batch
-from nets.training.engines import Replayed, closed_form
-from nets.training.recording import Recording
+from nets.training.gradients.engines import Replayed, closed_form
+from nets.training.replay.recording import Recording
 
 STEPS = 1_000
 SETTINGS = {

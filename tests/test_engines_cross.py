@@ -17,9 +17,9 @@ from nets.calculus.jacobians import jacobians
 from nets.calculus.layers import ACTIVATIONS, Activation, Linear, ReLU, Tanh
 from nets.calculus.network import Network, mlp
 from nets.errors import InputError
-from nets.verification import engines
-from nets.verification.engines import OutOfReachError, available, symbolic
-from nets.verification.engines.loading import load
+from nets.verification.derivations import engines
+from nets.verification.derivations.engines import OutOfReachError, available, symbolic
+from nets.verification.derivations.engines.loading import load
 from tests.cases import NETWORKS, Case
 
 ROOT = Path(__file__).parents[1]
@@ -223,7 +223,7 @@ def test_the_process_is_left_as_it_was() -> None:
 import logging, os, random, sys, warnings
 import numpy as np, torch
 from nets.calculus.network import mlp
-from nets.verification.engines import available
+from nets.verification.derivations.engines import available
 
 def state():
     jax, mpmath = sys.modules.get("jax"), sys.modules.get("mpmath")

@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_file_loader import RawEventFileL
 from tensorboard.compat.proto.event_pb2 import Event
 
 from nets.errors import InputError
-from nets.telemetry.events import PNG_SIGNATURE, EventFile, histogram_values
+from nets.telemetry.tensorboard.events import PNG_SIGNATURE, EventFile, histogram_values
 
 
 def read(log_dir: Path) -> EventAccumulator:
@@ -171,7 +171,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, "subprocess.
     (directory / "tensorflow" / "__init__.py").write_text("raise AssertionError('TensorFlow was imported')")
     script = (
         "import os, signal, sys, torch\n"
-        "from nets.telemetry.events import EventFile\n"
+        "from nets.telemetry.tensorboard.events import EventFile\n"
         "file = EventFile(sys.argv[1])\n"
         "file.text('t', 'text'); file.histogram('h', torch.ones(3), 1)\n"
         "for step in range(1, 101): file.scalars(step, {'x': step})\n"

@@ -19,7 +19,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 import train
-from nets.telemetry.diagnosis import diagnose
+from nets.telemetry.diagnosis.gradients import diagnose
 
 EXPERIMENTS = sorted(path.stem for path in (train.CONFIGS / "experiment").glob("*.yaml"))
 

@@ -10,8 +10,8 @@ import nets
 from nets.calculus.layers import Linear, ReLU, Tanh
 from nets.calculus.network import Network, mlp
 from nets.errors import InputError
-from nets.explanation.chain import links, paths
-from nets.explanation.explain import explain
+from nets.explanation.explain.explain import explain
+from nets.explanation.paths import links, paths
 from tests.cases import NETWORKS, Case
 
 X = torch.tensor([[0.5, -1.0, 0.25], [2.0, 0.0, -0.5]])

@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nets.errors import InputError
-from nets.telemetry.figures import draw_gradient_norms, gradient_figure
-from nets.training.accumulation import Accumulation
-from nets.training.records import Step
+from nets.records.step import Step
+from nets.telemetry.figures.descent_figures import draw_gradient_norms, gradient_figure
+from nets.training.gradients.accumulation import Accumulation
 from tests.stepping import changed
 
 
@@ -164,10 +164,10 @@ def test_bad_input_ends_in_a_sentence(tmp_path: Path) -> None:
 def test_no_global_state_of_matplotlib_is_touched(tmp_path: Path) -> None:
     # pyplot keeps every figure it makes alive and picks a window system; nobody who imports nets has asked for that.
     script = (
-        "import sys, nets.telemetry.figures as f\n"
+        "import sys, nets.telemetry.figures.descent_figures as f\n"
         "assert 'matplotlib' not in sys.modules\n"
-        "from nets.training.accumulation import Accumulation\n"
-        "from nets.training.records import Step\n"
+        "from nets.training.gradients.accumulation import Accumulation\n"
+        "from nets.records.step import Step\n"
         "f.gradient_figure([Step.of(1, 1, 1.0, {'w': 1.0}, {'w': 1.0}, Accumulation((), ()))], sys.argv[1])\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )

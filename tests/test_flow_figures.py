@@ -14,7 +14,8 @@ from matplotlib.figure import Figure
 
 import nets
 from nets.errors import InputError
-from nets.telemetry.flow_figures import (
+from nets.records.layer_statistics import Flow
+from nets.telemetry.figures.layer_figures import (
     MOST_PANELS,
     draw_attenuation,
     draw_flow,
@@ -23,8 +24,7 @@ from nets.telemetry.flow_figures import (
     flow_figure,
     saturation_figure,
 )
-from nets.training.flow import Flow
-from nets.training.layerwise import gradient_flow
+from nets.training.gradients.layer_looks import gradient_flow
 
 
 def looks(layers: int, count: int = 4, activation: str = "tanh") -> list[Flow]:
@@ -149,7 +149,7 @@ def test_bad_input_ends_in_a_sentence(tmp_path: Path) -> None:
 
 def test_matplotlib_is_imported_when_a_picture_is_drawn_and_not_before() -> None:
     script = (
-        "import sys, nets.telemetry.report, nets.telemetry.jacobian_figure, nets.verification.side_by_side\n"
+        "import sys, nets.telemetry.report, nets.telemetry.figures.jacobian_figure, nets.verification.side_by_side\n"
         "print([name for name in ('matplotlib', 'rich', 'sklearn') if name in sys.modules])"
     )
     here = Path(__file__).resolve().parents[1]

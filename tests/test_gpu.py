@@ -11,7 +11,7 @@ from torch import nn
 import nets
 from nets.calculus.losses import LOSSES
 from nets.data.batch import Batch
-from nets.training.engines import ENGINES
+from nets.training.gradients.engines import ENGINES
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 

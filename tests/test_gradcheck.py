@@ -7,9 +7,9 @@ from torch import Tensor
 
 import nets
 from nets.calculus.layers import ReLU
-from nets.verification.certificate import Check
-from nets.verification.gradcheck import check_function
-from nets.verification.problem import Problem
+from nets.records.certificate import Check
+from nets.verification.checks.gradcheck import check_function
+from nets.verification.problem.problem import Problem
 
 
 def _checks(sizes: list[int], gain: float, seed: int) -> list[Check]:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 import nets
-from nets.verification.certificate import Certificate
-from nets.verification.precision import check_as_is
-from nets.verification.problem import Problem
+from nets.records.certificate import Certificate
+from nets.verification.checks.precision import check_as_is
+from nets.verification.problem.problem import Problem
 from tests.half_modules import FAULTS, PRECISIONS, RIGHT, made, spoiled
 
 SEEDS = range(5)

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 import nets
 from nets.errors import InputError
-from nets.telemetry.jacobian_figure import MOST_CELLS, MOST_PORTRAITS, draw_jacobians, jacobian_figure
-from nets.verification.portrait import Portrait
+from nets.records.jacobian_view import Portrait
+from nets.telemetry.figures.jacobian_figure import MOST_CELLS, MOST_PORTRAITS, draw_jacobians, jacobian_figure
 from nets.verification.side_by_side import portraits
 
 GENERATOR = np.random.default_rng(0)

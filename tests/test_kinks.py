@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 import nets
-from nets.verification.problem import Problem
-from nets.verification.rounding import output_floor
+from nets.verification.noise.rounding import output_floor
+from nets.verification.problem.problem import Problem
 
 ZEROS, ONES = torch.zeros(2, 3, dtype=torch.float64), torch.ones(2, 3, dtype=torch.float64)
 POINT = torch.randn(2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

@@ -11,8 +11,8 @@ import nets
 from nets.calculus.layers import ACTIVATIONS, Linear, ReLU, Tanh
 from nets.calculus.losses import Loss
 from nets.calculus.network import Network
-from nets.training.flow import FLAT, QUANTILES, LayerFlow, ratio
-from nets.training.layerwise import gradient_flow
+from nets.records.layer_statistics import FLAT, QUANTILES, LayerFlow, ratio
+from nets.training.gradients.layer_looks import gradient_flow
 from tests.cases import NETWORKS, Case
 
 

@@ -11,9 +11,9 @@ from torch import Tensor
 import nets
 from nets.calculus.losses import Loss
 from nets.data.batch import Batch
-from nets.training.accumulation import accumulate
-from nets.training.engines import ENGINES, Replayed
-from nets.training.ledger import Ledger
+from nets.training.gradients.accumulation import accumulate
+from nets.training.gradients.engines import ENGINES, Replayed
+from nets.training.gradients.ledger import Ledger
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(10, 3, generator=GENERATOR, dtype=torch.float64)

@@ -12,7 +12,7 @@ from nets.errors import InputError
 from nets.lessons import Composed, Doubling, Function, Polynomials, Stacked, Sum, compare, vjp
 from nets.lessons.comparison import shown
 from nets.lessons.function import EntryByEntry
-from nets.verification.engines.reading import OutOfReachError
+from nets.verification.derivations.engines.reading import OutOfReachError
 
 RANDOM = np.random.default_rng(0)
 X = RANDOM.uniform(0.5, 2, 3)
@@ -75,7 +75,7 @@ def test_an_engine_that_is_not_there_says_how_to_get_it(monkeypatch: pytest.Monk
 
 def test_a_tape_without_tensorflow_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
-    monkeypatch.setattr("nets.verification.engines.loading.find_spec", lambda name: None)
+    monkeypatch.setattr("nets.verification.derivations.engines.loading.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"tensorflow is not installed; .* pip install"):
         lessons.tape.summed(Sum(), [1.0])
 

@@ -6,7 +6,7 @@ import torch
 from nets.calculus.jacobians import jacobians
 from nets.calculus.layers import ACTIVATIONS, Linear
 from nets.calculus.network import Network
-from nets.verification.engines import symbolic
+from nets.verification.derivations.engines import symbolic
 
 X = torch.tensor([[0.3, -0.2], [0.9, 0.4]], dtype=torch.float64)
 

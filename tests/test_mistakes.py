@@ -13,7 +13,7 @@ from torch import Tensor
 
 import nets
 from nets.data.batch import Batch
-from nets.training.mistakes import MISTAKES, Mistaken, example, named, table
+from nets.lessons.mistakes import MISTAKES, Mistaken, example, named, table
 
 EACH = pytest.mark.parametrize("name", list(MISTAKES))
 
@@ -99,7 +99,7 @@ def test_a_formula_that_is_wrong_would_show(monkeypatch: pytest.MonkeyPatch) -> 
     def predicted(self: object, before: Tensor, parts: list[Tensor], weights: tuple[float, ...]) -> Tensor:
         return 1.001 * sum((w * part for w, part in zip(weights, parts, strict=True)), torch.zeros_like(before))
 
-    monkeypatch.setattr("nets.training.mistakes.Mistake.predicted", predicted)
+    monkeypatch.setattr("nets.lessons.mistakes.Mistake.predicted", predicted)
     mistaken, network, follow = descents("backward_twice")
     list(follow(network=network, gradient=mistaken.along))
     assert mistaken.apart > 0.9

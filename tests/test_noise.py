@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from nets.training.noise import GradientNoise, gradient_noise
+from nets.records.noise_scale import GradientNoise, gradient_noise
 
 
 @pytest.mark.parametrize(("small", "large"), [(1, 8), (2, 16), (4, 5)])

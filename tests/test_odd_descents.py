@@ -10,7 +10,7 @@ import nets
 from nets.calculus.losses import MeanSquaredError
 from nets.calculus.norms import MANY, norm_tensors, norms_now
 from nets.data.batch import Batch
-from nets.training.engines import ENGINES
+from nets.training.gradients.engines import ENGINES
 
 X = torch.randn(10, 3, generator=torch.Generator().manual_seed(0))
 T = torch.rand(10, 2, generator=torch.Generator().manual_seed(1))

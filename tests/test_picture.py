@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from nets.calculus.network import mlp
 from nets.errors import InputError
-from nets.explanation.drawing import Drawing
-from nets.explanation.lettering import lowered
-from nets.explanation.picture import BackwardPicture, picture
+from nets.explanation.picture.drawing import Drawing
+from nets.explanation.picture.labels import lowered
+from nets.explanation.picture.picture import BackwardPicture, picture
 from tests.cases import NETWORKS, Case
 
 ARTEFACTS = Path(os.environ.get("NETS_TEST_ARTEFACTS", Path(__file__).parents[1] / "runs" / "test_artefacts"))

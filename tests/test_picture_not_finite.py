@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from nets.calculus.network import mlp
-from nets.explanation.colours import NOT_FINITE, Scale
-from nets.explanation.drawing import Drawing
-from nets.explanation.lettering import length, short, sign
-from nets.explanation.picture import BackwardPicture, picture
+from nets.explanation.picture.colours import NOT_FINITE, Scale
+from nets.explanation.picture.drawing import Drawing
+from nets.explanation.picture.labels import length, short, sign
+from nets.explanation.picture.picture import BackwardPicture, picture
 
 NAN, INF = math.nan, math.inf
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 import nets
-from nets.verification.oracles import reverse_mode
-from nets.verification.problem import Problem
+from nets.verification.derivations.autograd_modes import reverse_mode
+from nets.verification.problem.problem import Problem
 
 
 class _Faulty(torch.autograd.Function):

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 import nets
-from nets.verification.locating import located
-from nets.verification.probing import Move, Prober
-from nets.verification.problem import Problem
-from nets.verification.rounding import output_floor
+from nets.verification.noise.rounding import output_floor
+from nets.verification.probing.bisection import located
+from nets.verification.probing.prober import Move, Prober
+from nets.verification.problem.problem import Problem
 from nets.verification.verify import BUDGET
 
 FAULTS = {

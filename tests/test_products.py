@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from nets.training.products import BLOCK, MOST, THIN_MOST, TRANSPOSED, by_blas
-from nets.training.recording import Recording
+from nets.training.replay.products import BLOCK, MOST, THIN_MOST, TRANSPOSED, by_blas
+from nets.training.replay.recording import Recording
 
 SHAPES = {
     "small": (7, 5, 9),

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nets.verification.probing import Prober
-from nets.verification.problem import Problem
-from nets.verification.randomness import signed, stream
+from nets.verification.probing.prober import Prober
+from nets.verification.problem.problem import Problem
+from nets.verification.problem.randomness import signed, stream
 
 PURPOSES = [("cotangent",), ("directions",), ("directions", "0.weight"), ("directions", "0", "weight"), ("directions0",)]
 

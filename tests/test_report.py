@@ -8,11 +8,11 @@ from running import events
 
 import nets
 from nets.data import digits
-from nets.telemetry.attenuation import LEGEND, table
-from nets.telemetry.board import Board
+from nets.records.layer_statistics import Flow
+from nets.telemetry.diagnosis.attenuation import LEGEND, table
 from nets.telemetry.report import Report, report
-from nets.training.flow import Flow
-from nets.training.layerwise import gradient_flow
+from nets.telemetry.tensorboard.board import Board
+from nets.training.gradients.layer_looks import gradient_flow
 
 
 def run(sizes: list[int], activation: str, gain: float, learning_rate: float, folder: Path) -> tuple[Report, list[Flow]]:

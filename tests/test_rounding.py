@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
-from nets.verification.problem import Problem
-from nets.verification.rounding import StochasticRounding, output_floor
+from nets.verification.noise.rounding import StochasticRounding, output_floor
+from nets.verification.problem.problem import Problem
 
 UNIT = torch.finfo(torch.float64).eps / 2
 

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 import nets
-from nets.verification.oracles import reverse_mode
-from nets.verification.problem import Problem
-from nets.verification.row_noise import SHARED, gradient_floor
+from nets.verification.derivations.autograd_modes import reverse_mode
+from nets.verification.noise.row_noise import SHARED, gradient_floor
+from nets.verification.problem.problem import Problem
 from tests.building import Written
 
 UNIT = torch.finfo(torch.float64).eps / 2

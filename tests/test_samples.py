@@ -9,8 +9,8 @@ from torch import Tensor
 
 import nets
 from nets.calculus.losses import Loss
-from nets.telemetry.board import Board
-from nets.training.samples import SAMPLED
+from nets.telemetry.tensorboard.board import Board
+from nets.training.gradients.sample_norms import SAMPLED
 from tests.cases import NETWORKS, Case
 from tests.running import events
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from nets.records.step import Step
 from nets.telemetry import screen
 from nets.telemetry.screen import progress, say, summary
-from nets.training.accumulation import Accumulation
-from nets.training.records import Step
+from nets.training.gradients.accumulation import Accumulation
 
 PATH = "/tmp/" + "a rather long directory/" * 9 + "1.5e-3 [bold]run[/] :warning: 'x'"
 
@@ -225,4 +225,4 @@ def test_rich_is_imported_only_to_print(tmp_path: Path) -> None:
 
     tree = ast.parse(Path(screen.__file__).read_text(encoding="utf-8"))
     at_import = [node.module for node in tree.body if isinstance(node, ast.ImportFrom)]
-    assert at_import == ["collections.abc", "typing", "nets.training.records"]
+    assert at_import == ["collections.abc", "typing", "nets.records.step"]

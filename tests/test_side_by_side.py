@@ -7,8 +7,8 @@ from torch import Tensor
 
 import nets
 from nets.calculus.layers import Linear, Tanh
+from nets.records.jacobian_view import Portrait
 from nets.verification import side_by_side
-from nets.verification.portrait import Portrait
 from nets.verification.side_by_side import portraits
 from tests.cases import NETWORKS, Case
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 import nets
-from nets.verification.certificate import Check
-from nets.verification.location import Location
-from nets.verification.problem import Problem
-from nets.verification.submodules import locate
+from nets.records.certificate import Check
+from nets.records.location import Location
+from nets.verification.probing.submodules import locate
+from nets.verification.problem.problem import Problem
 from tests.building import Written
 from tests.deep import WHERE, Gelu, Part, gpt, spoiled
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 import nets
+from nets.records.certificate import Certificate, Check
 from nets.testing import assert_gradients
-from nets.verification.certificate import Certificate, Check
-from nets.verification.problem import Place
-from nets.verification.wording import told_apart
+from nets.text import told_apart
+from nets.verification.problem.problem import Place
 
 X = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
 

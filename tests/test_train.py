@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from nets.calculus.layers import Tanh
-from nets.telemetry.board import Board
+from nets.telemetry.tensorboard.board import Board
 
 Run = Callable[..., None]
 
@@ -173,7 +173,7 @@ class StoppedClock(datetime):
 
 def test_runs_without_a_name_never_meet(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # The second begins in the same second, and takes another name; the first is left as it was.
-    monkeypatch.setattr("nets.telemetry.directory.datetime", StoppedClock)
+    monkeypatch.setattr("nets.telemetry.tensorboard.directory.datetime", StoppedClock)
     settings = "experiment=teacher", "descent.steps=1", "verification.samples=1"
     run(*settings)
     (first,) = (tmp_path / "runs" / "teacher").iterdir()

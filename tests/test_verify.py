@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import nets
 from nets.calculus.layers import Linear, Tanh
-from nets.verification.certificate import Check
+from nets.records.certificate import Check
 from tests.cases import ACTIVATION_NAMES, NETWORKS, Case
 
 CASE = next(case for case in NETWORKS if case.name == "tanh of linear")

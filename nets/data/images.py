@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from nets.data import idx
-from nets.data.arguments import one_of, seeded, whole, yes_or_no
 from nets.data.batch import Batch, DataSet
-from nets.data.encoding import KINDS, encode
+from nets.data.one_hot import KINDS, encode
 from nets.data.splitting import standardise
 from nets.data.vision import vision_data_sets
 from nets.errors import InputError
+from nets.validation import one_of, seeded, whole, yes_or_no
 
 
 def mnist(

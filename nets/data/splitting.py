@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from nets.data.arguments import proper_fraction, seeded
 from nets.errors import InputError
+from nets.validation import proper_fraction, seeded
 
 
 def split(

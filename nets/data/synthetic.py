@@ -4,9 +4,9 @@ import math
 
 import torch
 
-from nets.data.arguments import non_negative, seeded, whole
 from nets.data.batch import Batch, DataSet
 from nets.data.splitting import split
+from nets.validation import non_negative, seeded, whole
 
 
 def teacher(

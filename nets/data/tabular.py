@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nets.data.arguments import one_of, yes_or_no
 from nets.data.batch import Batch, DataSet
 from nets.data.csv_file import CsvFile, read_csv
-from nets.data.encoding import KINDS, encode
 from nets.data.npz_file import NpzFile, read_npz
+from nets.data.one_hot import KINDS, encode
 from nets.data.splitting import split
 from nets.data.splitting import standardise as to_standard
 from nets.errors import InputError
+from nets.validation import one_of, yes_or_no
 
 Names = str | int | Sequence[str | int]
 

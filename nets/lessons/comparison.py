@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from nets.lessons.engines import Found, installed, vjp
 from nets.lessons.function import Function
-from nets.verification.engines.reading import Array, OutOfReachError
+from nets.verification.derivations.engines.reading import Array, OutOfReachError
 
 
 @dataclass(frozen=True, repr=False)

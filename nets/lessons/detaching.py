@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from nets.verification.engines.jax_grad import in_double
-from nets.verification.engines.loading import load
-from nets.verification.engines.reading import Array
+from nets.verification.derivations.engines.jax_grad import in_double
+from nets.verification.derivations.engines.loading import load
+from nets.verification.derivations.engines.reading import Array
 
 
 def pytorch(x: ArrayLike) -> tuple[Array, Array]:

@@ -4,7 +4,7 @@ from torch import Tensor
 from torch.func import functional_call, jacrev, vmap
 
 from nets.calculus.network import Network
-from nets.verification.engines import available
+from nets.verification.derivations.engines import available
 
 
 def entries(engine: str, network: Network, x: Tensor) -> dict[str, Tensor]:
@@ -12,7 +12,7 @@ def entries(engine: str, network: Network, x: Tensor) -> dict[str, Tensor]:
 
     Args:
         engine: 'PyTorch', whose reverse mode knows nothing of the layers' own derivatives; or one of
-            `nets.verification.engines.available()`.
+            `nets.verification.derivations.engines.available()`.
         network: which they are of.
         x: X_nj.
 

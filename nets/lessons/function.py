@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from nets.lessons.mathematics import NUMPY, PYTORCH, Mathematics
-from nets.verification.engines.reading import Array, OutOfReachError
+from nets.verification.derivations.engines.reading import Array, OutOfReachError
 
 
 class Function(ABC):

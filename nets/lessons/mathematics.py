@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from nets.verification.engines.loading import load
-from nets.verification.engines.reading import OutOfReachError
+from nets.verification.derivations.engines.loading import load
+from nets.verification.derivations.engines.reading import OutOfReachError
 
 
 @dataclass(frozen=True)

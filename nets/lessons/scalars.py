@@ -6,7 +6,7 @@ import numpy as np
 
 from nets.lessons.function import EntryByEntry
 from nets.lessons.mathematics import Mathematics
-from nets.verification.engines.reading import Array
+from nets.verification.derivations.engines.reading import Array
 
 
 class Square(EntryByEntry):

@@ -5,8 +5,8 @@ from numpy.typing import ArrayLike
 
 from nets.lessons import mathematics
 from nets.lessons.function import Function
-from nets.verification.engines.loading import load
-from nets.verification.engines.reading import Array
+from nets.verification.derivations.engines.loading import load
+from nets.verification.derivations.engines.reading import Array
 
 
 def variable(outer: Function, inner: Function, x: ArrayLike) -> dict[str, Array]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from nets.lessons.function import Function
 from nets.lessons.mathematics import Mathematics
-from nets.verification.engines.reading import Array
+from nets.verification.derivations.engines.reading import Array
 
 
 class DetachedSquare(Function):

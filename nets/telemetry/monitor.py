@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from nets.calculus.norms import norm_tensors
 from nets.errors import InputError
-from nets.telemetry.delay import MOST, Delayed
-from nets.telemetry.events import EventFile
+from nets.telemetry.tensorboard.buffered_writer import MOST, Delayed
+from nets.telemetry.tensorboard.events import EventFile
 
 
 class _Row(NamedTuple):

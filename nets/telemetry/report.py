@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from nets.telemetry.attenuation import LEGEND, table
-from nets.telemetry.board import Board
-from nets.telemetry.diagnosis import diagnose
-from nets.telemetry.figures import gradient_figure
-from nets.telemetry.flow_figures import flow_figure, saturation_figure
-from nets.training.flow import Flow
-from nets.training.records import Step
+from nets.records.layer_statistics import Flow
+from nets.records.step import Step
+from nets.telemetry.diagnosis.attenuation import LEGEND, table
+from nets.telemetry.diagnosis.gradients import diagnose
+from nets.telemetry.figures.descent_figures import gradient_figure
+from nets.telemetry.figures.layer_figures import flow_figure, saturation_figure
+from nets.telemetry.tensorboard.board import Board
 
 
 @dataclass(frozen=True, slots=True)

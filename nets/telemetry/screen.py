@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from nets.training.records import Step
+from nets.records.step import Step
 
 if TYPE_CHECKING:
     from rich.console import Console

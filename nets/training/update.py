@@ -10,8 +10,8 @@ from torch.optim.sgd import sgd
 
 from nets.calculus.norms import norm_tensors, norms_now, norms_of
 from nets.errors import InputError
-from nets.training.captured import Captured
-from nets.training.records import ROWS, Block
+from nets.records.step import ROWS, Block
+from nets.training.replay.cuda_graph import Captured
 
 LOOKED = 16
 """Updates on a GPU after which it is waited for, to see whether all numbers were finite; a divisor of ROWS."""

@@ -36,7 +36,7 @@ def check_arguments(
             f"closed_form is {quoted(closed_form)}; expected a function closed_form(module, *inputs) of {{name: ∂Y/∂name}}."
         )
     if engines is not None and not (isinstance(engines, Mapping) and all(map(callable, engines.values()))):
-        raise InputError(f"engines is {quoted(engines)}; expected what nets.verification.engines.available() returns.")
+        raise InputError(f"engines is {quoted(engines)}; expected what nets.verification.derivations.engines.available() returns.")
     if engines and not isinstance(module, Network):
         raise InputError(
             f"engines were given for a {type(module).__name__}; expected a nets.Network, whose layers they know: leave them out, "

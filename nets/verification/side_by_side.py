@@ -10,9 +10,9 @@ from torch import Tensor
 from nets.calculus.formulas import formulas
 from nets.calculus.jacobians import jacobians
 from nets.calculus.network import Network
-from nets.verification.backward import row_gradients
-from nets.verification.portrait import Portrait
-from nets.verification.problem import Problem
+from nets.records.jacobian_view import Portrait
+from nets.verification.problem.graph import row_gradients
+from nets.verification.problem.problem import Problem
 
 #: Rows and columns of a picture in which every entry of one sample can be told from its neighbours.
 MOST_ROWS, MOST_COLUMNS = 128, 160

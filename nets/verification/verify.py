@@ -10,36 +10,36 @@ from torch import Tensor, nn
 from nets.calculus.formulas import formulas
 from nets.calculus.jacobians import jacobians
 from nets.calculus.network import Network
-from nets.verification import oracles
+from nets.records.certificate import WITNESSES, Certificate, Check
+from nets.text import listed
 from nets.verification.arguments import check_arguments, first_order_only
-from nets.verification.behaviour import check_behaviour, check_parameters_alone, check_pullback, moved_first
-from nets.verification.calling import OwnPrecisionError
-from nets.verification.certificate import WITNESSES, Certificate, Check
+from nets.verification.checks.gradcheck import check_function
+from nets.verification.checks.not_copied import check_left_out
+from nets.verification.checks.precision import check_as_is
+from nets.verification.checks.preconditions import check_behaviour, check_parameters_alone, check_pullback, moved_first
+from nets.verification.compare.judgement import Judge, Judgement, Options, declared
+from nets.verification.compare.witnesses import FORWARD, Forward, noted
 from nets.verification.contract.batching import check_batching
 from nets.verification.contract.check import check_contract
 from nets.verification.contract.elsewhere import check_elsewhere
 from nets.verification.contract.later_writes import kept_inputs
 from nets.verification.contract.layouts import depends_on_layout
 from nets.verification.contract.saved import overwritten
-from nets.verification.coverage import check_by_probes, check_closed_form, check_stated
-from nets.verification.forward_probes import forward_of_closed_form, forward_of_module
-from nets.verification.gradcheck import check_function
-from nets.verification.incoming import check_incoming
-from nets.verification.judgement import Judge, Judgement, Options, declared
-from nets.verification.leaves import largest
-from nets.verification.left_out import check_left_out
-from nets.verification.precision import check_as_is
-from nets.verification.probing import Prober
-from nets.verification.problem import Problem
+from nets.verification.derivations import autograd_modes as oracles
+from nets.verification.derivations.user_jacobian import ClosedForm, Engine, engine_jacobians, stated_jacobians
+from nets.verification.noise.rounding import FEW, ROUNDING_SAFETY, output_floor
+from nets.verification.noise.row_noise import gradient_floor
+from nets.verification.probing.coverage import check_by_probes, check_closed_form, check_stated
+from nets.verification.probing.forward_probes import forward_of_closed_form, forward_of_module
+from nets.verification.probing.prober import Prober
+from nets.verification.probing.submodules import locate
+from nets.verification.problem.calling import OwnPrecisionError
+from nets.verification.problem.problem import Problem
+from nets.verification.problem.pytree import largest
+from nets.verification.problem.strides import written_out
 from nets.verification.progress import following, shown
-from nets.verification.rounding import FEW, ROUNDING_SAFETY, output_floor
-from nets.verification.row_noise import gradient_floor
-from nets.verification.second_order import SecondOrder
-from nets.verification.stated import ClosedForm, Engine, engine_jacobians, stated_jacobians
-from nets.verification.strides import written_out
-from nets.verification.submodules import locate
-from nets.verification.witnesses import FORWARD, Forward, noted
-from nets.verification.wording import listed
+from nets.verification.second_order.gradient_module import SecondOrder
+from nets.verification.second_order.incoming_gradient import check_incoming
 
 BUDGET = 5_000
 """Numbers in parameters and inputs up to which coverage='auto' checks every entry."""
@@ -76,7 +76,8 @@ def verify(
         inputs: what to call it with: tensors, or nested lists, tuples and dicts of them. A few samples are enough, since every
             entry is checked for each. Floating-point inputs are differentiated by (only those that require a gradient, if some do).
         coverage: 'full' to check every entry; 'auto' to do so up to BUDGET numbers in parameters and inputs and to probe beyond
-            (see `nets.verification.coverage`), where the certificate says with what probability a fault would have been seen.
+            (see `nets.verification.probing.coverage`). The certificate then states with what probability a fault would have been
+            seen.
         seed: of the module's own random numbers and of every random choice made here.
         order: 1 for the gradient; 2 for the gradient of the gradient: then the module that is checked is the one whose output
             is G_p = Σ_m v_m ∂Y_m/∂p, for every parameter and input p and a random v. G is differentiated by v as well.
@@ -84,7 +85,7 @@ def verify(
         closed_form: `closed_form(module, *inputs)` → {name: ∂Y/∂name of shape (*Y.shape, *parameter.shape)}, a derivation of yours.
         intended: names whose gradient is meant to differ from the derivative, such as that of a straight-through estimator. It is
             held against `closed_form` where that states it. Otherwise it is not checked, and not counted among what was.
-        engines: further derivations of a `Network`, such as `nets.verification.engines.available()`.
+        engines: further derivations of a `Network`, such as `nets.verification.derivations.engines.available()`.
         forward: 'optional' to take forward mode for a witness: where it is missing or wrong while differences bear out what is
             judged, a note says what it gives. 'required' to make that a failure, for a module whose forward mode is used.
         tolerance: how far off an entry of a gradient that is meant to be approximate may be, in parts of the largest entry of its

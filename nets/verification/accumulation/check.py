@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from nets.errors import InputError
+from nets.records.certificate import Certificate, Check, Verdict
+from nets.text import one_line
 from nets.verification.accumulation.faults import Evidence, fault, listed, mistake, statistics
 from nets.verification.accumulation.graph_rounding import Rounding
 from nets.verification.accumulation.joining import call
@@ -18,13 +20,12 @@ from nets.verification.accumulation.statefulness import Moved, of_the_loop, of_t
 from nets.verification.accumulation.unweighed import without_weights
 from nets.verification.accumulation.weighing import Weights
 from nets.verification.accumulation.window import Closure, Gradients, Window
-from nets.verification.certificate import Certificate, Check, Verdict
-from nets.verification.comparison import POWER
-from nets.verification.copies import check_usable, one_line
-from nets.verification.leaves import largest, unravelled
+from nets.verification.compare.comparison import POWER
+from nets.verification.noise.rounding import ROUNDING_SAFETY, unit_roundoff
+from nets.verification.problem.copies import check_usable
+from nets.verification.problem.pytree import largest, unravelled
+from nets.verification.problem.randomness import SOURCES, seeded, stream
 from nets.verification.progress import shown
-from nets.verification.randomness import SOURCES, seeded, stream
-from nets.verification.rounding import ROUNDING_SAFETY, unit_roundoff
 
 PASSES = 3
 """Runs of the whole batch with results rounded at random; the largest deviation is the noise of the gradient."""

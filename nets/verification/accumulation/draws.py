@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from nets.verification.randomness import SOURCES, seeded
+from nets.verification.problem.randomness import SOURCES, seeded
 
 Drawn = list[tuple[Any, Tensor]]
 """Each random operation of a call, in their order, with its numbers."""

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from nets.text import digits
 from nets.verification.accumulation.clipping import clipping
 from nets.verification.accumulation.patterns import hypotheses, leftover
 from nets.verification.accumulation.reference import Reference
 from nets.verification.accumulation.weighing import Weights, flat, weighted
 from nets.verification.accumulation.window import Closure, Gradients, Window
-from nets.verification.randomness import stream
-from nets.verification.wording import digits
+from nets.verification.problem.randomness import stream
 
 ALIKE = 1e-7
 """A gradient is what a fault predicts when it differs by less than this part of the largest entry."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from nets.verification.rounding import StochasticRounding
+from nets.verification.noise.rounding import StochasticRounding
 
 
 class Rounding(StochasticRounding):

@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 
 from nets.errors import InputError
-from nets.verification.copies import copied_input
+from nets.verification.problem.copies import copied_input
 
 Pair: TypeAlias = tuple[Any, Any]
 

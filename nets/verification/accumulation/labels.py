@@ -9,7 +9,7 @@ from torch.utils import _pytree as pytree
 
 from nets.verification.accumulation.joining import Pair
 from nets.verification.accumulation.window import Window
-from nets.verification.leaves import as_real, differentiable
+from nets.verification.problem.pytree import as_real, differentiable
 
 
 def told_apart(window: Window) -> list[Pair] | None:

@@ -10,14 +10,14 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from nets.errors import InputError
+from nets.text import one_line
 from nets.verification.accumulation.draws import Drawn, Keyed, NoReplay, Recorded, Replayed, drawing
 from nets.verification.accumulation.joining import candidates, concatenated, cut, end_to_end, has_lists
 from nets.verification.accumulation.labels import told_apart
 from nets.verification.accumulation.sameness import Noise
 from nets.verification.accumulation.weighing import Weights, by_cotangents, by_gradients, flat, weighted
 from nets.verification.accumulation.window import Closure, Gradients, Window, finite
-from nets.verification.copies import one_line
-from nets.verification.leaves import as_real, differentiable, largest
+from nets.verification.problem.pytree import as_real, differentiable, largest
 
 
 class Reference:

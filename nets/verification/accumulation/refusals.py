@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from nets.errors import InputError
-from nets.verification.copies import one_line
+from nets.text import one_line
 
 
 def of_the_module(error: Exception, which: str, inputs: list[Any], everywhere: bool) -> InputError:

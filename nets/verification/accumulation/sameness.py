@@ -5,9 +5,9 @@ from collections.abc import Callable
 from torch import Tensor
 
 from nets.verification.accumulation.graph_rounding import Rounding
-from nets.verification.leaves import largest
-from nets.verification.randomness import stream
-from nets.verification.rounding import ROUNDING_SAFETY
+from nets.verification.noise.rounding import ROUNDING_SAFETY
+from nets.verification.problem.pytree import largest
+from nets.verification.problem.randomness import stream
 
 SAME = 1e-9
 """Two vectors in double precision that differ by less than this part of the larger one are the same but for rounding."""

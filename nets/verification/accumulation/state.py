@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from nets.verification.accumulation.draws import Generator
 from nets.verification.accumulation.places import Place, parts, places
-from nets.verification.copies import cast
+from nets.verification.problem.copies import cast
 
 PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.dtype, torch.device, torch.Size, range, slice)
 """What has nothing inside that could be changed."""

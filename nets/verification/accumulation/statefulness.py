@@ -8,7 +8,7 @@ from nets.errors import InputError
 from nets.verification.accumulation.reference import Reference
 from nets.verification.accumulation.sameness import SAME
 from nets.verification.accumulation.window import Closure, Gradients
-from nets.verification.leaves import largest
+from nets.verification.problem.pytree import largest
 
 MOST = 12
 """Things that a call moves, each of which is looked at by itself."""

@@ -1,12 +1,12 @@
 """A loop whose micro-batches cannot be put together, nor what the module returns for them: no loss tells their weights."""
 
 from nets.errors import InputError
+from nets.records.certificate import Certificate, Check, Verdict
 from nets.verification.accumulation.faults import ALIKE, as_sum, listed
 from nets.verification.accumulation.reference import Reference
 from nets.verification.accumulation.weighing import flat, weighted
 from nets.verification.accumulation.window import Closure
-from nets.verification.certificate import Certificate, Check, Verdict
-from nets.verification.leaves import largest
+from nets.verification.problem.pytree import largest
 
 ORACLE, AGAINST = "accumulated gradient", "gradients of the micro-batches"
 

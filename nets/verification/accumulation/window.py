@@ -16,9 +16,9 @@ from nets.verification.accumulation.graph_rounding import GraphRounding
 from nets.verification.accumulation.joining import Pair, call, cloned, copied_pair, is_one_argument, samples
 from nets.verification.accumulation.refusals import of_the_backward, of_the_closure, of_the_loss, of_the_module
 from nets.verification.accumulation.state import Reached, equal
-from nets.verification.leaves import as_real, described, differentiable
+from nets.verification.problem.pytree import as_real, described, differentiable
+from nets.verification.problem.randomness import SOURCES, Watched, seeded, stream
 from nets.verification.progress import following
-from nets.verification.randomness import SOURCES, Watched, seeded, stream
 
 Gradients: TypeAlias = dict[str, Tensor]
 Closure: TypeAlias = Callable[[nn.Module, Callable[..., Tensor], list[Any]], object]

@@ -7,17 +7,16 @@ from torch import Tensor
 from torch._library.custom_ops import OPDEFS
 from torch.func import grad, vmap
 
-from nets.verification.certificate import Check
-from nets.verification.comparison import POWER
+from nets.records.certificate import Check
+from nets.text import listed, one_line, told_apart
+from nets.verification.compare.comparison import POWER
 from nets.verification.contract.recorded import record
 from nets.verification.contract.watching import nodes_of, written_in_python
-from nets.verification.copies import one_line
-from nets.verification.leaves import largest
-from nets.verification.oracles import quiet
-from nets.verification.problem import Problem
-from nets.verification.randomness import stream
-from nets.verification.rounding import FEW, ROUNDING_SAFETY, output_floor
-from nets.verification.wording import listed, told_apart
+from nets.verification.derivations.autograd_modes import quiet
+from nets.verification.noise.rounding import FEW, ROUNDING_SAFETY, output_floor
+from nets.verification.problem.problem import Problem
+from nets.verification.problem.pytree import largest
+from nets.verification.problem.randomness import stream
 
 COPIES = 3
 """Points that are batched, each elsewhere."""

@@ -10,15 +10,15 @@ from typing import Any
 
 from torch import Tensor
 
-from nets.verification.certificate import Check
+from nets.records.certificate import Check
+from nets.text import listed
 from nets.verification.contract.disagreement import pulled_back
 from nets.verification.contract.interleaving import check_interleaved
 from nets.verification.contract.later_writes import check_later_writes
 from nets.verification.contract.layouts import check_expanded, check_layouts
 from nets.verification.contract.recorded import Cotangents, Walks, record
 from nets.verification.contract.watching import Watch, same
-from nets.verification.problem import Problem
-from nets.verification.wording import listed
+from nets.verification.problem.problem import Problem
 
 EVERY_SUBSET = 5
 """Outputs up to which each subset of them is used alone; beyond, each single one, each pair, and all but one."""

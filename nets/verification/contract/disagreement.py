@@ -6,15 +6,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nets.verification.certificate import Check
+from nets.records.certificate import Check
+from nets.text import indexed, one_line, told_apart
 from nets.verification.contract.recorded import Cotangents, Walks, record
 from nets.verification.contract.watching import raised_in_python
-from nets.verification.copies import one_line
-from nets.verification.leaves import largest
-from nets.verification.problem import Problem
-from nets.verification.randomness import stream
-from nets.verification.rounding import ROUNDING_SAFETY, StochasticRounding
-from nets.verification.wording import indexed, told_apart
+from nets.verification.noise.rounding import ROUNDING_SAFETY, StochasticRounding
+from nets.verification.problem.problem import Problem
+from nets.verification.problem.pytree import largest
+from nets.verification.problem.randomness import stream
 
 PASSES = 8
 """Runs with results rounded at random, to measure the noise of a gradient; the largest deviation counts."""

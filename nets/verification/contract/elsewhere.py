@@ -12,14 +12,14 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from nets.verification.backward import pull_back
-from nets.verification.certificate import Check
-from nets.verification.leaves import largest
-from nets.verification.oracles import quiet
-from nets.verification.problem import Problem
-from nets.verification.randomness import signed, stream
-from nets.verification.slopes import SAFETY
-from nets.verification.wording import told_apart
+from nets.records.certificate import Check
+from nets.text import told_apart
+from nets.verification.derivations.autograd_modes import quiet
+from nets.verification.derivations.slopes import SAFETY
+from nets.verification.problem.graph import pull_back
+from nets.verification.problem.problem import Problem
+from nets.verification.problem.pytree import largest
+from nets.verification.problem.randomness import signed, stream
 
 Move = Callable[[Tensor, torch.Generator], Tensor]
 """A point from another one."""

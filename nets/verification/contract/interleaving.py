@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nets.verification.certificate import Check
+from nets.records.certificate import Check
 from nets.verification.contract.disagreement import Disagreement, disagreement
 from nets.verification.contract.recorded import record
-from nets.verification.oracles import quiet
-from nets.verification.problem import Problem
-from nets.verification.randomness import stream
+from nets.verification.derivations.autograd_modes import quiet
+from nets.verification.problem.problem import Problem
+from nets.verification.problem.randomness import stream
 
 Call = Callable[[], Any]
 

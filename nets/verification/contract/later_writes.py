@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from nets.verification.certificate import Check
+from nets.records.certificate import Check
 from nets.verification.contract.disagreement import Disagreement, disagreement
 from nets.verification.contract.recorded import record
-from nets.verification.leaves import differentiable
-from nets.verification.problem import Problem
+from nets.verification.problem.problem import Problem
+from nets.verification.problem.pytree import differentiable
 
 
 def check_later_writes(problem: Problem) -> list[Check]:

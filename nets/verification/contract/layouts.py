@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nets.verification.certificate import Check
+from nets.records.certificate import Check
+from nets.text import listed
 from nets.verification.contract.disagreement import disagreement, pulled_back
 from nets.verification.contract.recorded import Walks, record
-from nets.verification.problem import Problem
-from nets.verification.strides import Memory, Repeated, repeated
-from nets.verification.wording import listed
+from nets.verification.problem.problem import Problem
+from nets.verification.problem.strides import Memory, Repeated, repeated
 
 Lay = Callable[[Tensor], Tensor | None]
 """Makes of a contiguous cotangent one that lies in memory in another way; None where its shape has no such layout."""

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from nets.verification.backward import dense
-from nets.verification.leaves import differentiable
-from nets.verification.problem import Problem
+from nets.verification.problem.graph import dense
+from nets.verification.problem.problem import Problem
+from nets.verification.problem.pytree import differentiable
 
 Cotangents = Sequence[Tensor | None]
 

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nets.verification.comparison import POWER
+from nets.verification.compare.comparison import POWER
 from nets.verification.contract.recorded import record
 from nets.verification.contract.watching import name_of, nodes_of, same
-from nets.verification.oracles import quiet
-from nets.verification.problem import Problem
-from nets.verification.randomness import signed, stream
+from nets.verification.derivations.autograd_modes import quiet
+from nets.verification.problem.problem import Problem
+from nets.verification.problem.randomness import signed, stream
 
 STEP = 2.0**-16
 """How far every number is moved for the slope that a gradient must have."""

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nets.verification.leaves import as_real
+from nets.verification.problem.pytree import as_real
 
 
 def nodes_of(outputs: Iterable[Tensor]) -> Iterator[Any]:

@@ -1,0 +1,278 @@
+"""What if I forget? The usual mistakes in a loop of PyTorch's, each with the gradient that it must leave, in closed form.
+
+With G_m of micro-batch m, w_m its share of the samples and P what the step before left in `.grad`, right is Σ_m w_m G_m, and every
+mistake here leaves p P + Σ_m c_m G_m instead, with a p and c_m of its own.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from nets.calculus.losses import Loss
+from nets.calculus.network import Network
+from nets.data.batch import Batch
+from nets.errors import InputError
+from nets.records.contributions import Accumulation
+from nets.records.step import Step
+from nets.training.gradients.accumulation import pieces
+from nets.training.gradients.engines import Engine, closed_form
+from nets.training.gradients.sample_norms import Sampler
+from nets.validation import one_of
+
+Pairs = list[tuple[Any, Any]]
+
+
+def forgot_zero_grad(module: nn.Module, loss: Any, micro_batches: Pairs) -> None:
+    """Nobody calls zero_grad."""
+    for x, target in micro_batches:
+        (loss(module(x), target) * len(x) / _samples(micro_batches)).backward()
+
+
+def backward_twice(module: nn.Module, loss: Any, micro_batches: Pairs) -> None:
+    """The graph is kept, and walked back again."""
+    module.zero_grad()
+    for x, target in micro_batches:
+        value = loss(module(x), target) * len(x) / _samples(micro_batches)
+        value.backward(retain_graph=True)
+        value.backward()
+
+
+def ragged(module: nn.Module, loss: Any, micro_batches: Pairs) -> None:
+    """loss / K, though the K micro-batches are not equally large."""
+    module.zero_grad()
+    for x, target in micro_batches:
+        (loss(module(x), target) / len(micro_batches)).backward()
+
+
+def zero_grad_misplaced(module: nn.Module, loss: Any, micro_batches: Pairs) -> None:
+    """zero_grad stands one line too low."""
+    for x, target in micro_batches:
+        module.zero_grad()
+        (loss(module(x), target) * len(x) / _samples(micro_batches)).backward()
+
+
+def _samples(micro_batches: Pairs) -> int:
+    return sum(len(x) for x, _ in micro_batches)
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """Attributes:
+    name: of the loop.
+    formula: what it leaves, in words and in index form.
+    loop: a window of it, as people write it: it leaves its gradient in `.grad`.
+    carry: p.
+    coefficients: the w_m → the c_m.
+    example: windows of micro-batches of the document's v = 1, 10, 100, 1000.
+    """
+
+    name: str
+    formula: str
+    loop: Callable[[nn.Module, Any, Pairs], None]
+    carry: float
+    coefficients: Callable[[tuple[float, ...]], tuple[float, ...]]
+    example: tuple[tuple[tuple[float, ...], ...], ...]
+
+    def predicted(self, before: Tensor, parts: list[Tensor], weights: tuple[float, ...]) -> Tensor:
+        """p P + Σ_m c_m G_m."""
+        return sum((c * part for c, part in zip(self.coefficients(weights), parts, strict=True)), self.carry * before)
+
+
+ONE_BY_ONE = tuple(((v,),) for v in (1.0, 10.0, 100.0, 1000.0))
+TOGETHER = (((1.0,), (10.0,), (100.0,), (1000.0,)),)
+
+MISTAKES = {
+    mistake.name: mistake
+    for mistake in (
+        Mistake(
+            "forgot_zero_grad",
+            "without zero_grad, .grad holds the gradients of all steps: Σ_s≤t G_s where G_t is right, a momentum of 1",
+            forgot_zero_grad,
+            1.0,
+            lambda w: w,
+            ONE_BY_ONE,
+        ),
+        Mistake(
+            "backward_twice",
+            "a second backward pass adds the same again: 2 G where G is right, a learning rate of 2 η",
+            backward_twice,
+            0.0,
+            lambda w: tuple(2 * x for x in w),
+            ONE_BY_ONE,
+        ),
+        Mistake(
+            "ragged",
+            "loss / K gives each micro-batch the weight 1/K: 1/K Σ_m G_m where Σ_m N_m/N G_m is right",
+            ragged,
+            0.0,
+            lambda w: (1 / len(w),) * len(w),
+            (((1.0, 10.0, 100.0), (1000.0,)),),
+        ),
+        Mistake(
+            "zero_grad_misplaced",
+            "zero_grad inside the window leaves the last micro-batch alone: w_K G_K where Σ_m w_m G_m is right",
+            zero_grad_misplaced,
+            0.0,
+            lambda w: (*(0.0,) * (len(w) - 1), w[-1]),
+            TOGETHER,
+        ),
+    )
+}
+
+
+def named(name: str | None, processes: int) -> "Mistaken | None":
+    """A descent with the mistake of that name; None without one.
+
+    Raises:
+        InputError: for a name that there is not, or in several processes.
+    """
+    if name is None:
+        return None
+    mistake = MISTAKES[one_of("mistake", name, tuple(MISTAKES))]
+    if processes > 1:
+        raise InputError(f"mistake={name} was given to {processes} processes; expected one: leave torchrun away.")
+    return Mistaken(mistake)
+
+
+class Row(NamedTuple):
+    """One window: what is right, what the mistake must give, and what is there."""
+
+    right: float
+    predicted: float
+    measured: float
+
+
+class Square(nn.Module):
+    """y = v x² at x = 1, with the v of a micro-batch for its samples: dy/dx = 2 v."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.x = nn.Parameter(torch.ones((), dtype=torch.float64))
+
+    def forward(self, v: Tensor) -> Tensor:
+        """v x²."""
+        return v * self.x**2
+
+
+def example(mistake: Mistake) -> list[Row]:
+    """x.grad after each window of the example, for y = v x² at x = 1 and a loss that is the mean of y."""
+    module, before, rows = Square(), torch.zeros((), dtype=torch.float64), []
+    for window in mistake.example:
+        micro_batches = [(torch.tensor(v, dtype=torch.float64), None) for v in window]
+        parts = [2 * v.mean() for v, _ in micro_batches]
+        weights = tuple(len(v) / _samples(micro_batches) for v, _ in micro_batches)
+        right = sum(w * float(part) for w, part in zip(weights, parts, strict=True))
+        before = mistake.predicted(before, parts, weights)
+        mistake.loop(module, lambda y, _: y.mean(), micro_batches)
+        assert module.x.grad is not None
+        rows.append(Row(right, float(before), float(module.x.grad)))
+    return rows
+
+
+class Mistaken:
+    """A descent along the gradient that a mistake leaves, with its error ‖found − right‖ / ‖right‖ predicted and measured.
+
+    Measured is what PyTorch's own backward passes leave in `.grad`; right and predicted are made of the closed forms.
+
+    Attributes:
+        mistake: which one.
+        rows: for each step, 0, and the error predicted and measured.
+        apart: the largest ‖found − predicted‖ / ‖predicted‖ so far.
+        window: (input, target) of each micro-batch of the last step.
+    """
+
+    def __init__(self, mistake: Mistake) -> None:
+        self.mistake = mistake
+        self.rows: list[Row] = []
+        self.apart = 0.0
+        self.window: Pairs = []
+        self._before: dict[str, Tensor] = {}
+        self._losses = math.nan, math.nan
+
+    def along(
+        self, engine: Engine, network: Network, loss: Loss, micro_batch_size: int | None
+    ) -> Callable[[Batch], tuple[Tensor, dict[str, Tensor], Accumulation]]:
+        """What `descend` takes for the gradient of a batch. The engine is PyTorch's, whichever was asked for.
+
+        Raises:
+            InputError: where a batch is one micro-batch and the mistake needs several, or samples are to be looked at one by one.
+        """
+        if isinstance(engine, Sampler):
+            raise InputError(
+                "sample_norms=True was given with a mistake; expected one of the two: PyTorch's loop has no such norms."
+            )
+        if micro_batch_size is None and len(self.mistake.example[0]) > 1:
+            raise InputError(
+                f"the mistake {self.mistake.name} needs several micro-batches, and a batch is one; expected a micro_batch_size "
+                "below batch_size: set descent.micro_batch_size, or descent=accumulated."
+            )
+        return lambda batch: self._left(network, loss, pieces(batch, micro_batch_size))
+
+    def _left(self, network: Network, loss: Loss, micro_batches: list[Batch]) -> tuple[Tensor, dict[str, Tensor], Accumulation]:
+        sizes = tuple(map(len, micro_batches))
+        weights = tuple(size / sum(sizes) for size in sizes)
+        parts = [closed_form(network, loss, micro) for micro in micro_batches]
+        self.window = [(micro.inputs, micro.targets) for micro in micro_batches]
+        self.mistake.loop(network, loss, self.window)
+        found = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
+        right, predicted = dict[str, Tensor](), dict[str, Tensor]()
+        for name, gradient in found.items():
+            own = [gradients[name] for _, gradients in parts]
+            right[name] = sum((w * part for w, part in zip(weights, own, strict=True)), torch.zeros_like(gradient))
+            predicted[name] = self.mistake.predicted(self._before.get(name, torch.zeros_like(gradient)), own, weights)
+        self._before = predicted
+        self.rows.append(Row(0.0, _apart(predicted, right), _apart(found, right)))
+        self.apart = max(self.apart, _apart(found, predicted))
+        value = sum((w * part for w, (part, _) in zip(weights, parts, strict=True)), torch.zeros_like(parts[0][0]))
+        return value, found, Accumulation(sizes, weights)
+
+    def followed(
+        self, steps: Iterator[Step], right: Iterator[Step], write: Callable[[int, dict[str, float]], None]
+    ) -> Iterator[Step]:
+        """The steps, while a descent without the mistake goes on beside them: `write(step, {tag: number})` is given both."""
+        for step in steps:
+            _, predicted, measured = self.rows[-1]
+            numbers = {"mistake/error predicted": predicted, "mistake/error measured": measured}
+            beside = next(right, None)
+            write(step.step, numbers if beside is None else numbers | {"mistake/loss without it": beside.loss})
+            self._losses = step.loss, math.nan if beside is None else beside.loss
+            yield step
+
+    def told(self, check: Callable[[Pairs, Any], Any]) -> dict[str, str]:
+        """The outcome, as {title: text}, with what `nets.check_accumulation`, given the module and the loss, says of it."""
+        certificate = check(self.window, self.mistake.loop)
+        caught = certificate.notes[-1] if certificate.passed else certificate.sentence()
+        last = len(self.rows)
+        looks = [n for n in (1, 2, 3, 10, 30, 100, 300, 1000) if n < last] + [last]
+        cells = [[f"step {n:,}", *(f"{100 * error:,.2f} %" for error in self.rows[n - 1][1:])] for n in looks]
+        widths = [max(map(len, row)) for row in cells]
+        heads, predicted, measured = ("  ".join(row[i].rjust(w) for row, w in zip(cells, widths, strict=True)) for i in range(3))
+        return {
+            "mistake": self.mistake.formula,
+            "off by": heads,
+            "  predicted": predicted,
+            "  measured": f"{measured}  (the gradients are {self.apart:.0e} apart)",
+            "in the end": f"loss {self._losses[0]:.4g} at the last step with the mistake, {self._losses[1]:.4g} without it",
+            "caught by": f"nets.check_accumulation: {caught}",
+        }
+
+
+def table(mistake: Mistake) -> str:
+    """The example, on a screen."""
+    lines = ["x = 1, y = v x², dy/dx = 2 v; in each window x.grad ought to be the mean of 2 v", "", "v in the window"]
+    windows = [" + ".join("{" + ", ".join(f"{v:g}" for v in micro) + "}" for micro in window) for window in mistake.example]
+    wide = max(len(lines[-1]), *map(len, windows))
+    lines[-1] = f"{lines[-1].ljust(wide)}  {'right':>8}  {'predicted':>9}  {'measured':>8}"
+    for window, row in zip(windows, example(mistake), strict=True):
+        lines.append(f"{window.ljust(wide)}  {row.right:8g}  {row.predicted:9g}  {row.measured:8g}")
+    return "\n".join(lines)
+
+
+def _apart(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
+    """‖one − other‖ / ‖other‖, all parameters together."""
+    difference = math.sqrt(sum(float((one[name] - other[name]).square().sum()) for name in one))
+    return difference / max(math.sqrt(sum(float(tensor.square().sum()) for tensor in other.values())), 1e-300)

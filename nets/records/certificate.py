@@ -1,0 +1,212 @@
+"""The outcome of a verification, as records, as a table, and as JSON."""
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from nets.errors import GradientError, InputError, quoted
+from nets.records.certificate_json import check_fields, declared, parsed, texts
+from nets.records.certificate_table import INTENTION, answers, rests_on_differences, rows
+from nets.records.check import Check as Check
+from nets.records.location import Location
+from nets.records.verdict import Verdict as Verdict
+from nets.records.verdict import overall
+from nets.text import at_least, listed, one_line
+
+SCHEMA = "nets.certificate/3"
+"""Of `to_json`, see docs/certificate.md; the number goes up when a field is added, changes its meaning or goes away."""
+
+READABLE = ("nets.certificate/1", "nets.certificate/2", SCHEMA)
+"""What `from_json` reads. In the first, no check says what it would have seen of a single entry; in the first two, the index of the
+output and that of the parameter stand in one list alone."""
+
+WORDLESS = ("central difference", "whole batch")
+"""What needs no other derivation's word: a certificate has the power that its checks against these have."""
+
+WITNESSES = ("forward mode", "complex step")
+"""What no training step runs; a fault of these is told last."""
+
+AS_IS = "reverse mode in float64"
+"""What a module in the precision that it has is held against."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Every check of one module at one point. Passed only where every check is a 'pass'.
+
+    Attributes:
+        checks: in the order of the parameters.
+        formulas: parameter → its Jacobian in index form, where it is known in closed form.
+        notes: what else a reader must know: derivations that were not to be had, and with what probability a fault would be seen.
+        location: the submodule that a wrong gradient comes from, where one was found.
+        tolerance: the error that the caller allows, in parts of the largest entry of each Jacobian; None where none is declared.
+    """
+
+    checks: tuple[Check, ...]
+    formulas: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    location: Location | None = None
+    tolerance: float | None = None
+
+    @property
+    def passed(self) -> bool:
+        return self.verdict == "pass"
+
+    @property
+    def verdict(self) -> Verdict:
+        """'fail' if any check failed, else 'inconclusive' if any is, else 'pass'."""
+        return overall(check.verdict for check in self.checks)
+
+    @property
+    def entries(self) -> int:
+        """How many entries of Jacobians were checked, each counted once however many derivations it was held against."""
+        found: dict[str, int] = {}
+        for check in self.checks:
+            if check.worst_index is not None:
+                found[check.parameter] = max(found.get(check.parameter, 0), check.entries)
+        return sum(found.values())
+
+    @property
+    def detects(self) -> float | None:
+        """The smallest relative fault common to all entries, such as a wrong scale, that the differences, which need no other
+        derivation's word, or the whole batch of an accumulation would have seen in every parameter that has a gradient; None where
+        there is no such check."""
+        return _least(check.detects for check in self.checks if check.against in WORDLESS)
+
+    @property
+    def detects_entry(self) -> float | None:
+        """The smallest fault of one entry alone, in parts of the largest of its parameter, that they would have seen wherever it
+        were."""
+        return _least(check.detects_entry for check in self.checks if check.against in WORDLESS)
+
+    def sentence(self) -> str:
+        """The outcome in one sentence: what was shown, or which entry of which parameter is wrong."""
+        if self.verdict == "pass":
+            return self._passed()
+        culprits = [check for check in self.checks if check.verdict == self.verdict]
+        worst = min(culprits, key=_rank)
+        where = "" if self.location is None else f"{self.location}. "
+        declared = f" {self._declared('The declared tolerance is')}." if self.tolerance is not None else ""
+        return f"{self.verdict}: {where}{worst}{declared}"
+
+    def _declared(self, words: str) -> str:
+        """The caller's tolerance in words."""
+        return f"{words} {self.tolerance:.3g} of the largest entry" if self.tolerance is not None else ""
+
+    def _passed(self) -> str:
+        """What was shown, and what was not: each derivation that every parameter that was checked was held against, and the
+        parameters that were not."""
+        declared = [check.parameter for check in self.checks if check.against == INTENTION]
+        unchecked = f"{listed(declared)}: declared by the caller, not checked" if declared else ""
+        checked = [check for check in self.checks if check.against != INTENTION]
+        if not checked:
+            return f"pass: no derivative was checked; {unchecked}."
+        points = {check.parameter for check in checked if check.parameter != "all"}
+        covered: dict[str, set[str]] = {}
+        for check in checked:
+            covered.setdefault(check.against, set()).update(points if check.parameter == "all" else (check.parameter,))
+        oracles = listed([oracle for oracle, names in covered.items() if names == points] or list(covered))
+        within = f", {self._declared('within the declared tolerance of')}" if self.tolerance is not None else ""
+        shown = f"pass: {self.entries:,} entries, {checked[0].oracle} against {oracles}{within}{self._power()}"
+        return "; ".join(filter(None, (shown, self._zeros(), unchecked))) + "."
+
+    def _zeros(self) -> str:
+        """The gradients that are zero at this point alone, with their bounds."""
+        bounds: dict[str, float] = {}
+        for check in self.checks:
+            if check.bound is not None:
+                bounds[check.parameter] = max(bounds.get(check.parameter, 0.0), check.bound)
+        return f"{listed(list(bounds))}: zero, to within {at_least(max(bounds.values()))}" if bounds else ""
+
+    def _power(self) -> str:
+        """What would have been seen, of the derivative and of the module in the precision that it has."""
+        words = _seen(self.detects, self.detects_entry)
+        if not words:
+            return ""
+        as_is = [check for check in self.checks if check.against == AS_IS]
+        low = _seen(_least(check.detects for check in as_is), _least(check.detects_entry for check in as_is))
+        where = f" in float64, and {low} {as_is[0].oracle.removeprefix('reverse mode ')}" if low else ""
+        return f"; {words} would have been seen{where}"
+
+    def raise_if_failed(self) -> None:
+        """Raise GradientError, with the one sentence, unless every check passed."""
+        if not self.passed:
+            raise GradientError(self.sentence())
+
+    def __str__(self) -> str:
+        """The table, and the outcome in one sentence."""
+        return "\n".join(filter(None, (self.table(), self.sentence())))
+
+    def table(self) -> str:
+        """A row per parameter: entries, largest error against each derivation, verdict, and beneath it the formula and the worst
+        entry. Then what only answers yes or no, and the notes."""
+        return "\n".join([*rows(self.checks, self.formulas), *answers(self.checks), *self.notes])
+
+    def to_json(self) -> str:
+        """The certificate as JSON: {schema, verdict, formulas, notes, location, tolerance, checks: [the fields of Check]}.
+
+        A number that is not finite is written as the string 'inf', '-inf' or 'nan'.
+        """
+        checks = [{key: _written(value) for key, value in asdict(check).items()} for check in self.checks]
+        document = {
+            "schema": SCHEMA,
+            "verdict": self.verdict,
+            "formulas": self.formulas,
+            "notes": list(self.notes),
+            "tolerance": self.tolerance,
+            "location": None if self.location is None else asdict(self.location),
+            "checks": checks,
+        }
+        return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Certificate":
+        """The certificate that `to_json` wrote.
+
+        Raises:
+            InputError: if the text is no such document, or one of another version.
+        """
+        try:
+            document = parsed(text)
+            schema = document["schema"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise InputError(f"the text is no certificate ({one_line(error)}); expected what Certificate.to_json wrote.") from error
+        if schema not in READABLE:
+            raise InputError(
+                f"the certificate has the schema {quoted(schema)}; expected {SCHEMA}: read it with the nets that wrote it."
+            )
+        try:
+            checks = tuple(Check(**check_fields(check)) for check in document["checks"])
+            formulas, notes = texts(document)
+            found = cls(checks, formulas, notes, Location.from_dict(document.get("location")), declared(document))
+            if not checks or document["verdict"] != found.verdict:
+                raise ValueError(f"the verdict is {quoted(document['verdict'])} where its checks make it '{found.verdict}'")
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"the certificate is damaged ({type(error).__name__}: {one_line(error)}); expected what Certificate.to_json wrote."
+            ) from error
+        return found
+
+
+def _least(found: Iterable[float | None]) -> float | None:
+    """What all of the checks that know would have seen; None where none does."""
+    return max((size for size in found if size is not None and math.isfinite(size)), default=None)
+
+
+def _seen(scale: float | None, entry: float | None) -> str:
+    if scale is None:
+        return ""
+    alone = "" if entry is None else f", and one entry that is off by {at_least(entry)} of the largest,"
+    return f"a scale that is off by {at_least(scale)}{alone}"
+
+
+def _written(value: Any) -> Any:
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _rank(check: Check) -> tuple[bool, bool, bool, bool]:
+    """The first of the checks that do not pass is told: a wrong backward before a wrong witness, one with an entry to show before
+    one that only says no, and differences before what rests on another derivation's word."""
+    return check.oracle in WITNESSES, check.worst_index is None, not rests_on_differences(check), check.against in WITNESSES

@@ -1,0 +1,122 @@
+"""What a certificate may be in JSON. What is read can be shown, printed and written again, and says one thing."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, NoReturn, get_args
+
+from nets.errors import quoted
+from nets.records.verdict import Verdict
+
+MEASURES = ("max_abs_error", "max_rel_error", "expected", "actual", "tolerance", "detects", "detects_entry", "ulp", "bound")
+"""The fields of a check that are a number or None."""
+
+KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("parameter", "oracle", "against", "reason"), (str,)),
+    **dict.fromkeys(("entries", "wrong"), (int,)),
+    **dict.fromkeys(("worst_index", "output_index", "parameter_index"), (list, type(None))),
+    "output": (str, type(None)),
+}
+"""What the other fields are in JSON."""
+
+SHOWN = ("max_abs_error", "max_rel_error", "expected", "actual", "tolerance")
+"""The numbers of a check that has an entry to show."""
+
+
+def parsed(text: str) -> Any:
+    """What the text says.
+
+    Raises:
+        ValueError: if it is no JSON; if it is nested deeper than Python follows, names a key twice, or has a number that is not
+            finite or takes more than 64 bits, or letters that no text in UTF-8 has.
+        TypeError: if it is no text.
+    """
+    try:
+        found = json.loads(
+            text, parse_float=_finite, parse_int=_whole, parse_constant=_no_number, object_pairs_hook=_with_keys_of_their_own
+        )
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    # Half of a surrogate pair can be written in JSON, but neither printed nor saved.
+    json.dumps(found, ensure_ascii=False).encode("utf-8")
+    return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:40]} is beyond double precision")
+    return number
+
+
+def _whole(text: str) -> int:
+    # Longer ones are not even read: Python refuses them by another sentence.
+    number = int(text) if len(text) <= 20 else 2**63
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(f"{text[:40]} takes more than 64 bits")
+    return number
+
+
+def _no_number(text: str) -> NoReturn:
+    raise ValueError(f"{text} is no number of JSON")
+
+
+def _with_keys_of_their_own(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for number, (key, _) in enumerate(pairs) if key in [other for other, _ in pairs[:number]])
+        raise ValueError(f"the key '{twice[:40]}' stands twice in one object")
+    return found
+
+
+def check_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a check as they were before they were written.
+
+    Raises:
+        AttributeError, TypeError, ValueError: where one of them is what no check has.
+    """
+    read = {name: _read(name, value) for name, value in fields.items()}
+    if read.get("worst_index") is not None and None in [read.get(name) for name in SHOWN]:
+        raise ValueError(f"the check of {quoted(read.get('parameter'))} has an entry to show, and not its numbers")
+    return read
+
+
+def texts(document: Mapping[str, Any]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The formulas and the notes of a certificate.
+
+    Raises:
+        KeyError, TypeError: where there are none.
+    """
+    formulas, notes = document["formulas"], document["notes"]
+    if not isinstance(formulas, dict) or not isinstance(notes, list):
+        raise TypeError("formulas are an object and notes a list")
+    if not all(isinstance(text, str) for text in (*formulas.values(), *notes)):
+        raise TypeError("formulas and notes are texts")
+    return formulas, tuple(notes)
+
+
+def declared(document: Mapping[str, Any]) -> float | None:
+    """The tolerance that the caller declared.
+
+    Raises:
+        TypeError, ValueError: where it is no number between 0 and 1.
+    """
+    tolerance = document.get("tolerance")
+    if tolerance is None:
+        return None
+    if not isinstance(tolerance, float) or not 0 < tolerance < 1:
+        raise ValueError(f"the tolerance is {quoted(tolerance)}")
+    return tolerance
+
+
+def _read(name: str, value: Any) -> Any:
+    if name == "verdict" and value not in get_args(Verdict):
+        raise ValueError(f"the verdict {quoted(value)}")
+    read = float(value) if value in ("inf", "-inf", "nan") and name in MEASURES else value
+    kinds = (int, float, type(None)) if name in MEASURES else KINDS.get(name, (object,))
+    entries = value if isinstance(value, list) else []
+    # True is an int to Python.
+    odd = [one for one in (read, *entries) if isinstance(one, bool)]
+    if odd or not isinstance(read, kinds) or not all(isinstance(one, str | int) for one in entries):
+        raise TypeError(f"{name} is {quoted(value)}")
+    return tuple(value) if isinstance(value, list) else read

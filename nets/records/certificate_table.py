@@ -1,0 +1,98 @@
+"""A certificate as a table for a terminal: a row for each parameter, a column for each derivation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from nets.records.check import Check
+from nets.records.verdict import overall
+
+SHORT = {
+    "reverse mode": "reverse",
+    "forward mode": "forward",
+    "batched reverse": "batched",
+    "central difference": "difference",
+    "NumPy by hand": "NumPy",
+    "TensorFlow": "TF",
+}
+"""Names of derivations at the head of a column, so that seven columns fit a terminal 80 characters wide."""
+
+INTENTION = "intention"
+"""What a gradient is held against that the caller declares to be no derivative: nothing."""
+
+NONE = "–"
+
+
+def rows(checks: Sequence[Check], formulas: Mapping[str, str]) -> list[str]:
+    """A row for each parameter with entries, and for each other one that does not pass or is not checked.
+
+    The verdict of a row is that of all checks of its parameter, those included that only answer yes or no: a certificate that fails
+    has a row that fails, and one that passes has none.
+    """
+    entrywise = [check for check in checks if check.worst_index is not None]
+    if not entrywise:
+        return []
+    title = entrywise[0].oracle
+    columns = list(dict.fromkeys(check.against for check in entrywise))
+    cells = [["parameter", "entries", *(SHORT.get(column, column) for column in columns), "verdict"]]
+    beneath = [""]
+    for name, own in _by_parameter(checks).items():
+        # Of two checks against one derivation the judged one has the column: another may be held against differences as well.
+        shown = {c.against: c for c in sorted(own, key=lambda c: c.oracle == title) if c.worst_index is not None}
+        verdict = "not checked" if all(c.against == INTENTION for c in own) else overall(c.verdict for c in own)
+        if not shown and verdict == "pass":
+            continue
+        entries = f"{max(check.entries for check in shown.values()):,}" if shown else NONE
+        errors = [f"{shown[c].max_abs_error:.1e}" if c in shown else NONE for c in columns]
+        cells.append([name, entries, *errors, verdict])
+        beneath.append("   ".join(filter(None, (formulas.get(name, ""), _shown_beneath(list(shown.values()))))))
+    return _aligned(cells, beneath, f"largest error of the {title} against")
+
+
+def answers(checks: Sequence[Check]) -> list[str]:
+    """Checks that only answer yes, and do: a line for those of all parameters, and one for each derivation that has several."""
+    plain = [c for c in checks if c.worst_index is None and c.verdict == "pass" and c.against != INTENTION]
+    lines = [str(check) for check in plain if check.parameter == "all"]
+    for against in dict.fromkeys(check.against for check in plain if check.parameter != "all"):
+        own = [check for check in plain if check.against == against and check.parameter != "all"]
+        several = f"{len(own)} parameters and inputs: {own[0].oracle} against {against}: pass ({own[0].reason})."
+        lines.append(str(own[0]) if len(own) == 1 else several)
+    return lines
+
+
+def _by_parameter(checks: Sequence[Check]) -> dict[str, list[Check]]:
+    found: dict[str, list[Check]] = {}
+    for check in checks:
+        found.setdefault(check.parameter, []).append(check)
+    return found
+
+
+def _shown_beneath(own: list[Check]) -> str:
+    """The worst entry, or that the gradient is zero."""
+    if not own:
+        return ""
+    zero = next((check.reason for check in own if check.reason.startswith("zero")), "")
+    worst = max(own, key=lambda check: (check.verdict == "fail", rests_on_differences(check), _excess(check)))
+    return f"worst entry {worst.entry}" if worst.entry and not zero else zero
+
+
+def _aligned(cells: list[list[str]], beneath: list[str], title: str) -> list[str]:
+    widths = [max(len(row[c]) for row in cells) for c in range(len(cells[0]))]
+    lines = [" " * (widths[0] + widths[1] + 4) + title]
+    for row, formula in zip(cells, beneath, strict=True):
+        padded = [
+            cell.rjust(w) if 0 < c < len(row) - 1 else cell.ljust(w) for c, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(padded).rstrip())
+        if formula:
+            lines.append(" " * (widths[0] + 2) + formula)
+    return lines
+
+
+def rests_on_differences(check: Check) -> bool:
+    """Whether a check that does not pass rests on differences, which need no other derivation's word."""
+    return check.verdict != "pass" and check.against == "central difference"
+
+
+def _excess(check: Check) -> float:
+    return (check.max_abs_error or 0.0) / max(check.tolerance or 0.0, 1e-300)

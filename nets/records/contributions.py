@@ -1,0 +1,199 @@
+"""The account of a gradient that is a sum: what each contribution brought, and whether what was added up is their sum.
+
+A contribution costs one call for all norms and one addition to a second sum, whatever the number of parameters; its numbers stay on
+the device, in memory that is taken for many windows at once, until somebody asks for them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nets.records.noise_scale import GradientNoise, gradient_noise
+
+WINDOWS = 256
+"""Windows to a page."""
+
+UNIT = {torch.float64: 2.0**-53, torch.float32: 2.0**-24}
+"""u, half the distance from 1 to the next number."""
+
+
+class Page:
+    """The numbers of up to WINDOWS windows with as many contributions each.
+
+    Attributes:
+        names: of the P parameters.
+        contributions: what each of the K contributions is called.
+        unit: u of the precision in which the sum was made.
+        values: one row for each window: for each contribution ℓ_m, ‖G_mp‖ and ‖S_mp‖, with S_m the sum up to and with m; then
+            ‖S_p − S′_p‖, with S′ the second sum.
+    """
+
+    def __init__(self, names: tuple[str, ...], contributions: tuple[str, ...], like: Tensor) -> None:
+        self.names, self.contributions, self.unit = names, contributions, UNIT.get(like.dtype, 2.0**-24)
+        dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
+        count, wide = len(contributions), 1 + 2 * len(names)
+        self.values = torch.full((WINDOWS, count * wide + len(names)), torch.nan, dtype=dtype, device=like.device)
+        self.rows = [row[: count * wide].view(count, wide).unbind() for row in self.values.unbind()]
+        self.residuals = self.values[:, count * wide :].unbind()
+        self.used = 0
+
+    def table(self, rows: Sequence[int]) -> "NDArray[np.float64]":
+        """The rows of `values` in double precision."""
+        numbers = self.values[rows[0] : rows[-1] + 1].cpu().numpy().astype(np.float64)
+        return numbers if len(numbers) == len(rows) else numbers[[row - rows[0] for row in rows]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Accumulation:
+    """How the gradient of one step was summed: G = Σ_m w_m G_m.
+
+    A loss that is a mean has w_m = N_m / Σ N_m, whatever the sizes; one that is a sum has w_m = 1. Of a single contribution
+    nothing is kept but its size.
+
+    Attributes:
+        sizes: N_m, the number of samples in each contribution; where the loss masks some, of those that count.
+        weights: w_m.
+        page: where its numbers are, with those of other windows; None for a single contribution.
+        row: which row of the page is its own.
+    """
+
+    sizes: tuple[int, ...]
+    weights: tuple[float, ...]
+    page: Page | None = None
+    row: int = 0
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each contribution is called: 'micro-batch 2', 'rank 1', 'rank 1, micro-batch 2'."""
+        return () if self.page is None else self.page.contributions
+
+    @property
+    def losses(self) -> tuple[float, ...]:
+        """ℓ_m; of a single contribution it is the loss of the step."""
+        return () if self.page is None else tuple(self._account().losses[0].tolist())
+
+    @property
+    def norms(self) -> dict[str, tuple[float, ...]]:
+        """Parameter → ‖G_m‖ of each contribution."""
+        return {} if self.page is None else _per_parameter(self.page, self._account().norms[0].T)
+
+    @property
+    def cosines(self) -> dict[str, tuple[float, ...]]:
+        """Parameter → the cosine of each contribution to the sum of those before it; NaN for the first, and where one is zero."""
+        return {} if self.page is None else _per_parameter(self.page, self._account().cosines[0].T)
+
+    @property
+    def agreement(self) -> dict[str, float]:
+        """Parameter → ‖Σ w_m G_m‖ / Σ w_m ‖G_m‖: 1 where all pull the same way, about 1/√K where they are noise, 0 where they
+        cancel."""
+        return {} if self.page is None else dict(zip(self.page.names, self._account().agreement[0].tolist(), strict=True))
+
+    @property
+    def largest(self) -> dict[str, tuple[str, float]]:
+        """Parameter → the contribution with the largest w_m ‖G_m‖, and its share of the sum of them."""
+        if self.page is None:
+            return {}
+        shares = self._account().shares[0].T
+        return {n: (self.names[int(s.argmax())], float(s.max())) for n, s in zip(self.page.names, shares, strict=True)}
+
+    @property
+    def residual(self) -> dict[str, float]:
+        """Parameter → ‖S − S′‖ / Σ w_m ‖G_m‖: how far what was added up is from a second sum, of the G_m times the whole numbers
+        N_m, which is divided by N once and at the end, so that its roundings are others."""
+        return {} if self.page is None else dict(zip(self.page.names, self._account().residual[0].tolist(), strict=True))
+
+    @property
+    def is_the_sum(self) -> bool:
+        """Whether no residual is more than rounding: each of K products and sums is off by u at most."""
+        return self.page is None or bool((self._account().residual <= rounding(self.page)).all())
+
+    @property
+    def noise(self) -> GradientNoise | None:
+        """The gradient noise of this step alone, see `gradient_noise`; None without two contributions."""
+        return None if self.page is None else noise_of(self._account(), [self])[0]
+
+    def _account(self) -> "Account":
+        assert self.page is not None
+        return account(self.page, [self])
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Accumulation):
+            return NotImplemented
+        mine, yours = (
+            (a.sizes, a.weights, a.names, None if a.page is None else a.page.table([a.row]).tolist()) for a in (self, other)
+        )
+        return mine == yours
+
+    def __hash__(self) -> int:
+        return hash((self.sizes, self.weights))
+
+
+@lru_cache
+def alone(samples: int) -> Accumulation:
+    """The record of a gradient that is no sum."""
+    return Accumulation((samples,), (1.0,))
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The numbers of S windows of one page. Shapes: losses (S, K), norms, cosines and shares (S, K, P), the others (S, P)."""
+
+    losses: "NDArray[np.float64]"
+    norms: "NDArray[np.float64]"
+    cosines: "NDArray[np.float64]"
+    shares: "NDArray[np.float64]"
+    total: "NDArray[np.float64]"
+    agreement: "NDArray[np.float64]"
+    residual: "NDArray[np.float64]"
+
+
+def account(page: Page, windows: Sequence[Accumulation]) -> Account:
+    """What the ledger has of some windows of a page.
+
+    With a = w_m G_m: a·S = (‖S + a‖² − ‖S‖² − ‖a‖²) / 2, so that norms alone give the cosine.
+    """
+    table, count, wide = page.table([window.row for window in windows]), len(page.contributions), 1 + 2 * len(page.names)
+    parts = table[:, : count * wide].reshape(len(windows), count, wide)
+    norms, sums = parts[:, :, 1 : 1 + len(page.names)], parts[:, :, 1 + len(page.names) :]
+    added = np.abs(np.array([window.weights for window in windows]))[:, :, None] * norms
+    with np.errstate(all="ignore"):
+        before, now = sums[:, :-1], added[:, 1:]
+        cosines = np.full_like(norms, np.nan)
+        cosines[:, 1:] = (((sums[:, 1:] - before) * (sums[:, 1:] + before) - now * now) / (2 * before * now)).clip(-1, 1)
+        whole = added.sum(1)
+        agreement, residual = sums[:, -1] / whole, table[:, count * wide :] / whole
+        # Nothing was added to nothing.
+        agreement[whole == 0], residual[whole == 0] = 1, 0
+        shares = np.where(whole[:, None] == 0, 1 / count, added / whole[:, None])
+    return Account(parts[:, :, 0], norms, cosines, shares, sums[:, -1], agreement, residual)
+
+
+def rounding(page: Page) -> float:
+    """The largest residual that rounding explains: each product and each sum is off by u at most, and so is each norm."""
+    return 4 * (len(page.contributions) + 2) * page.unit
+
+
+def noise_of(found: Account, windows: Sequence[Accumulation]) -> list[GradientNoise | None]:
+    """The gradient noise of each window, all parameters together: small batches are its contributions, the large one is all."""
+    noises: list[GradientNoise | None] = []
+    for window, norms, total in zip(windows, found.norms, found.total, strict=True):
+        sizes, weights = np.array(window.sizes, float), np.array(window.weights)
+        counted = sizes > 0
+        if counted.sum() < 2:
+            noises.append(None)
+            continue
+        # G_m for a mean; for a sum all are N times as long, which the ratio does not see.
+        factors = weights[counted] * sizes.sum() / sizes[counted]
+        small = float(np.square(factors[:, None] * norms[counted]).sum(1).mean())
+        harmonic = float(counted.sum() / (1 / sizes[counted]).sum())
+        noises.append(gradient_noise(small, harmonic, float(np.square(total).sum()), float(sizes.sum())))
+    return noises
+
+
+def _per_parameter(page: Page, numbers: "NDArray[np.float64]") -> dict[str, tuple[float, ...]]:
+    return {name: tuple(row.tolist()) for name, row in zip(page.names, numbers, strict=True)}

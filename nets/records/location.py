@@ -1,0 +1,69 @@
+"""Where in a deep module a wrong gradient comes from, as a record."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from nets.text import listed
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """The submodule whose own vector-Jacobian product is wrong, at the inputs that it has within the module.
+
+    Attributes:
+        module: its dotted name, '' for the module that was verified.
+        kind: the name of its class.
+        itself: whether it has children of which none is wrong alone, so that the fault lies in the code between them.
+        by: its parameters and inputs whose gradient is wrong; none where the whole backward pass is.
+        also: other submodules that are wrong alone as well.
+        untried: children that cannot be called alone, in which the fault may lie as well.
+        failing: the last submodule, in the order of the forward pass, up to which all gradients are wrong; '' where there is none.
+        passing: the first submodule from which on all gradients are right; '' where there is none.
+    """
+
+    module: str
+    kind: str
+    itself: bool
+    by: tuple[str, ...]
+    also: tuple[str, ...] = ()
+    untried: tuple[str, ...] = ()
+    failing: str = ""
+    passing: str = ""
+
+    def __str__(self) -> str:
+        """A sentence without its full stop."""
+        known = [f"everything up to `{self.failing}` fails"] if self.failing else []
+        # The wrong submodule may have parameters of its own whose gradients are right.
+        passes = "every parameter" if self.passing == self.module else "everything"
+        known += [f"{passes} from `{self.passing}` on passes"] if self.passing else []
+        where = f"`{self.module}` ({self.kind})" if self.module else f"the code of {self.kind}"
+        if self.itself:
+            where += " itself, outside its children"
+        if self.untried:
+            where += f", or at {_quoted(self.untried)}, which cannot be called alone"
+        several = [*self.by[:2], f"{len(self.by) - 2} more"] if len(self.by) > 3 else list(self.by)
+        what = f"gradient by {listed(several)}" if self.by else "backward pass"
+        also = f", and likewise at {_quoted(self.also)}" if self.also else ""
+        text = f"{', '.join(known)}{': ' if known else ''}look at {where}: its own {what} is wrong{also}"
+        return text[0].upper() + text[1:]
+
+    @classmethod
+    def from_dict(cls, fields: Any) -> "Location | None":
+        """What `dataclasses.asdict` made of a location, or of none, and JSON of that.
+
+        Raises:
+            TypeError: if it is anything else.
+        """
+        if fields is None:
+            return None
+        kinds: dict[str, type] = {"itself": bool, **dict.fromkeys(("by", "also", "untried"), list)}
+        for name, value in dict(fields).items():
+            entries = value if isinstance(value, list) else []
+            if not isinstance(value, kinds.get(name, str)) or not all(isinstance(entry, str) for entry in entries):
+                raise TypeError(f"{name} is {value!r}")
+        given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+        return cls(**given)
+
+
+def _quoted(names: tuple[str, ...]) -> str:
+    return listed([f"`{name}`" for name in names])

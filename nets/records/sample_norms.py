@@ -1,0 +1,40 @@
+"""The norm of each sample's own gradient."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from nets.records.noise_scale import GradientNoise, gradient_noise
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SampleNorms:
+    """‖∂ℓ_n/∂θ_p‖ at one step, with ℓ_n the loss of sample n alone.
+
+    Attributes:
+        names: of the P parameters.
+        values: shape (P, N), the samples in the order in which the step took them.
+        count: C, the samples that the loss counts.
+        summed: whether the loss of the step is the sum of ℓ_n, not the mean.
+    """
+
+    names: tuple[str, ...]
+    values: Tensor
+    count: int
+    summed: bool = False
+
+    @property
+    def norms(self) -> dict[str, Tensor]:
+        """Parameter → ‖∂ℓ_n/∂θ_p‖, shape (N,)."""
+        return dict(zip(self.names, self.values, strict=True))
+
+    def noise(self, gradient_norm: float) -> GradientNoise | None:
+        """The gradient noise of this step alone, see `gradient_noise`, from single samples and all of them; None for one sample.
+
+        Args:
+            gradient_norm: ‖∂ℓ/∂θ‖, of all parameters.
+        """
+        if self.count < 2:
+            return None
+        mean_square = float(self.values.double().square().sum()) / self.count
+        return gradient_noise(mean_square, 1, (gradient_norm / (self.count if self.summed else 1)) ** 2, self.count)

@@ -1,0 +1,155 @@
+"""The picture of a proof: each Jacobian by the closed form, by reverse mode, and what is between them."""
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nets.errors import InputError
+from nets.records.jacobian_view import Portrait
+from nets.telemetry.figures.descent_figures import paper, save
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+#: Portraits below each other before a second and a third column begins, and how many find a place in all.
+MOST_BELOW, MOST_PORTRAITS = 7, 48
+MOST_COLUMNS = 4
+#: In the text above a portrait, where there is one column.
+MOST_LETTERS = 150
+#: Cells along a side; of a larger matrix each cell is the largest of a block, so that a single wrong entry stays in sight.
+MOST_CELLS = 256
+TITLES = ("closed form", "reverse mode", "difference, in colours of its own")
+#: Inches: a picture's height at least and at most, the text above it, what is between pictures, and the margins of the page.
+LOW, HIGH, TEXT, GAP, MARGIN, HEAD, FOOT = 0.32, 2.0, 0.34, 0.1, 0.25, 0.42, 0.75
+
+
+def jacobian_figure(portraits: Sequence[Portrait], path: str | os.PathLike[str]) -> None:
+    """Write closed form | reverse mode | difference of each Jacobian as heat maps, in a PNG file at `path`.
+
+    Closed form and reverse mode share their colours; the difference has its own, so that even rounding can be seen, and states
+    how large it is. Of more than MOST_PORTRAITS, those that differ most for their size are shown.
+
+    Raises:
+        InputError: there is no portrait, or nothing can be written at `path`.
+    """
+    if not portraits:
+        raise InputError("There is no Jacobian to be drawn: give the portraits of a network with nets.verification.side_by_side.")
+    save(draw_jacobians(portraits), Path(path))
+
+
+def draw_jacobians(portraits: Sequence[Portrait]) -> "Figure":
+    """The figure: three pictures for each portrait with a text above them, in one or several columns."""
+    shown = _chosen(portraits)
+    count = min(MOST_COLUMNS, math.ceil(len(shown) / MOST_BELOW))
+    below = math.ceil(len(shown) / count)
+    columns = [shown[start : start + below] for start in range(0, len(shown), below)]
+    tallest = max(sum(_height(portrait, count) + TEXT + GAP for portrait in column) for column in columns)
+    width, height = (11.0 if count == 1 else 2 * MARGIN + 5.4 * count), HEAD + tallest + FOOT
+    figure = paper(width, height, layout=None)
+    # One pair of axes in inches for everything: a hundred of them would take seconds.
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    across = (width - 2 * MARGIN) / count
+    each = (across - (MARGIN if count > 1 else 0) - 2 * GAP) / 3
+    for number, column in enumerate(columns):
+        lefts = [MARGIN + number * across + place * (each + GAP) for place in range(3)]
+        top = height - HEAD
+        for left, title in zip(lefts, TITLES, strict=True):
+            axes.text(left, top + 0.08, title if count == 1 else title.split(",")[0], weight="bold", fontsize=10)
+        for portrait in column:
+            tall = _height(portrait, count)
+            top -= TEXT
+            _caption(axes, portrait, lefts[0], top + 0.06, short=count > 1)
+            for place, left in enumerate(lefts):
+                _picture(axes, portrait, place, (left, left + each, top - tall, top))
+            top -= tall + GAP
+    _scales(axes, shown)
+    axes.text(width - MARGIN, 0.3, _footnote(portraits, shown, count), ha="right", va="center", fontsize=8, color="0.35")
+    axes.set(xlim=(0, width), ylim=(0, height), aspect="auto")
+    return figure
+
+
+def _chosen(portraits: Sequence[Portrait]) -> list[Portrait]:
+    """Those for which there is room, in the order of the network."""
+    by_fault = sorted(portraits, key=lambda p: -np.nan_to_num(p.apart / max(p.largest, 1e-300), nan=np.inf))
+    kept = {portrait.parameter for portrait in by_fault[:MOST_PORTRAITS]}
+    return [portrait for portrait in portraits if portrait.parameter in kept]
+
+
+def _height(portrait: Portrait, columns: int) -> float:
+    """A row is as high as a letter where there are few, and lower where there are many."""
+    return min(HIGH / (1 if columns == 1 else 2), max(LOW, 0.05 * len(portrait.closed)))
+
+
+def _caption(axes: "Axes", portrait: Portrait, x: float, y: float, *, short: bool) -> None:
+    name = axes.text(x, y, portrait.parameter, weight="bold", fontsize=9, va="bottom")
+    if short:
+        kind = "sample 0" if portrait.signed else "norm"
+        text = f"{kind}, max {portrait.largest:.1e}, " + (f"± {portrait.apart:.0e}" if portrait.apart else "equal")
+    else:
+        count = f"{portrait.entries:,} entries"
+        apart = f"{count} differ by at most {portrait.apart:.1e}" if portrait.apart else f"all {count} equal"
+        text = f"{portrait.shown}; largest entry {portrait.largest:.2g}; {apart}"
+        # The formula of a chain of activations may be longer than the page is wide.
+        text = f"{portrait.formula}     {text}" if len(portrait.formula) + len(text) < MOST_LETTERS else text
+    beside: dict[str, Any] = {"xycoords": name, "xytext": (7, 0), "textcoords": "offset points"}
+    axes.annotate(text, (1, 0), fontsize=8.5, va="bottom", color="0.25", **beside)
+
+
+def _picture(axes: "Axes", portrait: Portrait, place: int, extent: tuple[float, float, float, float]) -> None:
+    """One of the three: diverging colours about zero for entries, from dark to light for norms."""
+    from matplotlib.patches import Rectangle
+
+    matrix = (portrait.closed, portrait.reverse, portrait.difference)[place]
+    scale = _largest(matrix if place == 2 else np.stack([portrait.closed, portrait.reverse])) or 1.0
+    low, colours = (-scale, "RdBu_r") if portrait.signed else (0.0, "magma")
+    left, right, bottom, top = extent
+    # What is not finite lets the green through.
+    axes.add_patch(Rectangle((left, bottom), right - left, top - bottom, facecolor="limegreen", edgecolor="0.6", linewidth=1))
+    shown = np.ma.masked_invalid(_pooled(matrix))
+    axes.imshow(shown, vmin=low, vmax=scale, extent=extent, aspect="auto", interpolation="nearest", cmap=colours, zorder=2)
+
+
+def _scales(axes: "Axes", shown: Sequence[Portrait]) -> None:
+    """What the colours mean, relative to the largest number of each picture."""
+    left = MARGIN + 0.15
+    for signed, colours, labels in ((True, "RdBu_r", ("−max", "0", "max")), (False, "magma", ("0", "max"))):
+        if any(portrait.signed is signed for portrait in shown):
+            axes.imshow(np.linspace(0, 1, 256)[None], extent=(left, left + 1.5, 0.34, 0.46), aspect="auto", cmap=colours)
+            for label, x in zip(labels, np.linspace(left, left + 1.5, len(labels)), strict=True):
+                axes.text(x, 0.3, label, ha="center", va="top", fontsize=7.5)
+            left += 2.1
+
+
+def _footnote(portraits: Sequence[Portrait], shown: Sequence[Portrait], columns: int) -> str:
+    notes = ["rounding alone makes differences of about 1e-16 of the largest entry"]
+    if columns > 1:
+        notes.insert(0, ". ".join(dict.fromkeys(p.shown for p in shown)))
+        notes.append("max: largest entry; ±: largest difference")
+    if any(max(portrait.closed.shape) > MOST_CELLS for portrait in shown):
+        notes.append(f"of more than {MOST_CELLS} rows or columns, each cell is the largest of a block")
+    if len(shown) < len(portraits):
+        notes.append(f"the {len(shown)} of {len(portraits)} Jacobians that differ most")
+    return "\n".join(notes)
+
+
+def _pooled(matrix: "NDArray[np.float64]") -> "NDArray[np.float64]":
+    """At most MOST_CELLS along each side, each cell the entry of largest size in its block."""
+    for axis in (0, 1):
+        size = matrix.shape[axis]
+        if size > MOST_CELLS:
+            starts = np.arange(MOST_CELLS) * size // MOST_CELLS
+            highest, lowest = np.maximum.reduceat(matrix, starts, axis), np.minimum.reduceat(matrix, starts, axis)
+            matrix = np.where(highest >= -lowest, highest, lowest)
+    return matrix
+
+
+def _largest(matrix: "NDArray[np.float64]") -> float:
+    finite = np.abs(matrix[np.isfinite(matrix)])
+    return float(finite.max()) if finite.size else 0.0

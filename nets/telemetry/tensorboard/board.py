@@ -1,0 +1,250 @@
+"""Records on the TensorBoard page: which tag each number gets, and what stands beside it."""
+
+import functools
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tensorboard.plugins.custom_scalar.layout_pb2 import Category, Chart, Layout, MultilineChartContent
+
+from nets.errors import InputError
+from nets.records.layer_statistics import Flow
+from nets.records.noise_scale import RunningNoise
+from nets.records.step import Step, numbers_of
+from nets.telemetry.tensorboard import accumulation_metrics as accounts
+from nets.telemetry.tensorboard.buffered_writer import Delayed
+from nets.telemetry.tensorboard.events import EventFile, Value, histogram_values, scalar_values, string_value
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from nets.records.certificate import Certificate
+
+
+class Board:
+    """What a run shows in TensorBoard. Use it as a context manager; nothing here feeds back into the run.
+
+    ======================================  =====================================================================
+    tag                                     what
+    ======================================  =====================================================================
+    `loss/train`                            ℓ(θ) of the step's batch, before the update
+    `gradient_norm/<parameter>`, `/total`   ‖∂ℓ/∂θ_p‖; (Σ_p ‖∂ℓ/∂θ_p‖²)^½
+    `update_ratio/<parameter>`              ‖Δθ_p‖ / ‖θ_p‖
+    `accumulation/<parameter>/…`            where a gradient is a sum: `norm micro 2`, ‖G_m‖ of the second micro-batch, or
+                                            `norm rank 1`; `cosine micro 2`, to the sum of those before; `agreement`,
+                                            ‖Σ w_m G_m‖ / Σ w_m ‖G_m‖; `largest share`, max w_m ‖G_m‖ / Σ w_m ‖G_m‖;
+                                            `residual` of the sum (see Accumulation)
+    `accumulation/weight micro 2`, …        w_m
+    `sample_norm/<parameter>/mean`,         1/N Σ_n ‖∂ℓ_n/∂θ_p‖ and max_n ‖∂ℓ_n/∂θ_p‖, with ℓ_n the loss of sample n alone,
+    `/largest`                              where `descend` was asked for `sample_norms`
+    `noise_scale`, `/batch_size`            B = tr Σ / ‖G‖² of averages over the last hundred steps or so (see RunningNoise),
+                                            and the power of two nearest to it
+    `loss/test`, `accuracy/test`            of the samples held out, where they were evaluated
+    `cotangent/<layer>`                     ‖∂ℓ/∂Y‖ at the output of a layer, at each look
+    `attenuation/<layer>/measured`          ‖∂ℓ/∂Y‖ / ‖∂ℓ/∂X‖ of a layer, likewise; `/predicted` by its weights and slopes
+    `slope/<activation>/rms`                (mean f′²)^½, likewise; `/flat` the share of |f′| < 0.01, `/dead` of dead units
+    `histogram/parameter/<parameter>`       θ_p, where it was asked for
+    `histogram/gradient/<parameter>`        ∂ℓ/∂θ_p, likewise
+    `run/…`                                 the texts `certificate`, `config`, `diagnosis`, and pictures, in one group each, since
+                                            the page opens no more than two
+    ======================================  =====================================================================
+
+    The page's Custom Scalars tab gathers the gradient norms in one chart, the update ratios in a second, the
+    losses in a third, the attenuation of every layer in a fourth, and what accumulation shows in two more.
+
+    Args:
+        log_dir: the directory that `tensorboard --logdir` is pointed at; it is made where it does not exist.
+
+    Raises:
+        InputError: nothing can be written at `log_dir`.
+    """
+
+    def __init__(self, log_dir: str | os.PathLike[str]) -> None:
+        self.log_dir = Path(log_dir)
+        self._events = EventFile(log_dir)
+        self._laid_out = False
+        self._noise = RunningNoise()
+        self._steps = Delayed(self._write_steps)
+
+    def write(
+        self,
+        step: Step,
+        *,
+        test_loss: float | None = None,
+        test_accuracy: float | None = None,
+        parameters: "Mapping[str, Tensor] | None" = None,
+        gradients: "Mapping[str, Tensor] | None" = None,
+        flow: Flow | None = None,
+    ) -> None:
+        """One Event with every number of `step`, and with whatever else is known at that step.
+
+        It is on disk a second later at the latest, or when the board is closed.
+
+        Args:
+            step: the record.
+            test_loss: ℓ on the samples held out.
+            test_accuracy: share of them that is classified right, 0 to 1.
+            parameters: parameter → θ_p, for histograms.
+            gradients: parameter → ∂ℓ/∂θ_p, for histograms.
+            flow: a look at the layers.
+        """
+        self._lay_out(accumulates=step.accumulation.page is not None)
+        if all(extra is None for extra in (test_loss, test_accuracy, parameters, gradients, flow)):
+            self._steps.add(step)
+            return
+        self._steps.flush()
+        ((_, tags, table),) = self._tables([step])
+        values = scalar_values(dict(zip(tags, table[0].tolist(), strict=True)))
+        values += _evaluation(test_loss, test_accuracy) + _histograms(parameters, gradients) + _layers(flow)
+        self._events.write(step.step, values)
+
+    def evaluation(self, step_number: int, loss: float, accuracy: float | None = None) -> None:
+        """Loss and accuracy on the samples held out, where no Step goes with them (before the first, say)."""
+        self._events.write(step_number, _evaluation(loss, accuracy))
+
+    def numbers(self, step_number: int, numbers: Mapping[str, float]) -> None:
+        """Other numbers, `{tag: number}`, where no Step goes with them."""
+        self._events.scalars(step_number, numbers)
+
+    def histograms(
+        self,
+        step_number: int,
+        parameters: "Mapping[str, Tensor]",
+        gradients: "Mapping[str, Tensor] | None" = None,
+    ) -> None:
+        """Histograms of every parameter and gradient, where no Step goes with them (as the network was made, say)."""
+        self._events.write(step_number, _histograms(parameters, gradients))
+
+    def flow(self, flow: Flow) -> None:
+        """A look at the layers, where no Step goes with it (before the first, say)."""
+        self._events.write(flow.updates, _layers(flow))
+
+    def diagnosis(self, sentences: Sequence[str], table: str) -> None:
+        """What ails the gradients, if anything does, and the table of the layers, on the Text page."""
+        said = "\n".join(f"* {sentence}" for sentence in sentences) or "**healthy**"
+        self._events.text("run/diagnosis", f"{said}\n\n{_fenced(table)}")
+
+    def certificate(self, certificate: "Certificate") -> None:
+        """The certificate on the Text page: its verdict, and its table as it is printed."""
+        self._events.text("run/certificate", f"**{certificate.verdict}**\n\n{_fenced(str(certificate))}")
+
+    def config(self, yaml_text: str) -> None:
+        """The resolved configuration on the Text page."""
+        self._events.text("run/config", _fenced(yaml_text, "yaml"))
+
+    def picture(self, tag: str, path: str | os.PathLike[str], step: int = 0) -> None:
+        """A PNG file on the Images page.
+
+        Raises:
+            InputError: the file cannot be read or is no PNG file.
+        """
+        try:
+            png = Path(path).read_bytes()
+        except OSError as error:
+            raise InputError(
+                f"The picture '{os.fspath(path)}' cannot be read ({error.strerror or error}): name a PNG file that exists."
+            ) from error
+        self._events.image(tag, png, step)
+
+    def flush(self) -> None:
+        """Hand everything written so far to the operating system."""
+        self._steps.flush()
+
+    def close(self) -> None:
+        """Close the event file. A second call does nothing."""
+        try:
+            self._lay_out(accumulates=False)
+            self._steps.close()
+        finally:
+            self._events.close()
+
+    def _lay_out(self, accumulates: bool) -> None:
+        """The charts of the Custom Scalars tab, once: none that would stay empty."""
+        if not self._laid_out:
+            self._laid_out = True
+            self._events.write(0, [_layout(accumulates)])
+
+    def _write_steps(self, steps: list[Step], times: list[float]) -> None:
+        start = 0
+        for own, tags, table in self._tables(steps):
+            rows = slice(start, start := start + len(own))
+            self._events.block(tags, [step.step for step in own], times[rows], table)
+
+    def _tables(self, steps: list[Step]) -> "Iterator[tuple[list[Step], tuple[str, ...], NDArray[np.float64]]]":
+        """(steps, tags, table with a row for each of them), for each run of steps that have the same tags."""
+        for _, group in groupby(steps, key=lambda step: (id(step.block), id(step.accumulation.page))):
+            own = list(group)
+            ((names, table),) = numbers_of(own)
+            ledger = accounts.accounted(own)
+            more = (
+                accounts.numbers(own, ledger),
+                accounts.sample_numbers(own),
+                accounts.noise_numbers(own, ledger, self._noise),
+            )
+            tags = (tag for found, _ in more for tag in found)
+            yield own, (*_tags(names), *tags), np.concatenate([table, *(columns for _, columns in more)], 1)
+
+    def __enter__(self) -> "Board":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+@functools.lru_cache
+def _tags(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The tags of the numbers that `Block.table` has."""
+    norms = [f"gradient_norm/{name}" for name in names]
+    return ("loss/train", *norms, "gradient_norm/total", *(f"update_ratio/{name}" for name in names))
+
+
+def _evaluation(loss: float | None, accuracy: float | None) -> list[Value]:
+    known = {"loss/test": loss, "accuracy/test": accuracy}
+    return scalar_values({tag: number for tag, number in known.items() if number is not None})
+
+
+def _layers(flow: Flow | None) -> list[Value]:
+    numbers: dict[str, float] = {}
+    for layer in () if flow is None else flow.layers:
+        numbers[f"cotangent/{layer.name}"] = layer.cotangents[0]
+        numbers[f"attenuation/{layer.name}/measured"] = layer.measured
+        numbers[f"attenuation/{layer.name}/predicted"] = layer.predicted
+        for one in layer.activations:
+            numbers |= {f"slope/{one.name}/rms": one.rms, f"slope/{one.name}/flat": one.flat, f"slope/{one.name}/dead": one.dead}
+    return scalar_values(numbers)
+
+
+def _histograms(parameters: "Mapping[str, Tensor] | None", gradients: "Mapping[str, Tensor] | None") -> list[Value]:
+    values: list[Value] = []
+    for group, tensors in (("parameter", parameters or {}), ("gradient", gradients or {})):
+        for name, tensor in tensors.items():
+            values += histogram_values(f"histogram/{group}/{name}", tensor)
+    return values
+
+
+def _fenced(text: str, language: str = "") -> str:
+    """`text` as a Markdown block that is shown as it stands, whatever backticks are in it."""
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return f"{fence}{language}\n{text.rstrip()}\n{fence}"
+
+
+def _layout(accumulates: bool) -> Value:
+    """Charts for the Custom Scalars tab. Their tags are patterns, so they fit any network."""
+    titles = {
+        "gradient norm per parameter": r"gradient_norm/.*",
+        "update ratio per parameter": r"update_ratio/.*",
+        "loss": r"loss/.*",
+        "attenuation per layer": r"attenuation/.*",
+    }
+    if accumulates:
+        titles |= {"how far the contributions agree": r"accumulation/.*/agreement", "gradient noise scale": r"noise_scale.*"}
+    charts = [Chart(title=title, multiline=MultilineChartContent(tag=[pattern])) for title, pattern in titles.items()]
+    layout = Layout(category=[Category(title="gradients at a glance", chart=charts)])
+    return string_value("custom_scalars__config__", "custom_scalars", layout.SerializeToString())

@@ -1,0 +1,163 @@
+"""A computation whose operations are recorded once and from then on repeated in the same memory.
+
+Recorded is what reaches PyTorch's dispatcher beneath the layers' own formulas, so there is no second set of them: a matrix
+product or an elementwise operation is repeated with the tensor that it once returned as its `out`, and a view needs no
+repeating, since what it looks at stays where it is. What a step then costs is those operations and nothing else.
+
+The function is run twice. The first run shows for how long each intermediate result is needed; in the second an operation writes
+to memory that is needed no more, an elementwise one to that of its own operand, so that all of it stays in the processor's cache.
+"""
+
+import functools
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from nets.training.replay.kernels import Call, Operation, into, tensors
+
+
+class Recording:
+    """`function()` at first, and what it did ever after.
+
+    The function takes its tensors from the places where they will be found again: buffers that the caller fills, parameters that
+    are updated in place. It may not look at numbers to decide what to do.
+
+    Attributes:
+        result: what the function returned. Each `replay` writes its tensors anew.
+
+    Raises:
+        RuntimeError: if it does, or if repeating the operations does not give what they gave.
+    """
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        with torch.no_grad():
+            with _Watch() as watch:
+                expected = function()
+            with _Plan(watch.operations, tensors(expected)) as plan:
+                self.result = function()
+            self._calls = tuple(plan.calls)
+            for _ in range(2):
+                self.replay()
+                if not all(map(_alike, tensors(expected), tensors(self.result))):
+                    raise RuntimeError("the operations give other numbers when they are repeated")
+
+    def replay(self) -> None:
+        """Do it again."""
+        for call in self._calls:
+            call()
+
+
+class _Watch(TorchDispatchMode):
+    """While active, keeps every operation."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.operations: list[Operation] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default:
+            raise RuntimeError("a function that looks at a number, perhaps to decide what to do, cannot be recorded")
+        result = func(*args, **(kwargs or {}))
+        self.operations.append(Operation(func, args, kwargs or {}, result))
+        return result
+
+
+class _Plan(TorchDispatchMode):
+    """While active, has the same operations as before write to memory that is free, and makes of each a call to be repeated."""
+
+    def __init__(self, operations: list[Operation], kept: list[Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.calls: list[Call] = []
+        memory = {_memory(tensor) for tensor in kept}
+        self._kept = {n for n, o in enumerate(operations) if isinstance(o.result, Tensor) and _memory(o.result) in memory}
+        self._dying = _last_uses(operations, kept)
+        self._results: list[Any] = []
+        self._free: dict[tuple[torch.Size, torch.dtype], list[Tensor]] = defaultdict(list)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        number = len(self._results)
+        # What is repeated is not to be differentiated, so a parameter is given as a plain tensor in the same memory.
+        args, kwargs = pytree.tree_map_only(Tensor, lambda t: t.detach() if t.requires_grad else t, (args, kwargs or {}))
+        self._results.append(self._done(number, Operation(func, args, kwargs)))
+        return self._results[-1]
+
+    def _done(self, number: int, operation: Operation) -> Any:
+        """The result of an operation; from it, unless it is a view, a call that writes the same result again."""
+        function, args, kwargs, _ = operation
+        if operation.views:
+            return function(*args, **kwargs)
+        if operation.writes:
+            self.calls.append(functools.partial(function, *args, **kwargs))
+            return function(*args, **kwargs)
+        result = function(*args, **kwargs)
+        if not isinstance(result, Tensor):
+            self.calls.append(functools.partial(_copied, operation, result))
+            return result
+        place = self._place(number, operation, result)
+        self.calls.append(into(operation, place))
+        for tensor in (self._results[n] for n in self._dying[number]):
+            if tensor is not place:
+                self._free[tensor.shape, tensor.dtype].append(tensor)
+        return place
+
+    def _place(self, number: int, operation: Operation, result: Tensor) -> Tensor:
+        """Memory for the result of an operation: that of its own operand, other memory that is needed no more, or new."""
+        if number in self._kept or not result.is_contiguous():
+            return result
+        key = (result.shape, result.dtype)
+        pointwise = torch.Tag.pointwise in operation.function.tags
+        own = [t for t in (self._results[n] for n in self._dying[number]) if pointwise and (t.shape, t.dtype) == key]
+        return own[0] if own else self._free[key].pop() if self._free[key] else _apart(result)
+
+
+def _copied(operation: Operation, places: tuple[Tensor, ...]) -> None:
+    """An operation with several results, which are copied to where they are looked for."""
+    for place, new in zip(tensors(places), tensors(operation.function(*operation.args, **operation.kwargs)), strict=True):
+        place.copy_(new)
+
+
+def _apart(result: Tensor) -> Tensor:
+    """Memory for a result, where no two rows begin a multiple of 4,096 bytes apart: a cache has room for only a few such rows at a
+    time, and a product of PyTorch's that goes down the columns takes up to half as long again. On one thread those are NumPy's
+    (see `products`), which copies what it needs to where it is not so."""
+    if result.ndim != 2 or result.shape[1] * result.itemsize % 4096 or torch.get_num_threads() == 1:
+        return result
+    rows, columns = result.shape
+    return result.new_empty(rows, columns + 64 // result.itemsize)[:, :columns]
+
+
+def _last_uses(operations: list[Operation], kept: list[Tensor]) -> dict[int, list[int]]:
+    """Number of an operation → those of the operations whose results nobody needs after it.
+
+    Results that are kept, that something else is written to, or that are not a single tensor with memory of its own are left out.
+    """
+    made: dict[int, int] = {}
+    last: dict[int, int] = {}
+    never = {_memory(tensor) for tensor in kept}
+    for number, o in enumerate(operations):
+        for tensor in tensors((o.args, o.kwargs)):
+            last[_memory(tensor)] = number
+        if o.writes or not isinstance(o.result, Tensor):
+            never |= {_memory(tensor) for tensor in tensors((o.args, o.result))}
+        elif not o.views:
+            made[_memory(o.result)] = number
+    dying: dict[int, list[int]] = defaultdict(list)
+    for memory, number in made.items():
+        if memory not in never and memory in last:
+            dying[last[memory]].append(number)
+    return dying
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    """Whether both are the same but for rounding, of which a network may make a thousand times as much."""
+    tolerance = 1e4 * torch.finfo(one.dtype).eps * one.abs().nan_to_num(0, 0, 0).amax() if one.numel() else 0
+    return torch.allclose(one, other, rtol=0, atol=float(tolerance), equal_nan=True)
+
+
+def _memory(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata

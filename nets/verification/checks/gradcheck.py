@@ -1,0 +1,192 @@
+"""PyTorch's own `gradcheck` and `gradgradcheck`, turned on the closed form as the backward of a `torch.autograd.Function`.
+
+Both move each number by one fixed step, 1e-6 as they come. Where a kink is nearer than that, as in a rectified network with small
+weights, what they find there is no derivative. So the step is chosen first, by differences along a few random directions, and
+what the tools object to is a fault only if a difference along one of these directions confirms it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.autograd import gradcheck, gradgradcheck
+from torch.autograd.gradcheck import GradcheckError
+
+from nets.calculus.function import closed_form
+from nets.calculus.network import Network
+from nets.records.certificate import Check, Verdict
+from nets.verification.compare.comparison import KINK
+from nets.verification.derivations.slopes import SAFETY
+from nets.verification.noise.rounding import PASSES, StochasticRounding
+from nets.verification.problem.problem import Problem
+from nets.verification.problem.randomness import signed, stream
+
+FIRST_ORDER_BUDGET = 3_000
+SECOND_ORDER_BUDGET = 1_000
+"""Numbers in parameters and inputs up to which every entry is checked; the slow mode's time grows with their first and second
+power. Beyond, the fast mode checks one projection of them all, and the check says so."""
+
+STEPS = (1e-6, 1e-8, 1e-10, 1e-12)
+"""Steps that are tried, PyTorch's own first. With the last a derivative of size one is known to a thousandth or so."""
+
+ATOL, RTOL = 1e-5, 1e-3
+"""By how much the two tools, as they come, let a difference be off, and by what part of it."""
+
+DIRECTIONS, FAST_DIRECTIONS = 8, 2
+"""Random directions in each point along which the step is chosen, and where the tool itself looks along one alone."""
+
+MARGIN = 2.0
+"""How much farther the point is moved to choose the step than the tools will move it."""
+
+Function = Callable[..., Tensor]
+Points = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Slopes:
+    """Differences of Σ_m w_m f_m for a random w along some directions, with each of STEPS; of shape (directions, steps).
+
+    Attributes:
+        central: (f(p + h t) − f(p − h t)) / 2h.
+        gap: by how much the slope to the right is larger than that to the left.
+        noise: what rounding may do to the first, shape (steps,).
+        exact: the slope along each direction as autograd has it, shape (directions,).
+    """
+
+    central: Tensor
+    gap: Tensor
+    noise: Tensor
+    exact: Tensor
+
+    def settled(self) -> Tensor:
+        """The steps with which nothing seems to lie between the points: the slope is the same with every smaller step, and there is
+        the same to both sides. Shape (steps,)."""
+        found = []
+        for step in range(len(STEPS)):
+            slope, finer = self.central[:, step, None], slice(min(step + 1, len(STEPS) - 1), None)
+            allowed = ATOL + RTOL / 10 * slope.abs() + 4 * SAFETY * (self.noise[finer] + self.noise[step])
+            level = (self.central[:, finer] - slope).abs() <= allowed
+            found.append((level & (self.gap[:, finer].abs() <= allowed)).all())
+        return torch.stack(found)
+
+    def confirm(self, step: int) -> bool:
+        """Whether autograd is wrong along one of the directions: by more than the rounding and the truncation of the difference."""
+        finer = min(step + 1, len(STEPS) - 1)
+        slope, other = self.central[:, step], self.central[:, finer]
+        allowed = SAFETY * (self.noise[step] + (slope - other).abs()) + 1e-9 * slope.abs()
+        return bool(((slope - self.exact).abs() > allowed).any())
+
+
+def check_function(network: Network, problem: Problem) -> list[Check]:
+    """The closed form as autograd sees it: first order, and the gradient of the gradient."""
+    names = list(problem.points)
+
+    def function(*points: Tensor) -> Tensor:
+        at = dict(zip(names, points, strict=True))
+        return closed_form(network, at.pop("input"), at)
+
+    # Two samples show whether a sum over the batch is right; more would only repeat it.
+    points = tuple((point[:2] if name == "input" else point).clone().requires_grad_() for name, point in problem.points.items())
+    y = function(*points)
+    v = signed(y.numel(), stream(problem.seed, "cotangent of gradgradcheck")).to(y.dtype).reshape(y.shape)
+
+    def gradient(*points: Tensor) -> Tensor:
+        found = torch.autograd.grad((v * function(*points)).sum(), points, create_graph=True, materialize_grads=True)
+        return torch.cat([part.reshape(-1) for part in found])
+
+    size, outputs = sum(point.numel() for point in points), y.numel()
+    first = _Tool(gradcheck, size * outputs, size <= FIRST_ORDER_BUDGET)
+    second = _Tool(gradgradcheck, (size + outputs) * size, size <= SECOND_ORDER_BUDGET)
+    return [first.check(function, function, points, problem.seed), second.check(function, gradient, points, problem.seed)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Tool:
+    """One of the two, the entries that there are, and whether it looks at every one."""
+
+    run: Callable[..., bool]
+    entries: int
+    slow: bool
+
+    def check(self, function: Function, moved: Function, points: Points, seed: int) -> Check:
+        """A pass with a step that finds nothing; a failure where differences confirm what is found; else inconclusive.
+
+        Args:
+            function: what the tool is turned on.
+            moved: the function that it takes differences of.
+        """
+        slopes = _slopes(moved, points, self.slow, seed)
+        settled = slopes.settled()
+        # Where there is no such step there is a kink at the point or nearly so, which the tool may not notice.
+        first = int(settled.int().argmax())
+        if not self.slow and bool(settled[first]) and slopes.confirm(first):
+            # Where the fast mode finds something, it runs the slow mode to say where, which may take minutes.
+            return self._check("fail", f"{self._scope()}: the slope along a random direction is not what autograd gives")
+        failure = self._objection(function, points, STEPS[first])
+        if failure and bool(settled[first]) and slopes.confirm(first):
+            return self._check("fail", f"{self._scope()}: {failure}")
+        for step in range(first + 1, len(STEPS) if bool(settled[first]) else 0):
+            if not failure:
+                break
+            first, failure = step, self._objection(function, points, STEPS[step])
+        if failure:
+            return self._check("inconclusive", KINK)
+        return self._check("pass", self._scope() + (f", with steps of {STEPS[first]:.0e}" if first else ""))
+
+    def _objection(self, function: Function, points: Points, eps: float) -> str:
+        """What the tool says is wrong; empty where nothing is."""
+        try:
+            # gradgradcheck draws its cotangents from the global generator, which verify puts back.
+            self.run(function, points, eps=eps, atol=ATOL, rtol=RTOL, fast_mode=not self.slow)
+        except GradcheckError as error:
+            return str(error).strip().splitlines()[0].rstrip(":,. ")
+        return ""
+
+    def _scope(self) -> str:
+        return f"every one of {self.entries:,} entries" if self.slow else f"one projection of {self.entries:,} entries"
+
+    def _check(self, verdict: Verdict, reason: str) -> Check:
+        return Check.plain("all", "closed form", self.run.__name__, self.entries if self.slow else 1, verdict, reason)
+
+
+def _slopes(moved: Function, points: Points, every: bool, seed: int) -> Slopes:
+    """Differences along random directions in each of the points. Where every entry is moved by a step of its own, a direction moves
+    each of them as far; else it has the length that the direction of the fast mode has."""
+    generator = stream(seed, "directions of gradcheck")
+    value = moved(*points)
+    w = signed(value.numel(), generator).to(value.dtype).reshape(value.shape)
+    total = (w * value).sum()
+    # A layer that only multiplies by a number has a gradient that depends on nothing.
+    flat = tuple(torch.zeros_like(point) for point in points)
+    gradients = torch.autograd.grad(total, points, materialize_grads=True) if total.requires_grad else flat
+    base, rows, exact = value.detach(), [], []
+    noise = _noise(moved, points, base, w, seed)
+    for place, (point, gradient) in enumerate(zip(points, gradients, strict=True)):
+        for _ in range(DIRECTIONS if every else FAST_DIRECTIONS):
+            t = signed(point.numel(), generator).to(point.dtype).reshape(point.shape)
+            t *= MARGIN if every else MARGIN / torch.linalg.vector_norm(t)
+            rows.append([_slope(moved, points, place, h * t, h, base, w) for h in STEPS])
+            exact.append(float((gradient * t).sum()))
+    central, gap = torch.tensor(rows, dtype=torch.float64).unbind(-1)
+    return Slopes(central, gap, noise / torch.tensor(STEPS, dtype=torch.float64), torch.tensor(exact, dtype=torch.float64))
+
+
+def _noise(moved: Function, points: Points, base: Tensor, w: Tensor, seed: int) -> float:
+    """What rounding may do to Σ_m w_m f_m: the largest change in some random runs, and at least a unit of each term."""
+    generator, found = stream(seed, "rounding for gradcheck"), float((w * base).abs().sum()) * torch.finfo(base.dtype).eps / 2
+    for _ in range(PASSES):
+        with StochasticRounding(generator):
+            noisy = moved(*points).detach()
+        found = max(found, float((w * (noisy - base)).sum().abs()))
+    return found
+
+
+def _slope(moved: Function, points: Points, place: int, by: Tensor, h: float, base: Tensor, w: Tensor) -> tuple[float, float]:
+    """The central difference and the gap between the slopes to both sides, of one move there and back."""
+    here = points[place].detach()
+    upper, lower = here + by, here - by
+    above, below = (moved(*points[:place], there.requires_grad_(), *points[place + 1 :]).detach() for there in (upper, lower))
+    # How far p + h t and p − h t are apart when rounded, in units of t.
+    width = float((((upper - lower) * by).sum() / (by * by).sum()).detach()) * h
+    return float((w * (above - below)).sum()) / width, float((w * ((above - base) - (base - below))).sum()) / h

@@ -1,0 +1,89 @@
+"""What a copy of a module does not have, so that a verdict on the copy would be none on the module that was handed over."""
+
+import dis
+from collections.abc import Iterator
+from types import CodeType, FunctionType
+from typing import Any
+
+from torch import Tensor, nn
+
+from nets.records.certificate import Check
+from nets.text import listed
+from nets.verification.problem.problem import Problem
+
+HOOKS = (
+    "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks", "_state_dict_pre_hooks",
+    "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks",
+)  # fmt: skip
+"""Where a module keeps its hooks."""
+
+
+def check_left_out(module: nn.Module, problem: Problem) -> list[Check]:
+    """An inconclusive check for each thing of the module that the problem, a copy of it, leaves out."""
+    found = []
+    stale = list(_kept_graphs(module, problem))
+    if stale:
+        found.append(f"the graph of {listed(stale)}, which an earlier call has made and this one does not make anew")
+    compiled = [name or "the module" for name, inner in module.named_modules() if inner._compiled_call_impl is not None]
+    if compiled:
+        found.append(f"what module.compile() made of {listed(compiled)}: it was checked as it is written in Python")
+    hooked = [name for name, parameter in module.named_parameters() if parameter._post_accumulate_grad_hooks]
+    if hooked:
+        # They may well take a step of an optimizer, which would move the caller's parameters.
+        found.append(f"hooks that run after the accumulation in .grad of {listed(hooked)} are not looked at")
+    bound = list(dict.fromkeys(_bound_to_the_original(module)))
+    if bound:
+        found.append(f"{listed(bound)} refers to the module that was given, and would do so in a copy: take it from the arguments")
+    return [Check.plain("all", "reverse mode", "itself", 0, "inconclusive", f"left out: {what}") for what in found]
+
+
+def _kept_graphs(module: nn.Module, problem: Problem) -> Iterator[str]:
+    """Attributes that hold a tensor with a graph, and in the copy still one without when that was called with a graph."""
+    graphs = [
+        (f"{name}.{key}" if name else key, problem.module.get_submodule(name), key)
+        for name, inner in module.named_modules()
+        for key, value in vars(inner).items()
+        if isinstance(value, Tensor) and value.grad_fn is not None
+    ]
+    if graphs:
+        problem.record()
+    for path, twin, key in graphs:
+        value = vars(twin).get(key)
+        if isinstance(value, Tensor) and value.grad_fn is None:
+            yield path
+
+
+def _bound_to_the_original(module: nn.Module) -> Iterator[str]:
+    """Functions in hooks and attributes that have the module, or a part of it, in their closure or among the globals they use."""
+    own = {id(part) for part in (*module.modules(), *module.parameters(), *module.buffers())}
+    for name, inner in module.named_modules():
+        place = f"{name}." if name else ""
+        named: list[tuple[str, Any]] = [
+            (f"a hook of {name or 'the module'}", h) for k in HOOKS for h in vars(inner).get(k, {}).values()
+        ]
+        named += [(place + key, value) for key, value in vars(inner).items()]
+        for what, function in named:
+            if isinstance(function, FunctionType) and any(id(value) in own for value in _used_by(function)):
+                yield what
+    for name, parameter in module.named_parameters():
+        for hook in (parameter._backward_hooks or {}).values():
+            if isinstance(hook, FunctionType) and any(id(value) in own for value in _used_by(hook)):
+                yield f"a hook of {name}"
+
+
+def _used_by(function: FunctionType) -> Iterator[Any]:
+    """What a function has in its closure, in its defaults, and among the globals whose names it reads."""
+    for cell in function.__closure__ or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:  # not assigned yet
+            continue
+    yield from function.__defaults__ or ()
+    yield from (function.__globals__[name] for name in _globals_of(function.__code__) if name in function.__globals__)
+
+
+def _globals_of(code: CodeType) -> Iterator[str]:
+    yield from (step.argval for step in dis.get_instructions(code) if step.opname == "LOAD_GLOBAL")
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _globals_of(constant)

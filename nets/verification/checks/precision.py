@@ -1,0 +1,156 @@
+"""A module in the precision that it has: its backward pass against that of its copy in float64."""
+
+import math
+from dataclasses import replace
+from itertools import zip_longest
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nets.records.certificate import AS_IS, Check
+from nets.text import at_least
+from nets.verification.checks.aggregates import Aggregates
+from nets.verification.checks.preconditions import check_behaviour
+from nets.verification.compare.comparison import POWER, Derivation, compare
+from nets.verification.derivations.autograd_modes import reverse_mode
+from nets.verification.noise.lowered import Noisy, coarsest, output_noise
+from nets.verification.noise.rounding import unit_roundoff
+from nets.verification.noise.row_noise import gradient_floor
+from nets.verification.problem.graph import rows_of
+from nets.verification.problem.problem import Problem
+from nets.verification.problem.randomness import stream
+
+SAFETY = 8.0
+"""Units of rounding noise, as stochastic arithmetic in the module's own precision shows it, by which an entry may be off."""
+
+SUSPECTS = 16
+"""Outputs with an entry that is off whose derivatives are perturbed again."""
+
+AGAIN = 16
+"""Stochastic runs in which they are."""
+
+SCALE = 0.1
+"""A wrong scale that must have been seen for a verdict, in whatever precision."""
+
+SHARE = 0.1
+"""The part of a gradient, of the sum of its squares, that rows may hold of which nothing is known one by one."""
+
+
+def check_as_is(module: nn.Module, inputs: tuple[Any, ...], double: Problem, seed: int) -> tuple[list[Check], list[str]]:
+    """∂Y/∂p of the module as it stands against ∂Y/∂p of `double`, its copy in float64: entry by entry, and in sums over
+    whole parameters, rows and columns, of which more digits are known than of single entries.
+
+    A verdict is given where a wrong scale of 128 unit roundoffs would have been seen, or of a tenth where that is less, or
+    of a thousandth where that is more; and where a zeroed row would have been seen, but for rows that hold less than a tenth
+    of the gradient together. The formula itself is proved by the other checks; what these find is what the precision does
+    to it. What it may do is measured on the copy, with results moved as the coarsest type in the module's forward rounds
+    them: a backward that loses more than that does not excuse itself. Only a module whose output loses more is measured as
+    it runs.
+
+    Returns:
+        A check for each point, and a note of what the sums would have shown.
+    """
+    low = Problem(module, inputs, dtype=None, seed=seed)
+    failed, _ = check_behaviour(low, seed)
+    if failed:
+        return failed, []
+    kept = coarsest(low)
+    precision, eps = str(kept).removeprefix("torch."), torch.finfo(kept).eps
+    off = (low.y - double.y).abs() > SAFETY * output_noise(double, kept, seed)
+    if off.any() and low.random:
+        why = f"the module draws other random numbers in {precision} than in float64"
+        return [Check.plain("output", f"forward in {precision}", "forward in float64", len(off), "inconclusive", why)], []
+    noisy = Noisy(low, None) if off.any() else Noisy(double, kept)
+    aggregates, entries = Aggregates(low, double, noisy, kept, seed), _Entries(low, double, noisy, eps, seed)
+    checks = [_judged(entries.check(name, aggregates), aggregates, eps) for name in low.points]
+    return checks, _notes(checks, aggregates, precision)
+
+
+class _Entries:
+    """Every entry of ∂Y/∂p against the largest change that rounding makes in its row."""
+
+    def __init__(self, low: Problem, double: Problem, noisy: Noisy, eps: float, seed: int) -> None:
+        self._low, self._noisy, self._generator = low, noisy, stream(seed, "noise of entries in low precision")
+        self._actual, self._expected = reverse_mode(low), reverse_mode(double)
+        self._tolerance = gradient_floor(double, self._expected, seed, eps)
+        if noisy.problem is low:
+            own = gradient_floor(low, self._actual, seed)
+            self._tolerance = {name: torch.maximum(noise, own[name].double()) for name, noise in self._tolerance.items()}
+        self._actual = {name: jacobian.double() for name, jacobian in self._actual.items()}
+        self._tolerance = {name: SAFETY * noise for name, noise in self._tolerance.items()}
+        if any(len(self._off(name)) for name in self._actual):
+            self._measure_again()
+
+    def check(self, name: str, aggregates: Aggregates) -> Check:
+        """The check of ∂Y/∂name by its entries, and by those of a slice whose sum is off."""
+        check = self._compared(name, self._tolerance[name], aggregates.zero(name))
+        wrong = aggregates.wrong(name)
+        if check.verdict != "fail" and wrong is not None:
+            # That the sum is off shows that its entries are: those that are off by more than the sum may be.
+            inside = wrong.slice.mask(tuple(self._low.points[name].shape))
+            allowed = wrong.relative * float(self._expected[name][:, inside].square().mean().sqrt())
+            tolerance = torch.where(inside, self._tolerance[name].clamp(max=allowed), self._tolerance[name])
+            check = self._compared(name, tolerance, False)
+            check = replace(check, verdict="fail", reason=f"wrong derivative: {wrong.words}")
+        unit, scale = unit_roundoff(self._low.points[name].dtype), float(self._expected[name].abs().max())
+        place = 2 * unit * 2.0 ** math.floor(math.log2(scale)) if scale > 0 else math.inf
+        return replace(check, ulp=(check.max_abs_error or 0.0) / place)
+
+    def _compared(self, name: str, tolerance: Tensor, zero: bool) -> Check:
+        precision = str(self._low.points[name].dtype).removeprefix("torch.")
+        ours = Derivation(f"reverse mode in {precision}", self._actual[name], tolerance)
+        reference = Derivation(AS_IS, self._expected[name], tolerance)
+        return compare(self._low, name, ours, reference, constant=zero, power=math.inf)
+
+    def _off(self, name: str) -> Tensor:
+        """The outputs with an entry that is off, the worst first."""
+        excess = ((self._actual[name] - self._expected[name]).abs() / self._tolerance[name]).nan_to_num(nan=0.0).amax(1)
+        return excess.argsort(descending=True)[: int((excess > 1).sum())]
+
+    def _measure_again(self) -> None:
+        """Where rows of a point are off, widen its tolerance to what more runs do to the worst of them: a ReLU that rounding
+        switches now and then may not have switched in the first runs."""
+        off = {name: self._off(name) for name in self._actual}
+        ranks = zip_longest(*(rows.tolist() for rows in off.values()))
+        suspects = list(dict.fromkeys(row for rank in ranks for row in rank if row is not None))[:SUSPECTS]
+        problem = self._noisy.problem
+        still = self._expected if self._noisy.dtype is not None else self._actual
+        for _ in range(AGAIN):
+            with self._noisy.rounding(self._generator):
+                moved = list(rows_of(problem.record, suspects))
+            for name in (name for name, rows in off.items() if len(rows)):
+                found = torch.stack([gradients[name].reshape(-1).double() for gradients in moved])
+                change = (found - still[name][suspects]).abs().nan_to_num()
+                self._tolerance[name].clamp_(min=SAFETY * float(change.max()))
+
+
+def _judged(check: Check, aggregates: Aggregates, eps: float) -> Check:
+    """The check with what the sums would have seen, and inconclusive where that is too little."""
+    name = check.parameter
+    if check.verdict == "fail" or aggregates.zero(name):
+        return check
+    if not aggregates.finite(name):
+        reason = "overflow: the gradient of a random sum of the outputs is out of range"
+        return replace(check, verdict="inconclusive", reason=reason)
+    power, required = aggregates.power(name), min(SCALE, max(POWER, 64 * eps))
+    check = replace(check, detects=power.scale)
+    if power.scale > required:
+        reason = f"rounding: a scale that is off by less than {at_least(power.scale)} cannot be seen here"
+        return replace(check, verdict="inconclusive", reason=reason)
+    if power.zero or power.share > SHARE:
+        rows = f"{power.unknown} rows or columns, with {at_least(100 * power.share)} % of the gradient,"
+        reason = f"rounding: {rows} cannot be told from zero here"
+        return replace(check, verdict="inconclusive", reason=reason)
+    return check
+
+
+def _notes(checks: list[Check], aggregates: Aggregates, precision: str) -> list[str]:
+    """What would have been seen of single rows."""
+    powers = [aggregates.power(check.parameter) for check in checks if check.verdict == "pass"]
+    seen = [power.slice for power in powers if math.isfinite(power.slice)]
+    if not seen:
+        return []
+    unknown, share = sum(power.unknown for power in powers), max(power.share for power in powers)
+    but = f", but for {unknown} that hold {at_least(100 * share)} % of their gradient at most" if unknown else ""
+    return [f"in {precision}, a row or column whose scale is off by {at_least(max(seen))} would have been seen{but}"]

@@ -1,0 +1,90 @@
+"""Gradients that are zero: everywhere, or at a symmetric point, such as that of x² at 0, although the output depends on the point.
+
+No relative fault can be seen there. What differences give is an absolute bound, |∂Y_m/∂p| ≤ |D_m| + its tolerance. It counts where
+it is far below the slopes that Y has over a finite distance: a bound of 1e-7 says nothing of a function that hardly moves.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from nets.errors import InputError
+from nets.verification.derivations.slopes import SAFETY
+from nets.verification.problem.problem import Problem
+from nets.verification.problem.randomness import stream
+
+ZERO = 1e-6
+"""A gradient is called zero where its bound is at most this part of the module's own slopes nearby."""
+
+FAR = 1 / 8
+"""How far each number of the point is moved to see these slopes."""
+
+NOISY = 1e-6
+"""The part of the largest output from which on the noise of an output is no mere rounding: it jumps at this point."""
+
+MOVES = 4
+"""Random directions in which the point is moved for that."""
+
+
+def bound_of_zero(problem: Problem, name: str, jacobian: Tensor, tolerance: Tensor, seed: int) -> float | None:
+    """The absolute bound on every entry of ∂Y/∂p, from differences of shape (M, P) and their tolerance; None where the bound is not
+    small beside the slopes of Y over a distance of an eighth."""
+    slope = far_slope(problem, name, seed)
+    # Never below the rounding of the slopes, even where the differences happen to be exact.
+    bound = max(float((jacobian.abs() + tolerance).max()), slope * 2.0**-52)
+    return bound if 0 < bound <= ZERO * slope else None
+
+
+def far_slope(problem: Problem, name: str, seed: int) -> float:
+    """max_m |Y_m(p + s/8, q) − Y_m(p, q)| / (1/8) over some directions s of random signs; of steps that stay in the domain.
+
+    The other points q are where they are, and then an eighth from there as well: the gradient by the weight of a normalization is
+    zero for equal inputs wherever that weight is.
+    """
+    generator, largest = stream(seed, "slopes far away", name), 0.0
+    for others_too in (False, True):
+        for before, after in _moves(problem, name, generator, others_too):
+            largest = max(largest, float(((after - before).abs() / FAR).nan_to_num(nan=0.0, posinf=0.0).max()))
+    return largest
+
+
+def is_constant(problem: Problem, name: str, floor: Tensor, seed: int) -> bool:
+    """Whether Y stays the same, up to its noise, when the point moves by an eighth in random directions.
+
+    A gradient too small to be measured still moves Y then; one that is truly zero does not. Nothing is known where the noise is as
+    large as what could be seen, beside Y as it is here or where the other points have moved by an eighth.
+    """
+    generator = stream(seed, "far moves", name)
+    moves = list(_moves(problem, name, generator, others_too=False))
+    if len(moves) < MOVES or any(((after - before).abs() > SAFETY * floor).any() for before, after in moves):
+        return False
+    if all(torch.equal(before, after) for before, after in moves):
+        return True
+    rounded = (NOISY * problem.y.abs().max()).clamp(min=torch.finfo(floor.dtype).smallest_normal)
+    if not (floor > rounded).any():
+        return True
+    # Y itself may be zero by symmetry, as a normalization of equal numbers is.
+    nearby = [before.abs().max() for before, _ in _moves(problem, name, generator, others_too=True)]
+    return bool(nearby) and not bool((floor > NOISY * max(nearby)).any())
+
+
+def _moves(problem: Problem, name: str, generator: torch.Generator, others_too: bool) -> Iterator[tuple[Tensor, Tensor]]:
+    """Y before and after the point moves by an eighth in random directions, where the module can be called there; the other points
+    where they are, or an eighth from there."""
+    with problem.put_back() as here:
+
+        def move(point: str) -> None:
+            sign = torch.randint(0, 2, here[point].shape, generator=generator).to(here[point].dtype) * 2 - 1
+            problem.points[point].copy_(here[point] + FAR * sign)
+
+        for _ in range(MOVES):
+            problem.points[name].copy_(here[name])
+            try:
+                for other in [n for n in here if n != name] if others_too else ():
+                    move(other)
+                before = problem.evaluate() if others_too else problem.y
+                move(name)
+                yield before, problem.evaluate()
+            except InputError:  # it is not defined there
+                continue

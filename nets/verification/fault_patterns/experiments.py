@@ -1,0 +1,119 @@
+"""Causes that are found by trying them: the backward pass or the module is run with one thing held as the cause would have it, and
+the cause is named only if the gradient then fits to within the error of the difference that it is held against."""
+
+import math
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from nets.verification.derivations.slopes import SAFETY, slopes_along
+from nets.verification.fault_patterns.fault import Fault
+from nets.verification.fault_patterns.rerun import draws_again
+from nets.verification.fault_patterns.surrogates import Surrogate, surrogates
+from nets.verification.problem.problem import Problem
+from nets.verification.problem.randomness import signed, stream
+
+REACHES = tuple(2.0**-k for k in (14, 17, 11, 20, 8, 5, 2))
+"""How far a point is moved along a direction of length one."""
+
+PRECISE = 1e-7
+"""The relative error of a slope with which no other step is tried."""
+
+SEVERAL_DIGITS = 16.0
+"""Units of the last place by which a sum over many operations may be off, where only one is known."""
+
+_FOUND: WeakKeyDictionary[Problem, dict[str, str]] = WeakKeyDictionary()
+"""What was found before, since one gradient is held against several derivations."""
+
+
+class Slope(NamedTuple):
+    """vᵀ(∂Y/∂p) t by differences, and how far off it may be."""
+
+    value: float
+    tolerance: float
+
+    def fits(self, other: float) -> bool:
+        return abs(self.value - other) <= self.tolerance
+
+
+def found_by_experiment(fault: Fault) -> str:
+    """The cause that fits, for a fault of the module's own backward pass."""
+    problem, name = fault.problem, fault.name
+    gradient, told = problem.gradient[name].reshape(-1), problem.cotangent.to(fault.actual.dtype) @ fault.actual
+    # A closed form or another engine has no backward pass that could be run again.
+    if bool(((gradient - told).abs() > 1e-6 * told.abs().max()).any()):
+        return ""
+    return experiment(problem, name)
+
+
+def experiment(problem: Problem, name: str) -> str:
+    """The cause that fits the gradient of vᵀY by the module's backward pass; empty where none does."""
+    known = _FOUND.setdefault(problem, {})
+    if name not in known:
+        try:
+            known[name] = backward_cause(problem) or _swapped(problem, name) or _surrogate(problem, name)
+        except Exception:  # a module may raise whatever it likes when it is run in other ways than its own
+            known[name] = ""
+    return known[name]
+
+
+def backward_cause(problem: Problem) -> str:
+    """What the backward pass does besides computing: it draws random numbers of its own."""
+    if draws_again(problem):
+        return "random numbers (a mask) drawn again in the backward pass: keep those of the forward pass"
+    return ""
+
+
+def _swapped(problem: Problem, name: str) -> str:
+    """Two points of one shape, each with the gradient of the other."""
+    v, t = problem.cotangent, _direction(problem, name)
+    for other, point in problem.points.items():
+        if other == name or point.shape != problem.points[name].shape:
+            continue
+        own, its = (float(problem.gradient[p].reshape(-1) @ t) for p in (name, other))
+        here = _slope(problem, name, v, t)
+        if here.fits(its) and not here.fits(own) and (there := _slope(problem, other, v, t)).fits(own) and not there.fits(its):
+            first, second = (point for point in problem.points if point in (name, other))
+            return f"the gradients of {first} and {second} swapped"
+    return ""
+
+
+def _surrogate(problem: Problem, name: str) -> str:
+    """A function that differs from the module by design, and has the gradient that the module gives."""
+    v, t = problem.cotangent, _direction(problem, name)
+    told = float(problem.gradient[name].reshape(-1) @ t)
+    true = _slope(problem, name, v, t)
+    for surrogate in surrogates(problem):
+        slope = _slope(problem, name, v, t, surrogate)
+        if slope.fits(told) and not true.fits(told) and slope.tolerance <= 1e-3 * abs(told - true.value):
+            return surrogate.words(flat=true.fits(0.0))
+    return ""
+
+
+def _direction(problem: Problem, name: str) -> Tensor:
+    """t, of length one."""
+    t = signed(problem.points[name].numel(), stream(problem.seed, "experiment", name))
+    return t / torch.linalg.vector_norm(t)
+
+
+def _slope(problem: Problem, name: str, v: Tensor, t: Tensor, surrogate: Surrogate | None = None) -> Slope:
+    """The slope at the step at which it is known best."""
+    point = problem.points[name].view(-1)
+    inside: Callable[[], AbstractContextManager[object]] = nullcontext if surrogate is None else surrogate.active
+    best = Slope(math.nan, math.inf)
+    with inside():
+        for h in REACHES:
+            narrow, wide = (slopes_along(problem, point, step, t) for step in (h, 2 * h))
+            rounding = SEVERAL_DIGITS * float(torch.linalg.vector_norm(v * torch.maximum(narrow.noise, wide.noise))) / h
+            value, other = float(v @ narrow.central), float(v @ wide.central)
+            # D(2h) − D(h) = 3 h² f‴/6
+            tolerance = SAFETY * (abs(other - value) / 3 + rounding)
+            if tolerance < best.tolerance:
+                best = Slope(value, tolerance)
+            if best.tolerance <= PRECISE * abs(best.value):
+                break
+    return best

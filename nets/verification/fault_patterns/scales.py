@@ -1,0 +1,59 @@
+"""Causes that multiply every entry alike: a zero, a sign, an average in the place of a sum."""
+
+import torch
+
+from nets.text import digits
+from nets.verification.fault_patterns.fault import ALIKE, Fault
+from nets.verification.problem.problem import Problem
+
+
+def zero(fault: Fault) -> str:
+    return "zero: no gradient arrives" if not fault.actual.any() and fault.expected.any() else ""
+
+
+def scaled(fault: Fault) -> str:
+    """One factor for all entries, and what it may come from."""
+    factor = _ratio(fault)
+    off, slack = (fault.actual - factor * fault.expected).abs(), min(ALIKE, abs(factor - 1) / 100)
+    # Within the tolerance also where nothing was seen to be wrong, so it is not a few entries alone that are off.
+    if factor == 0 or bool((off > fault.tolerance + slack * (factor * fault.expected).abs()).any()):
+        return ""
+    # The factor is known as well as the entry that is known best.
+    accuracy = float((fault.tolerance / fault.expected.abs())[fault.wrong].min())
+    if abs(factor - 1) <= accuracy or digits(factor) == "1":
+        return ""
+    if abs(factor + 1) < ALIKE + accuracy:
+        return "wrong sign"
+    return counted(fault.problem, fault.name, factor, ALIKE + accuracy) or f"a constant factor {digits(factor)}"
+
+
+def counted(problem: Problem, name: str, factor: float, accuracy: float) -> str:
+    """A factor that is the number of samples or the size of an axis, or one over it: a sum for an average, or the reverse."""
+    samples = problem.samples
+    if samples == 2 and abs(2 * factor - 1) < accuracy:
+        # A half may as well be a half.
+        return "a constant factor 1/2 (as if averaged over the batch of 2)"
+    if samples > 2 and abs(factor * samples - 1) < accuracy:
+        return f"averaged over the batch: a constant factor 1/{samples}, the number of samples"
+    if samples > 2 and abs(factor / samples - 1) < accuracy:
+        return f"summed instead of averaged over the batch: a constant factor {samples}, the number of samples"
+    for axis, size in _axes(problem, name):
+        if size > 2 and abs(factor * size - 1) < accuracy:
+            return f"a constant factor 1/{size} (as if averaged instead of summed over {axis}, {size} numbers)"
+        if size > 2 and abs(factor / size - 1) < accuracy:
+            return f"a constant factor {size} (as if summed instead of averaged over {axis}, {size} numbers)"
+    return ""
+
+
+def _axes(problem: Problem, name: str) -> list[tuple[str, int]]:
+    """Axes that may have been summed over, with their sizes: those of the point, of the inputs and of the outputs, then all numbers
+    of one of these."""
+    shapes = {name: tuple(problem.points[name].shape)} | problem.shapes()
+    named = [(f"axis {axis} of {tensor}", size) for tensor, shape in shapes.items() for axis, size in enumerate(shape)]
+    return [*named, *((f"all of {tensor}", torch.Size(shape).numel()) for tensor, shape in shapes.items() if len(shape) > 1)]
+
+
+def _ratio(fault: Fault) -> float:
+    """By how much all of the wrong entries were multiplied, in the sense of least squares."""
+    expected = fault.expected[fault.wrong]
+    return float((fault.actual[fault.wrong] * expected).sum() / expected.square().sum().clamp(min=1e-300))

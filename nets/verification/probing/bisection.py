@@ -1,0 +1,228 @@
+"""From a probe that fails to the entry that is wrong: by halving, with one difference for each half of what is left.
+
+For the direction t of the probe, the error E·t of a range of entries is the sum of those of its halves, so that one of the two has
+at least half of it. Measuring one half gives the other. After log₂ P halvings of the point, and log₂ M of the outputs, there is
+one entry of the Jacobian, which is then measured with all care. What the entries around it look like tells the pattern.
+"""
+
+import math
+
+import torch
+
+from nets.records.certificate import Check
+from nets.text import digits, looks_like
+from nets.verification.compare.comparison import KINK
+from nets.verification.derivations.differences import Refined, refine
+from nets.verification.derivations.domain import edge
+from nets.verification.fault_patterns.experiments import experiment
+from nets.verification.fault_patterns.fault import ALIKE
+from nets.verification.fault_patterns.scales import counted
+from nets.verification.probing.prober import Probe, Prober, split
+from nets.verification.problem.randomness import stream
+
+AROUND = 8
+"""Entries of the same row, of the same column and of neither that are looked at for the pattern."""
+
+TRIES = 8
+"""Probes that are tried after one that fails."""
+
+CONFIRMED = 3
+"""How many of them must fail as well, where no single entry is seen to be wrong."""
+
+
+def located(prober: Prober, name: str, probe: Probe, oracle: str) -> Check | None:
+    """The check that shows the wrong entry behind a probe that fails; None where another probe of the range agrees that would have
+    seen the fault as well.
+
+    A step that happens to cross a kink can make a probe fail by accident. What is wrong fails along every direction that knows
+    enough.
+    """
+    failed, looked = 1, False
+    for _ in range(TRIES):
+        found = None if looked else _confirmed(prober, name, probe, oracle)
+        if found is not None:
+            return found
+        other = prober.measured(name, probe.entries)
+        if other.excess <= 1 and other.bound <= _foreseen(probe, other):
+            return None
+        looked = other.excess <= 1
+        if not looked:
+            failed, probe = failed + 1, other
+        if failed > CONFIRMED:
+            break
+    if probe.kinked:
+        return Check.plain(name, oracle, "central difference", 1, "inconclusive", KINK)
+    if failed > CONFIRMED:
+        return Check.plain(name, oracle, "central difference", 1, "fail", "wrong derivative: probes fail, no single entry does")
+    reason = f"rounding: a probe is off by {abs(probe.actual - probe.expected):.3g}, and none of {TRIES} others is as sharp"
+    return Check.plain(name, oracle, "central difference", 1, "inconclusive", reason)
+
+
+def failing(prober: Prober, name: str, probe: Probe, oracle: str) -> Check | None:
+    """The check of a point of which a probe fails, without a search for the entry; None where another probe agrees."""
+    other = prober.measured(name, probe.entries)
+    if other.excess <= 1 or other.kinked or probe.kinked:
+        return None
+    reason = "wrong derivative: probes fail; the entry was looked for in other parameters alone"
+    return Check.plain(name, oracle, "central difference", 1, "fail", reason)
+
+
+def _confirmed(prober: Prober, name: str, probe: Probe, oracle: str) -> Check | None:
+    """The check of the entry that is off by the most, if it is."""
+    entry = _entry(prober, name, probe)
+    column = refine(prober.problem, name, entry, prober.floor)
+    row, actual = _output(prober, name, entry, column)
+    if bool(column.kink.any()) or not abs(actual - float(column.derivative[row])) <= float(column.tolerance[row]) + prober.allowed(
+        name
+    ):
+        return _shown(prober, name, entry, row, actual, column, probe, oracle)
+    return None
+
+
+def _foreseen(probe: Probe, other: Probe) -> float:
+    """By how much another probe would be off, were the fault behind one that fails an entry or a scale: the smaller of the two."""
+    error = abs(probe.actual - probe.expected)
+    return min(error / 2, error / max(abs(probe.expected), 1e-300) * abs(other.expected))
+
+
+def _entry(prober: Prober, name: str, probe: Probe) -> int:
+    """Halve the range, going on with the half that has the larger error, down to one entry."""
+    entries, t, error = probe.entries, probe.direction, probe.actual - probe.expected
+    while len(t) > 1:
+        left, right = split(slice(0, len(t)), 2)
+        half = slice(entries.start, entries.start + left.stop)
+        actual = float(prober.gradient[name][half] @ t[left])
+        own = actual - prober.slope(name, half, t[left], probe.reach)
+        # An error that is no number is larger than every other.
+        if not abs(own) < abs(error - own):
+            entries, t, error = half, t[left], own
+        else:
+            entries, t, error = slice(half.stop, entries.stop), t[right], error - own
+    return entries.start
+
+
+def _output(prober: Prober, name: str, entry: int, column: Refined) -> tuple[int, float]:
+    """The output whose derivative by this entry is off by the most, and that derivative."""
+    rows, v = slice(0, len(prober.v)), prober.v
+    error = float(prober.gradient[name][entry] - v @ column.derivative)
+    while rows.stop - rows.start > 1:
+        half, other = split(rows, 2)
+        masked = torch.zeros_like(v)
+        masked[half] = v[half]
+        own = float(prober.pull_back(masked)[name][entry] - masked @ column.derivative)
+        rows, error = (half, own) if not abs(own) < abs(error - own) else (other, error - own)
+    unit = torch.zeros_like(v)
+    unit[rows] = 1
+    return rows.start, float(prober.pull_back(unit)[name][entry])
+
+
+def _shown(prober: Prober, name: str, entry: int, row: int, actual: float, column: Refined, probe: Probe, oracle: str) -> Check:
+    """The check of that one entry, with what the ones around it look like."""
+    expected, tolerance = float(column.derivative[row]), float(column.tolerance[row]) + prober.allowed(name)
+    kink, beyond = bool(column.kink.any()), not math.isfinite(expected)
+    unknown = KINK if kink else edge(prober.problem, name, entry) if beyond else ""
+    looked, off, pattern = (1, 0, "") if unknown else _pattern(prober, name, entry, probe)
+    return Check(
+        parameter=name,
+        oracle=oracle,
+        against="central difference",
+        entries=looked,
+        wrong=off,
+        max_abs_error=abs(actual - expected),
+        max_rel_error=abs(actual - expected) / max(float(column.derivative.abs().max()), 1e-300),
+        **prober.problem.place(name, row, entry).fields(),
+        expected=expected,
+        actual=actual,
+        tolerance=tolerance,
+        detects=None,
+        verdict="inconclusive" if unknown else "fail",
+        reason=unknown or f"wrong derivative, found by probes{pattern}",
+    )
+
+
+def _pattern(prober: Prober, name: str, entry: int, probe: Probe) -> tuple[int, int, str]:
+    """How many entries of the gradient of vᵀY were looked at, how many are off, and what that looks like."""
+    shape = tuple(prober.problem.points[name].shape)
+    entries = _around(prober, name, shape, entry)
+    singles = prober.singles(name, entries, probe.reach)
+    words = _scaled(prober, name, singles, probe) or _tried(prober, name) or _moved(prober, name, shape, singles)
+    words = words or _conjugated(prober, name, shape, entries, singles) or _words(name, shape, entries, singles)
+    return len(singles), sum(single.excess > 1 for single in singles), looks_like(words)
+
+
+def _around(prober: Prober, name: str, shape: tuple[int, ...], entry: int) -> list[int]:
+    """The entry, then some that share one of its indices, then some that need share none."""
+    place = torch.stack(torch.unravel_index(torch.tensor(entry), shape))
+    strides = torch.tensor([math.prod(shape[axis + 1 :]) for axis in range(len(shape))])
+    generator = stream(prober.seed, "entries around", name)
+    found = [entry]
+    for axis in (*range(len(shape)), None):
+        drawn = torch.stack([torch.randint(0, size, (AROUND,), generator=generator) for size in shape], 1)
+        if axis is not None:
+            drawn[:, axis] = place[axis]
+        found += (drawn @ strides).tolist()
+    return list(dict.fromkeys(found))
+
+
+def _scaled(prober: Prober, name: str, singles: list[Probe], probe: Probe) -> str:
+    """What was done to all entries alike, if anything; the probe knows the factor to more digits than single entries do."""
+    if probe.expected == 0:
+        return ""
+    factor, unsure = probe.actual / probe.expected, probe.tolerance / abs(probe.expected)
+    if any(abs(s.actual - factor * s.expected) > s.tolerance + unsure * abs(s.expected) for s in singles):
+        return ""
+    if abs(factor - 1) <= unsure or digits(factor) == "1":
+        return ""
+    if factor == 0:
+        return "zero: no gradient arrives"
+    if abs(factor + 1) < ALIKE + unsure:
+        return "wrong sign"
+    return counted(prober.problem, name, factor, ALIKE + unsure) or f"a constant factor {digits(factor)}"
+
+
+def _tried(prober: Prober, name: str) -> str:
+    """What fits when it is tried, where the gradient is that of a backward pass."""
+    return experiment(prober.problem, name) if prober.closed is None else ""
+
+
+def _moved(prober: Prober, name: str, shape: tuple[int, ...], singles: list[Probe]) -> str:
+    """Whether each number stands in the place of its neighbour along one axis; what enters at the edge is free."""
+    one = torch.ones(1, dtype=torch.float64)
+    for axis, size in enumerate(shape):
+        stride = math.prod(shape[axis + 1 :])
+        for by in (1, -1) if size > 2 else ():
+            inner = [s for s in singles if 0 <= s.entries.start // stride % size - by < size]
+            wrong = [s for s in inner if s.excess > 1]
+            moved = (prober.at(name, slice(e := s.entries.start - by * stride, e + 1), one, s.reach) for s in inner)
+            if wrong and all(abs(s.actual - m.expected) <= s.tolerance + m.tolerance for s, m in zip(inner, moved, strict=True)):
+                return f"shifted by one along axis {axis} of {name}"
+    return ""
+
+
+def _conjugated(prober: Prober, name: str, shape: tuple[int, ...], entries: list[int], singles: list[Probe]) -> str:
+    """Whether the imaginary parts of the gradient have the wrong sign and its real parts are right."""
+    if not prober.problem.is_complex(name):
+        return ""
+    signs = [1 - 2 * (entry % shape[-1]) for entry in entries]
+    fits = all(abs(s.actual - sign * s.expected) <= s.tolerance for s, sign in zip(singles, signs, strict=True))
+    return "conjugate forgotten" if fits else ""
+
+
+def _words(name: str, shape: tuple[int, ...], entries: list[int], singles: list[Probe]) -> str:
+    """Where the wrong entries are, if that is plain; the first is the one that was found."""
+    places = torch.stack(torch.unravel_index(torch.tensor(entries), shape), 1)
+    wrong = torch.tensor([single.excess > 1 for single in singles])
+    # Where the gradient is zero, a wrong one may be zero as well.
+    counts = wrong | torch.tensor([abs(single.expected) > single.tolerance for single in singles])
+    # By how much each would be off with a fault of the same size in parts of the entry; what would not be seen may be wrong.
+    part = min(1.0, abs(singles[0].actual - singles[0].expected) / max(abs(singles[0].expected), 1e-300))
+    seen = torch.tensor([part * abs(single.expected) > single.tolerance for single in singles])
+    if bool((counts & ~wrong & ~seen).any()):
+        return ""
+    places, wrong = places[counts], wrong[counts]
+    for axis in range(len(shape)):
+        same = places[:, axis] == places[0, axis]
+        if int(same.sum()) > 1 and bool((wrong == same).all()):
+            kind = {0: "row", 1: "column"}.get(axis, f"slice along axis {axis}")
+            return f"one {kind} of {name}: {int(places[0, axis])}"
+    return f"one entry of {name}: {places[0].tolist()}" if int(wrong.sum()) == 1 else ""

@@ -1,0 +1,143 @@
+"""How a point too large for every entry is covered by probes, and with what probability they would have seen a fault."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from nets.records.certificate import Check
+from nets.text import at_least
+from nets.verification.compare.comparison import KINK, POWER
+from nets.verification.compare.zeros import bound_of_zero, is_constant
+from nets.verification.noise.rounding import ROUNDING_SAFETY
+from nets.verification.probing.bisection import failing, located
+from nets.verification.probing.prober import Probe, Prober, split
+from nets.verification.problem.pytree import largest
+from nets.verification.problem.randomness import stream
+
+BLOCKS = 4
+"""Blocks of rows that each point is cut into, each probed with signs of its own."""
+
+SMALL = 1_024
+"""Numbers in a point up to which it is one block."""
+
+SEARCHES = 1
+"""Points in which the entry that is wrong is looked for; of the others it is told that they are wrong."""
+
+ENTRIES = 2
+"""Single entries that are probed besides, each in a block of its own."""
+
+
+def check_by_probes(prober: Prober, name: str, oracle: str, seed: int) -> Check:
+    """One check of one point; its reason says what it would have seen."""
+    point = prober.problem.points[name]
+    width = point[0].numel() if point.ndim else 1
+    everything = slice(0, point.numel())
+    many = point.numel() > SMALL
+    blocks = split(everything, min(BLOCKS, point.numel() // width), width) if many else []
+    generator = stream(seed, "single entries", name)
+    chosen = [
+        int(torch.randint(part.start, part.stop, (), generator=generator))
+        for part in split(everything, min(ENTRIES, point.numel()))
+    ]
+    parts = [*blocks, *(slice(entry, entry + 1) for entry in chosen)]
+    whole, probes = prober.look(name, [(part, prober.weights(part.stop - part.start)) for part in parts])
+    # Where there is one block, it is the whole that stands for it.
+    probes = probes if many and probes else [whole, *probes]
+    worst = max([whole, *probes], key=lambda probe: probe.excess)
+    if worst.excess > 1:
+        # Where one submodule is wrong, so is the gradient of everything before it: a search in each would show no more.
+        fault = failing(prober, name, worst, oracle) if prober.searched >= SEARCHES else None
+        if fault is None:
+            prober.searched += 1
+            fault = located(prober, name, worst, oracle)
+        if fault is not None:
+            return fault
+    check = _held(prober, name, oracle, whole, [p for p in probes if p.entries.stop - p.entries.start > 1] or probes, worst, seed)
+    return replace(check, verdict="inconclusive", reason=KINK) if any(probe.kinked for probe in [whole, *probes]) else check
+
+
+def _held(prober: Prober, name: str, oracle: str, whole: Probe, probes: list[Probe], worst: Probe, seed: int) -> Check:
+    """The check of a point at which no fault was found, nor a kink."""
+    # The probe of the whole alone has an error bar of its own, so what it knows it knows with a fault there as well.
+    detects = whole.bound / max(abs(whole.actual), 1e-300)
+    # Of the error of an entry it shows half at least, since no direction weighs it by less.
+    single = 2 * whole.bound / max(largest(prober.gradient[name]), 1e-300)
+    # What is declared is no want of sharpness.
+    sharp = (whole.bound - 2 * prober.allowed_along(name, whole.direction)) / max(abs(whole.actual), 1e-300)
+    constant = sharp > POWER and is_constant(prober.problem, name, prober.floor, seed)
+    bound = _bound_of_zero(prober, name, [whole, *probes], seed) if sharp > POWER and not constant else None
+    if constant:
+        reason = "zero up to rounding: the output does not depend on it"
+    elif bound is not None:
+        reason = f"zero, to within {at_least(bound)}"
+    elif sharp > POWER:
+        reason = f"rounding: the gradient is too small here to see a fault below {detects:.1%}"
+    else:
+        reason = _power(prober, name, probes, detects)
+    zero = constant or bound is not None
+    return Check(
+        parameter=name,
+        oracle=oracle,
+        against="central difference",
+        entries=prober.problem.points[name].numel(),
+        wrong=0,
+        max_abs_error=abs(worst.actual - worst.expected),
+        max_rel_error=abs(worst.actual - worst.expected) / max(abs(worst.expected), 1e-300),
+        worst_index=(),
+        expected=worst.expected,
+        actual=worst.actual,
+        tolerance=worst.tolerance,
+        detects=None if zero else detects,
+        detects_entry=None if zero else single,
+        verdict="pass" if zero or sharp <= POWER else "inconclusive",
+        reason=reason,
+        bound=bound,
+    )
+
+
+def _bound_of_zero(prober: Prober, name: str, probes: list[Probe], seed: int) -> float | None:
+    """The absolute bound on the entries of a gradient of vᵀY that is zero up to its rounding, where it is small beside the slopes
+    that Y has nearby; else None. Of the error of an entry a probe shows half at least, since no direction weighs it by less."""
+    if largest(prober.gradient[name]) > ROUNDING_SAFETY * largest(prober.rounding[name]):
+        return None
+    bound = torch.tensor([2 * max(probe.bound for probe in probes)])
+    return bound_of_zero(prober.problem, name, torch.zeros(1), bound, seed)
+
+
+def _power(prober: Prober, name: str, probes: list[Probe], detects: float) -> str:
+    """With what probability these probes would have seen one entry zeroed, one row zeroed or flipped, or a wrong scale.
+
+    An entry e that is wrong by its own size moves the probe by |g_e t_e|, for certain; a row by a random sum of the size
+    ‖g_r t_r‖, which falls within the tolerance with a probability of about tolerance / ‖g_r t_r‖. Averaged over entries and rows.
+    """
+    point = prober.problem.points[name]
+    width = point[0].numel() if point.ndim else 1
+    entries = rows = 0.0
+    for probe in probes:
+        moved = (prober.gradient[name][probe.entries] * probe.direction).abs_()
+        entries += int((moved > probe.bound).count_nonzero()) / point.numel()
+        sizes = torch.linalg.vector_norm(moved.reshape(-1, width), dim=1)
+        hidden = (probe.bound / sizes.clamp(min=1e-300)).clamp(max=1.0)
+        rows += float((1 - hidden).sum()) * width / point.numel()
+    return (
+        f"by probes, one zeroed entry is seen with probability {entries:.4f}, one zeroed or flipped row with "
+        f"{rows:.4f}, a scale that is off by {at_least(detects)} for certain"
+    )
+
+
+def check_stated(prober: Prober, name: str, oracle: str, jacobian: Tensor) -> Check:
+    """A Jacobian of the caller's, shape (M, P): every entry of vᵀJ against the gradient of vᵀY."""
+    noise = max(float(prober.rounding[name].abs().max()), float(prober.gradient[name].abs().max()) * 2.0**-53)
+    off = int(((prober.v @ jacobian - prober.gradient[name]).abs() > ROUNDING_SAFETY * noise).sum())
+    reason = f"{off:,} of {jacobian.shape[1]:,} entries of the gradient of a random sum of the outputs are off"
+    return Check.plain(name, oracle, "stated closed form", jacobian.shape[1], "fail" if off else "pass", reason)
+
+
+def check_closed_form(prober: Prober, name: str) -> Check:
+    """The closed form against reverse mode: every entry of the gradient of vᵀY."""
+    gradient, backward = prober.gradient[name], prober.backward[name]
+    noise = max(float(prober.rounding[name].abs().max()), float(backward.abs().max()) * 2.0**-53)
+    off = int(((gradient - backward).abs() > ROUNDING_SAFETY * noise).sum())
+    reason = f"{off:,} of {len(gradient):,} entries of the gradient of a random sum of the outputs are off"
+    return Check.plain(name, "closed form", "reverse mode", len(gradient), "fail" if off else "pass", reason)

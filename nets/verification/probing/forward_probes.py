@@ -1,0 +1,141 @@
+"""Forward mode of a module that is too large for every entry: ∂Y/∂t along random directions t, against the gradient times them.
+
+One call moves all points together, each along a direction that is scaled so that no point's part is drowned by another's. Only
+where that call disagrees, or where forward mode is required, does each point get a call of its own.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from nets.records.certificate import Check
+from nets.verification.compare.witnesses import FORWARD, Doubt, Forward, missing_forward_mode
+from nets.verification.derivations.autograd_modes import forward_along, quiet
+from nets.verification.noise.rounding import ROUNDING_SAFETY
+from nets.verification.probing.prober import Prober
+from nets.verification.problem.randomness import signed, stream
+
+DIRECTIONS = 4
+"""Random directions of each point along which the pushforward of a closed form is held against forward mode."""
+
+
+@dataclass(slots=True)
+class Found:
+    """What forward mode says.
+
+    Attributes:
+        checks: the judged derivation against forward mode.
+        doubts: where forward mode disagrees without a consequence.
+        missing: the points that have no forward mode.
+    """
+
+    checks: list[Check] = field(default_factory=list)
+    doubts: list[Doubt] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+
+    def lacks(self, prober: Prober, name: str, forward: Forward) -> None:
+        """A point without forward mode, which does not pass where that is required."""
+        self.missing.append(name)
+        if forward == "required":
+            self.checks.append(missing_forward_mode(prober.problem, name))
+
+
+def forward_of_module(prober: Prober, names: Sequence[str], oracle: str, forward: Forward) -> Found:
+    """The gradient of vᵀY times random directions against forward mode along them.
+
+    Args:
+        prober: the gradient.
+        names: the points whose gradients differences do not contradict.
+        oracle: what gave that gradient.
+        forward: 'required' to make what is missing or wrong a check that does not pass.
+    """
+    found, generator = Found(), stream(prober.seed, "directions of forward mode")
+    directions = {name: _direction(prober, name, generator) for name in names}
+    if not names:
+        return found
+    if forward == "optional":
+        tangent = _together(prober, directions)
+        if tangent is None:
+            return Found(missing=list(names))
+        check = _held(prober, "all", directions, tangent, oracle)
+        if check.verdict == "pass":
+            return Found([check])
+    for name, t in directions.items():
+        slopes = forward_along(prober.problem, name, t.reshape(1, *prober.problem.points[name].shape))
+        if slopes is None:
+            found.lacks(prober, name, forward)
+            continue
+        check = _held(prober, name, {name: t}, slopes[:, 0], oracle)
+        if check.verdict == "pass" or forward == "required":
+            found.checks.append(check)
+        else:
+            probe = prober.measured(name, slice(0, len(t)), t)
+            refuted = not abs(probe.expected - (check.expected or 0.0)) <= probe.tolerance
+            found.doubts.append(Doubt(check, refuted, f"a random direction of {name}"))
+    return found
+
+
+def forward_of_closed_form(prober: Prober, names: Iterable[str], forward: Forward) -> Found:
+    """∂Y/∂t by the closed form against forward mode, along random directions t of each point."""
+    assert prober.closed is not None
+    found = Found()
+    for name in names:
+        point, jacobian = prober.problem.points[name], prober.closed[name]
+        directions = torch.stack([prober.weights(point.numel()).reshape(point.shape) for _ in range(DIRECTIONS)])
+        slopes = forward_along(prober.problem, name, directions)
+        if slopes is None:
+            found.lacks(prober, name, forward)
+            continue
+        ours = torch.stack([jacobian.jvp(t).reshape(-1) for t in directions], 1)
+        # A sum over P numbers of either sign is off by about √P times what one of them is.
+        tolerance = ROUNDING_SAFETY * float(slopes.abs().max()) * point.numel() ** 0.5 * 2.0**-53
+        error = (ours - slopes).abs().nan_to_num_(nan=torch.inf)
+        off, worst = int((error > tolerance).sum()), int(error.argmax())
+        reason = f"{off} of {slopes.numel()} slopes along {DIRECTIONS} random directions are off"
+        check = Check.plain(name, "closed form", FORWARD, slopes.numel(), "fail" if off else "pass", reason)
+        check = replace(check, wrong=off, actual=float(ours.view(-1)[worst]), expected=float(slopes.reshape(-1)[worst]))
+        # The pullback has been held against differences: v·(J t) = (vᵀJ)·t bears out the pushforward.
+        apart = (prober.v @ ours - directions.reshape(DIRECTIONS, -1) @ prober.gradient[name]).abs()
+        if off and forward == "optional" and bool((apart <= tolerance * len(prober.v) ** 0.5).all()):
+            found.doubts.append(Doubt(check, True, f"a random direction of {name}"))
+        else:
+            found.checks.append(check)
+    return found
+
+
+def _held(prober: Prober, name: str, directions: Mapping[str, Tensor], tangent: Tensor, oracle: str) -> Check:
+    """Σ_p G_p·t_p by the gradient of vᵀY against v·(∂Y/∂t) by forward mode."""
+    actual = sum(float(prober.gradient[point] @ t) for point, t in directions.items())
+    expected = float(prober.v @ tangent)
+    # Sums of rounding errors of random sign are about as large as the length of the vector of them.
+    rounding = [float(torch.linalg.vector_norm(prober.rounding[point] * t)) for point, t in directions.items()]
+    sizes = [float(torch.linalg.vector_norm(prober.gradient[point] * t)) for point, t in directions.items()]
+    carried = float(torch.linalg.vector_norm(prober.v * tangent))
+    off = not abs(actual - expected) <= ROUNDING_SAFETY * (sum(rounding) + (sum(sizes) + carried) * 2.0**-52)
+    points = "along one random direction" + (" of all parameters and inputs together" if len(directions) > 1 else "")
+    check = Check.plain(name, oracle, FORWARD, 1, "fail" if off else "pass", points)
+    return replace(check, wrong=int(off), actual=actual, expected=expected)
+
+
+def _direction(prober: Prober, name: str, generator: torch.Generator) -> Tensor:
+    """Random signs and sizes, scaled so that the slope along them is about one."""
+    gradient = prober.gradient[name]
+    size = float(torch.linalg.vector_norm(gradient))
+    t = signed(len(gradient), generator)
+    return t / size if size > 0 else t / len(t) ** 0.5
+
+
+def _together(prober: Prober, directions: Mapping[str, Tensor]) -> Tensor | None:
+    """∂Y/∂t with all points moved at once; None where the module has no forward mode."""
+    problem = prober.problem
+    with quiet(), torch.no_grad():
+        try:
+            with forward_ad.dual_level():
+                moved = {n: forward_ad.make_dual(problem.points[n], t.view_as(problem.points[n])) for n, t in directions.items()}
+                tangent: Tensor | None = forward_ad.unpack_dual(problem({**problem.points, **moved})).tangent
+                return torch.zeros_like(problem.y) if tangent is None else tangent
+        except Exception:  # a module may raise whatever it likes at numbers of another kind
+            return None

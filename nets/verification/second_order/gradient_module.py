@@ -1,0 +1,136 @@
+"""The gradient of the gradient: a module whose output is the gradient of another, to be verified like any module."""
+
+import contextlib
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils import _pytree as pytree
+
+from nets.calculus.function import closed_form
+from nets.calculus.network import Network
+from nets.verification.problem.copies import operators
+from nets.verification.problem.problem import Problem
+from nets.verification.problem.pytree import as_real, flattened, input_names
+from nets.verification.problem.randomness import stream
+from nets.verification.second_order.held_constant import WORDS, Walk, held_for_constant, pulled_back, remembered
+
+EVERY_ROW = 256
+"""Numbers in parameters and inputs up to which every entry of the gradient is an output; beyond, eight random sums of them are."""
+
+
+class GradientOf(nn.Module):
+    """X → Σ_m v_m ∂Y_m/∂p for every point p of a problem, as {name: gradient}; differentiable.
+
+    It has the parameters, buffers and submodules of the module that is differentiated first, under the names that they have
+    there, so that whatever is said of them at second order carries the names of the first.
+
+    Args:
+        problem: what is differentiated first, a `Network` by its closed form.
+        seed: of v, and of the sums where there are many entries.
+    """
+
+    first: nn.Module
+    names: frozenset[str]
+    v: Tensor
+    sums: Tensor | None
+    walk: Walk
+
+    def __init__(self, problem: Problem, seed: int) -> None:
+        super().__init__()
+        size = sum(point.numel() for point in problem.points.values())
+        rows = torch.randint(0, 2, (8, size), generator=stream(seed, "sums of the gradient")).double() * 2 - 1
+        v = torch.rand(len(problem.y), generator=stream(seed, "cotangent of the first order"), dtype=torch.float64) + 0.5
+        self._holds(problem.module, frozenset(problem.points), v, rows if size > EVERY_ROW else None)
+
+    def _holds(self, module: nn.Module, names: frozenset[str], v: Tensor, sums: Tensor | None) -> None:
+        # Not by setattr: a parameter of the module may have one of these names.
+        own = {"_parameters": module._parameters, "_buffers": module._buffers, "_modules": module._modules}
+        self.__dict__.update(own, first=module, names=names, v=v, sums=sums, walk=pulled_back)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "GradientOf":
+        # By hand, since the copy must share its parameters with the copy of the module, as this one does with the module.
+        twin = GradientOf.__new__(GradientOf)
+        nn.Module.__init__(twin)
+        memo[id(self)] = twin
+        memo.update(operators(self.first))
+        twin._holds(copy.deepcopy(self.first, memo), self.names, self.v, self.sums)
+        return twin
+
+    def forward(self, *inputs: Any) -> dict[str, Tensor] | Tensor:
+        """The gradients, or eight sums of their entries."""
+        with torch.enable_grad():
+            y, points = self.record(inputs)
+            return self.arranged(self.walk(y, self.v, points))
+
+    def record(self, inputs: tuple[Any, ...]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Y, shape (M,), and the tensors that stand for the points in its graph."""
+        parameters = {name: _tracked(p) for name, p in self.first.named_parameters() if name in self.names}
+        found, structure = pytree.tree_flatten_with_path(inputs)
+        names = input_names([path for path, _ in found])
+        leaves = {name: _tracked(x) if name in self.names else x for name, (_, x) in zip(names, found, strict=True)}
+        output = _called(self.first, parameters, pytree.tree_unflatten(list(leaves.values()), structure))
+        return flattened(output, self.v.dtype), parameters | {name: x for name, x in leaves.items() if name in self.names}
+
+    def arranged(self, found: Mapping[str, Tensor]) -> dict[str, Tensor] | Tensor:
+        """The gradients as the module returns them."""
+        if self.sums is None:
+            return dict(found)
+        return self.sums @ torch.cat([as_real(gradient).reshape(-1) for gradient in found.values()])
+
+
+class SecondOrder(Problem):
+    """The gradient G of another problem, at the same point; it knows what may make a gradient of a gradient wrong.
+
+    Args:
+        first: what is differentiated first.
+        inputs: what the module was given.
+        seed: of the sums of outputs and entries, and of the random numbers that the module draws.
+    """
+
+    letter = "G"
+
+    def __init__(self, first: Problem, inputs: tuple[Any, ...], seed: int) -> None:
+        super().__init__(GradientOf(first, seed), inputs, seed=seed)
+        self.first = first
+
+    def explained(self, name: str, actual: Tensor, expected: Tensor) -> str:
+        """Why the derivatives by a point, shape (M, P), are not the expected ones; empty where that is not known."""
+        return WORDS if held_for_constant(self, self.walking, name, actual, expected) else ""
+
+    def raising(self) -> str:
+        """Why the gradient cannot be differentiated; empty where it can be."""
+        y, leaves = self.record()
+        try:
+            # Into .grad, since torch.autograd.grad passes by what does not lead to the leaves, as once_differentiable does not.
+            torch.autograd.backward(y, self.cotangent)
+        except Exception:  # a backward of the user's may raise whatever it likes
+            return WORDS if remembered(self, self.walking).attributes else "the backward is not differentiable itself"
+        finally:
+            for leaf in leaves.values():
+                leaf.grad = None
+        return ""
+
+    @contextlib.contextmanager
+    def walking(self, walk: Walk) -> Iterator[None]:
+        """Meanwhile the gradient is taken by this walk."""
+        own = vars(self.module)
+        own["walk"], before = walk, own["walk"]
+        try:
+            yield
+        finally:
+            own["walk"] = before
+
+
+def _called(module: nn.Module, parameters: dict[str, Tensor], arguments: Any) -> Any:
+    if isinstance(module, Network):
+        (x,) = arguments
+        return closed_form(module, x, parameters)
+    return functional_call(module, parameters, tuple(arguments))
+
+
+def _tracked(tensor: Tensor) -> Tensor:
+    return tensor if tensor.requires_grad else tensor.view_as(tensor).requires_grad_()
