@@ -2,10 +2,8 @@
 
 import contextlib
 import copy
-import difflib
 import functools
 import inspect
-import json
 import os
 import re
 import sys
@@ -14,7 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NoReturn, get_type_hints
+from typing import Any, NoReturn
 
 import hydra
 from hydra import compose, initialize_config_dir
@@ -51,6 +49,7 @@ def experiment(
     import nets
     from nets.calculus.losses import LOSSES
     from nets.lessons import mistakes
+    from nets.settings import call
     from nets.telemetry.figures.jacobian_figure import jacobian_figure
     from nets.telemetry.screen import say, summary
     from nets.telemetry.tensorboard.board import Board
@@ -190,39 +189,13 @@ def verification_of(model: Any, inputs: Any, seed: int, samples: int, coverage: 
 def load(settings: dict) -> Any:
     """The data set that `data._target_` names, a function of `nets.data`."""
     import nets.data
+    from nets.settings import call
     from nets.validation import one_of
 
     functions = {f"nets.data.{name}": function for name, function in inspect.getmembers(nets.data, inspect.isfunction)}
     # Only these: a target of Hydra's may be any function that Python can import, torch.load among them.
     target = one_of("data._target_", settings.get("_target_"), tuple(functions))
     return call(functions[target], {key: value for key, value in settings.items() if key != "_target_"}, "data")
-
-
-def call(function: Callable[..., Any], settings: dict, section: str = "", **given: Any) -> Any:
-    """`function(**settings, **given)`, once the settings are known to be arguments of it, of the annotated types."""
-    from nets.errors import InputError
-    from nets.validation import described, fits
-
-    prefix = f"{section}." if section else ""
-    known = {name: p for name, p in inspect.signature(function).parameters.items() if name not in given}
-    kinds = dict.fromkeys(known, object) | get_type_hints(function)
-    for name in settings:
-        if name not in known:
-            raise InputError(f"'{prefix}{name}' is not a setting; {closest(prefix + name, [prefix + k for k in known])}")
-    for name, parameter in known.items():
-        expected = f"where {described(kinds[name])} is expected"
-        if name not in settings and parameter.default is parameter.empty:
-            raise InputError(f"'{prefix}{name}' is missing {expected}: set it, as {prefix}{name}=VALUE.")
-        if name in settings and not fits(settings[name], kinds[name]):
-            raise InputError(f"{prefix}{name}={json.dumps(settings[name], ensure_ascii=False)} was given {expected}.")
-    return function(**settings, **given)
-
-
-def closest(word: str, known: list[str]) -> str:
-    """The one that was probably meant, for a slip of the keyboard; or how to see all that there are."""
-    near = difflib.get_close_matches(word, known, n=1)
-    few = f"expected one of {', '.join(known)}." if 0 < len(known) < 20 else "python train.py --help lists them."
-    return f"did you mean '{near[0]}'?" if near else few
 
 
 def sentence(error: BaseException) -> str | None:
@@ -237,11 +210,13 @@ def sentence(error: BaseException) -> str | None:
 
 
 def misread(error: BaseException) -> str:
-    """What is wrong with settings of which no configuration could be made."""
+    """What is wrong with settings that Hydra could not compose."""
+    from nets.settings import suggestion
+
     text = str(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        return f"there is no {group or 'configuration'} called '{option}'; {closest(option, list(error.options or []))}"
+        return f"there is no {group or 'configuration'} called '{option}'; {suggestion(option, list(error.options or []))}"
     if isinstance(error, MissingMandatoryValue):
         return f"'{error.full_key}' has no value, and needs one: add {error.full_key}=VALUE to the command line."
     if isinstance(error, OverrideParseException):
@@ -254,7 +229,9 @@ def misread(error: BaseException) -> str:
 
 
 def unknown(key: str) -> str:
-    """What to say of a setting that there is not: it is misspelt, or belongs to a data set, say, that is not chosen."""
+    """The sentence for an unknown setting: it is misspelt, or belongs to a data set or a descent that is not chosen."""
+    from nets.settings import suggestion
+
     known = [path.name for path in CONFIGS.iterdir() if path.is_dir()]
     for path in [CONFIGS / "train.yaml", *CONFIGS.glob("data/*.yaml"), *CONFIGS.glob("descent/*.yaml")]:
         choice = "" if path.parent == CONFIGS else f"{path.parent.name}={path.stem}"
@@ -263,7 +240,7 @@ def unknown(key: str) -> str:
             if full == key:
                 return f"'{key}' is a setting of {choice}, which was not chosen: add {choice}."
             known += [full, *(f"{full}.{inner}" for inner in (value if isinstance(value, dict) else ()))]
-    return f"'{key}' is not a setting; {closest(key, list(dict.fromkeys(known)))}"
+    return f"'{key}' is not a setting; {suggestion(key, list(dict.fromkeys(known)))}"
 
 
 def stop(error: BaseException, text: str | None) -> NoReturn:
@@ -281,6 +258,7 @@ def app(config: DictConfig) -> None:
     try:
         settings: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         name = HydraConfig.get().runtime.choices.get("experiment") or "unnamed"
+        from nets.settings import call
         from nets.training.parallel.ranks import joined
 
         with joined() as ranks:

@@ -1,93 +1,90 @@
-"""What a setting may be: each check returns the value, or says in one sentence why it will not do."""
+"""Checks of arguments. Each returns the value, or raises InputError in one sentence: "NAME is VALUE; expected …: remedy."."""
 
 import math
-import os
 import re
-import types
+import sys
 from collections.abc import Sequence
-from typing import Any, Union, get_args, get_origin
+from typing import TypeVar
 
 import torch
 
 from nets.errors import InputError, quoted
 
-UNIONS = (types.UnionType, Union)
-"""What `get_origin` says of `int | None`, and of the same where Python 3.10 writes it as `typing.Optional[int]`: its
-`get_type_hints` does so for each parameter whose default is None."""
+Choice = TypeVar("Choice")
+
+LARGEST_WHOLE = 2**63 - 1
+"""PyTorch counts and seeds with 64 bits."""
 
 
-def whole(name: str, value: object, least: int) -> int:
-    """`value` as an integer of at least `least`; InputError otherwise. True and 3.0 are no integers here."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(f"{name}={quoted(value)} was given where a whole number of at least {least} is expected.")
+def refusal(name: str, value: object, expected: str, remedy: str = "") -> InputError:
+    """The error for an argument: what it is, what was expected, and how to mend it."""
+    return InputError(f"{name} is {quoted(value)}; expected {expected}{remedy and ': ' + remedy}.")
+
+
+def whole(name: str, value: object, least: int, most: int = LARGEST_WHOLE, remedy: str = "") -> int:
+    """`value` as an integer from `least` to `most`. True and 3.0 are not integers here."""
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        unbounded = most == LARGEST_WHOLE and not (isinstance(value, int) and value > most)
+        expected = f"of at least {least}" if unbounded else f"from {least} to {'2^63 - 1' if most == LARGEST_WHOLE else most}"
+        raise refusal(name, value, f"a whole number {expected}", remedy)
     return value
 
 
-def non_negative(name: str, value: object) -> float:
-    """`value` as a finite number that is not below zero; InputError otherwise."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (0 <= value < math.inf):
-        raise InputError(f"{name}={quoted(value)} was given where a finite number of at least 0 is expected.")
-    return float(value)
+def number(
+    name: str,
+    value: object,
+    *,
+    least: float = -math.inf,
+    above: float = -math.inf,
+    most: float = math.inf,
+    below: float = math.inf,
+    remedy: str = "",
+) -> float:
+    """`value` as a finite number with least ≤ value ≤ most and above < value < below."""
+    # A whole number may exceed every number of double precision, and math.isfinite raises for it.
+    finite = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+    if not finite or not (least <= value <= most and above < value < below):  # type: ignore[operator]
+        bounds = [(least, "of at least"), (above, "above"), (most, "of at most"), (below, "below")]
+        words = " and ".join(f"{word} {bound:.3g}" for bound, word in bounds if math.isfinite(bound))
+        raise refusal(name, value, f"a finite number {words}".rstrip(), remedy)
+    return float(value)  # type: ignore[arg-type]
 
 
-def proper_fraction(name: str, value: object) -> float:
-    """`value` as a number between 0 and 1, both excluded; InputError otherwise."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (0 < value < 1):
-        raise InputError(
-            f"{name}={quoted(value)} was given where a number between 0 and 1, both excluded, is expected, such as 0.2."
-        )
-    return float(value)
-
-
-def one_of(name: str, value: object, choices: tuple[str, ...]) -> str:
-    """`value` where it is one of `choices`; InputError otherwise."""
-    if not isinstance(value, str) or value not in choices:
-        expected = " or ".join(f"'{choice}'" for choice in choices)
-        raise InputError(f"{name}={quoted(value)} was given where {expected} is expected.")
+def one_of(name: str, value: object, choices: Sequence[Choice], remedy: str = "") -> Choice:
+    """`value` where it is one of `choices`, which are of one type."""
+    # The type first: True equals 1, and an array is neither equal to a number nor unequal.
+    if type(value) is not type(choices[0]) or value not in choices:
+        raise refusal(name, value, " or ".join(map(repr, choices)), remedy)
     return value
 
 
 def yes_or_no(name: str, value: object) -> bool:
-    """`value` where it is True or False; InputError otherwise, since the text 'false' would count as true."""
+    """`value` where it is True or False. The text 'false' is refused, since Python counts it as true."""
     if not isinstance(value, bool):
-        raise InputError(f"{name}={quoted(value)} was given where true or false is expected.")
+        raise refusal(name, value, "True or False")
     return value
 
 
 def seeded(seed: object) -> torch.Generator:
-    """A generator of its own on the CPU, so that the global random state is neither read nor moved."""
-    if isinstance(seed, bool) or not isinstance(seed, int) or not (0 <= seed < 2**63):
-        raise InputError(f"seed={quoted(seed)} was given where a whole number from 0 to 2^63 - 1 is expected.")
-    return torch.Generator().manual_seed(seed)
+    """A generator of its own on the CPU: the global random state is neither read nor changed."""
+    return torch.Generator().manual_seed(whole("seed", seed, 0))
+
+
+def generator(value: object) -> torch.Generator:
+    """`value` where it is a generator on the CPU; one with the seed 0 where it is None."""
+    if value is None:
+        return torch.Generator().manual_seed(0)
+    if not isinstance(value, torch.Generator) or value.device.type != "cpu":
+        raise refusal("generator", value, "a torch.Generator on the CPU", "write torch.Generator().manual_seed(0), for example")
+    return value
 
 
 def device(name: str, value: object) -> torch.device:
-    """The device of that name, 'cpu', 'cuda' or 'cuda:1', where this machine has it; InputError otherwise."""
+    """The device 'cpu', 'cuda' or 'cuda:1', where this machine has it."""
     if not isinstance(value, str) or not re.fullmatch(r"cpu|cuda(:\d+)?", value):
-        raise InputError(f"{name}={quoted(value)} was given where 'cpu', 'cuda' or 'cuda:1' (one of several GPUs) is expected.")
+        raise refusal(name, value, "'cpu', 'cuda' or 'cuda:1' (one of several GPUs)")
     count = torch.cuda.device_count()
     if value != "cpu" and int(value.partition(":")[2] or 0) >= count:
-        found = f"there are {count}, counted from cuda:0" if count else "PyTorch finds no GPU that it can use here"
-        raise InputError(f"{name}={quoted(value)} was given, but {found}: choose another, or leave it at cpu.")
+        found = f"of which there are {count}, counted from cuda:0" if count else "of which PyTorch finds none here"
+        raise refusal(name, value, f"a GPU of this machine, {found}", "choose another, or leave it at cpu")
     return torch.device(value)
-
-
-def fits(value: Any, kind: Any) -> bool:
-    """Whether a value from YAML is what an annotation asks for. No setting has a use for NaN or infinity."""
-    if get_origin(kind) in UNIONS:
-        return any(fits(value, one) for one in get_args(kind))
-    if get_origin(kind) is Sequence:
-        return isinstance(value, list) and all(fits(entry, get_args(kind)[0]) for entry in value)
-    if kind is float:
-        return fits(value, int) or (isinstance(value, float) and math.isfinite(value))
-    return isinstance(value, get_origin(kind) or kind) and (kind in (bool, object) or not isinstance(value, bool))
-
-
-def described(kind: Any) -> str:
-    """What an annotation asks for, in English."""
-    words = {int: "a whole number", float: "a finite number", str: "text", bool: "true or false", object: "a value"}
-    if get_origin(kind) in UNIONS:
-        return " or ".join(described(one) for one in get_args(kind) if get_origin(one) is not os.PathLike)
-    if get_origin(kind) is Sequence:
-        return f"a list (of which each entry is {described(get_args(kind)[0])})"
-    return words.get(kind, "a section of settings" if kind is dict else "null")

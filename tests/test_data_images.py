@@ -105,9 +105,9 @@ def test_a_seeded_few_of_the_images(tmp_path: Path, contents: dict[str, bytes]) 
     # The scale is that of the 30 images alone.
     assert few.train.inputs.mean(0).abs().max() < 1e-6
     assert few.train.inputs.square().mean().item() == pytest.approx(1, abs=1e-5)
-    with pytest.raises(InputError, match=r"^train_samples=201 was asked for where the files hold 200 images"):
+    with pytest.raises(InputError, match=r"^train_samples is 201; expected a whole number from 1 to 200"):
         mnist(root=tmp_path, train_samples=201)
-    with pytest.raises(InputError, match=r"^test_samples=0 was given where a whole number of at least 1"):
+    with pytest.raises(InputError, match=r"^test_samples is 0; expected a whole number from 1 to 50"):
         mnist(root=tmp_path, test_samples=0)
 
 

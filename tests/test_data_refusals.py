@@ -104,11 +104,11 @@ BAD_QUESTIONS: dict[str, tuple[dict[str, Any], str]] = {
         {"columns": ["height", "height"], "target": "mass"},
         r"^columns names 'height' 2 times where once",
     ),
-    "no columns": ({"columns": [], "target": "mass"}, r"^columns=\[\] was given where the name of a column"),
-    "fraction": ({"target": "mass", "columns": "height", "test_fraction": 1.5}, r"^test_fraction=1\.5 was given"),
+    "no columns": ({"columns": [], "target": "mass"}, r"^columns is \[\]; expected the name of a column"),
+    "fraction": ({"target": "mass", "columns": "height", "test_fraction": 1.5}, r"^test_fraction is 1\.5;"),
     "kind of target": (
         {"target": "kind", "targets": "kind"},
-        r"^targets='kind' was given where 'values' or 'signed' or 'cl",
+        r"^targets is 'kind'; expected 'values' or 'signed' or 'cl",
     ),
     "two label columns": (
         {"target": ["kind", "mass"], "targets": "classes"},
@@ -122,7 +122,7 @@ BAD_QUESTIONS: dict[str, tuple[dict[str, Any], str]] = {
         {"target": "width", "columns": "height", "targets": "classes"},
         r"holds one label, '2\.0', where at least two",
     ),
-    "seed": ({"target": "mass", "columns": "height", "seed": -1}, r"^seed=-1 was given"),
+    "seed": ({"target": "mass", "columns": "height", "seed": -1}, r"^seed is -1;"),
 }
 
 

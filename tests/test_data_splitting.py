@@ -45,7 +45,7 @@ def test_classes_are_mixed_within_a_part() -> None:
 
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.2, 1.5, math.nan, math.inf])
 def test_a_fraction_out_of_range_is_named(fraction: float) -> None:
-    with pytest.raises(InputError, match=r"^test_fraction=\S+ was given where a number between 0 and 1"):
+    with pytest.raises(InputError, match=r"^test_fraction is \S+; expected a finite number above 0 and below 1"):
         split(10, fraction, 0)
 
 

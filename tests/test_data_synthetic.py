@@ -70,11 +70,11 @@ def test_sine_covers_one_period() -> None:
 @pytest.mark.parametrize(
     ("wrong", "sentence"),
     [
-        ({"features": 0}, r"^features=0 was given where a whole number of at least 1 is expected\.$"),
-        ({"outputs": -3}, r"^outputs=-3 was given where a whole number of at least 1 is expected\.$"),
-        ({"depth": 0}, r"^depth=0 was given where a whole number of at least 1 is expected\.$"),
-        ({"samples": 2}, r"^samples=2 was given where a whole number of at least 3 is expected\.$"),
-        ({"noise": -1.0}, r"^noise=-1\.0 was given where a finite number of at least 0 is expected\.$"),
+        ({"features": 0}, r"^features is 0; expected a whole number of at least 1\.$"),
+        ({"outputs": -3}, r"^outputs is -3; expected a whole number of at least 1\.$"),
+        ({"depth": 0}, r"^depth is 0; expected a whole number of at least 1\.$"),
+        ({"samples": 2}, r"^samples is 2; expected a whole number of at least 3\.$"),
+        ({"noise": -1.0}, r"^noise is -1\.0; expected a finite number of at least 0\.$"),
     ],
 )
 def test_what_the_teacher_refuses(wrong: dict[str, float], sentence: str) -> None:
@@ -83,7 +83,7 @@ def test_what_the_teacher_refuses(wrong: dict[str, float], sentence: str) -> Non
 
 
 def test_what_sine_refuses() -> None:
-    with pytest.raises(InputError, match=r"^samples=0 "):
+    with pytest.raises(InputError, match=r"^samples is 0;"):
         sine(samples=0)
-    with pytest.raises(InputError, match=r"^noise=nan "):
+    with pytest.raises(InputError, match=r"^noise is nan;"):
         sine(noise=math.nan)

@@ -14,7 +14,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 
 import nets
-from nets import validation as arguments
+from nets import validation
 from nets.calculus.layers import ACTIVATIONS
 from nets.calculus.losses import LOSSES, MeanSquaredError
 from nets.data.batch import Batch, DataSet
@@ -30,7 +30,6 @@ STEPS = [
     *itertools.product(["tanh"], ["cross_entropy"], ["closed form"], SETTINGS),
 ]
 GPU = torch.device("meta")
-NO_GPU = "PyTorch finds no GPU that it can use here"
 
 
 @pytest.fixture
@@ -107,18 +106,18 @@ def test_data_are_moved_whole() -> None:
 @pytest.mark.parametrize(
     ("value", "count", "message"),
     [
-        ("gpu", 2, r"device='gpu' was given where 'cpu', 'cuda' or 'cuda:1' \(one of several GPUs\) is expected"),
-        (0, 2, "device=0 was given where 'cpu'"),
-        ("cuda", 0, f"device='cuda' was given, but {NO_GPU}: choose another, or leave it at cpu"),
-        ("cuda:2", 2, "device='cuda:2' was given, but there are 2, counted from cuda:0"),
+        ("gpu", 2, r"device is 'gpu'; expected 'cpu', 'cuda' or 'cuda:1' \(one of several GPUs\)"),
+        (0, 2, "device is 0; expected 'cpu'"),
+        ("cuda", 0, "device is 'cuda'; expected a GPU of this machine, of which PyTorch finds none"),
+        ("cuda:2", 2, "device is 'cuda:2'; expected a GPU of this machine, of which there are 2"),
     ],
 )
 def test_a_device_that_is_not_there_is_told(value: object, count: int, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     with pytest.raises(nets.InputError, match=message):
-        arguments.device("device", value)
+        validation.device("device", value)
 
 
 def test_a_device_that_is_there_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert [str(arguments.device("device", name)) for name in ("cpu", "cuda", "cuda:1")] == ["cpu", "cuda", "cuda:1"]
+    assert [str(validation.device("device", name)) for name in ("cpu", "cuda", "cuda:1")] == ["cpu", "cuda", "cuda:1"]

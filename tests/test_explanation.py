@@ -186,10 +186,10 @@ WRITE = "write NAME[INDEX], such as '0.weight[3,2]'."
         (("0.bias[x]",), {}, "0.bias[x] is no number of 0.bias, whose shape is (4,); " + ONE),
         (("0.bias", True), {}, "0.bias[True] is no number of 0.bias, whose shape is (4,); " + ONE),
         (("0.bias[1]", 1), {}, "the index was given twice, in '0.bias[1]' and as 1; expected it once: leave one of them out."),
-        (("0.bias[1",), {}, "'0.bias[1' was given where a number of the network is expected: " + WRITE),
-        (("0.bias[1]",), {"sample": 2}, "sample=2 was given where a whole number from 0 to 1 is expected."),
-        (("0.bias[1]",), {"output": 4}, "output=4 was given where a whole number from 0 to 3 is expected."),
-        (("0.bias[1]",), {"output": 1.5}, "output=1.5 was given where a whole number from 0 to 3 is expected."),
+        (("0.bias[1",), {}, "the number to explain is '0.bias[1'; expected one of the network's: " + WRITE),
+        (("0.bias[1]",), {"sample": 2}, "sample is 2; expected a whole number from 0 to 1."),
+        (("0.bias[1]",), {"output": 4}, "output is 4; expected a whole number from 0 to 3."),
+        (("0.bias[1]",), {"output": 1.5}, "output is 1.5; expected a whole number from 0 to 3."),
     ],
 )  # fmt: skip
 def test_what_is_not_there_is_told(arguments: tuple, settings: dict, message: str) -> None:

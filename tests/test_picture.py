@@ -288,8 +288,8 @@ def hidden(x: Tensor) -> Tensor:
         (lambda: picture(lambda x: sum(x for _ in range(200)) * 1, 1.0), "the picture would have 2"),
         (lambda: picture(hidden, torch.ones(2)), "was changed in place, through a view"),
         (lambda: picture(lambda x: Straight.apply(x) * x, 1.3), "something has a backward of its own"),
-        (lambda: picture(mlp([3, 2]), torch.ones(1, 3), output=2), "output=2 was given where a whole number from 0 to 1"),
-        (lambda: picture(mlp([3, 2]), torch.ones(1, 3), sample=1), "sample=1 was given where a whole number from 0 to 0"),
+        (lambda: picture(mlp([3, 2]), torch.ones(1, 3), output=2), "output is 2; expected a whole number from 0 to 1"),
+        (lambda: picture(mlp([3, 2]), torch.ones(1, 3), sample=1), "sample is 1; expected a whole number from 0 to 0"),
         (lambda: picture(mlp([3, 2])), "a network was given 0 inputs"),
     ],
 )

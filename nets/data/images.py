@@ -100,8 +100,7 @@ def _images(
 def _draw(images: Tensor, classes: Tensor, argument: str, count: int | None, seed: int) -> tuple[Tensor, Tensor]:
     """`count` of the images as rows of numbers from 0 to 1, with their classes; all of them where it is None."""
     if count is not None:
-        if whole(argument, count, 1) > len(images):
-            raise InputError(f"{argument}={count} was asked for where the files hold {len(images)} images: ask for fewer.")
+        whole(argument, count, 1, len(images), "the files hold no more images")
         chosen = torch.randperm(len(images), generator=seeded(seed))[:count]
         images, classes = images[chosen], classes[chosen]
     return images.flatten(1).float() / 255, classes

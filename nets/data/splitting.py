@@ -5,7 +5,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from nets.errors import InputError
-from nets.validation import proper_fraction, seeded
+from nets.validation import number, seeded
 
 
 def split(
@@ -29,7 +29,7 @@ def split(
     Raises:
         InputError: fewer than three samples, or a fraction out of range.
     """
-    fraction = proper_fraction("test_fraction", test_fraction)
+    fraction = number("test_fraction", test_fraction, above=0, below=1, remedy="write 0.2, for example")
     if samples < 3:
         raise InputError(
             f"{samples} sample{'' if samples == 1 else 's'} cannot be split: at least 3 are expected,"

@@ -6,7 +6,7 @@ import torch
 
 from nets.data.batch import Batch, DataSet
 from nets.data.splitting import split
-from nets.validation import non_negative, seeded, whole
+from nets.validation import number, seeded, whole
 
 
 def teacher(
@@ -48,7 +48,7 @@ def teacher(
     exact = inputs.double() @ weight.double().T + bias.double()
     for _ in range(whole("depth", depth, 1)):
         exact = exact.tanh()
-    error = torch.randn(exact.shape, generator=generator) * non_negative("noise", noise)
+    error = torch.randn(exact.shape, generator=generator) * number("noise", noise, least=0)
     every = Batch(inputs, exact.float() + error)
     train, test = split(count, test_fraction, seed)
     return DataSet("teacher", every.take(train), every.take(test), truth={"0.weight": weight, "0.bias": bias})
@@ -72,7 +72,7 @@ def sine(*, samples: int = 256, noise: float = 0.0, test_fraction: float = 0.2, 
     generator = seeded(seed)
     count = whole("samples", samples, 3)
     inputs = (2 * torch.rand(count, 1, generator=generator) - 1) * math.pi
-    error = torch.randn(count, 1, generator=generator) * non_negative("noise", noise)
+    error = torch.randn(count, 1, generator=generator) * number("noise", noise, least=0)
     every = Batch(inputs, inputs.sin() + error)
     train, test = split(count, test_fraction, seed)
     return DataSet("sine", every.take(train), every.take(test))

@@ -16,7 +16,7 @@ from nets.data.one_hot import KINDS, encode
 from nets.data.splitting import split
 from nets.data.splitting import standardise as to_standard
 from nets.errors import InputError
-from nets.validation import one_of, yes_or_no
+from nets.validation import one_of, refusal, yes_or_no
 
 Names = str | int | Sequence[str | int]
 
@@ -99,7 +99,7 @@ def _known(source: CsvFile | NpzFile, argument: str, given: object) -> list[str]
     """The names in `given`, which are one or a list, once all are known to be in the file and none is there twice."""
     listed = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
     if not listed or any(isinstance(name, bool) or not isinstance(name, (str, int)) for name in listed):
-        raise InputError(f"{argument}={given!r} was given where the name of a column or a list of names is expected.")
+        raise refusal(argument, given, "the name of a column or a list of names")
     names = [str(name) for name in listed]
     for name in names:
         if name not in source.names:

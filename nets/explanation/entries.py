@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from nets.errors import InputError, quoted
+from nets.validation import refusal
 
 WRITTEN = re.compile(r"\s*(?P<name>[^\s\[\]]+)\s*(\[(?P<index>[^\[\]]*)\])?\s*")
 
@@ -27,7 +28,7 @@ def entry(points: Mapping[str, Tensor], parameter: object, index: object = None)
     found = WRITTEN.fullmatch(parameter) if isinstance(parameter, str) else None
     if found is None:
         raise InputError(
-            f"{quoted(parameter)} was given where a number of the network is expected: write NAME[INDEX], such as "
+            f"the number to explain is {quoted(parameter)}; expected one of the network's: write NAME[INDEX], such as "
             f"{_example(points)}."
         )
     name = found["name"]
@@ -52,7 +53,7 @@ def unit(what: str, given: object, size: int) -> int:
     except (TypeError, ValueError):
         found = size
     if not -size <= found < size:
-        raise InputError(f"{what}={quoted(given)} was given where a whole number from 0 to {size - 1} is expected.")
+        raise refusal(what, given, f"a whole number from 0 to {size - 1}")
     return found % size
 
 

@@ -7,7 +7,7 @@ from typing import Any, Optional, Union
 
 import pytest
 
-from nets import validation as arguments
+from nets import settings, validation
 from nets.errors import InputError
 
 # Each kind as it is written, and as Python 3.10 hands it out where the default is None.
@@ -21,51 +21,51 @@ UNIONS = [
 
 @pytest.mark.parametrize("value", [0, -1, 2.0, "2", None, True])
 def test_a_whole_number(value: object) -> None:
-    with pytest.raises(InputError, match=r"^samples=.* was given where a whole number of at least 1 is expected\.$"):
-        arguments.whole("samples", value, 1)
-    assert arguments.whole("samples", 1, 1) == 1
+    with pytest.raises(InputError, match=r"^samples is .*; expected a whole number of at least 1\.$"):
+        validation.whole("samples", value, 1)
+    assert validation.whole("samples", 1, 1) == 1
 
 
 @pytest.mark.parametrize("value", [-0.1, math.nan, math.inf, "0.1", None, False])
 def test_a_number_that_is_not_negative(value: object) -> None:
-    with pytest.raises(InputError, match=r"^noise=.* was given where a finite number of at least 0 is expected\.$"):
-        arguments.non_negative("noise", value)
-    assert arguments.non_negative("noise", 0) == 0.0
+    with pytest.raises(InputError, match=r"^noise is .*; expected a finite number of at least 0\.$"):
+        validation.number("noise", value, least=0)
+    assert validation.number("noise", 0, least=0) == 0.0
 
 
 @pytest.mark.parametrize("value", [0, 1, 20, "0.2", None, True])
 def test_a_proper_fraction(value: object) -> None:
-    with pytest.raises(InputError, match=r"^test_fraction=.* was given where a number between 0 and 1"):
-        arguments.proper_fraction("test_fraction", value)
+    with pytest.raises(InputError, match=r"^test_fraction is .*; expected a finite number above 0 and below 1"):
+        validation.number("test_fraction", value, above=0, below=1)
 
 
 @pytest.mark.parametrize("value", ["false", 0, None])
 def test_yes_or_no(value: object) -> None:
-    with pytest.raises(InputError, match=r"^download=.* was given where true or false is expected\.$"):
-        arguments.yes_or_no("download", value)
+    with pytest.raises(InputError, match=r"^download is .*; expected True or False\.$"):
+        validation.yes_or_no("download", value)
 
 
 @pytest.mark.parametrize("value", ["Signed", 1, None])
 def test_a_choice(value: object) -> None:
-    with pytest.raises(InputError, match=r"^targets=.* was given where 'signed' or 'classes' is expected\.$"):
-        arguments.one_of("targets", value, ("signed", "classes"))
+    with pytest.raises(InputError, match=r"^targets is .*; expected 'signed' or 'classes'\.$"):
+        validation.one_of("targets", value, ("signed", "classes"))
 
 
 @pytest.mark.parametrize("value", [-1, 2**63, 1.0, "0", None, True])
 def test_a_seed(value: object) -> None:
-    with pytest.raises(InputError, match=r"^seed=.* was given where a whole number from 0"):
-        arguments.seeded(value)
+    with pytest.raises(InputError, match=r"^seed is .*; expected a whole number"):
+        validation.seeded(value)
 
 
 @pytest.mark.parametrize("kind", UNIONS, ids=str)
 @pytest.mark.parametrize("value", [None, 1, 1.5, "text", True, [1, None], [1.5], math.nan, {}])
 def test_a_union_is_the_same_in_either_spelling(value: object, kind: tuple[Any, Any]) -> None:
     written, handed_out = kind
-    assert arguments.fits(value, handed_out) == arguments.fits(value, written)
-    assert arguments.described(handed_out) == arguments.described(written)
+    assert settings.fits(value, handed_out) == settings.fits(value, written)
+    assert settings.described(handed_out) == settings.described(written)
 
 
 def test_a_union_takes_what_one_of_its_kinds_takes() -> None:
     optional = Optional[int]  # noqa: UP045
-    assert [arguments.fits(value, optional) for value in (None, 3, True, 3.0, "3")] == [True, True, False, False, False]
-    assert arguments.described(optional) == "a whole number or null"
+    assert [settings.fits(value, optional) for value in (None, 3, True, 3.0, "3")] == [True, True, False, False, False]
+    assert settings.described(optional) == "a whole number or null"
