@@ -4,7 +4,7 @@ PYTHON ?= python3
 EXPERIMENT ?= tanh_linear
 
 .DEFAULT_GOAL := help
-.PHONY: help train test matrix power opinfo pythons oracles notebooks bench lint format types clean
+.PHONY: help train test golden matrix power opinfo pythons compat oracles notebooks bench lint format types clean
 
 help: ## this list
 	@echo 'make TARGET [ARGS=...] [PYTHON=python3.12]; the environment .venv is made when a target first needs it'
@@ -27,6 +27,15 @@ opinfo: .venv/installed-tools ## verify PyTorch's own operations and modules, wh
 
 pythons: ## the main job and the command line on every Python from 3.10 to 3.13 that is found; ARGS=lowest for one
 	@$(usable_python) tests/pythons.py $(ARGS)
+
+compat: ## the suite beside another torch: make compat TORCH=2.14.1 TORCHVISION=0.29.1, in an environment of its own
+	@$(if $(and $(TORCH),$(TORCHVISION)),,$(error compat was given TORCH=$(TORCH) TORCHVISION=$(TORCHVISION); expected two releases \
+	    that belong together: write make compat TORCH=2.14.1 TORCHVISION=0.29.1))
+	@$(MAKE) --no-print-directory $(compat)/installed
+	@OMP_NUM_THREADS=1 $(compat)/bin/python -m pytest -n 2 --dist=loadfile $(ARGS)
+
+golden: .venv/installed-tools ## what certificates, explanations and records say, held against the files that are kept; ARGS=--write to keep the new
+	@OMP_NUM_THREADS=1 .venv/bin/python -m tests.golden $(ARGS)
 
 oracles: .venv/installed-oracles ## install SymPy, TensorFlow and JAX, and hold the closed form against them
 	@.venv/bin/python -m pytest tests/test_engines_cross.py tests/test_claims.py $(ARGS)
@@ -81,6 +90,17 @@ pip = .venv/bin/python -m pip install -qq --disable-pip-version-check -c constra
 .venv/installed-bench: .venv/installed-oracles
 	@rm -f $@ && echo 'Installing Lightning, BackPACK and Opacus into .venv (once; about half a minute) ...'
 	@$(pip) -e '.[test,dev,oracles,bench]'
+	@touch $@
+
+# An environment with another torch. What torch itself brings along is left to torch; the rest is as constraints.txt pins it.
+compat = build/compat/torch-$(TORCH)
+
+$(compat)/installed: pyproject.toml constraints.txt
+	@rm -rf $(compat) && $(usable_python) -m venv $(compat)
+	@echo 'Installing nets beside torch $(TORCH) into $(compat) (once; a CUDA build takes some minutes and 6 GB) ...'
+	@grep -vE '^(torch|torchvision|triton|nvidia|cuda)[-=]' constraints.txt > $(compat)/constraints.txt
+	@$(compat)/bin/python -m pip install -qq --disable-pip-version-check -c $(compat)/constraints.txt \
+	    torch==$(TORCH) torchvision==$(TORCHVISION) -e '.[test]'
 	@touch $@
 
 # Looked into only where .venv is to be made.

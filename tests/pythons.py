@@ -32,7 +32,7 @@ JOB = ("train.py", "experiment=tanh_linear", "descent.epochs=1")
 TESTS = (
     "tests/test_train.py",
     "tests/test_bad_input.py",
-    "tests/test_data_arguments.py",
+    "tests/test_validation.py",
     "tests/test_data_configs.py",
     "tests/test_screen.py",
 )

@@ -1,4 +1,4 @@
-"""The records that data arrives in."""
+"""Samples with their targets, and a data set of two such batches."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 Indices = Tensor | NDArray[np.int64]
-"""Which samples: an array of NumPy's in the memory of a processor, which is cut in a tenth of the time that a tensor is."""
+"""Indices of samples. On the CPU they are a NumPy array, which is sliced in a tenth of the time of a tensor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """N samples and what they should become.
+    """N samples and their targets.
 
     Attributes:
         inputs: X_nj, shape (N, J), floating point.
@@ -34,12 +34,12 @@ class Batch:
         return Batch(self.inputs[indices], self.targets[indices])
 
     def order(self, generator: torch.Generator) -> Indices:
-        """The numbers 0 to N − 1 in an order drawn at random, in the memory where the samples are."""
+        """A random permutation of 0 … N − 1, on the device of the samples."""
         drawn = torch.randperm(len(self), generator=generator)
         return drawn.numpy() if self.inputs.device.type == "cpu" else drawn.to(self.inputs.device)
 
     def filled_from(self, source: "Batch") -> Callable[[Indices], None]:
-        """A function of indices that writes the samples of `source` there over these, as many as there are."""
+        """A function that copies the samples of `source` at given indices, N of them, into this batch."""
         calls = [_filling(mine, theirs) for mine, theirs in ((self.inputs, source.inputs), (self.targets, source.targets))]
 
         def fill(indices: Indices) -> None:
@@ -49,30 +49,30 @@ class Batch:
         return fill
 
     def to(self, kind: torch.dtype | torch.device) -> "Batch":
-        """The same samples in another precision, in which classes stay integers, or in the memory of a device."""
+        """The same samples in another precision or on another device. Classes stay integers."""
         stays = isinstance(kind, torch.dtype) and not self.targets.is_floating_point()
         return Batch(self.inputs.to(kind), self.targets if stays else self.targets.to(kind))
 
 
 def _filling(place: Tensor, source: Tensor) -> Callable[[Any], object]:
     if place.device.type == "cpu" and place.dtype != torch.bfloat16:
-        # In a fraction of the time that index_select takes to be called; indices out of range would be clipped.
+        # A fraction of the time of index_select. Indices out of range would be clipped; the caller gives none.
         return partial(source.resolve_neg().numpy().take, axis=0, out=place.numpy(), mode="clip")
     return lambda indices: torch.index_select(source, 0, torch.as_tensor(indices), out=place)
 
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """Samples to learn from and samples held out.
+    """Training samples and held-out samples.
 
     Attributes:
-        name: what the data are called in messages.
-        train: the batch that gradient descent sees.
-        test: the batch that it never sees.
-        classes: the number of classes where the targets say which class a sample belongs to (as an index, or as the
-            largest of K outputs); None for regression.
-        truth: the parameters that made the targets, where they are known, keyed as `named_parameters()` keys them.
-        labels: what each class is called, where that is known; class c is `labels[c]`.
+        name: the name in messages.
+        train: the training samples.
+        test: the held-out samples.
+        classes: the number of classes, where the targets are classes (an index, or the largest of K outputs); None for
+            regression.
+        truth: the parameters that made the targets, where they are known, under the names of `named_parameters()`.
+        labels: the name of each class c, `labels[c]`, where it is known.
     """
 
     name: str
@@ -83,6 +83,6 @@ class DataSet:
     labels: tuple[str, ...] = ()
 
     def to(self, kind: torch.dtype | torch.device) -> "DataSet":
-        """The same data in another precision, or in the memory of a device."""
+        """The same data in another precision or on another device."""
         truth = {name: value.to(kind) for name, value in self.truth.items()}
         return replace(self, train=self.train.to(kind), test=self.test.to(kind), truth=truth)

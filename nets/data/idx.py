@@ -1,4 +1,4 @@
-"""The four IDX files of an MNIST-like data set: found, fetched, unpacked, and checked before anything trusts them.
+"""The four IDX files of an MNIST-like data set: found, fetched, unpacked and checked.
 
 An IDX file of unsigned bytes is the four bytes 00 00 08 d, the lengths of its d axes as big-endian 32-bit numbers, and
 the bytes themselves.

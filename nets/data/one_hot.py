@@ -1,4 +1,4 @@
-"""How a class is told to a network."""
+"""Classes as targets of a network."""
 
 import torch
 from jaxtyping import Int64, Shaped
@@ -8,7 +8,7 @@ KINDS = ("signed", "classes")
 
 
 def encode(classes: Int64[Tensor, " n"], count: int, kind: str) -> Shaped[Tensor, "n ..."]:
-    """The targets of samples whose classes are known.
+    """Targets from the classes of samples.
 
     Args:
         classes: the class of each sample, 0 … K-1, shape (N,).

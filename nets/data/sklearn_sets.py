@@ -1,4 +1,4 @@
-"""Measured data that scikit-learn carries, so that nothing is downloaded."""
+"""Data sets that come with scikit-learn: nothing is downloaded."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Which samples are held out, and the scale that the others set."""
+"""Held-out samples, and standardisation by the training samples."""
 
 import torch
 from jaxtyping import Float, Int64
@@ -50,13 +50,13 @@ def standardise(
 ) -> tuple[Float[Tensor, "n j"], Float[Tensor, "m j"]]:
     """(x - μ_j) / σ_j with the mean μ_j and deviation σ_j of each column over the training part alone.
 
-    A column that is constant over the training part tells nothing and becomes 0 in both parts.
+    A column that is constant over the training part becomes 0 in both parts.
 
     Args:
         train: shape (N, J), floating point and finite.
         test: shape (M, J).
         common_scale: divide by one σ = (mean of (x - μ_j)² over all samples and columns)^½. For the pixels of a
-            picture: those that are nearly always blank would otherwise be blown up.
+            picture: pixels that are nearly always blank would get a huge factor otherwise.
 
     Returns:
         (train, test), float32, of the same shapes.

@@ -1,4 +1,4 @@
-"""Data whose rule is known."""
+"""Data made by a known rule."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The one place that imports torchvision."""
+"""torchvision is imported here and nowhere else."""
 
 import importlib
 from typing import Any
