@@ -9,21 +9,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
-_aten = torch.ops.aten
+from nets.torch_internals import TorchDispatchMode, operators, pytree
 
-CONJUGATING = {
-    _aten._conj, _aten._conj_physical, _aten.conj_physical, _aten.conj_physical_, _aten.vdot, _aten.linalg_vecdot, _aten.sgn,
-    _aten.sgn_, _aten.renorm, _aten.renorm_, _aten.nan_to_num, _aten.nan_to_num_, _aten.linalg_cholesky_ex, _aten.cholesky,
-    _aten.cholesky_inverse, _aten.cholesky_solve, _aten.linalg_qr, _aten.geqrf, _aten.ormqr, _aten.linalg_householder_product,
-    _aten.linalg_pinv, _aten.linalg_lstsq, _aten._linalg_eigh, _aten._linalg_svd, _aten.linalg_eig, _aten.linalg_ldl_factor_ex,
-    _aten.linalg_ldl_solve, _aten._fft_c2r, _aten.nonzero, _aten.count_nonzero, _aten._local_scalar_dense,
-}  # fmt: skip
+CONJUGATING = operators(
+    "_conj _conj_physical conj_physical conj_physical_ vdot linalg_vecdot sgn sgn_ renorm renorm_ nan_to_num nan_to_num_ "
+    "linalg_cholesky_ex cholesky cholesky_inverse cholesky_solve linalg_qr geqrf ormqr linalg_householder_product linalg_pinv "
+    "linalg_lstsq _linalg_eigh _linalg_svd linalg_eig linalg_ldl_factor_ex linalg_ldl_solve _fft_c2r nonzero count_nonzero "
+    "_local_scalar_dense"
+)
 """Operations that give complex or whole numbers of complex ones and are not analytic in them, or whose result leaves PyTorch."""
 
-LOOKING = {_aten.isnan, _aten.isinf, _aten.isfinite, _aten.is_nonzero}
+LOOKING = operators("isnan isinf isfinite is_nonzero")
 """Questions whose answer does not change with an imaginary part of 1e-30."""
 
 

@@ -1,0 +1,224 @@
+"""The private names of PyTorch that `nets` uses: all of them stand here, and nothing else imports one.
+
+PyTorch may change a private name in any release. Each function looks its name up when it is called, and takes a public fallback
+where the installed release lacks it: the fallback is slower, or leaves out a check, and never gives a wrong result. `pytree` and
+`TorchDispatchMode` have no public equivalent; they have been in place since PyTorch 2.0, and PyTorch's own documentation of
+dispatch modes refers to the module that is used here.
+"""
+
+import contextlib
+import importlib
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+__all__ = ["TorchDispatchMode", "pytree"]
+
+
+def _private(module: str, name: str) -> Any:
+    """The attribute `name` of a module of PyTorch's, or None where this release has none."""
+    try:
+        return getattr(importlib.import_module(module), name, None)
+    except ImportError:
+        return None
+
+
+# Operators.
+
+
+def operators(names: str) -> frozenset[Any]:
+    """The operators of PyTorch's with these names, as far as this release has them: 'cholesky' went in 2.14."""
+    found = (getattr(torch.ops.aten, name, None) for name in names.split())
+    return frozenset(operator for operator in found if operator is not None)
+
+
+@cache
+def schema(operator: Any) -> Any:
+    """The schema of an operator that a dispatch mode was given."""
+    return operator._schema
+
+
+@cache
+def returns_alias(operator: Any) -> bool:
+    """Whether an operator returns a view of an argument, or an argument that it has written to."""
+    return any(value.alias_info is not None for value in schema(operator).returns)
+
+
+def control_flow_kernel(operator: Any) -> Callable[..., Any] | None:
+    """The kernel of torch.cond, scan, while_loop and their like that calls their functions as ordinary Python.
+
+    None for every other operator. Fallback: None, so that a dispatch mode sees the operator as one call.
+    """
+    kind, key = _private("torch._ops", "HigherOrderOperator"), _dispatch_key("CompositeExplicitAutograd")
+    if kind is None or key is None or not isinstance(operator, kind):
+        return None
+    return getattr(operator, "py_kernels", {}).get(key)
+
+
+def without_dispatch_modes() -> contextlib.AbstractContextManager[Any]:
+    """Switch all dispatch modes off. Fallback: leave them on."""
+    switch = _private("torch.utils._python_dispatch", "_disable_current_modes")
+    return contextlib.nullcontext() if switch is None else switch()
+
+
+@contextlib.contextmanager
+def lazy_conjugation() -> Iterator[None]:
+    """Let operators beneath a dispatch mode conjugate lazily.
+
+    PyTorch switches that off there. Some operators, such as `linalg.pinv`, call others with lazily conjugated numbers, which
+    then give wrong results. Fallback: none of it is switched on.
+    """
+    guard = _private("torch._C", "_SetExcludeDispatchKeyGuard")
+    keys = [key for key in map(_dispatch_key, ("Conjugate", "Negative")) if key is not None]
+    with contextlib.ExitStack() as stack:
+        for key in keys if guard is not None else ():
+            stack.enter_context(guard(key, False))
+        yield
+
+
+def _dispatch_key(name: str) -> Any:
+    return getattr(_private("torch._C", "DispatchKey"), name, None)
+
+
+def custom_operators() -> Mapping[str, Any]:
+    """Name → every operator that `torch.library.custom_op` has made. Fallback: none, whose vmap rules stay unchecked."""
+    return _private("torch._library.custom_ops", "OPDEFS") or {}
+
+
+@contextlib.contextmanager
+def no_vmap_warnings() -> Iterator[None]:
+    """Silence the warnings about slow vmap rules, which C++ writes past Python's filters. Fallback: they are shown."""
+    switch = _private("torch._C._functorch", "_set_vmap_fallback_warning_enabled")
+    if switch is None:
+        yield
+        return
+    switch(False)
+    try:
+        yield
+    finally:
+        switch(True)
+
+
+# The compiler.
+
+
+def has_compiled() -> bool:
+    """Whether `torch.compile` may have compiled anything in this process: its module is loaded."""
+    return "torch._dynamo" in sys.modules
+
+
+def is_compiler_error(error: Exception) -> bool:
+    """Whether an error comes from `torch.compile`. Fallback: every error of a process that has compiled something."""
+    kind = _private("torch._dynamo.exc", "TorchDynamoException") if has_compiled() else None
+    return has_compiled() if kind is None else isinstance(error, kind)
+
+
+# Tensors and graphs.
+
+
+def version(tensor: Tensor) -> int:
+    """The number of writes to the memory of a tensor, which autograd counts."""
+    return tensor._version
+
+
+def in_backward() -> bool:
+    """Whether this thread is in a backward pass. Fallback: False."""
+    current = _private("torch._C", "_current_graph_task_id")
+    return current is not None and current() != -1
+
+
+def has_no_numbers(tensor: Tensor) -> bool:
+    """Whether a tensor has a shape and a type alone: a meta, fake or zero tensor, which autograd uses for shapes."""
+    fake = _private("torch._subclasses.fake_tensor", "is_fake")
+    return tensor.is_meta or tensor._is_zerotensor() or (fake is not None and fake(tensor))
+
+
+def gradient_hooks(tensor: Tensor) -> list[Callable[..., Any]]:
+    """The hooks of `tensor.register_hook`."""
+    return list((tensor._backward_hooks or {}).values())
+
+
+def accumulation_hooks(tensor: Tensor) -> list[Callable[..., Any]]:
+    """The hooks of `tensor.register_post_accumulate_grad_hook`."""
+    return list((getattr(tensor, "_post_accumulate_grad_hooks", None) or {}).values())
+
+
+# Modules.
+
+MODULE_HOOKS = (
+    "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks",
+    "_state_dict_pre_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks",
+)  # fmt: skip
+"""The attributes in which a module keeps its hooks."""
+
+
+def module_hooks(module: nn.Module) -> list[Callable[..., Any]]:
+    """Every hook of a module."""
+    return [hook for name in MODULE_HOOKS for hook in vars(module).get(name, {}).values()]
+
+
+def has_forward_hooks(module: nn.Module) -> bool:
+    """Whether a call of the module runs hooks."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def is_compiled(module: nn.Module) -> bool:
+    """Whether `module.compile()` was called. Fallback: False."""
+    return getattr(module, "_compiled_call_impl", None) is not None
+
+
+def own_parameters(module: nn.Module) -> dict[str, nn.Parameter | None]:
+    """The table of a module's own parameters, without those of its children. Writing to it replaces a parameter."""
+    return module._parameters
+
+
+def own_buffers(module: nn.Module) -> dict[str, Tensor | None]:
+    """The table of a module's own buffers, without those of its children. Writing to it replaces a buffer."""
+    return module._buffers
+
+
+# Many tensors at once.
+
+
+def norms(tensors: Sequence[Tensor], dtype: torch.dtype) -> Sequence[Tensor]:
+    """‖t‖ of each tensor, in one call. Fallback: one call for each."""
+    found = _private("torch", "_foreach_norm")
+    if found is None:
+        return [torch.linalg.vector_norm(t, dtype=dtype) for t in tensors]
+    return found(tensors, 2, dtype)
+
+
+def zero(tensors: Sequence[Tensor]) -> None:
+    """t ← 0 for each tensor, in one call. Fallback: one call for each."""
+    found = _private("torch", "_foreach_zero_")
+    if found is None:
+        for t in tensors:
+            t.zero_()
+    else:
+        found(tensors)
+
+
+def add(tensors: Sequence[Tensor], others: Sequence[Tensor], alpha: float) -> None:
+    """t ← t + α u for each pair, in one call. Fallback: one call for each."""
+    found = _private("torch", "_foreach_add_")
+    if found is None:
+        for t, other in zip(tensors, others, strict=True):
+            t.add_(other, alpha=alpha)
+    else:
+        found(tensors, others, alpha=alpha)
+
+
+def copy(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> None:
+    """t ← u for each pair, in one call. Fallback: one call for each."""
+    found = _private("torch", "_foreach_copy_")
+    if found is None:
+        for t, other in zip(tensors, others, strict=True):
+            t.copy_(other)
+    else:
+        found(tensors, others)
