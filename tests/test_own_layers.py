@@ -41,7 +41,7 @@ def test_its_pushforward_is_the_transpose_of_its_pullback(name: str) -> None:
     if tangents:
         gradients = layer.gradients(v[0], x, y)
         pulled = sum((gradients[n] * tangent).sum() for n, tangent in tangents.items())
-        torch.testing.assert_close((v[0] * layer.along(tangents, x, y)).sum(), pulled)
+        torch.testing.assert_close((v[0] * layer.parameter_pushforward(tangents, x, y)).sum(), pulled)
 
 
 @EACH

@@ -1,87 +1,137 @@
-"""The closed form of each Jacobian, for a reader."""
+"""The closed form of each Jacobian of a network, for a reader. Each formula can be evaluated."""
 
-from nets.calculus.layer import Layer
-from nets.calculus.layers import Activation, Linear
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import Tensor
+
 from nets.calculus.network import Network
+from nets.calculus.notation.factors import Factor, Formula, Place, Product, delta
 
 MOST_WRITTEN = 4
-"""Linear layers whose weights `chain_rule` writes one by one."""
+"""Layers that mix units up to which `chain_rule` writes each factor; of more only the outer ones are written."""
+
+LETTERS = "lmopqrstuvwxyz"
+"""Letters of units that are summed over."""
+
+INDEX = "ijabcdefgh"
+"""Letters of the index of a parameter."""
 
 
-def formulas(network: Network) -> dict[str, str]:
-    """Parameter → its Jacobian in index form, such as '∂Y_k/∂W_ij = δ_ki (1 − Y_k²) X_j'.
+def formulas(network: Network, x: Tensor | None = None) -> dict[str, Formula]:
+    """Parameter → its Jacobian in index form, such as '∂Y_k/∂W_ij = δ_ki (1 − Y_k²) X_j'; and ∂Y_k/∂X_j under 'input'.
 
-    X is the input of the network, Y its output, H1, H2, … the outputs of the layers between. Where another Linear layer lies
-    between a parameter and Y, or one whose formula is not known, the product of what lies between is A_ki = ∂Y_k/∂Z_i, Z being
-    the layer's own output. A formula that would need another factor of an unknown layer is absent.
+    X is the input of the network, Y its output, H1, H2, … the outputs of the layers between. Where a layer that mixes units
+    lies between a parameter and Y, the product of what lies between is A_ki = ∂Y_k/∂Z_i, with Z the output of the parameter's
+    own layer: see `chain_rule`. The derivative of a layer that does not say how it is written has a name, such as ∂H2_i/∂H1_j.
+    A formula is absent where it would only repeat its own left side.
+
+    Args:
+        network: layers in sequence.
+        x: X, of shape (N, *S), at which the formulas can be evaluated. Without it they are text, for samples that are vectors.
     """
-    last = len(network) - 1
-    values = ["X", *(f"H{index + 1}" for index in range(last)), "Y"]
-    found = {}
-    for index, layer in enumerate(network.layers):
-        if isinstance(layer, Linear):
-            factor = _factor(network, index, values)
-            found[f"{index}.weight"] = f"∂Y_k/∂W_ij = {factor} {values[index]}_j"
-            if layer.bias is not None:
-                found[f"{index}.bias"] = f"∂Y_k/∂B_i = {factor}"
-    first = next((i for i, layer in enumerate(network.layers) if isinstance(layer, Linear)), len(network))
-    if all(map(is_written, network.layers if first == len(network) else network.layers[:first])):
-        found["input"] = f"∂Y_k/∂X_j = {_input_factor(network, values)}"
-    return found
+    chain = _Chain(network, x)
+    names = [(index, name) for index, layer in enumerate(network.layers) for name, _ in layer.named_parameters()]
+    found = {f"{index}.{name}": chain.by_parameter(index, name) for index, name in names}
+    found["input"] = chain.by_input()
+    return {name: formula for name, formula in found.items() if formula.product.text != formula.head}
 
 
-def is_written(layer: Layer) -> bool:
-    """Whether it is known how the layer's derivative is written: those of a Linear layer, and of an activation that states it."""
-    return isinstance(layer, Linear) or (isinstance(layer, Activation) and hasattr(layer, "symbol"))
+def chain_rule(network: Network, index: int, x: Tensor | None = None) -> Product:
+    """A_ki = ∂Y_k/∂Z_i, with Z the output of layer `index`, such as 'Σ_l (1 − Y_k²) W4_kl (1 − H4_l²) W2_li'.
 
+    For index −1 it is ∂Y_k/∂X_j. W2 is the weight of layer 2. Of more than four layers that mix units only the outer ones are
+    written; the numbers are those of all.
 
-def chain_rule(network: Network, index: int) -> str:
-    """The product of what lies between Y and layer `index`, such as 'Σ_l (1 − Y_k²) W4_kl (1 − H4_l²) W2_li'.
-
-    For a Linear layer that is A_ki = ∂Y_k/∂Z_i. For index −1 it is ∂Y_k/∂X_j. W2 is the weight of layer 2; of many layers only the
-    outer ones are written. Where a layer on the way does not state how its derivative is written, the product is its name alone.
+    Args:
+        network: layers in sequence.
+        index: of a layer, or −1.
+        x: X, at which the product can be evaluated.
     """
-    last = len(network) - 1
-    values = ["X", *(f"H{number + 1}" for number in range(last)), "Y"]
-    linear = [number for number in range(len(network) - 1, index, -1) if isinstance(network.layers[number], Linear)]
-    bottom = "j" if index < 0 else "i"
-    if not all(map(is_written, network.layers[index + 1 :])):
-        return f"A_k{bottom}"
-    if not linear:
-        return " ".join([f"δ_k{bottom}", *_slopes(network, index + 1, len(network), values, "k")])
-    between = [letter for letter, _ in zip("lmopqrstuvwxyz", linear[1:], strict=False)] if len(linear) <= MOST_WRITTEN else []
-    letters = ["k", *(between or "·" * (len(linear) - 1)), bottom]
-    parts, stop = [], len(network)
-    for one, above, below in zip(linear, letters, letters[1:], strict=False):
-        parts.append(" ".join([*_slopes(network, one + 1, stop, values, above), f"W{one}_{above}{below}"]))
-        stop = one
-    if len(linear) > MOST_WRITTEN:
-        parts = ["Σ", parts[0], "…", parts[-1]]
-    return " ".join([*(f"Σ_{letter}" for letter in between), *parts, *_slopes(network, index + 1, stop, values, bottom)])
+    return _Chain(network, x).rule(index, "j" if index < 0 else "i")
 
 
-def _factor(network: Network, index: int, values: list[str]) -> str:
-    """∂Y_k/∂Z_i, with Z the output of layer `index`."""
-    if any(isinstance(layer, Linear) or not is_written(layer) for layer in network.layers[index + 1 :]):
-        return "A_ki"
-    return " ".join(["δ_ki", *_slopes(network, index + 1, len(network), values, "k")])
+class _Chain:
+    """The layers of a network, each with its place."""
+
+    def __init__(self, network: Network, x: Tensor | None) -> None:
+        self.layers = network.layers
+        last = len(self.layers)
+        names = ["X", *(f"H{index}" for index in range(1, last)), "Y"]
+        values = [None] * (last + 1) if x is None else [value.detach() for value in network.trace(x)]
+        self.places = [Place(i, names[i], names[i + 1], values[i], values[i + 1]) for i in range(last)]
+        self.x, self.y = values[0], values[-1]
+
+    def by_parameter(self, index: int, name: str) -> Formula:
+        """∂Y_k/∂θ, with θ a number of a parameter of layer `index`."""
+        shape = tuple(self.layers[index].get_parameter(name).shape)
+        letters = tuple(INDEX[: len(shape)])
+        mixed = bool(self._mixing(index + 1))
+        written, unit, own = self.layers[index].parameter_factors(self.places[index], name, letters, LETTERS[0] if mixed else "k")
+        between = [Factor(f"A_k{unit}", ("k", unit), self.rule(index, unit, letters).numbers)] if mixed else []
+        if not mixed:
+            between = [self._delta(unit)] if unit != "k" else []
+            between += self._slopes(index + 1, len(self.layers), "k")
+        factors = [*between, *own]
+        text = _joined(factors) if unit in ("k", *letters) else f"Σ_{unit} {_joined(factors)}"
+        return self._formula(f"∂Y_k/∂{written}", Product(text, tuple(factors), ("k", *letters)), shape)
+
+    def by_input(self) -> Formula:
+        """∂Y_k/∂X_j."""
+        mixing = self._mixing(0)
+        factors = [] if mixing else [self._delta("j")]
+        above = "k"
+        if len(mixing) > 1:
+            above = "i"
+            factors = [Factor("A_ki", ("k", "i"), self.rule(mixing[0], "i", "j").numbers)]
+        elif mixing:
+            factors = self._slopes(mixing[0] + 1, len(self.layers), "k")
+        if mixing:  # the one layer that mixes units, or the first, needs no number
+            first = mixing[0]
+            factors += self.layers[first].factors(replace(self.places[first], number=None), above, "j")
+        factors += self._slopes(0, mixing[0] if mixing else len(self.layers), "j" if mixing else "k")
+        text = _joined(factors) if above == "k" else f"Σ_i {_joined(factors)}"
+        shape = None if self.x is None else tuple(self.x.shape[1:])
+        return self._formula("∂Y_k/∂X_j", Product(text, tuple(factors), ("k", "j")), shape)
+
+    def rule(self, index: int, bottom: str, taken: Sequence[str] = ()) -> Product:
+        """∂Y_k/∂Z_bottom, with Z the output of layer `index`, written out; `taken` are letters that mean something else."""
+        mixing, ends = self._mixing(index + 1), ("k", bottom)
+        if not mixing:
+            factors = [self._delta(bottom), *self._slopes(index + 1, len(self.layers), "k")]
+            return Product(_joined(factors), tuple(factors), ends)
+        few = len(mixing) <= MOST_WRITTEN
+        free = [letter for letter in LETTERS if letter not in (bottom, *taken)]
+        sums = free[: len(mixing) - 1] if few else [f"·{number}" for number in range(len(mixing) - 1)]
+        letters, groups, stop = ["k", *sums, bottom], list[list[Factor]](), len(self.layers)
+        for one, above, below in zip(reversed(mixing), letters, letters[1:], strict=False):
+            slopes, own = self._slopes(one + 1, stop, above), self.layers[one].factors(self.places[one], above, below)
+            groups.append([*slopes, *own])
+            stop = one
+        groups[-1] += self._slopes(index + 1, stop, bottom)
+        factors = [factor for group in groups for factor in group]
+        if few:
+            return Product(" ".join([*(f"Σ_{letter}" for letter in sums), _joined(factors)]), tuple(factors), ends)
+        outer = f"Σ {_joined(groups[0])} … {_joined(groups[-1])}"
+        for letter in sums:
+            outer = outer.replace(f",{letter}", "·").replace(f"{letter},", "·").replace(letter, "·")
+        return Product(outer, tuple(factors), ends)
+
+    def _formula(self, head: str, product: Product, shape: tuple[int, ...] | None) -> Formula:
+        return Formula(head, product, None if self.y is None else tuple(self.y.shape[1:]), shape)
+
+    def _mixing(self, start: int) -> list[int]:
+        """The layers from `start` on that mix the units of a sample."""
+        return [index for index in range(start, len(self.layers)) if not self.layers[index].elementwise]
+
+    def _slopes(self, start: int, stop: int, letter: str) -> list[Factor]:
+        """The slopes of the elementwise layers from `start` to before `stop`, last to first."""
+        indices = reversed(range(start, stop))
+        return [f for index in indices for f in self.layers[index].factors(self.places[index], letter, letter)]
+
+    def _delta(self, letter: str) -> Factor:
+        return delta("k", letter, self.y)
 
 
-def _input_factor(network: Network, values: list[str]) -> str:
-    linear = [index for index, layer in enumerate(network.layers) if isinstance(layer, Linear)]
-    if not linear:
-        return " ".join(["δ_kj", *_slopes(network, 0, len(network), values, "k")])
-    before = _slopes(network, 0, linear[0], values, "j")
-    if len(linear) == 1 and all(map(is_written, network.layers[linear[0] :])):
-        return " ".join([*_slopes(network, linear[0] + 1, len(network), values, "k"), "W_kj", *before])
-    return " ".join(["Σ_i A_ki W_ij", *before])
-
-
-def _slopes(network: Network, start: int, stop: int, values: list[str], letter: str) -> list[str]:
-    """The slopes of the activations from the last to the first."""
-    slopes = []
-    for index in reversed(range(start, stop)):
-        layer = network.layers[index]
-        if isinstance(layer, Activation) and is_written(layer) and layer.symbol:
-            slopes.append(layer.symbol.format(z=f"{values[index]}_{letter}", y=f"{values[index + 1]}_{letter}"))
-    return slopes
+def _joined(factors: Sequence[Factor]) -> str:
+    return " ".join(factor.text for factor in factors)

@@ -42,7 +42,7 @@ class LayerFunction(torch.autograd.Function):
         moved = _named(ctx.layer, tangents)
         layer = ctx.layer.at(_named(ctx.layer, parameters))
         along_x = layer.pushforward(t, x, y)
-        return along_x + layer.along(moved, x, y) if moved else along_x
+        return along_x + layer.parameter_pushforward(moved, x, y) if moved else along_x
 
 
 def closed_form(network: Network, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:

@@ -1,11 +1,14 @@
-"""What a layer is: a forward pass, and what it does to cotangents; everything else follows from these.
+"""What a layer is: a forward pass and its derivative; everything else follows from these.
 
-Index letters: n sample, i output of the layer, j input of the layer. A cotangent v_ni and a tangent t_nj may carry further axes in
-front (the outputs k of a whole network, say); a pullback broadcasts over them.
+Index letters: n sample, i output of the layer, j input of the layer. One letter stands for all axes of a sample: X_nj is any
+tensor of shape (N, *S), and Y_ni any tensor of shape (N, *S'). A cotangent v_ni and a tangent t_nj may carry further axes in
+front, such as the outputs k of a whole network; a pullback broadcasts over them.
 """
 
 import copy
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -13,15 +16,38 @@ from torch.func import vjp
 from typing_extensions import Self
 
 from nets.calculus.jacobian import DenseJacobian, Jacobian
+from nets.calculus.notation.factors import Factor, Place, subscript
+from nets.calculus.notation.symbols import slope_function
 from nets.errors import InputError
 
 
 class Layer(nn.Module, ABC):
-    """Y_ni = f_i(X_n; θ), and what it does to cotangents and tangents.
+    """Y_ni = f_i(X_n; θ) and its derivative.
 
-    A layer without parameters states `forward` and `pullback`, one with parameters `gradients` as well. The rest is derived from
-    these, and may be stated where there is something cheaper: a pullback is linear in v, so that its transpose is the pushforward,
-    and the gradient of one sample is the gradient of a batch of one.
+    Required: `forward` and `pullback`, and `gradients` if the layer has parameters. Every other method is derived from these three.
+    Override one where the layer knows a cheaper way:
+
+    | method | derived from | cost of the default |
+    | --- | --- | --- |
+    | `pushforward` | the pullback is linear in v, so its transpose is known | two pullbacks |
+    | `parameter_pushforward` | the gradients are linear in v | two calls of `gradients` |
+    | `sample_gradients`, `sample_norms` | the gradients of a batch of one | one call for each sample |
+    | `jacobians` | the sample gradients of each row | one call for each sample and output |
+    | `local_jacobian` | the pullback of every unit cotangent | one pullback with an axis more |
+    | `backward_gain` | `local_jacobian` | the same |
+    | `factors`, `parameter_factors` | `local_jacobian`, `jacobians`; written as ∂H2_k/∂H1_i | the same, when numbers are needed |
+
+    Other packages ask the layer itself: `elementwise` says whether it mixes the units of a sample, `local_jacobian` gives the
+    numbers of ∂Y/∂X, and `factors` says how ∂Y/∂X is written.
+    """
+
+    elementwise: ClassVar[bool] = False
+    """Whether Y_ni depends on X_ni alone. Then Y has the shape of X, and ∂Y/∂X of a sample is diagonal."""
+
+    symbol: ClassVar[str | None] = None
+    """How ∂Y_i/∂X_i of an elementwise layer is written, with {y} for Y_i and {z} for X_i; '' for 1, None where it is not known.
+
+    The notation is that of `nets.calculus.notation.symbols`.
     """
 
     @abstractmethod
@@ -36,45 +62,116 @@ class Layer(nn.Module, ABC):
         """v_ni → Σ_n Σ_i v_ni ∂Y_ni/∂θ for every parameter θ of the layer, by name.
 
         Raises:
-            InputError: if the layer has parameters, whose gradients it does not state.
+            InputError: if the layer has parameters and does not define this method.
         """
         names = [name for name, _ in self.named_parameters()]
         if names:
             raise InputError(
-                f"{type(self).__name__} has the parameter {names[0]} and no gradients; expected a layer that states "
+                f"{type(self).__name__} has the parameter {names[0]} and no gradients; expected a layer with a method "
                 "gradients(v, x, y) → {name: Σ_n Σ_i v_ni ∂Y_ni/∂θ} for each of its parameters."
             )
         return {}
 
     def pushforward(self, t: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """t_nj → Σ_j ∂Y_ni/∂X_nj t_nj, the transpose of the pullback unless the layer states it."""
+        """t_nj → Σ_j ∂Y_ni/∂X_nj t_nj."""
         v = torch.zeros(*t.shape[: t.ndim - x.ndim], *y.shape, dtype=y.dtype, device=y.device)
         (pushed,) = vjp(lambda v: self.pullback(v, x, y), v)[1](t)
         return pushed
 
-    def along(self, tangents: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-        """t_θ → Σ_θ ∂Y_ni/∂θ t_θ, the transpose of the gradients unless the layer states it."""
+    def parameter_pushforward(self, tangents: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        """t_θ → Σ_θ ∂Y_ni/∂θ t_θ, at the parameters as they are. Y need not be linear in θ."""
         transposed = vjp(lambda v: self.gradients(v, x, y), torch.zeros_like(y))[1]
-        (moved,) = transposed(tangents)
-        return moved
+        (pushed,) = transposed(tangents)
+        return pushed
 
     def sample_gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """v_ni → Σ_i v_ni ∂Y_ni/∂θ of each sample n for every parameter θ, by name; of shape (N, *θ.shape)."""
+        """v_ni → Σ_i v_ni ∂Y_ni/∂θ of each sample n for every parameter θ, by name; shape (N, *θ.shape)."""
         each = [self.gradients(v[n : n + 1], x[n : n + 1], y[n : n + 1]) for n in range(len(x))]
         return {name: torch.stack([one[name] for one in each]) for name, _ in self.named_parameters()}
 
     def sample_norms(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """v_ni → ‖Σ_i v_ni ∂Y_ni/∂θ‖ of each sample n for every parameter θ of the layer, by name; shape (N,)."""
+        """v_ni → ‖Σ_i v_ni ∂Y_ni/∂θ‖ of each sample n for every parameter θ, by name; shape (N,)."""
         each = self.sample_gradients(v, x, y)
         return {name: torch.linalg.vector_norm(gradients.flatten(1), dim=1) for name, gradients in each.items()}
 
     def jacobians(self, a: Tensor, x: Tensor, y: Tensor) -> dict[str, Jacobian]:
-        """∂Y_nk/∂θ of every parameter θ of the layer, by name, from A_kni = ∂Y_nk/∂Z_ni with Z the layer's output."""
+        """∂Y_nk/∂θ of a network's output Y by every parameter θ of this layer, by name; axes (n, k, *θ.shape).
+
+        Args:
+            a: A_kni = ∂Y_nk/∂Z_ni, with Z the output of this layer, of shape (K, N, *S').
+            x: the layer's input.
+            y: Z.
+        """
         each = [self.sample_gradients(v, x, y) for v in a]
         return {name: DenseJacobian(torch.stack([one[name] for one in each], 1)) for name, _ in self.named_parameters()}
 
+    def local_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        """∂Y_ni/∂X_nj, with the samples flattened: shape (N, I, J), or the diagonal, shape (N, I), of an elementwise layer."""
+        if self.elementwise:
+            return self.pullback(torch.ones_like(y), x, y).flatten(1)
+        return self.pullback(unit_cotangents(y), x, y).flatten(2).transpose(0, 1)
+
+    def backward_gain(self, x: Tensor, y: Tensor) -> float:
+        """‖v ∂Y/∂X‖ ÷ ‖v‖ for a cotangent v without a preferred direction: (Σ_n ‖∂Y_n/∂X_n‖_F² / (N I))^½."""
+        norm = torch.linalg.vector_norm(self.local_jacobian(x, y), dtype=torch.float64)
+        return float(norm / y.numel() ** 0.5)
+
+    def factors(self, place: Place, i: str, j: str) -> list[Factor]:
+        """How ∂Y_i/∂X_j of this layer is written, with its numbers.
+
+        An elementwise layer has the diagonal alone, written with i: its symbol, or nothing where the symbol is ''. A
+        derivative that the layer cannot write has a name, such as ∂H2_i/∂H1_j.
+
+        Args:
+            place: where the layer stands.
+            i: letter or number of a unit of the output.
+            j: letter or number of a unit of the input.
+        """
+        y = f"{place.y_name}_{subscript(i)}"
+        if not self.elementwise:
+            named = f"∂{y}/∂{place.x_name}_{subscript(j)}"
+            return [Factor(named, (i, j), lambda n: self._at_sample(place, n))]
+        x = f"{place.x_name}_{subscript(i)}"
+        if self.symbol is None:
+            return [Factor(f"∂{y}/∂{x}", (i,), lambda n: self._at_sample(place, n))]
+        slope = slope_function(self.symbol)
+        found = Factor(self.symbol.format(y=y, z=x), (i,), lambda n: slope(*(value[n].flatten() for value in place.values())))
+        return [found] if self.symbol else []
+
+    def parameter_factors(self, place: Place, name: str, index: Sequence[str], unit: str) -> tuple[str, str, list[Factor]]:
+        """How ∂Y_i/∂θ of this layer is written, for one number of the parameter θ.
+
+        Args:
+            place: where the layer stands.
+            name: of the parameter.
+            index: letters of the number's index.
+            unit: letter i of a unit of the output, for a number that may move every unit.
+
+        Returns:
+            how θ is written, the letter i, and the factors. A layer returns a letter of the index as i where the number moves
+            that unit alone, as W_ij moves Y_i.
+        """
+        written = f"{name}_{subscript(*index)}" if index else name
+        named = f"∂{place.y_name}_{unit}/∂{written}"
+        return written, unit, [Factor(named, (unit, *index), lambda n: self._parameter_at_sample(place, name, n))]
+
     def at(self, parameters: dict[str, Tensor]) -> Self:
-        """The same layer at other parameter values. Nothing is copied, and this layer stays as it is."""
+        """The same layer with other parameter values. Nothing is copied, and this layer stays as it is."""
         view = copy.copy(self)
         view._parameters = {**self._parameters, **parameters}  # type: ignore[dict-item]
         return view
+
+    def _at_sample(self, place: Place, n: int) -> Tensor:
+        return self.local_jacobian(*(value[n : n + 1] for value in place.values()))[0]
+
+    def _parameter_at_sample(self, place: Place, name: str, n: int) -> Tensor:
+        x, y = (value[n : n + 1] for value in place.values())
+        return self.jacobians(unit_cotangents(y), x, y)[name].dense()[0]
+
+
+def unit_cotangents(y: Tensor) -> Tensor:
+    """v_kni = δ_ki for each of the K numbers of a sample, of shape (K, N, *S')."""
+    samples, *sample = y.shape
+    size = y[0].numel()
+    unit = torch.eye(size, dtype=y.dtype, device=y.device).reshape(size, 1, *sample)
+    return unit.expand(size, samples, *sample)

@@ -9,7 +9,7 @@ GELU: Hendrycks, Gimpel, arXiv:1606.08415.
 
 import math
 from abc import abstractmethod
-from typing import ClassVar
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from nets.calculus import arguments
 from nets.calculus.jacobian import BiasJacobian, Jacobian, WeightJacobian
 from nets.calculus.layer import Layer
+from nets.calculus.notation.factors import Factor, Place, subscript
 from nets.errors import InputError
 
 
@@ -83,8 +84,8 @@ class Linear(Layer):
             gradients["bias"] = v.sum(-2)
         return gradients
 
-    def along(self, tangents: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-        """Y is linear in W and B, so t → Σ_j t^W_ij X_nj + t^B_i, the layer at the tangents."""
+    def parameter_pushforward(self, tangents: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        """Y is linear in W and B, so t → Σ_j t^W_ij X_nj + t^B_i, which is the layer with the tangents as parameters."""
         return self.at(tangents)(x)
 
     def jacobians(self, a: Tensor, x: Tensor, y: Tensor) -> dict[str, Jacobian]:
@@ -101,6 +102,27 @@ class Linear(Layer):
             norms["bias"] = norm
         return norms
 
+    def backward_gain(self, x: Tensor, y: Tensor) -> float:
+        """‖W‖_F / √I, the same for every sample."""
+        return float(torch.linalg.vector_norm(self.weight, dtype=torch.float64) / self.weight.shape[0] ** 0.5)
+
+    def factors(self, place: Place, i: str, j: str) -> list[Factor]:
+        """∂Y_i/∂X_j = W_ij."""
+        if not place.of_vectors:
+            return super().factors(place, i, j)
+        number = "" if place.number is None else place.number
+        return [Factor(f"W{number}_{subscript(i, j)}", (i, j), lambda n: self.weight)]
+
+    def parameter_factors(self, place: Place, name: str, index: Sequence[str], unit: str) -> tuple[str, str, list[Factor]]:
+        """∂Y_k/∂W_ij = δ_ki X_j and ∂Y_k/∂B_i = δ_ki."""
+        if not place.of_vectors:
+            return super().parameter_factors(place, name, index, unit)
+        written = f"{name[0].upper()}_{subscript(*index)}"
+        if name == "bias":
+            return written, index[0], []
+        x = Factor(f"{place.x_name}_{subscript(index[1])}", (index[1],), lambda n: place.values()[0][n])
+        return written, index[0], [x]
+
     def extra_repr(self) -> str:
         return f"{self.weight.shape[1]}, {self.weight.shape[0]}" + ("" if self.bias is not None else ", bias=False")
 
@@ -108,8 +130,7 @@ class Linear(Layer):
 class Activation(Layer):
     """Y_ni = f(Z_ni), entry by entry: ∂Y_ni/∂Z_nj = δ_ij f′(Z_ni)."""
 
-    symbol: ClassVar[str]
-    """f′ for a reader, with {y} for the layer's output and {z} for its input."""
+    elementwise = True
 
     @abstractmethod
     def slope(self, z: Tensor, y: Tensor) -> Tensor:

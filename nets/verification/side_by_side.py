@@ -41,7 +41,7 @@ def portraits(network: Network, x: Tensor) -> tuple[Portrait, ...]:
     each = used * sum(point.numel() for point in problem.points.values())
     taken = max(1, min(samples, MOST_ENTRIES // each))
     closed, (y, leaves) = jacobians(module, problem.points["input"]), problem.record()
-    texts = formulas(module)
+    texts = {name: str(formula) for name, formula in formulas(module, problem.points["input"]).items()}
     sums = {name: _Sums(name, point, used) for name, point in problem.points.items()}
     for n in range(taken):
         for k in range(used):
@@ -50,7 +50,7 @@ def portraits(network: Network, x: Tensor) -> tuple[Portrait, ...]:
             reverse = row_gradients(y, n * outputs + k, leaves)
             for name, one in sums.items():
                 one.add(n, closed[name].vjp(v), reverse[name])
-    return tuple(one.portrait(texts[name], taken, outputs) for name, one in sums.items())
+    return tuple(one.portrait(texts.get(name, ""), taken, outputs) for name, one in sums.items())
 
 
 class _Sums:

@@ -253,7 +253,8 @@ def _network_certificate(network: Network, problem: Problem, options: Options) -
     if any(check.reason.startswith("kink") for check in checks):
         # At a kink gradcheck sees the mean of two slopes, and calls it a mismatch.
         function = [replace(check, verdict="inconclusive") if check.verdict == "fail" else check for check in function]
-    known = {name: f for name, f in formulas(network).items() if name in problem.points}
+    written = formulas(network, problem.points["input"])
+    known = {name: str(formula) for name, formula in written.items() if name in problem.points}
     return Certificate((*checks, *function), known, _notes(judgements))
 
 
@@ -312,4 +313,5 @@ def _probed_certificate(problem: Problem, options: Options) -> Certificate:
         least = max(checks, key=lambda check: check.detects or 0.0)
         note += f"; least sure of {least.parameter}: {least.reason}"
     notes = (note, *_absent({FORWARD: forward.missing}), *noted(forward.doubts))
-    return Certificate((*checks, *exact), formulas(network) if network is not None else {}, notes)
+    written = {} if network is None else formulas(network, problem.points["input"])
+    return Certificate((*checks, *exact), {name: str(formula) for name, formula in written.items()}, notes)

@@ -4,7 +4,7 @@ import copy
 
 from torch import Tensor, nn
 
-from nets.calculus.formulas import chain_rule, formulas, is_written
+from nets.calculus.formulas import chain_rule, formulas
 from nets.calculus.jacobian import Jacobian
 from nets.calculus.jacobians import jacobians
 from nets.calculus.layers import Activation, Linear
@@ -70,7 +70,7 @@ def explain(
         index=where,
         output=k,
         sample=n,
-        formula=formulas(network)[name],
+        formula=str(formulas(network)[name]),
         lines=_lines(network, values, sought, chain, routes),
         factors=_factors(network, values, sought, chain, routes),
         paths=routes,
@@ -90,7 +90,7 @@ def explain(
 
 def _written(network: Network) -> None:
     for index, layer in enumerate(network.layers):
-        if not is_written(layer):
+        if layer.symbol is None and not isinstance(layer, Linear):
             raise InputError(
                 f"layer {index} is a {type(layer).__name__}, which does not state how its derivative is written; expected Linear "
                 "layers and activations with a symbol: nets.verify and nets.jacobians take any layer."
@@ -139,9 +139,9 @@ def _indices(sought: Sought) -> dict[str, int]:
 
 def _lines(network: Network, values: list[Tensor], sought: Sought, chain: list[Link], routes: Paths) -> tuple[tuple[str, str], ...]:
     """The formula, with the chain rule written out, with the indices, with the numbers."""
-    formula = formulas(network)[sought.name]
+    formula = str(formulas(network)[sought.name])
     sides = formula.split(" = ")
-    written = chain_rule(network, sought.layer)
+    written = chain_rule(network, sought.layer).text
     lines = [("formula", formula)]
     if any(link.mixes for link in chain):
         head = "∂Y_k/∂X_j" if sought.layer < 0 else "A_ki"

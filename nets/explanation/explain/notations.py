@@ -97,7 +97,7 @@ def _setting(network: Network, sought: Sought) -> str:
 
 def _entry_by_entry(network: Network, sought: Sought, paths: int) -> tuple[str, str]:
     own = _own(sought)
-    statement = chain_rule(network, sought.layer) + (f" {_below(sought)}_j" if len(sought.index) == 2 else "")
+    statement = chain_rule(network, sought.layer).text + (f" {_below(sought)}_j" if len(sought.index) == 2 else "")
     after = range(len(network) - 1, sought.layer, -1)
     linear = [index for index in after if isinstance(network.layers[index], Linear)]
     bottom = "j" if sought.layer < 0 else "i"

@@ -69,8 +69,9 @@ def _layer(layers: tuple[Layer, ...], values: list[Tensor], cotangents: list[Ten
 
 
 def _slopes(name: str, activation: Activation, slope: Tensor) -> Slopes:
-    formula = (activation.symbol.format(z="Z", y="Y") or "1").removeprefix("(")
-    formula = formula.removesuffix(")") if activation.symbol.startswith("(") else formula
+    symbol = "f′({z})" if activation.symbol is None else activation.symbol
+    formula = (symbol.format(z="Z", y="Y") or "1").removeprefix("(")
+    formula = formula.removesuffix(")") if symbol.startswith("(") else formula
     # NaN comes last, and is neither flat nor zero.
     sizes = np.sort(slope.abs().flatten().cpu().numpy())
     count, zeros = len(sizes), int(np.searchsorted(sizes, 0.0, side="right"))

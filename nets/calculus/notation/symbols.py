@@ -1,0 +1,84 @@
+"""The text of a slope, such as '(1 − {y}²)', read as a function of the layer's input {z} and output {y}.
+
+What a reader sees is what is computed. The notation is that of a textbook: + − · / for arithmetic, a space or nothing for a
+product, ² ³ ^ for powers, [a > b] for 1 where a > b and 0 elsewhere, and the functions in FUNCTIONS, with or without brackets.
+"""
+
+import functools
+import math
+import re
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from nets.errors import InputError
+
+FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "σ": torch.sigmoid,
+    "Φ": lambda z: torch.erfc(-z * math.sqrt(0.5)) / 2,
+    "φ": lambda z: torch.exp(-z * z / 2) / math.sqrt(2 * math.pi),
+    **{name: getattr(torch, name) for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh", "exp", "log", "sqrt", "sign", "abs")},
+}
+"""σ is the logistic function; Φ and φ are the distribution function and the density of the standard normal."""
+
+POWERS = {"²": "** 2", "³": "** 3", "^": "**"}
+OPERATORS = {"−": "-", "-": "-", "+": "+", "·": "*", "/": "/", ">": ">", "<": "<", "≥": ">=", "≤": "<="}
+OPENING = {"(": "(", "[": "indicator("}
+CLOSING = {")": ")", "]": ")"}
+TOKEN = re.compile(r"\s*(\{[yz]\}|\d+(?:\.\d+)?|[^\W\d_]+|\S)")
+
+
+@functools.cache
+def slope_function(symbol: str) -> Callable[[Tensor, Tensor], Tensor]:
+    """The function (z, y) → f′ that `symbol` writes.
+
+    Raises:
+        InputError: for a text that is not in this notation.
+    """
+    source = _python(symbol)
+    known = {**FUNCTIONS, "indicator": lambda condition: condition.to(torch.get_default_dtype())}
+    try:
+        code = compile(source, "<symbol>", "eval")
+    except SyntaxError as error:
+        raise _unread(symbol) from error
+
+    def slope(z: Tensor, y: Tensor) -> Tensor:
+        # Only the names in `known`, z, y and numbers are in the source.
+        found = eval(code, {"__builtins__": {}}, {**known, "z": z, "y": y})
+        return torch.as_tensor(found, dtype=y.dtype, device=y.device).expand_as(y)
+
+    return slope
+
+
+def _python(symbol: str) -> str:
+    """The same as a Python expression."""
+    parts: list[str] = []
+    ended, waiting = False, ""  # whether a value has just ended; the function that waits for an argument without brackets
+    for token in TOKEN.findall(symbol):
+        if token in POWERS or token in OPERATORS or token in CLOSING:
+            parts.append(POWERS.get(token) or OPERATORS.get(token) or CLOSING[token])
+            ended = token in CLOSING or token in ("²", "³")
+            continue
+        if ended:
+            parts.append("*")
+        name = token in FUNCTIONS
+        if not name and token not in OPENING and token not in ("{y}", "{z}") and not token[0].isdigit():
+            raise _unread(symbol)
+        if waiting and token not in OPENING:
+            parts.append(f"({token.strip('{}')})")
+            ended, waiting = True, ""
+            continue
+        waiting = token if name else ""
+        parts.append(OPENING.get(token, token.strip("{}")))
+        ended = not name and token not in OPENING
+    if waiting:
+        raise _unread(symbol)
+    return " ".join(parts) or "1"
+
+
+def _unread(symbol: str) -> InputError:
+    return InputError(
+        f"a slope is written '{symbol}'; expected {{z}} for the input, {{y}} for the output, numbers, + − · / ² ³ ^, brackets, "
+        f"[a > b] and the functions {', '.join(FUNCTIONS)}: correct the layer's symbol, or leave it away."
+    )
