@@ -11,7 +11,7 @@ from nets.calculus.layers import Linear, ReLU, Tanh
 from nets.calculus.network import Network, mlp
 from nets.errors import InputError
 from nets.explanation.explain.explain import explain
-from nets.explanation.paths import links, paths
+from nets.explanation.paths import local_jacobians, paths_between
 from tests.cases import NETWORKS, Case
 
 X = torch.tensor([[0.5, -1.0, 0.25], [2.0, 0.0, -0.5]])
@@ -44,7 +44,9 @@ def test_every_figure_is_that_of_reverse_mode(case: Case) -> None:
                 *exact, difference = told.derivations.values()
                 assert all(same(value, truth) for value in exact), told.derivations
                 assert math.isclose(difference, truth, rel_tol=1e-6, abs_tol=1e-8)
-                assert [notation.value for notation in told.notations] == pytest.approx([truth] * 4, rel=1e-12, abs=1e-14)
+                assert [notation.value for notation in told.notations] == pytest.approx(
+                    [truth] * 4, rel=1e-12, abs=1e-14
+                )
                 if told.paths.count == 1:
                     assert same(math.prod(factor.value for factor in told.factors), truth)
                 assert (told.zero != "") == (told.value == 0)
@@ -126,11 +128,13 @@ def test_a_network_too_deep_to_be_drawn_is_told_all_the_same() -> None:
 
 
 def test_the_largest_paths_are_the_largest() -> None:
-    network = mlp([3, 4, 3, 2], activation="sigmoid", output="identity", generator=torch.Generator().manual_seed(1)).double()
-    values = [value[0].detach() for value in network.trace(X.double())]
-    found = paths(links(network, values, 0), 1, 2, 3)
+    network = mlp(
+        [3, 4, 3, 2], activation="sigmoid", output="identity", generator=torch.Generator().manual_seed(1)
+    ).double()
+    values = [value[:1].detach() for value in network.trace(X.double())]
+    found = paths_between(local_jacobians(network, values, 0), 1, 2, 3)
     w4, w2, w0 = (network[index].weight.detach() for index in (4, 2, 0))
-    s3, s1 = (values[index] * (1 - values[index]) for index in (4, 2))
+    s3, s1 = (values[index][0] * (1 - values[index][0]) for index in (4, 2))
     each = {(a, b): float(w4[1, a] * s3[a] * w2[a, b] * s1[b] * w0[b, 2]) for a in range(3) for b in range(4)}
     largest = sorted(each, key=lambda one: -abs(each[one]))[:5]
     assert [(path.units[1], path.units[3]) for path in found.shown] == largest
@@ -148,7 +152,12 @@ def test_text_fits_a_terminal_and_a_page_needs_nothing_else(tmp_path) -> None:  
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "") and "<script" not in page and "src=" not in page
     assert f"{told.value:.16g}" in page and told._repr_html_() in page
     assert told.picture is not None and told.picture.to_svg() in page
-    assert {path.name for path in tmp_path.iterdir()} == {"explanation.html", "explanation.txt", "backward.html", "backward.svg"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "explanation.html",
+        "explanation.txt",
+        "backward.html",
+        "backward.svg",
+    }
     with pytest.raises(InputError, match=r"explanation\.html is there already, and nothing is ever overwritten"):
         told.save(tmp_path)
 
@@ -180,7 +189,7 @@ WRITE = "write NAME[INDEX], such as '0.weight[3,2]'."
         (("0.wieght", (0, 0)), {}, "the network has no '0.wieght'; did you mean '0.weight'?"),
         (("inputs[0]",), {}, "the network has no 'inputs'; did you mean 'input'?"),
         (("zzz[1]",), {}, "the network has no 'zzz'; expected one of 0.weight, 0.bias, input."),
-        (("0.weight",), {}, "0.weight has the shape (4, 3); expected one number of it: give an index, up to 0.weight[3,2]."),
+        (("0.weight",), {}, "0.weight has the shape (4, 3); expected an index of one number, up to 0.weight[3,2]."),
         (("0.weight[2]",), {}, "0.weight[2] is no number of 0.weight, whose shape is (4, 3); " + TWO),
         (("0.weight[9,0]",), {}, "0.weight[9,0] is no number of 0.weight, whose shape is (4, 3); " + TWO),
         (("0.bias[x]",), {}, "0.bias[x] is no number of 0.bias, whose shape is (4,); " + ONE),

@@ -73,10 +73,11 @@ def requirements(metadata: email.message.Message) -> list[Requirement]:
     return [Requirement(line) for line in metadata.get_all("Requires-Dist", [])]
 
 
-def test_the_wheel_holds_every_module_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_holds_every_module_style_and_script_and_nothing_else(wheel: Path) -> None:
     with ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
-    assert names == MODULES | {"nets/py.typed"}
+    assets = {path.relative_to(ROOT).as_posix() for kind in ("css", "js") for path in ROOT.glob(f"nets/**/*.{kind}")}
+    assert len(assets) == 4 and names == MODULES | assets | {"nets/py.typed"}
 
 
 def test_the_installed_library_verifies_a_network(python: Path, tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from nets.calculus.network import mlp
 from nets.errors import InputError
-from nets.explanation.picture.drawing import Drawing
-from nets.explanation.picture.labels import lowered
+from nets.explanation.picture.drawing.drawing import Drawing
+from nets.explanation.picture.drawing.labels import subscripted
 from nets.explanation.picture.picture import BackwardPicture, picture
 from tests.cases import NETWORKS, Case
 
@@ -65,12 +65,12 @@ EACH = pytest.mark.parametrize("name", PICTURES)
 @EACH
 def test_every_gradient_is_the_sum_of_its_contributions(name: str) -> None:
     drawn = PICTURES[name]()
-    for moment in drawn.moments[1:]:
-        torch.testing.assert_close(moment.gradient, sum(part for _, part in moment.received), equal_nan=True)  # type: ignore[arg-type]
-    for moment in drawn.moments:
-        for edge, contribution in moment.handed:
+    for step in drawn.backward_steps[1:]:
+        torch.testing.assert_close(step.gradient, sum(part for _, part in step.received), equal_nan=True)  # type: ignore[arg-type]
+    for step in drawn.backward_steps:
+        for edge, contribution in step.sent:
             if edge.local is not None:
-                expected = torch.tensordot(moment.gradient, edge.local, moment.gradient.ndim)
+                expected = torch.tensordot(step.gradient, edge.local, step.gradient.ndim)
                 torch.testing.assert_close(contribution, expected, equal_nan=True)
 
 
@@ -79,10 +79,10 @@ def test_the_expression_of_the_source_document() -> None:
     # f′ = (2/x) sin x + log(x²) cos x − 1/x²
     assert drawn.gradients["x"].item() == pytest.approx(math.sin(2) + math.log(4) * math.cos(2) - 1 / 4, rel=1e-15)
     assert drawn.value == pytest.approx(math.log(4) * math.sin(2) + 1 / 2)
-    assert {f"{node.name} = {node.formula}" for node in (moment.node for moment in drawn.moments) if node.formula} == {
+    assert {f"{node.name} = {node.formula}" for node in (step.node for step in drawn.backward_steps) if node.formula} == {
         "v1 = x²", "v2 = log v1", "v3 = sin x", "v4 = v2·v3", "v5 = 1/x", "y = v4 + v5",
     }  # fmt: skip
-    (x,) = [moment for moment in drawn.moments if moment.node.name == "x"]
+    (x,) = [step for step in drawn.backward_steps if step.node.name == "x"]
     assert len(x.received) == 3
     assert "x is used 3 times" in drawn.to_html()
 
@@ -93,7 +93,7 @@ def test_control_flow_is_drawn_as_it_went(a: float) -> None:
     drawn = picture(control_flow, a)
     assert drawn.gradients["a"].item() == drawn.value / a
     doublings = max(0, math.ceil(math.log2(1000 / abs(2 * a)))) + 1
-    assert drawn.steps == 2 + doublings + (a < 0)
+    assert drawn.slider_positions == 2 + doublings + (a < 0)
 
 
 @pytest.mark.parametrize("case", NETWORKS, ids=str)
@@ -140,13 +140,17 @@ def test_what_is_drawn_is_left_alone() -> None:
 @EACH
 def test_no_box_lies_on_another_and_every_label_stands_clear(name: str) -> None:
     drawn = PICTURES[name]()
-    drawing = Drawing(drawn.output, drawn.moments)
+    drawing = Drawing(drawn.output, drawn.backward_steps)
     places = list(drawing.layout.places.values())
     for one, other in itertools.combinations(places, 2):
-        apart = abs(one.x - other.x) >= (one.width + other.width) / 2 or abs(one.y - other.y) >= (one.height + other.height) / 2
+        apart = (
+            abs(one.x - other.x) >= (one.width + other.width) / 2
+            or abs(one.y - other.y) >= (one.height + other.height) / 2
+        )
         assert apart, (one.node, other.node)
     assert min(min(place.x - place.width / 2, place.y - place.height / 2) for place in places) >= -1e-9
-    labels = [(x, y, len(drawing.locals[edge]) * 7.0) for edge, (x, y) in drawing.spots.items() if drawing.locals[edge]]
+    texts = {edge: label.text for edge, label in drawing.labels.items() if label.text}
+    labels = [(*drawing.routing.label_positions[edge], len(text) * 7.0) for edge, text in texts.items()]
     for x, y, width in labels:
         for place in places:
             assert abs(x - place.x) >= (width + place.width) / 2 or abs(y - place.y) >= place.height / 2
@@ -160,7 +164,7 @@ def test_the_svg_is_whole_and_needs_nothing_else(name: str) -> None:
     svg = drawn.to_svg()
     root = ElementTree.fromstring(svg)
     boxes = [group for group in root.iter("{http://www.w3.org/2000/svg}g") if group.get("data-node")]
-    assert len(boxes) == sum(moment.node.drawn for moment in drawn.moments) + svg.count("no gradient")
+    assert len(boxes) == sum(step.node.drawn for step in drawn.backward_steps) + svg.count("no gradient")
     for text in (svg, drawn.to_html()):
         assert not re.search(r"""(src|href)=|@import|url\((?!#)""", text)
         assert set(re.findall(r"https?://[^\"' ]+", text)) <= {"http://www.w3.org/2000/svg"}
@@ -171,7 +175,7 @@ def test_saving(tmp_path: Path) -> None:
     drawn.save(tmp_path / "backward.html")
     assert (tmp_path / "backward.html").read_text("utf-8") == drawn.to_html()
     assert (tmp_path / "backward.svg").read_text("utf-8") == drawn.to_svg()
-    with pytest.raises(InputError, match="is there already, and nothing is ever overwritten"):
+    with pytest.raises(InputError, match=r"backward\.html exists already"):
         drawn.save(tmp_path / "backward.html")
     with pytest.raises(InputError, match=r"expected a name that ends in \.html"):
         drawn.save(tmp_path / "backward.png")
@@ -179,7 +183,7 @@ def test_saving(tmp_path: Path) -> None:
 
 def test_names_keep_their_parts_apart() -> None:
     names = {"H1_2": "H1₂", "v12": "v₁₂", "v10ᵀ": "v₁₀ᵀ", "Y_1": "Y₁", "0.weight": "0.weight", "2.5·v1": "2.5·v₁"}
-    assert {name: lowered(name) for name in names} == names
+    assert {name: subscripted(name) for name in names} == names
 
 
 # In a browser.
@@ -223,18 +227,18 @@ def test_the_slider_moves_and_the_numbers_change(name: str, browser: Any, tmp_pa
 
     assert known() == 0 and "step 0 of" in browser.find_element("css selector", ".step").text
     counts = []
-    for step in range(1, drawn.steps):
+    for step in range(1, drawn.slider_positions):
         slider.send_keys(Keys.ARROW_RIGHT)
-        assert browser.find_element("css selector", ".step").text == f"step {step} of {drawn.steps - 1}"
+        assert browser.find_element("css selector", ".step").text == f"step {step} of {drawn.slider_positions - 1}"
         counts.append(known())
-        if step == drawn.steps // 2:
+        if step == drawn.slider_positions // 2:
             keep(browser, f"{name} half way")
     # One gradient more with every step, but for parameters without a box.
-    assert counts == list(itertools.accumulate(int(moment.node.drawn) for moment in drawn.moments))
+    assert counts == list(itertools.accumulate(int(step.node.drawn) for step in drawn.backward_steps))
     keep(browser, name)
     after = shown()
     browser.find_element("css selector", ".back").click()
-    assert shown() != after or not drawn.moments[-1].node.drawn
+    assert shown() != after or not drawn.backward_steps[-1].node.drawn
     browser.find_element("css selector", ".on").click()
     assert shown() == after
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
@@ -278,10 +282,10 @@ def hidden(x: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: picture(lambda x: x * 2, torch.ones(3)), "the result has the shape (3,); expected one number: add output=0, say."),
-        (lambda: picture(lambda x: x * 2, torch.ones(3), output=3), "output=3 chooses no number of a result of the shape (3,)."),
-        (lambda: picture(lambda x: (x, x), 1.0), "the function gave a tuple; expected one tensor."),
-        (lambda: picture(lambda x: x.detach() * 2, 1.0), "the result, 2, depends on no input smoothly"),
+        (lambda: picture(lambda x: x * 2, torch.ones(3)), "the result has the shape (3,)"),
+        (lambda: picture(lambda x: x * 2, torch.ones(3), output=3), "output=3"),
+        (lambda: picture(lambda x: (x, x), 1.0), "tuple"),
+        (lambda: picture(lambda x: x.detach() * 2, 1.0), "the result, 2, has no gradient"),
         (lambda: picture(lambda x: x, "two"), "the input 'two' is a str; expected a tensor or a number."),
         (lambda: picture(3, 1.0), "picture was given a int; expected a function or a module"),
         (lambda: picture(lambda x: x, 1.0, names=("a", "b")), "names is ('a', 'b') for 1 inputs"),

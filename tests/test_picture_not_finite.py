@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from nets.calculus.network import mlp
-from nets.explanation.picture.colours import NOT_FINITE, Scale
-from nets.explanation.picture.drawing import Drawing
-from nets.explanation.picture.labels import length, short, sign
+from nets.explanation.picture.drawing.colours import NOT_FINITE, Scale
+from nets.explanation.picture.drawing.drawing import Drawing
+from nets.explanation.picture.drawing.labels import length, short, sign
 from nets.explanation.picture.picture import BackwardPicture, picture
 
 NAN, INF = math.nan, math.inf
@@ -56,8 +56,8 @@ def test_the_inactive_branch_is_shown_where_it_spoils_the_gradient() -> None:
     page = drawn.to_html()
     assert "Zero times NaN or ∞ is NaN" in page
     assert "1 + NaN adds up to <b>∂y/∂x = NaN</b>" in page
-    x = next(node for node in Drawing(drawn.output, drawn.moments).nodes if node.name == "x")
-    assert Drawing(drawn.output, drawn.moments).at[id(x)].gradient.isnan()
+    x = next(node for node in Drawing(drawn.output, drawn.backward_steps).nodes if node.name == "x")
+    assert Drawing(drawn.output, drawn.backward_steps).step_of[id(x)].gradient.isnan()
     assert drawn.to_svg().count(f'fill="{NOT_FINITE}"') == 3  # the box of x, the tip of its line, and the legend
 
 
@@ -84,7 +84,7 @@ def test_contributions_that_cancel_have_colours_that_exist() -> None:
     html = picture(lambda x: x * 1e6 - x * 1e6 + x, 1.0).to_html()
     assert "#-" not in html
     scale = Scale([1e-300, 1e300])
-    assert [scale.part(size) for size in (0.0, 1e-310, 1e-300, 1e300, 1e305)] == pytest.approx([0, 0.05, 0.05, 1, 1])
+    assert [scale.share(size) for size in (0.0, 1e-310, 1e-300, 1e300, 1e305)] == pytest.approx([0, 0.05, 0.05, 1, 1])
 
 
 def test_letters_for_numbers_that_are_not_finite() -> None:
@@ -95,5 +95,8 @@ def test_letters_for_numbers_that_are_not_finite() -> None:
 
 def written(drawn: BackwardPicture) -> str:
     """The letters on the boxes and lines after the last step."""
-    drawing = Drawing(drawn.output, drawn.moments)
-    return " ".join([*(text for node in drawing.state(len(drawn.moments))["nodes"] for text in node[2:]), *drawing.locals.values()])
+    drawing = Drawing(drawn.output, drawn.backward_steps)
+    nodes = drawing.state(len(drawn.backward_steps))["nodes"]
+    return " ".join(
+        [*(text for node in nodes for text in node[2:]), *(label.text for label in drawing.labels.values())]
+    )

@@ -1,10 +1,11 @@
-"""The chain rule as a sum over paths: from an output back to one unit, through the local derivative of every layer between.
+"""The chain rule as a sum over paths: from an output back to one unit, through the local derivative of every layer.
 
     ∂Y_k/∂H_i = Σ over paths of the product of the factors along the path
 
-A path names one unit after each layer. Through an activation it stays at its unit, with the slope as factor; through a Linear
-layer it goes to any unit j of the input, with W_ij as factor. There may be far too many paths to visit; the largest of them,
-the sum of all, and the sum of all but the largest are found layer by layer nevertheless.
+A path names one unit after each layer. Through an activation it stays at its unit, with the slope as factor; through a
+dense layer it goes to any unit j of the input, with ∂Z_i/∂X_j as factor: W_ij for a Linear layer. The number of paths
+grows exponentially with the depth. The largest paths, their number, the sum of all, and the sum of all but the largest
+are computed layer by layer.
 """
 
 from collections.abc import Sequence
@@ -16,26 +17,39 @@ from torch import Tensor
 from nets.calculus.layers import Linear
 from nets.calculus.network import Network
 
-SHOWN = 5
-"""Paths that are shown; all of them where there are no more."""
+MAX_SHOWN = 5
+"""Paths that are kept one by one, the largest first."""
 
 
 @dataclass(frozen=True)
-class Link:
-    """∂(output of a layer)/∂(its input) for one sample: shape (I, J), or the diagonal alone, shape (I,), for an activation."""
+class LocalJacobian:
+    """∂(output of a layer)/∂(its input) for one sample.
+
+    Attributes:
+        layer: the index of the layer.
+        values: the matrix, shape (I, J); its diagonal, shape (I,), for a layer that works on each unit by itself.
+    """
 
     layer: int
-    local: Tensor
+    values: Tensor
 
     @property
-    def mixes(self) -> bool:
-        """Whether a unit depends on others than itself."""
-        return self.local.ndim == 2
+    def dense(self) -> bool:
+        """Whether an output unit may depend on every input unit."""
+        return self.values.ndim == 2
+
+    def sources(self, unit: int) -> Sequence[int]:
+        """The input units that an output unit depends on."""
+        return range(self.values.shape[1]) if self.dense else (unit,)
+
+    def entry(self, unit: int, source: int) -> Tensor:
+        """∂(output unit)/∂(input unit), for one of its `sources`."""
+        return self.values[unit, source] if self.dense else self.values[unit]
 
 
 @dataclass(frozen=True)
 class Path:
-    """One way from Y_k back: the unit after each layer, last layer first, and the product of the factors along it."""
+    """One path from Y_k back: the unit after each layer, last layer first, and the product of the factors along it."""
 
     units: tuple[int, ...]
     product: float
@@ -43,12 +57,12 @@ class Path:
 
 @dataclass(frozen=True)
 class Paths:
-    """All ways from an output to a unit.
+    """All paths from an output to a unit.
 
     Attributes:
         shown: the largest ones, by the absolute value of their product.
-        rest: the sum of all others, which is computed by itself and is no difference.
-        count: how many there are in all.
+        rest: the sum of all others, added up without them and not as a difference.
+        count: the number of all paths.
     """
 
     shown: tuple[Path, ...]
@@ -61,70 +75,87 @@ class Paths:
         return sum(path.product for path in self.shown) + self.rest
 
 
-def links(network: Network, values: list[Tensor], start: int) -> list[Link]:
+def layer_outputs(network: Network) -> list[str]:
+    """X, H1, H2, …, Y: the names of the input and of every layer's output."""
+    return ["X", *(f"H{index + 1}" for index in range(len(network) - 1)), "Y"]
+
+
+@torch.no_grad()
+def local_jacobians(network: Network, values: list[Tensor], start: int) -> list[LocalJacobian]:
     """The local derivatives of the layers from `start` on, first to last, from the layers' own pullbacks.
 
     Args:
         network: the layers.
-        values: X and the output of every layer, for one sample, each of shape (units,).
-        start: the first layer that counts.
+        values: X and the output of every layer, for a batch of one sample, each of shape (1, units).
+        start: the first layer.
     """
     found = []
     for index in range(start, len(network)):
         layer, x, y = network.layers[index], values[index], values[index + 1]
-        # An activation's pullback of ones is its slopes, the diagonal; that of the unit vectors is the whole matrix.
-        v = torch.eye(len(y), dtype=y.dtype, device=y.device) if isinstance(layer, Linear) else torch.ones_like(y)
-        found.append(Link(index, layer.pullback(v, x, y).detach()))
+        if isinstance(layer, Linear):
+            unit_vectors = torch.eye(y.shape[1], dtype=y.dtype, device=y.device)[:, None]
+            found.append(LocalJacobian(index, layer.pullback(unit_vectors, x, y)[:, 0]))
+        else:
+            # The pullback of ones is the diagonal.
+            found.append(LocalJacobian(index, layer.pullback(torch.ones_like(y), x, y)[0]))
     return found
 
 
-def paths(chain: list[Link], output: int, target: int, size: int) -> Paths:
-    """Every path from unit `output` after the last link to unit `target`, one of `size`, before the first."""
-    mixing = [link for link in chain if link.mixes]
-    if not mixing and output != target:
+def paths_between(chain: list[LocalJacobian], output: int, target: int, size: int) -> Paths:
+    """Every path from unit `output` after the last layer to unit `target`, one of `size`, before the first."""
+    dense = [local for local in chain if local.dense]
+    if not dense and output != target:
         return Paths((), 0.0, 0)
     count = 1
-    for link in mixing[1:]:
-        count *= link.local.shape[1]
-    reach = [torch.zeros(size, dtype=torch.float64)]
-    reach[0][target] = 1
+    for local in dense[1:]:
+        count *= local.values.shape[1]
+    derivatives = [torch.zeros(size, dtype=torch.float64)]  # of every unit after each layer, by the target
+    derivatives[0][target] = 1
     largest = {target: [Path((target,), 1.0)]}
-    for link in chain:
-        wanted = [output] if link is chain[-1] else range(len(link.local)) if link.mixes else list(largest)
-        largest = _extended(link, wanted, largest)
-        reach.append(link.local @ reach[-1] if link.mixes else link.local * reach[-1])
+    for local in chain:
+        wanted = [output] if local is chain[-1] else range(len(local.values)) if local.dense else list(largest)
+        largest = _extended(local, wanted, largest)
+        below = derivatives[-1]
+        derivatives.append(local.values @ below if local.dense else local.values * below)
     shown = largest[output]
-    return Paths(tuple(shown), _rest(chain, reach, 1.0, output, [path.units for path in shown]), count)
+    return Paths(tuple(shown), _rest(chain, derivatives, 1.0, output, [path.units for path in shown]), count)
 
 
-def _extended(link: Link, wanted: Sequence[int], below: dict[int, list[Path]]) -> dict[int, list[Path]]:
-    """The largest paths to each of the wanted units after the link, from the largest to each unit before it."""
-    if not link.mixes:
-        slopes = link.local.tolist()
+def _extended(local: LocalJacobian, wanted: Sequence[int], below: dict[int, list[Path]]) -> dict[int, list[Path]]:
+    """The largest paths to each of the wanted units after a layer, from the largest to each unit before it."""
+    if not local.dense:
+        slopes = local.values.tolist()
         return {u: [Path((u, *path.units), slopes[u] * path.product) for path in below[u]] for u in wanted}
     known = [path for own in below.values() for path in own]
     units = torch.tensor([path.units[0] for path in known])
     products = torch.tensor([path.product for path in known], dtype=torch.float64)
     found = {}
     for unit in wanted:
-        longer = link.local[unit, units] * products
-        best = longer.abs().topk(min(SHOWN, len(known))).indices.tolist()
-        found[unit] = [Path((unit, *known[one].units), float(longer[one])) for one in best]
+        longer = local.values[unit, units] * products
+        best = longer.abs().topk(min(MAX_SHOWN, len(known))).indices.tolist()
+        found[unit] = [Path((unit, *known[index].units), float(longer[index])) for index in best]
     return found
 
 
-def _rest(chain: list[Link], reach: list[Tensor], product: float, unit: int, shown: list[tuple[int, ...]]) -> float:
-    """The sum over the paths that leave every shown path somewhere: at each unit on a shown path, over the inputs not on one."""
+def _rest(
+    chain: list[LocalJacobian], derivatives: list[Tensor], product: float, unit: int, shown: list[tuple[int, ...]]
+) -> float:
+    """The sum over all paths but the shown ones.
+
+    Each other path leaves the shown ones at some unit. So at each unit on a shown path, add up the input units that no
+    shown path continues to: the local derivative times the derivative of that unit by the target.
+    """
     if not chain:
         return 0.0
-    *before, link = chain
-    if not link.mixes:
-        return _rest(before, reach, product * float(link.local[unit]), unit, [units[1:] for units in shown])
-    left = link.local[unit] * reach[len(before)]
+    *before, local = chain
+    if not local.dense:
+        onward = [units[1:] for units in shown]
+        return _rest(before, derivatives, product * float(local.values[unit]), unit, onward)
+    left = local.values[unit] * derivatives[len(before)]
     followed = dict.fromkeys(units[1] for units in shown)
     left[list(followed)] = 0
     rest = product * float(left.sum())
-    for one in followed:
-        onward = [units[1:] for units in shown if units[1] == one]
-        rest += _rest(before, reach, product * float(link.local[unit, one]), one, onward)
+    for source in followed:
+        onward = [units[1:] for units in shown if units[1] == source]
+        rest += _rest(before, derivatives, product * float(local.values[unit, source]), source, onward)
     return rest

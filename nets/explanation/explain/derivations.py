@@ -37,7 +37,9 @@ def forward_mode(network: Network, x: Tensor, name: str, index: tuple[int, ...],
 
 
 @torch.no_grad()
-def central_difference(network: Network, x: Tensor, name: str, index: tuple[int, ...], output: int, step: float) -> float:
+def central_difference(
+    network: Network, x: Tensor, name: str, index: tuple[int, ...], output: int, step: float
+) -> float:
     """(Y_k(θ + h) − Y_k(θ − h)) / 2h: nothing but the forward pass, off by about h² and 1e-16/h."""
     point = point_of(network, x, name)
     up, down = point.clone(), point.clone()

@@ -10,14 +10,14 @@ from nets.calculus.jacobians import jacobians
 from nets.calculus.layers import Activation, Linear
 from nets.calculus.network import Network
 from nets.errors import InputError
-from nets.explanation.entries import entry, unit
 from nets.explanation.explain.derivations import central_difference, forward_mode, point_of, reverse_mode, step_for
 from nets.explanation.explain.notations import Sought, notations
 from nets.explanation.explain.numbers import factor, once_bracketed, with_indices, with_numbers
 from nets.explanation.explain.report import Explanation, Factor
-from nets.explanation.paths import Link, Paths, links, paths
-from nets.explanation.picture.picture import drawn
-from nets.explanation.picture.units import network_graph
+from nets.explanation.paths import LocalJacobian, Paths, layer_outputs, local_jacobians, paths_between
+from nets.explanation.picture.graph.network_graph import network_graph
+from nets.explanation.picture.picture import picture_of
+from nets.explanation.selection import select_entry, unit_index
 
 
 def explain(
@@ -50,17 +50,17 @@ def explain(
     _written(network)
     n, x = _sample(network, x, sample)
     points = {**{name: point.requires_grad_() for name, point in network.named_parameters()}, "input": x[0]}
-    name, where = entry(points, parameter, index)
+    name, where = select_entry(points, parameter, index)
     layer = -1 if name == "input" else int(name.partition(".")[0])
     values = [value[0].detach() for value in network.trace(x)]
     _finite(values, n)
     found = jacobians(network, x)[name]
-    k = _most_moved(network, found, layer, where) if output is None else unit("output", output, len(values[-1]))
+    k = _most_moved(network, found, layer, where) if output is None else unit_index("output", output, len(values[-1]))
     sought = Sought(name, where, k, layer)
 
     target, start = where[0], layer + 1
-    chain = links(network, values, start)
-    routes = paths(chain, k, target, len(values[start]))
+    chain = local_jacobians(network, [value[None] for value in values], start)
+    routes = paths_between(chain, k, target, len(values[start]))
     setting, written = notations(network, x, sought, routes.count)
     full = (0, *where) if name == "input" else where
     arguments = (network, x, name, full, k)
@@ -84,7 +84,7 @@ def explain(
         step=step,
         setting=setting,
         notations=written,
-        picture=drawn(network_graph(network, x, k)),
+        picture=picture_of(network_graph(network, x, k)),
     )
 
 
@@ -103,7 +103,7 @@ def _sample(network: Network, x: Tensor, sample: int) -> tuple[int, Tensor]:
         raise InputError(f"X is {what}; expected a tensor of floating-point numbers of shape (samples, features).")
     x = x.detach().double()
     network.check(x)
-    n = unit("sample", sample, len(x))
+    n = unit_index("sample", sample, len(x))
     return n, x[n : n + 1].clone()
 
 
@@ -129,25 +129,23 @@ def _own(values: list[Tensor], sought: Sought) -> float:
     return float(values[sought.layer][sought.index[1]]) if sought.layer >= 0 and len(sought.index) == 2 else 1.0
 
 
-def _names(network: Network) -> list[str]:
-    return ["X", *(f"H{index + 1}" for index in range(len(network) - 1)), "Y"]
-
-
 def _indices(sought: Sought) -> dict[str, int]:
     return {"k": sought.output, **dict(zip("ij" if sought.layer >= 0 else "j", sought.index, strict=False))}
 
 
-def _lines(network: Network, values: list[Tensor], sought: Sought, chain: list[Link], routes: Paths) -> tuple[tuple[str, str], ...]:
+def _lines(
+    network: Network, values: list[Tensor], sought: Sought, chain: list[LocalJacobian], routes: Paths
+) -> tuple[tuple[str, str], ...]:
     """The formula, with the chain rule written out, with the indices, with the numbers."""
     formula = str(formulas(network)[sought.name])
     sides = formula.split(" = ")
     written = chain_rule(network, sought.layer).text
     lines = [("formula", formula)]
-    if any(link.mixes for link in chain):
+    if any(link.dense for link in chain):
         head = "∂Y_k/∂X_j" if sought.layer < 0 else "A_ki"
         if "A_ki" in formula:
             lines.append(("where", f"{head} = {written}"))
-    if routes.count == 1 or not any(link.mixes for link in chain):
+    if routes.count == 1 or not any(link.dense for link in chain):
         sides[1] = sides[1].replace("A_ki", written) if sought.layer >= 0 else written
     indexed = [with_indices(side, _indices(sought)) for side in sides]
     lines.append(("here", " = ".join(indexed)))
@@ -160,7 +158,7 @@ def _lines(network: Network, values: list[Tensor], sought: Sought, chain: list[L
 def _quantities(network: Network, values: list[Tensor], sought: Sought, routes: Paths) -> dict[str, float]:
     """What each letter with its indices stands for."""
     known: dict[str, float] = {}
-    for name, value in zip(_names(network), values, strict=True):
+    for name, value in zip(layer_outputs(network), values, strict=True):
         known |= {f"{name}_{one}": float(number) for one, number in enumerate(value)}
     k, target = sought.output, sought.index[0]
     known |= {f"δ_{k},{target}": float(k == target), f"A_{k},{target}": routes.total}
@@ -175,9 +173,11 @@ def _quantities(network: Network, values: list[Tensor], sought: Sought, routes: 
     return known
 
 
-def _factors(network: Network, values: list[Tensor], sought: Sought, chain: list[Link], routes: Paths) -> tuple[Factor, ...]:
+def _factors(
+    network: Network, values: list[Tensor], sought: Sought, chain: list[LocalJacobian], routes: Paths
+) -> tuple[Factor, ...]:
     """The factors along the largest path, from the output back."""
-    names, k = _names(network), sought.output
+    names, k = layer_outputs(network), sought.output
     # Where δ = 0 there is no path; the factors on the way from Y_k down to the layer are there all the same.
     units = routes.shown[0].units if routes.shown else (k,) * (len(chain) + 1)
     found = []
@@ -188,14 +188,14 @@ def _factors(network: Network, values: list[Tensor], sought: Sought, chain: list
             y, z = factor(float(values[level + 1][above])), factor(float(values[level][below]))
             symbol = layer.symbol or "1"
             written, numbers = symbol.format(y=upper, z=lower), once_bracketed(symbol.format(y=y, z=z))
-            value = float(link.local[above])
+            value = float(link.values[above])
         else:
-            value = float(link.local[above, below])
+            value = float(link.values[above, below])
             written, numbers = f"W{level}_{above},{below}", factor(value)
         found.append(Factor(f"{level} {type(layer).__name__}", f"∂{upper}/∂{lower}", written, numbers, value))
     if sought.layer >= 0:
         found.append(_last(names, values, sought, units[-1]))
-    elif not any(link.mixes for link in chain):
+    elif not any(link.dense for link in chain):
         j = sought.index[0]
         found.append(Factor("input", f"∂X_{k}/∂X_{j}", f"δ_{k},{j}", str(int(k == j)), float(k == j)))
     return tuple(found)

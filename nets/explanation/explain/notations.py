@@ -56,7 +56,12 @@ def notations(network: Network, x: Tensor, sought: Sought, paths: int) -> tuple[
         paths: how many products the sum over paths has.
     """
     setting = _setting(network, sought)
-    names = {"network": network, "x": x.detach().clone(), "torch": torch, "nets": types.SimpleNamespace(jacobians=jacobians)}
+    names = {
+        "network": network,
+        "x": x.detach().clone(),
+        "torch": torch,
+        "nets": types.SimpleNamespace(jacobians=jacobians),
+    }
     exec(setting, names)  # our own lines, of which only whole numbers and names of parameters vary
     written = [
         ("entry by entry", *_entry_by_entry(network, sought, paths)),

@@ -43,7 +43,9 @@ def with_numbers(indexed: str, values: Mapping[str, float]) -> str:
     put_in = once_bracketed(QUANTITY.sub(lambda found: factor(values[found[0]]), indexed))
     parts: list[str] = []
     for word in put_in.split(" "):
-        open_before = sum(parts[-1].count(one) for one in "([") > sum(parts[-1].count(one) for one in ")]") if parts else False
+        open_before = (
+            sum(parts[-1].count(one) for one in "([") > sum(parts[-1].count(one) for one in ")]") if parts else False
+        )
         if parts and (open_before or parts[-1].isalpha()):  # within brackets, or after the name of a function
             parts[-1] += f" {word}"
         else:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from nets.errors import InputError
 from nets.explanation.document import Block, Lines, Note, Table, Title, as_html, as_text
-from nets.explanation.entries import written
 from nets.explanation.explain.notations import Notation
 from nets.explanation.explain.numbers import exact, number
 from nets.explanation.paths import Paths
 from nets.explanation.picture.picture import BackwardPicture
+from nets.explanation.selection import entry_name
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Explanation:
     @property
     def where(self) -> str:
         """'0.weight[2,3]'."""
-        return written(self.name, self.index)
+        return entry_name(self.name, self.index)
 
     @property
     def zero(self) -> str:
@@ -78,7 +78,9 @@ class Explanation:
             return ""
         k, i = self.output, self.index[0]
         if self.paths.count == 0:
-            seen = "every layer works" if self.name == "input" else f"it feeds unit {i} alone, and every later layer works"
+            seen = (
+                "every layer works" if self.name == "input" else f"it feeds unit {i} alone, and every later layer works"
+            )
             return f"δ_{k},{i} = 0: {seen} on each unit by itself, so Y_{k} does not depend on {self.where}; ask for output={i}."
         faint = [f"{factor.written} = 0 (layer {factor.layer})" for factor in self.factors if factor.value == 0]
         if not faint and self.paths.count > 1:
@@ -93,10 +95,14 @@ class Explanation:
         """How far the derivations are apart."""
         exact = [self.derivations[name] for name in ("closed form", "reverse mode", "forward mode")]
         apart, off = max(exact) - min(exact), abs(self.derivations["central difference"] - self.value)
-        close = math.isclose(max(exact), min(exact), rel_tol=1e-9, abs_tol=1e-12) and off <= 1e-6 * max(1.0, abs(self.value))
+        close = math.isclose(max(exact), min(exact), rel_tol=1e-9, abs_tol=1e-12) and off <= 1e-6 * max(
+            1.0, abs(self.value)
+        )
         said = f"The first three are within {apart:.1e} of each other, the difference (h = {self.step:.1e}) within {off:.1e}."
         return (
-            said if close else f"{said} They do not agree: X may sit on a kink, or a layer's derivative is wrong; see nets.verify."
+            said
+            if close
+            else f"{said} They do not agree: X may sit on a kink, or a layer's derivative is wrong; see nets.verify."
         )
 
     def blocks(self) -> list[Block]:
@@ -104,12 +110,16 @@ class Explanation:
         title = f"∂Y_{self.output}/∂{self.where} at sample {self.sample} = {number(self.value)}"
         parts: list[Block] = [Title(title), Lines((*self.lines, ("", f"= {number(self.value)}")))]
         if self.zero:
-            parts.append(Note(f"Zero: {self.zero}"))
+            parts.append(Note(f"Zero: {self.zero}", highlighted=True))
         parts += [Title(self._chain_title(), 2), self._chain()]
         if self.paths.count > 1:
             parts += self._paths()
         derivations = [(name, exact(value)) for name, value in self.derivations.items()]
-        parts += [Title("Four derivations", 2), Table(("", "value"), tuple(derivations), numbers=1), Note(self.agreement)]
+        parts += [
+            Title("Four derivations", 2),
+            Table(("", "value"), tuple(derivations), numbers=1),
+            Note(self.agreement),
+        ]
         parts += [Title("Four notations, each run as it stands", 2)]
         rows = [(each.name, each.statement, exact(each.value), each.code) for each in self.notations]
         parts += [Table(("notation", "statement", "value", "code"), tuple(rows), numbers=2, code=3)]
@@ -141,7 +151,10 @@ class Explanation:
 
     def _route(self, units: Sequence[int]) -> str:
         """'Y_2 ← 7 ← 3': the unit wherever a path could have gone elsewhere."""
-        turns = [units[0], *(below for above, below, mixes in zip(units, units[1:], self._mixes(), strict=False) if mixes)]
+        turns = [
+            units[0],
+            *(below for above, below, mixes in zip(units, units[1:], self._mixes(), strict=False) if mixes),
+        ]
         if len(turns) > 12:
             return f"Y_{turns[0]} ← {' ← '.join(map(str, turns[1:6]))} ← … ← {' ← '.join(map(str, turns[-3:]))}"
         return f"Y_{turns[0]} ← {' ← '.join(map(str, turns[1:]))}"

@@ -1,4 +1,4 @@
-"""Where the nodes of a graph stand: in columns from left to right, as few lines crossing as a few sweeps find.
+"""The places of the nodes of a graph: columns from left to right, ordered so that few lines cross.
 
 Source: Sugiyama, Tagawa, Toda, "Methods for visual understanding of hierarchical system structures", IEEE Trans. SMC 11 (1981).
 """
@@ -8,24 +8,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from nets.explanation.picture.graph import Edge, Node
+from nets.explanation.picture.graph.graph import Edge, Node
 
 GAP = 96.0
-"""Room between two columns, for the lines and what is written on them."""
+"""Least room between two columns, for the lines and their labels."""
 
-ROW = 24
-"""Room between two nodes of a column."""
+ROW_GAP = 24
+"""Room between two boxes of a column."""
 
-WRAP = 9
-"""Columns beyond which a long graph is continued beneath, band by band."""
+SINGLE_BAND = 9
+"""Columns up to which a graph is one band; a longer one is broken into bands, one beneath the other."""
 
-MOST_PER_BAND = 7
+BAND_COLUMNS = 7
+"""Largest number of columns of a band in a graph that is broken."""
+
 SWEEPS = 8
+"""Sweeps over the columns, to order them and then to place their boxes."""
 
 
 @dataclass(eq=False)
 class Place:
-    """A node, or a bend of a line that crosses a column: its centre and its size."""
+    """The centre and the size of a box, or of a bend where a line crosses a column (node is None)."""
 
     node: Node | None
     column: int
@@ -40,7 +43,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Layout:
-    """The place of every node, the bends of every line, and the size of the whole."""
+    """The place of every node, the bends of every line, and the size of the drawing."""
 
     places: dict[Node, Place]
     bends: dict[Edge, list[Place]]
@@ -48,11 +51,19 @@ class Layout:
     height: float
 
 
-def arrange(nodes: Sequence[Node], size: Callable[[Node], tuple[float, float]], label: Callable[[Edge], float]) -> Layout:
-    """Place the nodes, given so that each comes before those that were made of it; `label` is the width of what is on an edge."""
+def arrange(
+    nodes: Sequence[Node], size: Callable[[Node], tuple[float, float]], label: Callable[[Edge], float]
+) -> Layout:
+    """Place the nodes.
+
+    Args:
+        nodes: in topological order.
+        size: node → width and height of its box.
+        label: edge → width of its label.
+    """
     columns = _columns(nodes)
     per_band = max(columns.values()) + 1
-    if per_band > WRAP:
+    if per_band > SINGLE_BAND:
         columns, per_band = _wrapped(nodes, columns)
     count = max(columns.values()) + 1
     places = {node: Place(node, columns[node], *size(node), band=columns[node] // per_band) for node in nodes}
@@ -61,7 +72,7 @@ def arrange(nodes: Sequence[Node], size: Callable[[Node], tuple[float, float]], 
         levels[columns[node]].append(places[node])
     bends: dict[Edge, list[Place]] = {}
     for node in nodes:
-        for edge in node.lines:
+        for edge in node.drawn_edges:
             bends[edge] = _bends(places[edge.source], places[node], levels)
     if all(node.column is None for node in nodes):
         _order(levels)
@@ -73,17 +84,21 @@ def arrange(nodes: Sequence[Node], size: Callable[[Node], tuple[float, float]], 
     width, top = 0.0, 0.0
     for number, band in enumerate(bands):
         right, bottom = _position(band, gaps[number * per_band :], top)
-        width, top = max(width, right), bottom + 2.2 * ROW
-    return Layout(places, bends, width, top - 2.2 * ROW)
+        width, top = max(width, right), bottom + 2.2 * ROW_GAP
+    return Layout(places, bends, width, top - 2.2 * ROW_GAP)
 
 
 def _columns(nodes: Sequence[Node]) -> dict[Node, int]:
-    """The longest way from what was given; what was given stands just before its first use."""
+    """The length of the longest path from an input; an input stands in the column before its first user."""
     found: dict[Node, int] = {}
     users: dict[Node, list[Node]] = {node: [] for node in nodes}
     for node in nodes:
-        found[node] = node.column if node.column is not None else max((found[edge.source] + 1 for edge in node.lines), default=0)
-        for edge in node.lines:
+        found[node] = (
+            node.column
+            if node.column is not None
+            else max((found[edge.source] + 1 for edge in node.drawn_edges), default=0)
+        )
+        for edge in node.drawn_edges:
             users[edge.source].append(node)
     _before_first_use(found, users)
     return found
@@ -91,33 +106,33 @@ def _columns(nodes: Sequence[Node]) -> dict[Node, int]:
 
 def _before_first_use(columns: dict[Node, int], users: dict[Node, list[Node]]) -> None:
     for node, own in users.items():
-        if not node.lines and node.column is None and own:
+        if not node.drawn_edges and node.column is None and own:
             columns[node] = min(columns[user] for user in own) - 1
 
 
 def _wrapped(nodes: Sequence[Node], columns: dict[Node, int]) -> tuple[dict[Node, int], int]:
-    """The columns of bands of equal length, and how many a band has.
+    """The columns of bands of equal length, and how many columns a band has.
 
-    The first column of each band is left to what is given, so that it need not come down from the band above.
+    The first column of each band holds only inputs and parameters, so that their lines do not come from the band above.
     """
     count = max(columns.values())
-    own = math.ceil(count / math.ceil(count / MOST_PER_BAND))
+    own = math.ceil(count / math.ceil(count / BAND_COLUMNS))
     found = {node: (max(column, 1) - 1) // own * (own + 1) + (column - 1) % own + 1 for node, column in columns.items()}
     users: dict[Node, list[Node]] = {node: [] for node in nodes}
     for node in nodes:
-        for edge in node.lines:
+        for edge in node.drawn_edges:
             users[edge.source].append(node)
     _before_first_use(found, users)
     return found, own + 1
 
 
 def _bends(source: Place, target: Place, levels: list[list[Place]]) -> list[Place]:
-    """A place in every column that a line crosses. From band to band a line runs between them, and needs none."""
+    """A bend in every column that a line crosses. A line to another band runs between the bands, without bends."""
     if source.band != target.band:
         return []
     found, last = [], source
     for column in range(source.column + 1, target.column):
-        bend = Place(None, column, 0, ROW / 2)
+        bend = Place(None, column, 0, ROW_GAP / 2)
         levels[column].append(bend)
         _join(last, bend)
         found.append(bend)
@@ -132,16 +147,17 @@ def _join(left: Place, right: Place) -> None:
 
 
 def _order(levels: list[list[Place]]) -> None:
-    """Sweep to and fro, each time ordering a column by the mean rank of its neighbours; keep the order with fewest crossings."""
+    """Order each column by the mean rank of its neighbours, sweep by sweep; keep the order with the fewest crossings."""
     best, fewest = [list(level) for level in levels], _crossings(levels)
     for sweep in range(SWEEPS):
         forward = sweep % 2 == 0
         for level in levels[1:] if forward else levels[-2::-1]:
-            ranks = {id(place): rank for one in levels for rank, place in enumerate(one)}
+            ranks = {id(place): rank for column in levels for rank, place in enumerate(column)}
 
             def mean(place: Place, ranks: dict[int, int] = ranks, forward: bool = forward) -> float:
-                near = place.before if forward else place.after
-                return sum(ranks[id(one)] for one in near) / len(near) if near else ranks[id(place)]
+                neighbours = place.before if forward else place.after
+                ranked = [ranks[id(neighbour)] for neighbour in neighbours]
+                return sum(ranked) / len(ranked) if ranked else ranks[id(place)]
 
             level.sort(key=mean)
         if (crossings := _crossings(levels)) < fewest:
@@ -154,27 +170,27 @@ def _crossings(levels: list[list[Place]]) -> int:
     count = 0
     for left, right in pairwise(levels):
         ranks = {id(place): rank for rank, place in enumerate(right)}
-        ends = [sorted(ranks[id(one)] for one in place.after if id(one) in ranks) for place in left]
+        ends = [sorted(ranks[id(after)] for after in place.after if id(after) in ranks) for place in left]
         flat = [end for each in ends for end in each]
         count += sum(flat[a] > flat[b] for a in range(len(flat)) for b in range(a + 1, len(flat)))
     return count
 
 
 def _position(band: list[list[Place]], gaps: list[float], top: float) -> tuple[float, float]:
-    """Give a band its coordinates, its upper edge at `top`; its right and lower edges."""
+    """Set the coordinates of a band whose upper edge is at `top` → its right and its lower edge."""
     x = right = 0.0
     for level, gap in zip(band, gaps, strict=False):
         width = max((place.width for place in level), default=0.0)
         for place in level:
             place.x = x + width / 2
         right = x + width
-        x = right + max(gap, _crowded(level)) if level else right
+        x = right + max(gap, _gap_after(level)) if level else right
     for level in band:
         _spread(level, [0.0] * len(level))
     for sweep in range(2 * SWEEPS):
         forward = sweep % 2 == 0
         for level in band[1:] if forward else band[-2::-1]:
-            _spread(level, [_wish(place, forward) for place in level])
+            _spread(level, [_mean_height(place, forward) for place in level])
     places = [place for level in band for place in level]
     shift = top - min(place.y - place.height / 2 for place in places)
     for place in places:
@@ -182,25 +198,25 @@ def _position(band: list[list[Place]], gaps: list[float], top: float) -> tuple[f
     return right, max(place.y + place.height / 2 for place in places)
 
 
-def _crowded(level: list[Place]) -> float:
-    """Wider where many lines cross, so that what is written on them finds room."""
+def _gap_after(level: list[Place]) -> float:
+    """A wider gap after a column with many lines, so that their labels have room."""
     return GAP + 10 * min(12, max(0, sum(len(place.after) for place in level) - 4))
 
 
-def _wish(place: Place, forward: bool) -> float:
-    near = place.before if forward else place.after
-    near = [one for one in near if _weight(one) > 1] or near
-    return sum(one.y for one in near) / len(near) if near else place.y
+def _mean_height(place: Place, forward: bool) -> float:
+    neighbours = place.before if forward else place.after
+    neighbours = [neighbour for neighbour in neighbours if _weight(neighbour) > 1] or neighbours
+    return sum(neighbour.y for neighbour in neighbours) / len(neighbours) if neighbours else place.y
 
 
 def _weight(place: Place) -> float:
-    """What is merely given hangs on to what is computed, and does not pull it from its line."""
-    return 20.0 if place.node is None or place.node.lines or place.node.kind == "input" else 1.0
+    """Small for a parameter or a constant, so that it moves to its user and not its user to it."""
+    return 20.0 if place.node is None or place.node.drawn_edges or place.node.kind == "input" else 1.0
 
 
 def _spread(level: list[Place], wishes: list[float]) -> None:
-    """As near to the wishes as the order and the room between allow: neighbours that would overlap are moved as one block."""
-    blocks: list[tuple[list[Place], float, float]] = []  # places, their weight, and the position of the first
+    """Move each place as near to its wish as order and gaps allow; neighbours that would overlap move as one block."""
+    blocks: list[tuple[list[Place], float, float]] = []  # places, their weight, and the height of the first
     for place, wish in zip(level, wishes, strict=True):
         own, weight, first = [place], _weight(place), wish
         while blocks and blocks[-1][2] + _extent(blocks[-1][0], own[0]) > first:
@@ -213,13 +229,13 @@ def _spread(level: list[Place], wishes: list[float]) -> None:
         y = first
         for place, following in zip(own, [*own[1:], None], strict=True):
             place.y = y
-            y += _apart(place, following) if following else 0.0
+            y += _distance(place, following) if following else 0.0
 
 
 def _extent(places: list[Place], following: Place) -> float:
-    """From the centre of the first to that of the one that follows the last."""
-    return sum(_apart(one, other) for one, other in zip(places, [*places[1:], following], strict=True))
+    """The distance from the centre of the first place to that of the one after the last."""
+    return sum(_distance(one, other) for one, other in zip(places, [*places[1:], following], strict=True))
 
 
-def _apart(one: Place, other: Place) -> float:
-    return (one.height + other.height) / 2 + ROW
+def _distance(one: Place, other: Place) -> float:
+    return (one.height + other.height) / 2 + ROW_GAP
