@@ -36,9 +36,9 @@ def at_least(size: float) -> str:
     return f"{digit * 10.0**power:.0e}"
 
 
-def looks_like(cause: str) -> str:
-    """A cause at the end of a reason; nothing where none is known."""
-    return f"; it looks like {cause}" if cause else ""
+def precision_name(dtype: object) -> str:
+    """'bfloat16' for `torch.bfloat16`."""
+    return str(dtype).removeprefix("torch.")
 
 
 def one_line(error: BaseException) -> str:

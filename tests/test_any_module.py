@@ -45,7 +45,7 @@ def test_several_inputs_of_any_shape_are_each_differentiated_by() -> None:
         "input[1]": 24,
         "input[2]": 8,
     }
-    assert "does not depend on it" in _check(certificate, "scale").reason
+    assert "does not depend on it" in _check(certificate, "scale").message
 
 
 def test_nested_inputs_are_named_by_their_place() -> None:
@@ -106,7 +106,7 @@ def test_frozen_parameters_are_left_out_and_unused_ones_are_zero() -> None:
     certificate = nets.verify(module, _randn(2, 3))
     assert certificate.passed
     assert "0.weight" not in {check.parameter for check in certificate.checks}
-    assert "does not depend on it" in _check(certificate, "unused").reason
+    assert "does not depend on it" in _check(certificate, "unused").message
 
 
 def test_a_tied_parameter_has_the_sum_of_both_its_gradients() -> None:
@@ -146,7 +146,7 @@ def test_a_bias_before_batch_norm_is_truly_zero_and_says_so() -> None:
     for seed in range(5):
         certificate = nets.verify(module, _randn(4, 3), seed=seed)
         assert certificate.passed
-        assert _check(certificate, "0.bias").reason.startswith("zero up to rounding")
+        assert _check(certificate, "0.bias").message.startswith("zero up to rounding")
 
 
 def test_dropout_in_training_is_verified_with_one_draw() -> None:
@@ -216,7 +216,7 @@ def test_an_option_that_is_none_is_told(options: dict, message: str) -> None:
 def test_a_point_on_a_kink_is_inconclusive() -> None:
     certificate = nets.verify(nn.ReLU(), torch.tensor([[1.0, 0.0, -1.0]]))
     assert certificate.verdict == "inconclusive"
-    assert _check(certificate, "input").reason.startswith("kink") and _check(certificate, "input").worst_index == (0, 1, 0, 1)
+    assert _check(certificate, "input").message.startswith("kink") and _check(certificate, "input").worst_index == (0, 1, 0, 1)
 
 
 def test_not_finite_says_where_it_began() -> None:

@@ -65,7 +65,7 @@ def test_the_cause_is_named(cause: str) -> None:
     certificate = nets.verify(Product(CAUSES[cause]), X)
     failed = [check for check in certificate.checks if check.verdict == "fail"]
     assert {check.parameter for check in failed} == {"weight"}
-    assert all(f"it looks like {cause}" in check.reason for check in failed if check.worst_index is not None), str(certificate)
+    assert all(f"it looks like {cause}" in check.message for check in failed if check.worst_index is not None), str(certificate)
 
 
 class _Leaky(torch.autograd.Function):

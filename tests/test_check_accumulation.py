@@ -177,7 +177,7 @@ def test_a_loop_that_never_clears_is_noted() -> None:
 def test_a_bias_before_batch_norm_is_zero_up_to_rounding() -> None:
     certificate = nets.check_accumulation(mlp(nn.BatchNorm1d(4)), F.mse_loss, samples((6,), 3))
     assert certificate.passed
-    assert {c.parameter: c.reason for c in certificate.checks}["0.bias"] == "zero up to rounding: the loss does not depend on it"
+    assert {c.parameter: c.message for c in certificate.checks}["0.bias"] == "zero up to rounding: the loss does not depend on it"
 
 
 def test_noise_as_large_as_the_gradients_is_no_proof_of_zero() -> None:

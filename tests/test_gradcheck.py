@@ -45,14 +45,14 @@ def test_a_wrong_second_derivative_fails_gradgradcheck_alone(monkeypatch: pytest
     network = nets.mlp([4, 6, 3], generator=generator)
     first, second = check_function(network, Problem(network, (torch.randn(6, 4, generator=generator),)))
     assert (first.verdict, second.verdict) == ("pass", "fail")
-    assert "Jacobian mismatch" in second.reason
+    assert "Jacobian mismatch" in second.message
 
 
 def test_at_a_kink_the_two_say_that_there_is_one() -> None:
     network = nets.mlp([2, 3, 1], activation="relu", generator=torch.Generator().manual_seed(0))
     x = torch.zeros(2, 2, dtype=torch.float64)
     first, _ = check_function(network, Problem(network, (x,)))
-    assert first.verdict == "inconclusive" and "kink" in first.reason
+    assert first.verdict == "inconclusive" and first.reason == "kink"
 
 
 def test_the_certificate_of_a_network_with_small_weights_is_no_failure() -> None:

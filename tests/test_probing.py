@@ -71,7 +71,7 @@ def test_every_fault_is_seen_at_every_seed(fault: str) -> None:
     for seed in range(8):
         certificate = nets.verify(*_problem(FAULTS[fault], seed), seed=seed)
         assert certificate.verdict == "fail" and certificate.sentence().startswith("fail: ∂Y[")
-        pattern = certificate.checks[0].reason.partition("it looks like ")[2]
+        pattern = certificate.checks[0].message.partition("it looks like ")[2]
         assert pattern == PATTERNS[fault]
 
 
@@ -187,7 +187,7 @@ def test_a_right_module_passes_at_every_seed_and_states_its_power() -> None:
         assert certificate.passed
     assert sum(point.numel() for point in _problem(None, 0)[0].parameters()) > BUDGET
     assert "numbers, so probed at random; least sure of" in certificate.notes[0]
-    reason = certificate.checks[0].reason
+    reason = certificate.checks[0].message
     assert "one zeroed entry is seen with probability 0.99" in reason or "probability 1.0000" in reason
     assert all(check.detects is not None and check.detects < 1e-6 for check in certificate.checks)
 
@@ -237,7 +237,9 @@ def test_the_stated_probability_is_kept() -> None:
     for seed in range(20):
         x = torch.randn(4, 64, generator=generator, dtype=torch.float64) * torch.logspace(0, -12, 64, dtype=torch.float64)
         module = Wrong(None, generator).double()
-        found = re.search(r"one zeroed entry is seen with probability ([\d.]+)", nets.verify(module, x, seed=seed).checks[0].reason)
+        found = re.search(
+            r"one zeroed entry is seen with probability ([\d.]+)", nets.verify(module, x, seed=seed).checks[0].message
+        )
         assert found is not None
         for _ in range(8):
             row, column = (torch.randint(size, (1,), generator=generator) for size in (96, 64))

@@ -44,7 +44,7 @@ class Mixed(nn.Module):
 
 def _stated(certificate: nets.Certificate) -> tuple[float, float]:
     """The probabilities of seeing one zeroed entry and one zeroed or flipped row of the weight."""
-    reason = next(check.reason for check in certificate.checks if check.parameter == "weight")
+    reason = next(check.message for check in certificate.checks if check.parameter == "weight")
     found = re.search(r"one zeroed entry is seen with probability ([\d.]+), one zeroed or flipped row with ([\d.]+)", reason)
     assert found is not None, str(certificate)
     return float(found[1]), float(found[2])

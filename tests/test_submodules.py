@@ -11,12 +11,14 @@ from torch import Tensor, nn
 import nets
 from nets.records.certificate import Check
 from nets.records.location import Location
+from nets.records.method import Method
+from nets.records.verdict import Verdict
 from nets.verification.probing.submodules import locate
 from nets.verification.problem.problem import Problem
 from tests.building import Written
 from tests.deep import WHERE, Gelu, Part, gpt, spoiled
 
-FAILED = Check.plain("any", "reverse mode", "central difference", 1, "fail", "wrong derivative")
+FAILED = Check.without_entry("any", Method.REVERSE_MODE, Method.CENTRAL_DIFFERENCE, Verdict.FAIL)
 X = torch.randn(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
 

@@ -7,29 +7,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from nets.errors import GradientError, InputError, quoted
-from nets.records.certificate_json import check_fields, declared, parsed, texts
-from nets.records.certificate_table import INTENTION, answers, rests_on_differences, rows
+from nets.records.certificate_json import READABLE, SCHEMA, check_fields, declared, parsed, texts
+from nets.records.certificate_table import answers, rests_on_differences, rows
 from nets.records.check import Check as Check
 from nets.records.location import Location
+from nets.records.method import INDEPENDENT, WITNESSES, Method
 from nets.records.verdict import Verdict as Verdict
 from nets.records.verdict import overall
 from nets.text import at_least, listed, one_line
-
-SCHEMA = "nets.certificate/3"
-"""Of `to_json`, see docs/certificate.md; the number goes up when a field is added, changes its meaning or goes away."""
-
-READABLE = ("nets.certificate/1", "nets.certificate/2", SCHEMA)
-"""What `from_json` reads. In the first, no check says what it would have seen of a single entry; in the first two, the index of the
-output and that of the parameter stand in one list alone."""
-
-WORDLESS = ("central difference", "whole batch")
-"""What needs no other derivation's word: a certificate has the power that its checks against these have."""
-
-WITNESSES = ("forward mode", "complex step")
-"""What no training step runs; a fault of these is told last."""
-
-AS_IS = "reverse mode in float64"
-"""What a module in the precision that it has is held against."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +37,11 @@ class Certificate:
 
     @property
     def passed(self) -> bool:
-        return self.verdict == "pass"
+        return self.verdict == Verdict.PASS
 
     @property
     def verdict(self) -> Verdict:
-        """'fail' if any check failed, else 'inconclusive' if any is, else 'pass'."""
+        """FAIL if any check failed, else INCONCLUSIVE if any is, else PASS."""
         return overall(check.verdict for check in self.checks)
 
     @property
@@ -73,17 +58,17 @@ class Certificate:
         """The smallest relative fault common to all entries, such as a wrong scale, that the differences, which need no other
         derivation's word, or the whole batch of an accumulation would have seen in every parameter that has a gradient; None where
         there is no such check."""
-        return _least(check.detects for check in self.checks if check.against in WORDLESS)
+        return _least(check.detects for check in self.checks if check.against in INDEPENDENT)
 
     @property
     def detects_entry(self) -> float | None:
         """The smallest fault of one entry alone, in parts of the largest of its parameter, that they would have seen wherever it
         were."""
-        return _least(check.detects_entry for check in self.checks if check.against in WORDLESS)
+        return _least(check.detects_entry for check in self.checks if check.against in INDEPENDENT)
 
     def sentence(self) -> str:
         """The outcome in one sentence: what was shown, or which entry of which parameter is wrong."""
-        if self.verdict == "pass":
+        if self.verdict == Verdict.PASS:
             return self._passed()
         culprits = [check for check in self.checks if check.verdict == self.verdict]
         worst = min(culprits, key=_rank)
@@ -98,9 +83,9 @@ class Certificate:
     def _passed(self) -> str:
         """What was shown, and what was not: each derivation that every parameter that was checked was held against, and the
         parameters that were not."""
-        declared = [check.parameter for check in self.checks if check.against == INTENTION]
+        declared = [check.parameter for check in self.checks if check.against == Method.INTENTION]
         unchecked = f"{listed(declared)}: declared by the caller, not checked" if declared else ""
-        checked = [check for check in self.checks if check.against != INTENTION]
+        checked = [check for check in self.checks if check.against != Method.INTENTION]
         if not checked:
             return f"pass: no derivative was checked; {unchecked}."
         points = {check.parameter for check in checked if check.parameter != "all"}
@@ -125,9 +110,9 @@ class Certificate:
         words = _seen(self.detects, self.detects_entry)
         if not words:
             return ""
-        as_is = [check for check in self.checks if check.against == AS_IS]
+        as_is = [check for check in self.checks if check.precision is not None]
         low = _seen(_least(check.detects for check in as_is), _least(check.detects_entry for check in as_is))
-        where = f" in float64, and {low} {as_is[0].oracle.removeprefix('reverse mode ')}" if low else ""
+        where = f" in float64, and {low} in {as_is[0].precision}" if low else ""
         return f"; {words} would have been seen{where}"
 
     def raise_if_failed(self) -> None:
@@ -178,7 +163,7 @@ class Certificate:
                 f"the certificate has the schema {quoted(schema)}; expected {SCHEMA}: read it with the nets that wrote it."
             )
         try:
-            checks = tuple(Check(**check_fields(check)) for check in document["checks"])
+            checks = tuple(Check(**check_fields(check, schema)) for check in document["checks"])
             formulas, notes = texts(document)
             found = cls(checks, formulas, notes, Location.from_dict(document.get("location")), declared(document))
             if not checks or document["verdict"] != found.verdict:

@@ -3,21 +3,33 @@
 import json
 import math
 from collections.abc import Mapping
-from typing import Any, NoReturn, get_args
+from typing import Any, NoReturn
 
 from nets.errors import quoted
+from nets.records.older_schemas import OLDER, upgraded
+from nets.records.reason import Reason
+from nets.records.text_enum import TextEnum
 from nets.records.verdict import Verdict
+
+SCHEMA = "nets.certificate/4"
+"""Of `Certificate.to_json`, see docs/certificate.md; the number goes up when a field is added, changes its meaning or goes away."""
+
+READABLE = (*OLDER, SCHEMA)
+"""What `Certificate.from_json` reads."""
 
 MEASURES = ("max_abs_error", "max_rel_error", "expected", "actual", "tolerance", "detects", "detects_entry", "ulp", "bound")
 """The fields of a check that are a number or None."""
 
 KINDS: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("parameter", "oracle", "against", "reason"), (str,)),
+    **dict.fromkeys(("parameter", "oracle", "against", "message", "verdict"), (str,)),
     **dict.fromkeys(("entries", "wrong"), (int,)),
     **dict.fromkeys(("worst_index", "output_index", "parameter_index"), (list, type(None))),
-    "output": (str, type(None)),
+    **dict.fromkeys(("output", "precision", "reason"), (str, type(None))),
 }
 """What the other fields are in JSON."""
+
+ENUMERATIONS: dict[str, type[TextEnum]] = {"verdict": Verdict, "reason": Reason}
+"""The fields of a check that are members of an enumeration."""
 
 SHOWN = ("max_abs_error", "max_rel_error", "expected", "actual", "tolerance")
 """The numbers of a check that has an entry to show."""
@@ -69,13 +81,14 @@ def _with_keys_of_their_own(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def check_fields(fields: Mapping[str, Any]) -> dict[str, Any]:
+def check_fields(fields: Mapping[str, Any], schema: str) -> dict[str, Any]:
     """The fields of a check as they were before they were written.
 
     Raises:
         AttributeError, TypeError, ValueError: where one of them is what no check has.
     """
-    read = {name: _read(name, value) for name, value in fields.items()}
+    current = fields if schema == SCHEMA else upgraded(fields)
+    read = {name: _read(name, value) for name, value in current.items()}
     if read.get("worst_index") is not None and None in [read.get(name) for name in SHOWN]:
         raise ValueError(f"the check of {quoted(read.get('parameter'))} has an entry to show, and not its numbers")
     return read
@@ -110,8 +123,6 @@ def declared(document: Mapping[str, Any]) -> float | None:
 
 
 def _read(name: str, value: Any) -> Any:
-    if name == "verdict" and value not in get_args(Verdict):
-        raise ValueError(f"the verdict {quoted(value)}")
     read = float(value) if value in ("inf", "-inf", "nan") and name in MEASURES else value
     kinds = (int, float, type(None)) if name in MEASURES else KINDS.get(name, (object,))
     entries = value if isinstance(value, list) else []
@@ -119,4 +130,6 @@ def _read(name: str, value: Any) -> Any:
     odd = [one for one in (read, *entries) if isinstance(one, bool)]
     if odd or not isinstance(read, kinds) or not all(isinstance(one, str | int) for one in entries):
         raise TypeError(f"{name} is {quoted(value)}")
+    if name in ENUMERATIONS and read is not None:
+        return ENUMERATIONS[name](read)
     return tuple(value) if isinstance(value, list) else read

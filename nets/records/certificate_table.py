@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from nets.records.check import Check
-from nets.records.verdict import overall
+from nets.records.method import Method
+from nets.records.reason import Reason
+from nets.records.verdict import Verdict, overall
 
-SHORT = {
-    "reverse mode": "reverse",
-    "forward mode": "forward",
-    "batched reverse": "batched",
-    "central difference": "difference",
-    "NumPy by hand": "NumPy",
-    "TensorFlow": "TF",
+SHORT: dict[str, str] = {
+    Method.REVERSE_MODE: "reverse",
+    Method.FORWARD_MODE: "forward",
+    Method.BATCHED_REVERSE: "batched",
+    Method.CENTRAL_DIFFERENCE: "difference",
+    Method.NUMPY: "NumPy",
+    Method.TENSORFLOW: "TF",
 }
 """Names of derivations at the head of a column, so that seven columns fit a terminal 80 characters wide."""
-
-INTENTION = "intention"
-"""What a gradient is held against that the caller declares to be no derivative: nothing."""
 
 NONE = "–"
 
@@ -39,8 +38,8 @@ def rows(checks: Sequence[Check], formulas: Mapping[str, str]) -> list[str]:
     for name, own in _by_parameter(checks).items():
         # Of two checks against one derivation the judged one has the column: another may be held against differences as well.
         shown = {c.against: c for c in sorted(own, key=lambda c: c.oracle == title) if c.worst_index is not None}
-        verdict = "not checked" if all(c.against == INTENTION for c in own) else overall(c.verdict for c in own)
-        if not shown and verdict == "pass":
+        verdict = "not checked" if all(c.against == Method.INTENTION for c in own) else overall(c.verdict for c in own)
+        if not shown and verdict == Verdict.PASS:
             continue
         entries = f"{max(check.entries for check in shown.values()):,}" if shown else NONE
         errors = [f"{shown[c].max_abs_error:.1e}" if c in shown else NONE for c in columns]
@@ -51,11 +50,11 @@ def rows(checks: Sequence[Check], formulas: Mapping[str, str]) -> list[str]:
 
 def answers(checks: Sequence[Check]) -> list[str]:
     """Checks that only answer yes, and do: a line for those of all parameters, and one for each derivation that has several."""
-    plain = [c for c in checks if c.worst_index is None and c.verdict == "pass" and c.against != INTENTION]
+    plain = [c for c in checks if c.worst_index is None and c.verdict == Verdict.PASS and c.against != Method.INTENTION]
     lines = [str(check) for check in plain if check.parameter == "all"]
     for against in dict.fromkeys(check.against for check in plain if check.parameter != "all"):
         own = [check for check in plain if check.against == against and check.parameter != "all"]
-        several = f"{len(own)} parameters and inputs: {own[0].oracle} against {against}: pass ({own[0].reason})."
+        several = f"{len(own)} parameters and inputs: {own[0].oracle} against {against}: pass ({own[0].message})."
         lines.append(str(own[0]) if len(own) == 1 else several)
     return lines
 
@@ -71,8 +70,8 @@ def _shown_beneath(own: list[Check]) -> str:
     """The worst entry, or that the gradient is zero."""
     if not own:
         return ""
-    zero = next((check.reason for check in own if check.reason.startswith("zero")), "")
-    worst = max(own, key=lambda check: (check.verdict == "fail", rests_on_differences(check), _excess(check)))
+    zero = next((check.message for check in own if check.reason in (Reason.ZERO_EVERYWHERE, Reason.ZERO_HERE)), "")
+    worst = max(own, key=lambda check: (check.verdict == Verdict.FAIL, rests_on_differences(check), _excess(check)))
     return f"worst entry {worst.entry}" if worst.entry and not zero else zero
 
 
@@ -90,8 +89,8 @@ def _aligned(cells: list[list[str]], beneath: list[str], title: str) -> list[str
 
 
 def rests_on_differences(check: Check) -> bool:
-    """Whether a check that does not pass rests on differences, which need no other derivation's word."""
-    return check.verdict != "pass" and check.against == "central difference"
+    """Whether a check that does not pass rests on differences, which rely on no other derivative."""
+    return check.verdict != Verdict.PASS and check.against == Method.CENTRAL_DIFFERENCE
 
 
 def _excess(check: Check) -> float:

@@ -1,12 +1,21 @@
 """The three verdicts, and what several of them come to."""
 
 from collections.abc import Iterable
-from typing import Literal
 
-Verdict = Literal["pass", "fail", "inconclusive"]
+from nets.records.text_enum import TextEnum
+
+
+class Verdict(TextEnum):
+    """What a check says of a derivative. INCONCLUSIVE: there is no derivative, or the check could not have seen a fault."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
 
 
 def overall(verdicts: Iterable[Verdict]) -> Verdict:
-    """'fail' if any is, else 'inconclusive' if any is or there is none, else 'pass'."""
+    """FAIL if any is, else INCONCLUSIVE if any is or there is none, else PASS."""
     found = set(verdicts)
-    return "fail" if "fail" in found else "inconclusive" if "inconclusive" in found or not found else "pass"
+    if Verdict.FAIL in found:
+        return Verdict.FAIL
+    return Verdict.INCONCLUSIVE if Verdict.INCONCLUSIVE in found or not found else Verdict.PASS

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import torch
@@ -10,15 +11,18 @@ from torch import Tensor, nn
 from nets.calculus.formulas import formulas
 from nets.calculus.jacobians import jacobians
 from nets.calculus.network import Network
-from nets.records.certificate import WITNESSES, Certificate, Check
-from nets.text import listed
+from nets.records.certificate import Certificate
+from nets.records.method import WITNESSES, Method
+from nets.records.reason import Finding, Reason
+from nets.records.verdict import Verdict
+from nets.text import listed, precision_name
 from nets.verification.arguments import check_arguments, first_order_only
 from nets.verification.checks.gradcheck import check_function
 from nets.verification.checks.not_copied import check_left_out
 from nets.verification.checks.precision import check_as_is
 from nets.verification.checks.preconditions import check_behaviour, check_parameters_alone, check_pullback, moved_first
 from nets.verification.compare.judgement import Judge, Judgement, Options, declared
-from nets.verification.compare.witnesses import FORWARD, Forward, noted
+from nets.verification.compare.witnesses import Forward, noted
 from nets.verification.contract.batching import check_batching
 from nets.verification.contract.check import check_contract
 from nets.verification.contract.elsewhere import check_elsewhere
@@ -144,10 +148,10 @@ def verify(
         certificate = _explained(problem, replace(_first_order(problem, coverage, options), tolerance=tolerance), order)
         as_is, seen = check_as_is(module, inputs, problem, seed) if dtype == "as is" and not own_precision else ([], own_precision)
         as_is += [check for check in later if check.parameter not in intended][:1] if certificate.passed else []
-        if certificate.verdict != "fail":
+        if certificate.verdict != Verdict.FAIL:
             exact = tolerance is None and problem.dtype is torch.float64
             as_is += check_contract(problem, inputs) or check_batching(problem) or check_left_out(module, problem)
-            as_is += check_elsewhere(problem, intended) if exact and all(check.verdict == "pass" for check in as_is) else []
+            as_is += check_elsewhere(problem, intended) if exact and all(check.verdict == Verdict.PASS for check in as_is) else []
         return replace(
             certificate,
             checks=(*certificate.checks, *as_is),
@@ -163,23 +167,23 @@ def _problem(module: nn.Module, inputs: tuple[Any, ...], seed: int, dtype: str) 
         if dtype != "as is":
             raise
     problem = Problem(module, inputs, dtype=None, seed=seed)
-    precision = str(problem.y.dtype).removeprefix("torch.")
-    return problem, [f"the module cannot be called in float64; it is checked in {precision} alone, with the power that this leaves"]
+    where = f"it is checked in {precision_name(problem.y.dtype)} alone, with the power that this leaves"
+    return problem, [f"the module cannot be called in float64; {where}"]
 
 
 def _explained(problem: Problem, certificate: Certificate, order: int) -> Certificate:
     """The same, with the submodule that a failure comes from, and its cause where it is a saved tensor that was overwritten, or the
     layout of a tensor."""
-    if order == 1 and any(check.verdict == "fail" and check.oracle not in WITNESSES for check in certificate.checks):
+    if order == 1 and any(check.verdict == Verdict.FAIL and check.oracle not in WITNESSES for check in certificate.checks):
         certificate = replace(certificate, location=locate(problem, certificate.checks, problem.seed))
-    why = overwritten(problem) or depends_on_layout(problem) if certificate.verdict == "fail" else ""
+    why = overwritten(problem) or depends_on_layout(problem) if certificate.verdict == Verdict.FAIL else None
     if not why:
         return certificate
     checks = [
-        check if check.verdict != "fail"
+        check if check.verdict != Verdict.FAIL
         # What only says no says it of the same gradient, and knows no cause.
-        else replace(check, reason=f"wrong derivative: {why}") if check.worst_index is None
-        else check.because(f"; {why}")
+        else check.explained(Verdict.FAIL, Finding(why.reason, f"wrong derivative: {why.message}")) if check.worst_index is None
+        else replace(check.because(f"; {why.message}"), reason=why.reason)
         for check in certificate.checks
     ]  # fmt: skip
     return replace(certificate, checks=tuple(checks))
@@ -199,10 +203,10 @@ def _second_order(problem: Problem, inputs: tuple[Any, ...], options: Options) -
     failed, _ = check_behaviour(second, options.seed)
     if failed:
         why = second.raising()
-        certificate = Certificate(tuple(check.because(f"; {why}") if why else check for check in failed))
+        certificate = Certificate(tuple(check.because(f"; {why.message}") if why else check for check in failed))
     else:
         certificate = _certificate(second, options)
-        if certificate.verdict != "fail":  # a fault by a parameter or an input tells more
+        if certificate.verdict != Verdict.FAIL:  # a fault by a parameter or an input tells more
             certificate = replace(certificate, checks=(*certificate.checks, *check_incoming(second)))
     what = "order=2 checks its derivatives and takes it as given itself; order=1 checks the gradient"
     note = f"G is the gradient Σ_m v_m ∂Y_m/∂p; {what}"
@@ -219,16 +223,16 @@ def _certificate(problem: Problem, options: Options) -> Certificate:
         name: judge.judged(
             name,
             {
-                "reverse mode": reverse[name],
-                "batched reverse": None if batched is None else batched[name],
-                "forward mode": oracles.forward_mode(problem, name),
-                "complex step": oracles.complex_step(problem, name) if small else None,
-                "stated closed form": options.stated.get(name),
+                Method.REVERSE_MODE: reverse[name],
+                Method.BATCHED_REVERSE: None if batched is None else batched[name],
+                Method.FORWARD_MODE: oracles.forward_mode(problem, name),
+                Method.COMPLEX_STEP: oracles.complex_step(problem, name) if small else None,
+                Method.STATED_CLOSED_FORM: options.stated.get(name),
             },
         )
         for name in following(POINTS, problem.points)
     }
-    return Certificate((*_checks(judgements), *failed), notes=_notes(judgements))
+    return Certificate((*chain(*(j.checks for j in judgements.values())), *failed), notes=_notes(judgements))
 
 
 def _network_certificate(network: Network, problem: Problem, options: Options) -> Certificate:
@@ -240,19 +244,19 @@ def _network_certificate(network: Network, problem: Problem, options: Options) -
         name: judge.judged(
             name,
             {
-                "closed form": closed[name],
-                "reverse mode": reverse[name],
-                "forward mode": oracles.forward_mode(problem, name),
+                Method.CLOSED_FORM: closed[name],
+                Method.REVERSE_MODE: reverse[name],
+                Method.FORWARD_MODE: oracles.forward_mode(problem, name),
                 **{engine: None if found is None else found[name] for engine, found in others.items()},
-                "stated closed form": options.stated.get(name),
+                Method.STATED_CLOSED_FORM: options.stated.get(name),
             },
         )
         for name in following(POINTS, problem.points)
     }
-    checks, function = _checks(judgements), check_function(network, problem)
-    if any(check.reason.startswith("kink") for check in checks):
+    checks, function = [*chain(*(j.checks for j in judgements.values()))], check_function(network, problem)
+    if any(check.reason is Reason.KINK for check in checks):
         # At a kink gradcheck sees the mean of two slopes, and calls it a mismatch.
-        function = [replace(check, verdict="inconclusive") if check.verdict == "fail" else check for check in function]
+        function = [replace(check, verdict=Verdict.INCONCLUSIVE) if check.verdict == Verdict.FAIL else check for check in function]
     written = formulas(network, problem.points["input"])
     known = {name: str(formula) for name, formula in written.items() if name in problem.points}
     return Certificate((*checks, *function), known, _notes(judgements))
@@ -266,17 +270,16 @@ def _judge(problem: Problem, reverse: Mapping[str, Tensor], options: Options) ->
     return Judge(problem, output_floor(problem, options.seed), noise, options)
 
 
-def _checks(judgements: Mapping[str, Judgement]) -> list[Check]:
-    return [check for judgement in judgements.values() for check in judgement.checks]
-
-
 def _notes(judgements: Mapping[str, Judgement]) -> tuple[str, ...]:
     """What the module does not have, and which witnesses disagree."""
-    missing = {d: [n for n, judgement in judgements.items() if d in judgement.missing] for d in (FORWARD, "batched reverse")}
+    missing = {
+        d: [n for n, judgement in judgements.items() if d in judgement.missing]
+        for d in (Method.FORWARD_MODE, Method.BATCHED_REVERSE)
+    }
     return (*_absent(missing), *noted(doubt for judgement in judgements.values() for doubt in judgement.doubts))
 
 
-def _absent(missing: Mapping[str, list[str]]) -> list[str]:
+def _absent(missing: Mapping[Method, list[str]]) -> list[str]:
     return [f"no {derivation} for {listed(names)}" for derivation, names in missing.items() if names]
 
 
@@ -288,7 +291,7 @@ def _probed_certificate(problem: Problem, options: Options) -> Certificate:
         return Certificate(tuple(alone))
     floor = output_floor(problem, seed, FEW)
     network = problem.module if isinstance(problem.module, Network) else None
-    oracle = "reverse mode" if network is None else "closed form"
+    oracle = Method.REVERSE_MODE if network is None else Method.CLOSED_FORM
     closed = None if network is None else jacobians(network, problem.points["input"])
     prober = Prober(problem, floor, seed, closed, options.tolerance or 0.0)
     # From the output backwards, since of several gradients that are wrong the one nearest to the fault tells the most.
@@ -297,7 +300,7 @@ def _probed_certificate(problem: Problem, options: Options) -> Certificate:
     found = {name: check_by_probes(prober, name, oracle, seed) for name in following(POINTS, looked_at)}
     chosen = [name for name in problem.points if name in found]
     checks = tuple(found[name] for name in chosen)
-    if any(check.verdict != "pass" for check in checks):
+    if any(check.verdict != Verdict.PASS for check in checks):
         return Certificate(checks)
     exact = [declared(name, oracle) for name in options.intended if name in problem.points and name not in options.stated]
     if network is None:
@@ -311,7 +314,7 @@ def _probed_certificate(problem: Problem, options: Options) -> Certificate:
     note = f"more than {BUDGET:,} numbers, so probed at random"
     if checks:
         least = max(checks, key=lambda check: check.detects or 0.0)
-        note += f"; least sure of {least.parameter}: {least.reason}"
-    notes = (note, *_absent({FORWARD: forward.missing}), *noted(forward.doubts))
+        note += f"; least sure of {least.parameter}: {least.message}"
+    notes = (note, *_absent({Method.FORWARD_MODE: forward.missing}), *noted(forward.doubts))
     written = {} if network is None else formulas(network, problem.points["input"])
     return Certificate((*checks, *exact), {name: str(formula) for name, formula in written.items()}, notes)

@@ -9,7 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from nets.errors import InputError
-from nets.records.certificate import Certificate, Check, Verdict
+from nets.records.certificate import Certificate
+from nets.records.check import Check
+from nets.records.method import Method
+from nets.records.reason import PASSED, Finding, Reason
+from nets.records.verdict import Verdict
 from nets.text import one_line
 from nets.verification.accumulation.faults import Evidence, fault, listed, mistake, statistics
 from nets.verification.accumulation.graph_rounding import Rounding
@@ -30,7 +34,7 @@ from nets.verification.progress import shown
 PASSES = 3
 """Runs of the whole batch with results rounded at random; the largest deviation is the noise of the gradient."""
 
-ORACLE, AGAINST = "accumulated gradient", "whole batch"
+ORACLE, AGAINST = Method.ACCUMULATED_GRADIENT, Method.WHOLE_BATCH
 
 
 def check_accumulation(
@@ -118,8 +122,9 @@ def _certificate(window: Window, closure: Closure | None) -> Certificate:
     moved = window.moved()
     if moved:
         who = "a hook" if closure is None else "the closure"
-        reason = f"stateful: {who} moved {moved}; expected one that leaves its gradient in .grad and makes no step"
-        return Certificate((Check.plain(moved, ORACLE, AGAINST, 0, "fail", reason),))
+        what = f"{who} moved {moved}; expected one that leaves its gradient in .grad and makes no step"
+        found_out = Reason.STATEFUL.because(what=what)
+        return Certificate((Check.without_entry(moved, ORACLE, AGAINST, Verdict.FAIL, found_out),))
     tolerance = _tolerance(reference, truth, parts, weights)
     stateful = state.reason or of_the_loop(reference, loop, found, tolerance)
     if any(largest(found[name] - truth[name]) > tolerance[name] for name in truth):
@@ -128,12 +133,12 @@ def _certificate(window: Window, closure: Closure | None) -> Certificate:
     checks = [_compared(name, found[name], truth[name], tolerance[name], size) for name in truth]
     if stateful:
         return _stateful(checks, stateful, Evidence(found, truth, state.parts, weights, tolerance, reference, loop))
-    if any(check.verdict == "fail" for check in checks):
+    if any(check.verdict == Verdict.FAIL for check in checks):
         reason = fault(Evidence(found, truth, parts, weights, tolerance, reference, loop))
-        checks = [check.because(reason) if check.verdict == "fail" else check for check in checks]
+        checks = [check.because(reason) if check.verdict == Verdict.FAIL else check for check in checks]
     elif reference.apart and window.normalises:
-        reason = f"{statistics(window)}; the whole batch, which cannot be put together, would have others"
-        checks = [replace(check, verdict="inconclusive", reason=reason) for check in checks]
+        text = f"{statistics(window)}; the whole batch, which cannot be put together, would have others"
+        checks = [check.explained(Verdict.INCONCLUSIVE, Finding(None, text)) for check in checks]
     return Certificate(tuple(checks), notes=_notes(reference, weights, state, closure, found, tolerance))
 
 
@@ -147,13 +152,14 @@ def _listed(micro_batches: Any) -> list[Any]:
         ) from error
 
 
-def _stateful(checks: list[Check], reason: str, evidence: Evidence) -> Certificate:
+def _stateful(checks: list[Check], found: Finding, evidence: Evidence) -> Certificate:
     """What differs fails, and nothing passes: a gradient that depends on the calls before is not that of a loss."""
     besides = mistake(evidence)
-    why = reason + (f"; besides, it looks like {besides}" if besides else "")
-    told = [replace(c, verdict="fail" if c.verdict == "fail" else "inconclusive", reason=why) for c in checks]
-    if not any(check.verdict == "fail" for check in told):
-        told.insert(0, Check.plain("all", ORACLE, AGAINST, 0, "fail", why))
+    why = Finding(found.reason, found.message + (f"; besides, it looks like {besides}" if besides else ""))
+    told = [c if c.verdict == Verdict.FAIL else replace(c, verdict=Verdict.INCONCLUSIVE) for c in checks]
+    told = [c.explained(c.verdict, why) for c in told]
+    if not any(check.verdict == Verdict.FAIL for check in told):
+        told.insert(0, Check.without_entry("all", ORACLE, AGAINST, Verdict.FAIL, why))
     return Certificate(tuple(told))
 
 
@@ -203,33 +209,29 @@ def _compared(name: str, actual: Tensor, expected: Tensor, tolerance: float, siz
             this: noise that is as large as the gradients themselves shows nothing.
     """
     error = torch.nan_to_num((actual - expected).abs(), nan=torch.inf)
-    wrong, scale, entry = error > tolerance, largest(expected), int(error.argmax())
+    wrong, scale, entry = bool((error > tolerance).any()), largest(expected), int(error.argmax())
     zero = scale <= tolerance and (tolerance <= POWER * size or not expected.any())
     detects = tolerance / scale if scale else float("inf")
     blind = not zero and detects > POWER
-    verdict: Verdict = "fail" if wrong.any() else "inconclusive" if blind else "pass"
-    reason = "zero up to rounding: the loss does not depend on it" if zero else ""
-    if wrong.any():
-        reason = "wrong accumulation"
+    verdict, why = Verdict.PASS, Reason.ZERO_EVERYWHERE.because(what="loss") if zero else PASSED
+    if wrong:
+        verdict, why = Verdict.FAIL, Reason.WRONG_ACCUMULATION.because()
     elif blind:
-        reason = f"rounding: the gradient is too small here to see a fault below {detects:.1%}"
+        verdict, why = Verdict.INCONCLUSIVE, Reason.TOO_SMALL.because(fault=f"a fault below {detects:.1%}")
     index = unravelled(entry, tuple(expected.shape))
-    return Check(
-        parameter=name,
-        oracle=ORACLE,
-        against=AGAINST,
-        entries=expected.numel(),
-        wrong=int(wrong.sum()),
-        max_abs_error=float(error.max()),
-        max_rel_error=float(error.max()) / scale if scale else float("inf") if wrong.any() else 0.0,
+    return Check.from_errors(
+        name,
+        ORACLE,
+        AGAINST,
+        actual,
+        expected,
+        torch.tensor(tolerance, dtype=expected.dtype),
+        verdict,
+        why,
+        shown=entry,
         worst_index=index,
-        expected=float(expected.reshape(-1)[entry]),
-        actual=float(actual.reshape(-1)[entry]),
-        tolerance=tolerance,
         detects=None if zero else detects,
         detects_entry=None if zero else detects,
-        verdict=verdict,
-        reason=reason,
         output="loss",
         output_index=(),
         parameter_index=index,
@@ -286,11 +288,12 @@ def _calmed(found: Certificate, draws: bool) -> Certificate:
         found: the certificate in eval mode.
         draws: whether the output depends on random numbers there, too.
     """
-    if not draws and found.verdict == "fail":
+    if not draws and found.verdict == Verdict.FAIL:
         note = "the module draws random numbers, as dropout does: what is shown was found in eval mode"
         return replace(found, notes=(*found.notes, note))
-    reason = (
+    text = (
         "not deterministic: the module draws random numbers, as dropout does, others for each micro-batch than for the whole batch"
     )
-    reason += ", in eval mode too" if draws else "; without them, in eval mode, the accumulation is right"
-    return replace(found, checks=tuple(replace(check, verdict="inconclusive", reason=reason) for check in found.checks))
+    text += ", in eval mode too" if draws else "; without them, in eval mode, the accumulation is right"
+    why = Finding(Reason.NOT_DETERMINISTIC, text)
+    return replace(found, checks=tuple(check.explained(Verdict.INCONCLUSIVE, why) for check in found.checks))

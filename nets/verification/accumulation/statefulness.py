@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from nets.errors import InputError
+from nets.records.reason import Finding, Reason
 from nets.verification.accumulation.reference import Reference
 from nets.verification.accumulation.sameness import SAME
 from nets.verification.accumulation.window import Closure, Gradients
@@ -19,13 +20,13 @@ class Moved:
     """What calls of a module and its loss move.
 
     Attributes:
-        reason: why the gradient of a micro-batch depends on the calls before it; empty where it does not.
+        reason: why the gradient of a micro-batch depends on the calls before it; None where it does not.
         parts: the gradients of the micro-batches one after the other, with what the calls before have left; none where each call
             may give others.
         harmless: what is moved while no gradient depends on it, in words; the buffers of the module are not counted.
     """
 
-    reason: str
+    reason: Finding | None
     parts: list[Gradients]
     harmless: str = ""
 
@@ -34,45 +35,49 @@ def of_the_parts(reference: Reference, truth: Gradients, parts: list[Gradients])
     """Call twice and compare: the whole batch with all state put back, and the micro-batches one after the other without."""
     window = reference.window
     if not _alike([reference.whole()], [truth]):
-        return Moved(
-            "stateful: with all state put back, a second call of module and loss gives another gradient, so that they keep "
-            "something that is not to be seen; expected the same gradient at each call",
-            [],
+        what = (
+            "with all state put back, a second call of module and loss gives another gradient, so that they keep "
+            "something that is not to be seen; expected the same gradient at each call"
         )
+        return Moved(Reason.STATEFUL.because(what=what), [])
     with window.running():
         running = window.parts()
     if _alike(running, parts):
         buffers = {f"module.{name}" for name, _ in window.module.named_buffers()}
         paths = [path for path in window.reached.moved() if path not in buffers]
-        return Moved("", parts, _few(paths) if paths else "")
+        return Moved(None, parts, _few(paths) if paths else "")
     named = _named(reference, parts)
-    return Moved(f"stateful: each call of module and loss moves {named}, and the gradient of a micro-batch depends on it", running)
+    what = f"each call of module and loss moves {named}, and the gradient of a micro-batch depends on it"
+    return Moved(Reason.STATEFUL.because(what=what), running)
 
 
-def of_the_loop(reference: Reference, closure: Closure, found: Gradients, tolerance: dict[str, float]) -> str:
-    """What makes a second call of a loop leave another gradient, though nothing was in `.grad` before it, in words; or ''."""
+def of_the_loop(reference: Reference, closure: Closure, found: Gradients, tolerance: dict[str, float]) -> Finding | None:
+    """Why a second call of a loop leaves another gradient, though `.grad` was empty before it; None where it does not."""
     window = reference.window
     window.run(closure)
     try:
         again = window.run_again(closure, clear=True)
     except InputError as error:
-        return f"stateful: a second call of the closure is not possible: {error}"
+        return Reason.STATEFUL.because(what=f"a second call of the closure is not possible: {error}")
     if not all(torch.isfinite(gradient).all() for gradient in found.values()):  # which is told by itself
-        return ""
+        return None
     if all(largest(again[name] - found[name]) <= 2 * tolerance[name] for name in found):
-        return ""
+        return None
     moved = _few([path for path in window.reached.moved() if path.startswith("closure")] or window.reached.moved())
     if not any(gradient.any() for gradient in found.values()):
-        return (
-            "stateful: gradients of an earlier window: the first call of the closure leaves nothing, and the second what the first "
+        what = (
+            "gradients of an earlier window: the first call of the closure leaves nothing, and the second what the first "
             f"one found; it keeps them in {moved}"
         )
+        return Reason.STATEFUL.because(what=what)
     if all(largest(again[name] - 2 * found[name]) <= 2 * tolerance[name] for name in found):
-        return (
-            f"stateful: gradients of an earlier window are added to those of the next, though .grad was cleared: the closure keeps "
+        what = (
+            f"gradients of an earlier window are added to those of the next, though .grad was cleared: the closure keeps "
             f"them in {moved}"
         )
-    return f"stateful: a second call of the closure leaves another gradient, though .grad was cleared: it moves {moved}"
+        return Reason.STATEFUL.because(what=what)
+    what = f"a second call of the closure leaves another gradient, though .grad was cleared: it moves {moved}"
+    return Reason.STATEFUL.because(what=what)
 
 
 def _named(reference: Reference, parts: list[Gradients]) -> str:

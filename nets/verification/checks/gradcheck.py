@@ -15,8 +15,10 @@ from torch.autograd.gradcheck import GradcheckError
 
 from nets.calculus.function import closed_form
 from nets.calculus.network import Network
-from nets.records.certificate import Check, Verdict
-from nets.verification.compare.comparison import KINK
+from nets.records.check import Check
+from nets.records.method import Method
+from nets.records.reason import Finding, Reason
+from nets.records.verdict import Verdict
 from nets.verification.derivations.slopes import SAFETY
 from nets.verification.noise.rounding import PASSES, StochasticRounding
 from nets.verification.problem.problem import Problem
@@ -96,8 +98,8 @@ def check_function(network: Network, problem: Problem) -> list[Check]:
         return torch.cat([part.reshape(-1) for part in found])
 
     size, outputs = sum(point.numel() for point in points), y.numel()
-    first = _Tool(gradcheck, size * outputs, size <= FIRST_ORDER_BUDGET)
-    second = _Tool(gradgradcheck, (size + outputs) * size, size <= SECOND_ORDER_BUDGET)
+    first = _Tool(Method.GRADCHECK, gradcheck, size * outputs, size <= FIRST_ORDER_BUDGET)
+    second = _Tool(Method.GRADGRADCHECK, gradgradcheck, (size + outputs) * size, size <= SECOND_ORDER_BUDGET)
     return [first.check(function, function, points, problem.seed), second.check(function, gradient, points, problem.seed)]
 
 
@@ -105,6 +107,7 @@ def check_function(network: Network, problem: Problem) -> list[Check]:
 class _Tool:
     """One of the two, the entries that there are, and whether it looks at every one."""
 
+    name: Method
     run: Callable[..., bool]
     entries: int
     slow: bool
@@ -122,17 +125,21 @@ class _Tool:
         first = int(settled.int().argmax())
         if not self.slow and bool(settled[first]) and slopes.confirm(first):
             # Where the fast mode finds something, it runs the slow mode to say where, which may take minutes.
-            return self._check("fail", f"{self._scope()}: the slope along a random direction is not what autograd gives")
+            return self._objected("the slope along a random direction is not what autograd gives")
         failure = self._objection(function, points, STEPS[first])
         if failure and bool(settled[first]) and slopes.confirm(first):
-            return self._check("fail", f"{self._scope()}: {failure}")
+            return self._objected(failure)
         for step in range(first + 1, len(STEPS) if bool(settled[first]) else 0):
             if not failure:
                 break
             first, failure = step, self._objection(function, points, STEPS[step])
         if failure:
-            return self._check("inconclusive", KINK)
-        return self._check("pass", self._scope() + (f", with steps of {STEPS[first]:.0e}" if first else ""))
+            return self._check(Verdict.INCONCLUSIVE, Reason.KINK.because())
+        scope = self._scope() + (f", with steps of {STEPS[first]:.0e}" if first else "")
+        return self._check(Verdict.PASS, Reason.GRADCHECKED.because(scope=scope))
+
+    def _objected(self, objection: str) -> Check:
+        return self._check(Verdict.FAIL, Reason.GRADCHECK_OBJECTS.because(scope=self._scope(), objection=objection))
 
     def _objection(self, function: Function, points: Points, eps: float) -> str:
         """What the tool says is wrong; empty where nothing is."""
@@ -146,8 +153,9 @@ class _Tool:
     def _scope(self) -> str:
         return f"every one of {self.entries:,} entries" if self.slow else f"one projection of {self.entries:,} entries"
 
-    def _check(self, verdict: Verdict, reason: str) -> Check:
-        return Check.plain("all", "closed form", self.run.__name__, self.entries if self.slow else 1, verdict, reason)
+    def _check(self, verdict: Verdict, found: Finding) -> Check:
+        entries = self.entries if self.slow else 1
+        return Check.without_entry("all", Method.CLOSED_FORM, self.name, verdict, found, entries=entries)
 
 
 def _slopes(moved: Function, points: Points, every: bool, seed: int) -> Slopes:

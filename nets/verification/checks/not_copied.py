@@ -7,7 +7,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from nets.records.certificate import Check
+from nets.records.check import Check
+from nets.records.method import Method
+from nets.records.reason import Reason
+from nets.records.verdict import Verdict
 from nets.text import listed
 from nets.verification.problem.problem import Problem
 
@@ -34,7 +37,10 @@ def check_left_out(module: nn.Module, problem: Problem) -> list[Check]:
     bound = list(dict.fromkeys(_bound_to_the_original(module)))
     if bound:
         found.append(f"{listed(bound)} refers to the module that was given, and would do so in a copy: take it from the arguments")
-    return [Check.plain("all", "reverse mode", "itself", 0, "inconclusive", f"left out: {what}") for what in found]
+    return [
+        Check.without_entry("all", Method.REVERSE_MODE, Method.ITSELF, Verdict.INCONCLUSIVE, Reason.LEFT_OUT.because(what=what))
+        for what in found
+    ]
 
 
 def _kept_graphs(module: nn.Module, problem: Problem) -> Iterator[str]:

@@ -8,8 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nets.records.certificate import AS_IS, Check
-from nets.text import at_least
+from nets.records.check import Check
+from nets.records.method import Method
+from nets.records.reason import Reason
+from nets.records.verdict import Verdict
+from nets.text import at_least, precision_name
 from nets.verification.checks.aggregates import Aggregates
 from nets.verification.checks.preconditions import check_behaviour
 from nets.verification.compare.comparison import POWER, Derivation, compare
@@ -56,11 +59,12 @@ def check_as_is(module: nn.Module, inputs: tuple[Any, ...], double: Problem, see
     if failed:
         return failed, []
     kept = coarsest(low)
-    precision, eps = str(kept).removeprefix("torch."), torch.finfo(kept).eps
+    precision, eps = precision_name(kept), torch.finfo(kept).eps
     off = (low.y - double.y).abs() > SAFETY * output_noise(double, kept, seed)
     if off.any() and low.random:
-        why = f"the module draws other random numbers in {precision} than in float64"
-        return [Check.plain("output", f"forward in {precision}", "forward in float64", len(off), "inconclusive", why)], []
+        names = (f"{Method.FORWARD_PASS} in {precision}", f"{Method.FORWARD_PASS} in float64")
+        found = Reason.OTHER_RANDOM_NUMBERS.because(precision=precision)
+        return [Check.without_entry("output", *names, Verdict.INCONCLUSIVE, found, entries=len(off))], []
     noisy = Noisy(low, None) if off.any() else Noisy(double, kept)
     aggregates, entries = Aggregates(low, double, noisy, kept, seed), _Entries(low, double, noisy, eps, seed)
     checks = [_judged(entries.check(name, aggregates), aggregates, eps) for name in low.points]
@@ -86,22 +90,23 @@ class _Entries:
         """The check of ∂Y/∂name by its entries, and by those of a slice whose sum is off."""
         check = self._compared(name, self._tolerance[name], aggregates.zero(name))
         wrong = aggregates.wrong(name)
-        if check.verdict != "fail" and wrong is not None:
+        if check.verdict != Verdict.FAIL and wrong is not None:
             # That the sum is off shows that its entries are: those that are off by more than the sum may be.
             inside = wrong.slice.mask(tuple(self._low.points[name].shape))
             allowed = wrong.relative * float(self._expected[name][:, inside].square().mean().sqrt())
             tolerance = torch.where(inside, self._tolerance[name].clamp(max=allowed), self._tolerance[name])
             check = self._compared(name, tolerance, False)
-            check = replace(check, verdict="fail", reason=f"wrong derivative: {wrong.words}")
+            check = check.explained(Verdict.FAIL, Reason.WRONG_SUM.because(what=wrong.words))
         unit, scale = unit_roundoff(self._low.points[name].dtype), float(self._expected[name].abs().max())
         place = 2 * unit * 2.0 ** math.floor(math.log2(scale)) if scale > 0 else math.inf
         return replace(check, ulp=(check.max_abs_error or 0.0) / place)
 
     def _compared(self, name: str, tolerance: Tensor, zero: bool) -> Check:
-        precision = str(self._low.points[name].dtype).removeprefix("torch.")
-        ours = Derivation(f"reverse mode in {precision}", self._actual[name], tolerance)
-        reference = Derivation(AS_IS, self._expected[name], tolerance)
-        return compare(self._low, name, ours, reference, constant=zero, power=math.inf)
+        precision = precision_name(self._low.points[name].dtype)
+        ours = Derivation(f"{Method.REVERSE_MODE} in {precision}", self._actual[name], tolerance)
+        reference = Derivation(Method.REVERSE_IN_FLOAT64, self._expected[name], tolerance)
+        check = compare(self._low, name, ours, reference, constant=zero, power=math.inf)
+        return replace(check, precision=precision)
 
     def _off(self, name: str) -> Tensor:
         """The outputs with an entry that is off, the worst first."""
@@ -128,26 +133,24 @@ class _Entries:
 def _judged(check: Check, aggregates: Aggregates, eps: float) -> Check:
     """The check with what the sums would have seen, and inconclusive where that is too little."""
     name = check.parameter
-    if check.verdict == "fail" or aggregates.zero(name):
+    if check.verdict == Verdict.FAIL or aggregates.zero(name):
         return check
     if not aggregates.finite(name):
-        reason = "overflow: the gradient of a random sum of the outputs is out of range"
-        return replace(check, verdict="inconclusive", reason=reason)
+        what = "the gradient of a random sum of the outputs is out of range"
+        return check.explained(Verdict.INCONCLUSIVE, Reason.OVERFLOW.because(what=what))
     power, required = aggregates.power(name), min(SCALE, max(POWER, 64 * eps))
     check = replace(check, detects=power.scale)
     if power.scale > required:
-        reason = f"rounding: a scale that is off by less than {at_least(power.scale)} cannot be seen here"
-        return replace(check, verdict="inconclusive", reason=reason)
+        return check.explained(Verdict.INCONCLUSIVE, Reason.SCALE_UNSEEN.because(scale=at_least(power.scale)))
     if power.zero or power.share > SHARE:
-        rows = f"{power.unknown} rows or columns, with {at_least(100 * power.share)} % of the gradient,"
-        reason = f"rounding: {rows} cannot be told from zero here"
-        return replace(check, verdict="inconclusive", reason=reason)
+        found = Reason.ROWS_UNSEEN.because(count=power.unknown, share=at_least(100 * power.share))
+        return check.explained(Verdict.INCONCLUSIVE, found)
     return check
 
 
 def _notes(checks: list[Check], aggregates: Aggregates, precision: str) -> list[str]:
     """What would have been seen of single rows."""
-    powers = [aggregates.power(check.parameter) for check in checks if check.verdict == "pass"]
+    powers = [aggregates.power(check.parameter) for check in checks if check.verdict == Verdict.PASS]
     seen = [power.slice for power in powers if math.isfinite(power.slice)]
     if not seen:
         return []

@@ -10,8 +10,11 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from nets.errors import InputError
-from nets.records.certificate import Check
-from nets.text import looks_like, one_line, told_apart
+from nets.records.check import Check
+from nets.records.method import Method
+from nets.records.reason import Finding, Reason
+from nets.records.verdict import Verdict
+from nets.text import one_line, told_apart
 from nets.verification.compare.comparison import POWER
 from nets.verification.contract.check import check_writes
 from nets.verification.derivations.autograd_modes import quiet
@@ -26,8 +29,6 @@ from nets.verification.problem.randomness import stream
 
 LAST_DIGITS = 1e-13
 """The part of the largest number by which two calls at the same point may differ, or a gradient and the sum of its rows."""
-
-NOT_LINEAR = "wrong derivative: the backward pass is not linear in the gradient that reaches it"
 
 
 def check_behaviour(problem: Problem, seed: int, elsewhere: Callable[[], Problem] | None = None) -> tuple[list[Check], list[Check]]:
@@ -51,7 +52,8 @@ def _output_not_finite(problem: Problem, seed: int) -> list[Check]:
     if not torch.isfinite(problem.y).all():
         row = int((~torch.isfinite(problem.y)).nonzero()[0])
         where = _first_not_finite(problem)
-        return [_failed("output", "forward", f"not finite: {problem.outputs.name(row)} is {float(problem.y[row])}{where}")]
+        what = f"{problem.outputs.name(row)} is {float(problem.y[row])}{where}"
+        return [_failed_output(Reason.NOT_FINITE.because(what=what))]
     return []
 
 
@@ -62,15 +64,14 @@ def _backward_fails(problem: Problem, seed: int) -> list[Check]:
         raise
     except Exception as error:  # a backward of the user's may raise whatever it likes
         if "use_reentrant" in str(error):
-            reason = "a checkpoint with use_reentrant=True gives its gradients to .grad alone: verify it with use_reentrant=False"
-            return [Check.plain("all", "reverse mode", "itself", 0, "inconclusive", reason)]
-        return [_failed("all", "reverse mode", f"the backward pass raises {type(error).__name__}: {one_line(error)}")]
+            return [_judged("all", Verdict.INCONCLUSIVE, Reason.REENTRANT_CHECKPOINT.because())]
+        return [_raised(error)]
     for name, gradient in gradients.items():
         if not math.isfinite(largest(gradient)):
             index = (~torch.isfinite(gradient)).nonzero()[0].tolist()
             what = "NaN" if gradient[tuple(index)].isnan() else "an infinite number"
-            reason = f"not finite: the backward pass gives {what} at {index}, though the output is finite"
-            return [_failed(name, "reverse mode", reason)]
+            where = f"the backward pass gives {what} at {index}, though the output is finite"
+            return [_failed(name, Reason.NOT_FINITE.because(what=where))]
     return []
 
 
@@ -100,14 +101,13 @@ def _not_deterministic(problem: Problem, seed: int) -> list[Check]:
     try:
         again = problem.evaluate()
     except OtherOutputsError as error:
-        reason = f"stateful: two calls at the same point return {error.first:,} and {error.now:,} numbers"
-        return [_failed("output", "forward", reason)]
+        return [_failed_output(Reason.OTHER_SHAPE.because(first=error.first, now=error.now))]
     # A linear solver may round otherwise where its arguments lie elsewhere in memory.
     if largest(again - problem.y) > LAST_DIGITS * largest(problem.y):
         row = int((again - problem.y).abs().argmax())
         one, other = told_apart(float(problem.y[row]), float(again[row]))
-        reason = f"not deterministic: two calls at the same point give {one} and {other} at {problem.outputs.name(row)}"
-        return [_failed("output", "forward", reason)]
+        found = Reason.NOT_DETERMINISTIC.because(one=one, other=other, output=problem.outputs.name(row))
+        return [_failed_output(found)]
     return []
 
 
@@ -125,15 +125,14 @@ def _accumulated(problem: Problem) -> tuple[list[Check], dict[str, Tensor]]:
         try:
             y.backward(problem.cotangent.clone(), retain_graph=True)
         except Exception as error:  # a backward of the user's on the way to what is no point
-            return [_failed("all", "reverse mode", f"the backward pass raises {type(error).__name__}: {one_line(error)}")], {}
+            return [_raised(error)], {}
         for name, leaf in leaves.items():
             first = problem.gradient[name]
             found, size = dense(leaf.grad, leaf), largest(first)
             if largest(found - (1 + held) * first) > 1e-9 * size:
                 overwritten = largest(found - first) <= 1e-9 * size
-                how = "overwrites .grad instead of adding to it" if overwritten else "gives another gradient than the first"
-                again = f"stateful: the second backward pass {how}, at the same point"
-                return [_failed(name, "reverse mode", again + looks_like(backward_cause(problem)))], {}
+                reason = Reason.GRAD_OVERWRITTEN if overwritten else Reason.OTHER_SECOND_GRADIENT
+                return [_failed(name, reason.because()).looks_like(backward_cause(problem))], {}
     finally:
         for parameter in problem.module.parameters():
             parameter.grad = None
@@ -161,17 +160,15 @@ def _remembered(
     y, leaves = fresh.record()
     # Not to the last digit, since torch may take another path where a graph is recorded.
     if (y.detach() - problem.y).abs().max() > 1e-9 * problem.y.abs().max():
-        return [_failed("output", "forward", "stateful: the output depends on an earlier call at another point")], []
+        return [_failed_output(Reason.OUTPUT_REMEMBERS.because())], []
     later = []
     far = _far(problem)
     for name, other in handed_out(y, far * problem.cotangent, leaves).items():
         expected, here = far * problem.gradient[name], eightfold[name]
         size = 1e-9 * largest(expected)
         if largest(other - here) > size:
-            walked = "a later walk through one graph gives another gradient than the first"
-            kept = "the gradient depends on an earlier call at another point"
-            stateful = f"stateful: {walked if largest(other - expected) <= size else kept}"
-            return [_failed(name, "reverse mode", stateful + looks_like(backward_cause(problem)))], []
+            reason = Reason.OTHER_SECOND_WALK if largest(other - expected) <= size else Reason.GRADIENT_REMEMBERS
+            return [_failed(name, reason.because()).looks_like(backward_cause(problem))], []
         if _apart(other, expected):
             later.append(_not_linear(problem, name, other, expected))
     return [], later
@@ -233,15 +230,10 @@ def check_pullback(
             if (error > bar).any():
                 entry = int(error.argmax())
                 gives, total = told_apart(float(gradient.reshape(-1)[entry]), float(v @ jacobians[name][:, entry]))
-                why = (
-                    NOT_LINEAR if alone is None else "wrong derivative: the gradient is another one where nothing else requires one"
-                )
+                reason = Reason.NOT_LINEAR if alone is None else Reason.OTHER_WHERE_ALONE
                 where = list(problem.point_index(name, entry))
-                return [
-                    _failed(
-                        name, "reverse mode", f"{why}: at entry {where} it gives {gives} where the sum over the outputs is {total}"
-                    )
-                ]
+                how = f"at entry {where} it gives {gives} where the sum over the outputs is {total}"
+                return [_failed(name, reason.because(how=how))]
     return []
 
 
@@ -258,7 +250,7 @@ def check_parameters_alone(problem: Problem) -> list[Check]:
         return []
     for name, gradient in found.items():
         if _apart(gradient, problem.gradient[name]):
-            return [_failed(name, "reverse mode", "wrong derivative: the gradient is another one where no input requires one")]
+            return [_failed(name, Reason.OTHER_WITHOUT_INPUTS.because())]
     return []
 
 
@@ -266,11 +258,8 @@ def _not_linear(problem: Problem, name: str, found: Tensor, expected: Tensor) ->
     entry = int((found - expected).abs().argmax())
     gives, ought = told_apart(float(found.reshape(-1)[entry]), float(expected.reshape(-1)[entry]))
     where = list(problem.point_index(name, entry))
-    return _failed(
-        name,
-        "reverse mode",
-        f"{NOT_LINEAR}: of −8 times that gradient it makes {gives} at entry {where}, where {ought} is −8 times what it made of it",
-    )
+    how = f"of −8 times that gradient it makes {gives} at entry {where}, where {ought} is −8 times what it made of it"
+    return _failed(name, Reason.NOT_LINEAR.because(how=how))
 
 
 def _apart(one: Tensor, other: Tensor) -> bool:
@@ -279,5 +268,17 @@ def _apart(one: Tensor, other: Tensor) -> bool:
     return largest(one - other) > max(POWER * largest(other), torch.finfo(other.dtype).smallest_normal)
 
 
-def _failed(parameter: str, oracle: str, reason: str) -> Check:
-    return Check.plain(parameter, oracle, "itself", 0, "fail", reason)
+def _failed(parameter: str, found: Finding) -> Check:
+    return _judged(parameter, Verdict.FAIL, found)
+
+
+def _judged(parameter: str, verdict: Verdict, found: Finding) -> Check:
+    return Check.without_entry(parameter, Method.REVERSE_MODE, Method.ITSELF, verdict, found)
+
+
+def _failed_output(found: Finding) -> Check:
+    return Check.without_entry("output", Method.FORWARD_PASS, Method.ITSELF, Verdict.FAIL, found)
+
+
+def _raised(error: Exception) -> Check:
+    return _failed("all", Reason.BACKWARD_RAISES.because(error=f"{type(error).__name__}: {one_line(error)}"))

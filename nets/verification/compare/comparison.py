@@ -7,8 +7,11 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from nets.records.certificate import Check, Verdict
-from nets.text import at_least, looks_like
+from nets.records.check import Check
+from nets.records.method import Method
+from nets.records.reason import PASSED, Finding, Reason
+from nets.records.verdict import Verdict
+from nets.text import at_least
 from nets.verification.derivations.differences import Measured, Refined, measure, measure_twice, refine, refine_near
 from nets.verification.derivations.domain import edge
 from nets.verification.derivations.kinks import crooked, kink
@@ -20,12 +23,6 @@ from nets.verification.problem.randomness import stream
 
 POWER = 1e-3
 """A check is worth a verdict only if it would have seen a gradient that is a thousandth off."""
-
-TURNS = "the output turns within the smallest step, so no difference can be taken; give the inputs another scale"
-
-ROUNDED = "rounding: the output does not change here, and the gradient is no larger than the rounding of the backward pass"
-
-KINK = "kink: the slopes to the right and to the left differ, so there is no derivative here; move the point"
 
 REFINED = 32
 """Columns that disagree with a difference and are measured again, the worst first; the verdict rests on these."""
@@ -57,6 +54,11 @@ class Derivation:
     declared: float = 0.0
     nearby: float = 0.0
 
+    @property
+    def by_differences(self) -> bool:
+        """Whether it was measured: only differences show kinks, and have an error bar of their own."""
+        return self.kink is not None
+
     def zero_rows(self) -> Tensor:
         """The rows that are zero, to within the tolerance. Shape (M, 1)."""
         return (self.jacobian.abs() <= self.tolerance).all(1, keepdim=True)
@@ -70,7 +72,7 @@ def by_difference(problem: Problem, name: str, actual: Tensor, floor: Tensor, se
         # So many disagree, and none of those measured again was confirmed: the one step suits too few of the entries.
         measured = measure_twice(problem, name, floor, better)
         measured, kinked, _ = _refined(problem, name, actual, measured, floor, seed)
-    return Derivation("central difference", measured.jacobian, measured.tolerance, kinked)
+    return Derivation(Method.CENTRAL_DIFFERENCE, measured.jacobian, measured.tolerance, kinked)
 
 
 def _refined(
@@ -161,10 +163,9 @@ def compare(
     """
     a, e = actual.jacobian, expected.jacobian
     tolerance = _common(actual, expected).expand_as(e)
-    error = (a - e).abs_()
-    largest_error, scale = float(error.max()), largest(e)
+    scale = largest(e)
     # In place, since fresh memory of this size takes longer to get than the numbers to compute.
-    excess = error.div_(tolerance).nan_to_num_(nan=torch.inf)
+    excess = (a - e).abs_().div_(tolerance).nan_to_num_(nan=torch.inf)
     # With a fault in it an entry is off by that, less what it is off by now.
     certain = 1 + min(float(excess.max()), 1.0)
     off = excess > 1
@@ -189,36 +190,35 @@ def compare(
     widest = float(torch.where(kinks, 0.0, tolerance).max() if kinked else tolerance.max())
     single = certain * widest / scale if scale > 0 else float("inf")
     zero = constant or bound is not None
-    verdict, reason = _judge(fails, kinked, detects, constant, power, bound)
-    if not fails and math.isinf(widest) and expected.kink is not None:
-        verdict, reason = "inconclusive", TURNS
+    verdict, found = _judge(fails, kinked, detects, constant, power, bound)
+    if not fails and math.isinf(widest) and expected.by_differences:
+        verdict, found = Verdict.INCONCLUSIVE, Reason.TURNS_WITHIN_THE_STEP.because()
     elif not fails and bool(rounded.any()):
-        verdict, reason = "inconclusive", ROUNDED
-    if verdict == "fail":
-        reason += looks_like(cause(Fault(problem, name, a, e, wrong, tolerance)))
-    return Check(
-        parameter=name,
-        oracle=actual.name,
-        against=expected.name,
-        entries=e.numel(),
+        verdict, found = Verdict.INCONCLUSIVE, Reason.NO_LARGER_THAN_ROUNDING.because()
+    passed = verdict == Verdict.PASS
+    check = Check.from_errors(
+        name,
+        actual.name,
+        expected.name,
+        a,
+        e,
+        tolerance,
+        verdict,
+        found,
+        shown=row * e.shape[1] + column,
         wrong=int(wrong.sum()),
-        max_abs_error=largest_error,
-        max_rel_error=largest_error / scale if scale > 0 else float("inf") if off.any() else 0.0,
+        scale=scale,
+        detects=None if passed and zero else detects,
+        detects_entry=None if passed and zero else single,
+        bound=bound if passed else None,
         **problem.place(name, row, column).fields(),
-        expected=float(e[row, column]),
-        actual=float(a[row, column]),
-        tolerance=float(tolerance[row, column]),
-        detects=None if verdict == "pass" and zero else detects,
-        detects_entry=None if verdict == "pass" and zero else single,
-        verdict=verdict,
-        reason=reason,
-        bound=bound if verdict == "pass" else None,
     )
+    return check.looks_like(cause(Fault(problem, name, a, e, wrong, tolerance))) if fails else check
 
 
 def _rounded(actual: Derivation, expected: Derivation, wrong: Tensor) -> Tensor:
     """Which of the wrong entries lie in rows that are zero by differences, here and nearby, and are no more than rounding noise."""
-    if expected.kink is None or expected.nearby > 0 or not wrong.any():
+    if not expected.by_differences or expected.nearby > 0 or not wrong.any():
         return torch.zeros_like(wrong)
     return wrong & expected.zero_rows() & ((actual.jacobian - expected.jacobian).abs() <= actual.tolerance)
 
@@ -230,7 +230,7 @@ def _beyond(problem: Problem, name: str, actual: Derivation, expected: Derivatio
     seen = compare(
         problem, name, replace(actual, jacobian=ours), replace(expected, jacobian=theirs, tolerance=tolerance), constant=False
     )
-    if seen.verdict == "fail":
+    if seen.verdict == Verdict.FAIL:
         return seen
     row, column = divmod(int(edges.int().argmax()), edges.shape[1])
     return replace(
@@ -239,9 +239,7 @@ def _beyond(problem: Problem, name: str, actual: Derivation, expected: Derivatio
         wrong=0,
         expected=float(expected.jacobian[row, column]),
         actual=float(actual.jacobian[row, column]),
-        verdict="inconclusive",
-        reason=edge(problem, name, column),
-    )
+    ).explained(Verdict.INCONCLUSIVE, edge(problem, name, column))
 
 
 def odd_one_out(derivations: list[Derivation]) -> Derivation | None:
@@ -268,7 +266,7 @@ def _common(one: Derivation, other: Derivation) -> Tensor:
 
 def _explained(one: Derivation, other: Derivation) -> Tensor:
     """What rounding and truncation explain."""
-    measured = [derivation for derivation in (one, other) if derivation.name == "central difference"]
+    measured = [derivation for derivation in (one, other) if derivation.by_differences]
     tiny = torch.finfo(other.jacobian.dtype).tiny
     if len(measured) == 1:
         exact = other if measured[0] is one else one
@@ -289,16 +287,16 @@ def _excess(actual: Tensor, expected: Tensor, tolerance: Tensor) -> Tensor:
     return (actual - expected).abs_().div_(tolerance).nan_to_num_(nan=torch.inf)
 
 
-def _judge(wrong: bool, kinked: bool, detects: float, constant: bool, power: float, bound: float | None) -> tuple[Verdict, str]:
+def _judge(wrong: bool, kinked: bool, detects: float, constant: bool, power: float, bound: float | None) -> tuple[Verdict, Finding]:
     if wrong:
-        return "fail", "wrong derivative"
+        return Verdict.FAIL, Reason.WRONG_DERIVATIVE.because()
     if kinked:
-        return "inconclusive", KINK
+        return Verdict.INCONCLUSIVE, Reason.KINK.because()
     if constant:
-        return "pass", "zero up to rounding: the output does not depend on it"
+        return Verdict.PASS, Reason.ZERO_EVERYWHERE.because(what="output")
     if bound is not None:
-        return "pass", f"zero, to within {at_least(bound)}"
+        return Verdict.PASS, Reason.ZERO_HERE.because(bound=at_least(bound))
     if detects > power:
-        seen = f"a fault below {detects:.1%}" if detects < 10 else "any fault"
-        return "inconclusive", f"rounding: the gradient is too small here to see {seen}"
-    return "pass", ""
+        unseen = f"a fault below {detects:.1%}" if detects < 10 else "any fault"
+        return Verdict.INCONCLUSIVE, Reason.TOO_SMALL.because(fault=unseen)
+    return Verdict.PASS, PASSED

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from nets.records.certificate import WITNESSES, Check
-from nets.records.certificate_table import INTENTION
+from nets.records.check import Check
+from nets.records.method import WITNESSES, Method
+from nets.records.reason import PASSED, Reason
+from nets.records.verdict import Verdict
 from nets.text import listed
 from nets.verification.compare.comparison import POWER, Derivation, agree, by_difference, compare, odd_one_out
-from nets.verification.compare.witnesses import FORWARD, Doubt, Forward, corroborated, missing_forward_mode, slopes_by_forward_mode
+from nets.verification.compare.witnesses import Doubt, Forward, corroborated, missing_forward_mode, slopes_by_forward_mode
 from nets.verification.compare.zeros import bound_of_zero, far_slope, is_constant
 from nets.verification.derivations import autograd_modes as oracles
 from nets.verification.derivations.user_jacobian import Engine
@@ -56,7 +58,7 @@ class Judgement:
 
     checks: list[Check]
     doubts: list[Doubt] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
+    missing: list[Method] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +90,13 @@ class Judge:
         rounded = torch.maximum(problem.unit[:, None] * next(iter(found.values())).abs(), self.noise[name]).mul_(ROUNDING_SAFETY)
         subject, *others = [Derivation(d, j, rounded) for d, j in found.items()]
         if name in self.options.intended:
-            own = [other for other in others if other.name in ("stated closed form", "batched reverse")]
+            own = [other for other in others if other.name in (Method.STATED_CLOSED_FORM, Method.BATCHED_REVERSE)]
             checks = [compare(problem, name, subject, other, constant=True) for other in own]
             # No word of what the output depends on, since no difference is looked at.
-            checks = [replace(check, reason="") if check.verdict == "pass" else check for check in checks]
+            checks = [check.explained(check.verdict, PASSED) if check.verdict == Verdict.PASS else check for check in checks]
             if name in self.options.stated:
                 return Judgement(checks)
-            return Judgement([declared(name, subject.name), *(check for check in checks if check.verdict == "fail")])
+            return Judgement([declared(name, subject.name), *(check for check in checks if check.verdict == Verdict.FAIL)])
         difference = by_difference(problem, name, subject.jacobian, self.floor, seed)
         if bool(difference.zero_rows().any()) and not agree(subject, difference):
             difference = replace(difference, nearby=far_slope(problem, name, seed))
@@ -108,13 +110,13 @@ class Judge:
         others = [
             d
             for d in others
-            if d.name != "complex step"
+            if d.name != Method.COMPLEX_STEP
             or agree(d, subject)
             or (not compare(problem, name, d, difference, constant).wrong and oracles.is_analytic(problem, name, d.jacobian))
         ]
         judgement = self._weighed(name, subject, others, difference, constant)
-        judgement.missing += [d for d in ("batched reverse",) if d in jacobians and d not in found]
-        if FORWARD not in found:
+        judgement.missing += [d for d in (Method.BATCHED_REVERSE,) if d in jacobians and d not in found]
+        if Method.FORWARD_MODE not in found:
             self._forward_slopes(name, subject, difference, judgement)
         return judgement
 
@@ -126,7 +128,7 @@ class Judge:
         bound = None if constant else self._bound(name, subject, others, difference)
         power = self.options.power
         checks = [compare(problem, name, subject, other, constant, power, bound) for other in (*others, difference)]
-        off = {check.against: check for check in checks if check.verdict == "fail"}
+        off = {check.against: check for check in checks if check.verdict == Verdict.FAIL}
         doubted = [other for other in others if other.name in WITNESSES and other.name in off]
         if self.options.tolerance is None and difference.name in off:
             checks = [_perhaps_meant(check) for check in checks]
@@ -138,11 +140,11 @@ class Judge:
         judgement = Judgement(blamed(problem, name, [subject, *trusted, difference], kept, constant))
         for witness in doubted:
             against = compare(problem, name, witness, difference, constant, power)
-            if witness.name == FORWARD and self.options.forward == "required":
+            if witness.name == Method.FORWARD_MODE and self.options.forward == "required":
                 because = f"; {subject.name} and {difference.name} agree, forward mode is the one that is wrong"
-                judgement.checks.append(against.because(because) if against.verdict == "fail" else off[FORWARD])
+                judgement.checks.append(against.because(because) if against.verdict == Verdict.FAIL else off[Method.FORWARD_MODE])
             else:
-                judgement.doubts.append(Doubt(off[witness.name], against.verdict == "fail", off[witness.name].entry))
+                judgement.doubts.append(Doubt(off[witness.name], against.verdict == Verdict.FAIL, off[witness.name].entry))
         return judgement
 
     def _bound(self, name: str, subject: Derivation, others: list[Derivation], difference: Derivation) -> float | None:
@@ -158,10 +160,10 @@ class Judge:
         required = self.options.forward == "required"
         check, refuted = slopes_by_forward_mode(self.problem, name, subject, difference, self.noise[name], self.options.seed)
         if check is None:
-            judgement.missing.append(FORWARD)
+            judgement.missing.append(Method.FORWARD_MODE)
             if required:
                 judgement.checks.append(missing_forward_mode(self.problem, name))
-        elif check.verdict == "fail" and not required and all(own.verdict != "fail" for own in judgement.checks):
+        elif check.verdict == Verdict.FAIL and not required and all(own.verdict != Verdict.FAIL for own in judgement.checks):
             judgement.doubts.append(Doubt(check, refuted, f"a random direction of {name}"))
         else:
             judgement.checks.append(check)
@@ -169,29 +171,29 @@ class Judge:
 
 def _perhaps_meant(check: Check) -> Check:
     """The same, with advice where a fault is so small that it may be a guard or an adaptive method's own error."""
-    small = check.verdict == "fail" and 0 < (check.max_rel_error or 0.0) <= SMALL
+    small = check.verdict == Verdict.FAIL and 0 < (check.max_rel_error or 0.0) <= SMALL
     return check.because("; if it is meant to be approximate, declare that with tolerance=") if small else check
 
 
 def declared(name: str, oracle: str) -> Check:
     """The check of a gradient that is meant to differ from the derivative."""
-    return Check.plain(name, oracle, INTENTION, 0, "pass", "declared by the caller, not checked")
+    return Check.without_entry(name, oracle, Method.INTENTION, Verdict.PASS, Reason.DECLARED.because())
 
 
 def blamed(problem: Problem, name: str, derivations: list[Derivation], checks: list[Check], constant: bool) -> list[Check]:
     """The same checks, with the derivation named that disagrees with the rest. Where that is not the one that was judged, it is
     held against differences in its place."""
-    if all(check.verdict != "fail" for check in checks):
+    if all(check.verdict != Verdict.FAIL for check in checks):
         return checks
     # The same backward pass in another order is no second witness, unless it says something else.
-    witnesses = [d for d in derivations if d.name != "batched reverse" or not agree(d, derivations[0])]
+    witnesses = [d for d in derivations if d.name != Method.BATCHED_REVERSE or not agree(d, derivations[0])]
     odd = odd_one_out(witnesses)
     if odd is None:
         return checks
     rest = listed([d.name for d in witnesses if d is not odd])
     verdict = f"; {rest} agree, {odd.name} is the one that is wrong"
     if odd is derivations[0]:
-        return [check.because(verdict) if check.verdict == "fail" else check for check in checks]
+        return [check.because(verdict) if check.verdict == Verdict.FAIL else check for check in checks]
     if odd is derivations[-1]:
         return checks
     own = compare(problem, name, odd, derivations[-1], constant).because(verdict)

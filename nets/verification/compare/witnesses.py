@@ -12,7 +12,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from nets.records.certificate import Check
+from nets.records.check import Check
+from nets.records.method import Method
+from nets.records.reason import Reason
+from nets.records.verdict import Verdict
 from nets.text import listed, told_apart
 from nets.verification.compare.comparison import Derivation, agree
 from nets.verification.derivations.autograd_modes import forward_along, why_no_forward_mode
@@ -21,9 +24,6 @@ from nets.verification.problem.problem import Problem
 from nets.verification.problem.randomness import stream
 
 Forward = Literal["optional", "required"]
-
-
-FORWARD = "forward mode"
 
 DIRECTIONS = 16
 """Random directions along which forward mode goes where a point is too large for each of its entries."""
@@ -63,7 +63,7 @@ def _note(witness: str, doubts: list[Doubt]) -> str:
     actual, expected = told_apart(shown.check.actual, shown.check.expected)
     side = f"differences agree with {oracle}" if shown.refuted else "differences cannot tell the two apart"
     names = listed([found.check.parameter for found in doubts])
-    required = '; forward="required" makes this a failure' if witness == FORWARD else ""
+    required = '; forward="required" makes this a failure' if witness == Method.FORWARD_MODE else ""
     return (
         f"{witness} differs from {oracle} for {names}: at {shown.where} it gives {expected} where {oracle} gives {actual}, and "
         f"{side}{required}"
@@ -82,8 +82,9 @@ def corroborated(doubted: list[Derivation], difference: Derivation) -> bool:
 
 def missing_forward_mode(problem: Problem, name: str) -> Check:
     """The check that does not pass where forward mode is required and the module has none for a point."""
-    reason, ours = why_no_forward_mode(problem, name)
-    return Check.plain(name, FORWARD, "itself", 0, "inconclusive" if ours else "fail", f"required and not to be had: {reason}")
+    why, ours = why_no_forward_mode(problem, name)
+    verdict = Verdict.INCONCLUSIVE if ours else Verdict.FAIL
+    return Check.without_entry(name, Method.FORWARD_MODE, Method.ITSELF, verdict, Reason.NOT_TO_BE_HAD.because(why=why))
 
 
 def slopes_by_forward_mode(
@@ -101,8 +102,9 @@ def slopes_by_forward_mode(
     error = (ours - found).abs().nan_to_num_(nan=torch.inf)
     # A sum of P rounding errors of random sign is about √P times as large as one of them.
     off = error > ROUNDING_SAFETY * noise * point.numel() ** 0.5
-    reason = f"along {DIRECTIONS} random directions; {int(off.sum())} of {off.numel()} slopes are off"
-    check = Check.plain(name, subject.name, FORWARD, off.numel(), "fail" if off.any() else "pass", reason)
+    seen = Reason.SLOPES_ALONG.because(directions=DIRECTIONS, off=int(off.sum()), slopes=off.numel())
+    verdict = Verdict.FAIL if off.any() else Verdict.PASS
+    check = Check.without_entry(name, subject.name, Method.FORWARD_MODE, verdict, seen, entries=off.numel())
     worst = int(error.argmax())
     check = replace(check, wrong=int(off.sum()), actual=float(ours.view(-1)[worst]), expected=float(found.reshape(-1)[worst]))
     known = difference.tolerance.expand_as(difference.jacobian) @ flat.abs()

@@ -7,7 +7,10 @@ from torch import Tensor
 from torch._library.custom_ops import OPDEFS
 from torch.func import grad, vmap
 
-from nets.records.certificate import Check
+from nets.records.check import Check
+from nets.records.method import Method
+from nets.records.reason import Reason
+from nets.records.verdict import Verdict
 from nets.text import listed, one_line, told_apart
 from nets.verification.compare.comparison import POWER
 from nets.verification.contract.recorded import record
@@ -40,11 +43,8 @@ def check_batching(problem: Problem) -> list[Check]:
                 # What can be batched along one axis can be along another.
                 found = f"with the batch along the last axis it raises {type(error).__name__}: {one_line(error)}"
             if found:
-                reason = (
-                    f"wrong vmap rule of {listed(own)}: under torch.func.vmap over {listed(batched)} {found}; the backward pass is "
-                    "right, call by call"
-                )
-                return [Check.plain(batched[0], "batched reverse", "reverse mode", 0, "fail", reason)]
+                wrong = Reason.WRONG_VMAP_RULE.because(functions=listed(own), points=listed(batched), what=found)
+                return [Check.without_entry(batched[0], Method.BATCHED_REVERSE, Method.REVERSE_MODE, Verdict.FAIL, wrong)]
     return []
 
 

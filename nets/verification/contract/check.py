@@ -10,7 +10,10 @@ from typing import Any
 
 from torch import Tensor
 
-from nets.records.certificate import Check
+from nets.records.check import Check
+from nets.records.method import Method
+from nets.records.reason import Reason
+from nets.records.verdict import Verdict
 from nets.text import listed
 from nets.verification.contract.disagreement import pulled_back
 from nets.verification.contract.interleaving import check_interleaved
@@ -40,10 +43,8 @@ def check_writes(problem: Problem, seed: int) -> list[Check]:
         return []
     who = watch.written[0] if watch.written else "the backward pass"
     where = "" if watch.written else f" that arrives at {written[0]}"
-    reason = (
-        f"{who} writes into grad_output: the gradient{where} is used elsewhere, too, and may be expanded from one number; clone it"
-    )
-    return [Check.plain("all", "reverse mode", "itself", 0, "fail", reason)]
+    found = Reason.WRITES_INTO_COTANGENT.because(who=who, where=where)
+    return [Check.without_entry("all", Method.REVERSE_MODE, Method.ITSELF, Verdict.FAIL, found)]
 
 
 def check_contract(problem: Problem, inputs: tuple[Any, ...]) -> list[Check]:

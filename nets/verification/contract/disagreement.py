@@ -6,7 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nets.records.certificate import Check
+from nets.records.check import Check
+from nets.records.method import Method
+from nets.records.reason import Finding, Reason
+from nets.records.verdict import Verdict
 from nets.text import indexed, one_line, told_apart
 from nets.verification.contract.recorded import Cotangents, Walks, record
 from nets.verification.contract.watching import raised_in_python
@@ -42,11 +45,12 @@ class Disagreement:
     def check(self, where: str, otherwise: str) -> Check:
         """The failed check; `where` it is wrong, and where it is right `otherwise`."""
         if self.raised:
-            reason = f"the backward pass raises {self.raised} {where}"
+            why = Reason.BACKWARD_RAISES.because(error=f"{self.raised} {where}")
         else:
             found, right = told_apart(self.found, self.expected)
-            reason = f"wrong derivative {where}: at {self.at} it gives {found}, and {right} {otherwise}"
-        return Check.plain(self.name, "reverse mode", "itself", 0, "fail", reason)
+            text = f"wrong derivative {where}: at {self.at} it gives {found}, and {right} {otherwise}"
+            why = Finding(Reason.WRONG_DERIVATIVE, text)
+        return Check.without_entry(self.name, Method.REVERSE_MODE, Method.ITSELF, Verdict.FAIL, why)
 
 
 def pulled_back(

@@ -12,7 +12,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from nets.records.certificate import Check
+from nets.records.check import Check
+from nets.records.method import Method
+from nets.records.reason import Reason
+from nets.records.verdict import Verdict
 from nets.text import told_apart
 from nets.verification.derivations.autograd_modes import quiet
 from nets.verification.derivations.slopes import SAFETY
@@ -78,12 +81,9 @@ def check_elsewhere(problem: Problem, intended: Collection[str] = ()) -> list[Ch
         return []
     name, slope = found
     gives, right = told_apart(slope.told, slope.measured)
-    reason = (
-        f"wrong derivative at another point, where the module is called later: along a random direction of {name} the gradient "
-        f"gives {gives} where differences give {right}; it looks like something that the backward pass needs is kept from an "
-        "earlier call, on the class, globally or in a cache, and not on ctx"
-    )
-    return [Check.plain("all" if name == ALL else name, "reverse mode", "itself", 0, "fail", reason)]
+    why = Reason.KEPT_FROM_AN_EARLIER_CALL.because(name=name, gives=gives, right=right)
+    point = "all" if name == ALL else name
+    return [Check.without_entry(point, Method.REVERSE_MODE, Method.ITSELF, Verdict.FAIL, why)]
 
 
 def _twice(problem: Problem, names: list[str], move: Move) -> tuple[str, Slope] | None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from nets.records.certificate import Check
+from nets.records.reason import Finding, Reason
 from nets.text import listed
 from nets.verification.contract.disagreement import disagreement, pulled_back
 from nets.verification.contract.recorded import Walks, record
@@ -79,18 +80,18 @@ def check_expanded(problem: Problem, inputs: tuple[Any, ...]) -> list[Check]:
     return []
 
 
-def depends_on_layout(problem: Problem) -> str:
-    """Why a gradient is wrong, where it is another one once a parameter or an input is contiguous; empty where it is not."""
+def depends_on_layout(problem: Problem) -> Finding | None:
+    """Why a gradient is wrong, where it is another one once a parameter or an input is contiguous; None where it is not."""
     for name, memory in problem.memory.items():
         try:
             with _laid_as(problem, name, None):
                 call = record(problem)
                 found = call.pull_back(call.cotangents)
             if disagreement(problem, found, problem.gradient):
-                return f"the gradient is another one where {name} is contiguous: here its strides are {memory.strides}"
+                return Reason.OTHER_LAYOUT.because(name=name, strides=memory.strides)
         except Exception:  # a module may well expect that layout
             continue
-    return ""
+    return None
 
 
 @contextmanager

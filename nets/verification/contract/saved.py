@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nets.records.reason import Finding, Reason
 from nets.verification.compare.comparison import POWER
 from nets.verification.contract.recorded import record
 from nets.verification.contract.watching import name_of, nodes_of, same
@@ -94,24 +95,21 @@ class Saving:
         return kept.numbers.clone() if self.restore else kept.tensor
 
 
-def overwritten(problem: Problem) -> str:
-    """Why a gradient is wrong, where it is since a saved tensor was overwritten before a backward read it; empty where it is not:
+def overwritten(problem: Problem) -> Finding | None:
+    """Why a gradient is wrong, where it is since a saved tensor was overwritten before a backward read it; None where it is not:
     unless the numbers that were saved do give the slope that a difference has, along a random direction."""
     try:
         with quiet():
             if not _walked(problem, restore=False, follow=False)[0].reader:
-                return ""
+                return None
             saving, found = _walked(problem, restore=False, follow=True)
             _, restored = _walked(problem, restore=True, follow=False)
             if not _mended(problem, found, restored):
-                return ""
+                return None
     except Exception:  # a forward that does not allow for hooks on what it saves, such as one with a transform of torch.func
-        return ""
+        return None
     when = f"by {saving.writer}" if saving.writer else "after it was saved"
-    return (
-        f"a tensor that was saved for {saving.reader} is overwritten {when}, where autograd does not see it (through .data, or in "
-        "a kernel): the backward pass reads other numbers than the forward pass had; write to a copy"
-    )
+    return Reason.SAVED_TENSOR_OVERWRITTEN.because(reader=saving.reader, when=when)
 
 
 def _walked(problem: Problem, restore: bool, follow: bool) -> tuple[Saving, dict[str, Tensor]]:

@@ -3,6 +3,7 @@
 import torch
 
 from nets.errors import InputError
+from nets.records.reason import Finding, Reason
 from nets.text import indexed, told_apart
 from nets.verification.problem.problem import Problem
 
@@ -16,7 +17,7 @@ HUGE = 1e150
 """An output of this size may overflow nearby; a smaller one that is infinite nearby has a pole there."""
 
 
-def edge(problem: Problem, name: str, entry: int) -> str:
+def edge(problem: Problem, name: str, entry: int) -> Finding:
     """Why differences along one number of a point are not finite: where the module stops being defined, or overflows."""
     point = problem.points[name].view(-1)
     here = float(point[entry])
@@ -27,13 +28,15 @@ def edge(problem: Problem, name: str, entry: int) -> str:
         # The point itself with all of its digits, since 1 - 1e-12 is not the edge that 1 is.
         where = f"where {what} is {told_apart(there, here)[0]} instead of {here!r}"
         if outputs is None:
-            return f"edge of the domain: the module cannot be called {where}; move the point"
+            return Reason.EDGE_OF_THE_DOMAIN.because(what=f"the module cannot be called {where}")
         bad = (~torch.isfinite(outputs)).nonzero()
         if len(bad):
             row = int(bad[0])
-            why = "overflow" if abs(float(problem.y[row])) > HUGE else "edge of the domain"
-            return f"{why}: {problem.outputs.name(row)} is {float(outputs[row])} {where}; move the point"
-    return "overflow: the differences of the outputs are not finite at any step; move the point"
+            what = f"{problem.outputs.name(row)} is {float(outputs[row])} {where}"
+            if abs(float(problem.y[row])) > HUGE:
+                return Reason.OVERFLOW.because(what=f"{what}; move the point")
+            return Reason.EDGE_OF_THE_DOMAIN.because(what=what)
+    return Reason.OVERFLOW.because(what="the differences of the outputs are not finite at any step; move the point")
 
 
 def _outputs_at(problem: Problem, point: torch.Tensor, entry: int, value: float) -> torch.Tensor | None:

@@ -8,6 +8,7 @@
 
 import torch
 
+from nets.records.reason import Finding
 from nets.verification.fault_patterns.experiments import found_by_experiment
 from nets.verification.fault_patterns.fault import Fault
 from nets.verification.fault_patterns.places import one_row, samples, side
@@ -15,7 +16,7 @@ from nets.verification.fault_patterns.rearranged import conjugated, shifted, sym
 from nets.verification.fault_patterns.scales import scaled, zero
 
 
-def known_to_the_problem(fault: Fault) -> str:
+def known_to_the_problem(fault: Fault) -> Finding | None:
     """A cause that this kind of problem finds by means of its own."""
     return fault.problem.explained(fault.name, fault.actual, fault.expected)
 
@@ -23,15 +24,15 @@ def known_to_the_problem(fault: Fault) -> str:
 CAUSES = (
     known_to_the_problem, zero, scaled, upstream_ignored, transposed, conjugated, shifted, symmetric, found_by_experiment,
 )  # fmt: skip
-"""Each gives a few words, or none where it does not fit. What explains every entry comes before what says which are wrong."""
+"""Each gives a finding, or None where it does not fit. What explains every entry comes before what says which are wrong."""
 
 PLACES = (one_row, samples, side)
 """The same, of a fault that stands out."""
 
 
-def cause(fault: Fault) -> str:
-    """In a few words, what was done instead of the right thing; empty where no pattern fits."""
+def cause(fault: Fault) -> Finding | None:
+    """What was done instead of the right thing; None where no pattern fits."""
     if not torch.isfinite(fault.actual).all() or not torch.isfinite(fault.expected).all():
-        return ""
+        return None
     guesses = (*CAUSES, *PLACES) if fault.stands_out() else CAUSES
-    return next((found for guess in guesses if (found := guess(fault))), "")
+    return next((found for guess in guesses if (found := guess(fault)) is not None), None)

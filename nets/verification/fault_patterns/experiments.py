@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
+from nets.records.reason import Finding, Reason
 from nets.verification.derivations.slopes import SAFETY, slopes_along
 from nets.verification.fault_patterns.fault import Fault
 from nets.verification.fault_patterns.rerun import draws_again
@@ -26,7 +27,7 @@ PRECISE = 1e-7
 SEVERAL_DIGITS = 16.0
 """Units of the last place by which a sum over many operations may be off, where only one is known."""
 
-_FOUND: WeakKeyDictionary[Problem, dict[str, str]] = WeakKeyDictionary()
+_FOUND: WeakKeyDictionary[Problem, dict[str, Finding | None]] = WeakKeyDictionary()
 """What was found before, since one gradient is held against several derivations."""
 
 
@@ -40,35 +41,35 @@ class Slope(NamedTuple):
         return abs(self.value - other) <= self.tolerance
 
 
-def found_by_experiment(fault: Fault) -> str:
+def found_by_experiment(fault: Fault) -> Finding | None:
     """The cause that fits, for a fault of the module's own backward pass."""
     problem, name = fault.problem, fault.name
     gradient, told = problem.gradient[name].reshape(-1), problem.cotangent.to(fault.actual.dtype) @ fault.actual
     # A closed form or another engine has no backward pass that could be run again.
     if bool(((gradient - told).abs() > 1e-6 * told.abs().max()).any()):
-        return ""
+        return None
     return experiment(problem, name)
 
 
-def experiment(problem: Problem, name: str) -> str:
-    """The cause that fits the gradient of vᵀY by the module's backward pass; empty where none does."""
+def experiment(problem: Problem, name: str) -> Finding | None:
+    """The cause that fits the gradient of vᵀY by the module's backward pass; None where none does."""
     known = _FOUND.setdefault(problem, {})
     if name not in known:
         try:
             known[name] = backward_cause(problem) or _swapped(problem, name) or _surrogate(problem, name)
         except Exception:  # a module may raise whatever it likes when it is run in other ways than its own
-            known[name] = ""
+            known[name] = None
     return known[name]
 
 
-def backward_cause(problem: Problem) -> str:
+def backward_cause(problem: Problem) -> Finding | None:
     """What the backward pass does besides computing: it draws random numbers of its own."""
     if draws_again(problem):
-        return "random numbers (a mask) drawn again in the backward pass: keep those of the forward pass"
-    return ""
+        return Reason.RANDOM_NUMBERS_DRAWN_AGAIN.because()
+    return None
 
 
-def _swapped(problem: Problem, name: str) -> str:
+def _swapped(problem: Problem, name: str) -> Finding | None:
     """Two points of one shape, each with the gradient of the other."""
     v, t = problem.cotangent, _direction(problem, name)
     for other, point in problem.points.items():
@@ -78,11 +79,11 @@ def _swapped(problem: Problem, name: str) -> str:
         here = _slope(problem, name, v, t)
         if here.fits(its) and not here.fits(own) and (there := _slope(problem, other, v, t)).fits(own) and not there.fits(its):
             first, second = (point for point in problem.points if point in (name, other))
-            return f"the gradients of {first} and {second} swapped"
-    return ""
+            return Reason.SWAPPED.because(first=first, second=second)
+    return None
 
 
-def _surrogate(problem: Problem, name: str) -> str:
+def _surrogate(problem: Problem, name: str) -> Finding | None:
     """A function that differs from the module by design, and has the gradient that the module gives."""
     v, t = problem.cotangent, _direction(problem, name)
     told = float(problem.gradient[name].reshape(-1) @ t)
@@ -90,8 +91,8 @@ def _surrogate(problem: Problem, name: str) -> str:
     for surrogate in surrogates(problem):
         slope = _slope(problem, name, v, t, surrogate)
         if slope.fits(told) and not true.fits(told) and slope.tolerance <= 1e-3 * abs(told - true.value):
-            return surrogate.words(flat=true.fits(0.0))
-    return ""
+            return (surrogate.reason_if_flat if true.fits(0.0) else surrogate.reason).because()
+    return None
 
 
 def _direction(problem: Problem, name: str) -> Tensor:

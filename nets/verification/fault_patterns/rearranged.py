@@ -3,26 +3,27 @@
 import torch
 from torch import Tensor
 
+from nets.records.reason import Finding, Reason
 from nets.verification.fault_patterns.fault import Fault
 
 
-def upstream_ignored(fault: Fault) -> str:
+def upstream_ignored(fault: Fault) -> Finding | None:
     """A backward that takes the gradient that reaches it for a constant gives the same for every output."""
     same = len(fault.actual) > 1 and fault.like(fault.actual[:1].expand_as(fault.actual))
     if same and not bool(((fault.expected - fault.expected[:1]).abs() <= fault.tolerance).all()):
-        return "upstream gradient ignored: it is the same whichever output is asked for"
-    return ""
+        return Reason.COTANGENT_IGNORED.because()
+    return None
 
 
-def transposed(fault: Fault) -> str:
+def transposed(fault: Fault) -> Finding | None:
     shape = fault.shape
     if len(shape) != 2 or min(shape) < 2 or fault.problem.is_complex(fault.name):
-        return ""
+        return None
     turned = fault.expected.reshape(-1, *shape).mT.reshape(fault.expected.shape)
-    return "transposed" if fault.like(turned) else ""
+    return Reason.TRANSPOSED.because() if fault.like(turned) else None
 
 
-def conjugated(fault: Fault) -> str:
+def conjugated(fault: Fault) -> Finding | None:
     """Imaginary parts of the wrong sign: of the gradient, of the gradient that reaches it, or of the number it is multiplied by."""
     columns = torch.ones(fault.shape, dtype=fault.expected.dtype)
     if fault.problem.is_complex(fault.name):
@@ -30,21 +31,21 @@ def conjugated(fault: Fault) -> str:
     columns, rows = columns.reshape(1, -1), fault.problem.outputs.signs.to(fault.expected.dtype)[:, None]
     # Signs that are the same for all entries are no conjugation.
     signs = [sign for sign in (columns * rows, columns.expand_as(fault.expected), rows.expand_as(fault.expected)) if sign.min() < 0]
-    return "conjugate forgotten" if any(fault.like(sign * fault.expected) for sign in signs) else ""
+    return Reason.NOT_CONJUGATED.because() if any(fault.like(sign * fault.expected) for sign in signs) else None
 
 
-def shifted(fault: Fault) -> str:
+def shifted(fault: Fault) -> Finding | None:
     """Each number in the place of its neighbour along one axis, of the point or of the output; what enters at the edge is free."""
     for axis, size in enumerate(fault.shape):
         if size > 2 and any(_neighbours(fault, (len(fault.actual), *fault.shape), axis + 1, by) for by in (1, -1)):
-            return f"shifted by one along axis {axis} of {fault.name}"
+            return Reason.SHIFTED.because(axis=axis, name=fault.name)
     outputs = list(fault.problem.outputs.shapes().items())
     if len(outputs) == 1:
         ((name, shape),) = outputs
         for axis, size in enumerate(shape):
             if size > 2 and any(_neighbours(fault, (*shape, fault.actual.shape[1]), axis, by) for by in (1, -1)):
-                return f"shifted by one along axis {axis} of {name}"
-    return ""
+                return Reason.SHIFTED.because(axis=axis, name=name)
+    return None
 
 
 def _neighbours(fault: Fault, shape: tuple[int, ...], axis: int, by: int) -> bool:
@@ -61,13 +62,13 @@ def _neighbours(fault: Fault, shape: tuple[int, ...], axis: int, by: int) -> boo
     return bool(fits and (within(moved).abs() > within(tolerance)).any() and within(fault.wrong.reshape(shape)).any())
 
 
-def symmetric(fault: Fault) -> str:
+def symmetric(fault: Fault) -> Finding | None:
     """The gradient by a symmetric or Hermitian matrix, of which the function reads one triangle: right along every symmetric
     direction, so that what it is off by is antisymmetric."""
     compound = fault.problem.is_complex(fault.name)
     matrix = fault.shape[:-1] if compound else fault.shape
     if len(matrix) < 2 or matrix[-1] != matrix[-2] or matrix[-1] < 2:
-        return ""
+        return None
 
     def adjoint(tensor: Tensor) -> Tensor:
         if not compound:
@@ -76,14 +77,11 @@ def symmetric(fault: Fault) -> str:
 
     point = fault.problem.points[fault.name]
     if not torch.allclose(adjoint(point), point, rtol=1e-9, atol=0):
-        return ""
+        return None
     error, tolerance = (
         (t.expand_as(fault.actual)).reshape(-1, *fault.shape) for t in (fault.actual - fault.expected, fault.tolerance)
     )
     both = tolerance.reshape(-1, *matrix, 2).amax(-1, keepdim=True).transpose(-2, -3) if compound else tolerance.mT
     if bool(((error + adjoint(error)).abs() > tolerance + both).any()):
-        return ""
-    return (
-        "the gradient of a symmetric matrix: right along symmetric directions, and off by an antisymmetric part; declare it with "
-        "intended=, or parametrise the matrix by one of its triangles"
-    )
+        return None
+    return Reason.SYMMETRIC_MATRIX.because()

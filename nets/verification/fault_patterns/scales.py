@@ -2,47 +2,53 @@
 
 import torch
 
+from nets.records.reason import Finding, Reason
 from nets.text import digits
 from nets.verification.fault_patterns.fault import ALIKE, Fault
 from nets.verification.problem.problem import Problem
 
 
-def zero(fault: Fault) -> str:
-    return "zero: no gradient arrives" if not fault.actual.any() and fault.expected.any() else ""
+def zero(fault: Fault) -> Finding | None:
+    return Reason.NO_GRADIENT.because() if not fault.actual.any() and fault.expected.any() else None
 
 
-def scaled(fault: Fault) -> str:
+def scaled(fault: Fault) -> Finding | None:
     """One factor for all entries, and what it may come from."""
     factor = _ratio(fault)
     off, slack = (fault.actual - factor * fault.expected).abs(), min(ALIKE, abs(factor - 1) / 100)
     # Within the tolerance also where nothing was seen to be wrong, so it is not a few entries alone that are off.
     if factor == 0 or bool((off > fault.tolerance + slack * (factor * fault.expected).abs()).any()):
-        return ""
+        return None
     # The factor is known as well as the entry that is known best.
     accuracy = float((fault.tolerance / fault.expected.abs())[fault.wrong].min())
     if abs(factor - 1) <= accuracy or digits(factor) == "1":
-        return ""
-    if abs(factor + 1) < ALIKE + accuracy:
-        return "wrong sign"
-    return counted(fault.problem, fault.name, factor, ALIKE + accuracy) or f"a constant factor {digits(factor)}"
+        return None
+    return named_factor(fault.problem, fault.name, factor, ALIKE + accuracy)
 
 
-def counted(problem: Problem, name: str, factor: float, accuracy: float) -> str:
+def named_factor(problem: Problem, name: str, factor: float, accuracy: float) -> Finding:
+    """What a factor that is neither 0 nor 1 may come from."""
+    if abs(factor + 1) < accuracy:
+        return Reason.WRONG_SIGN.because()
+    return _counted(problem, name, factor, accuracy) or Reason.CONSTANT_FACTOR.because(factor=digits(factor))
+
+
+def _counted(problem: Problem, name: str, factor: float, accuracy: float) -> Finding | None:
     """A factor that is the number of samples or the size of an axis, or one over it: a sum for an average, or the reverse."""
     samples = problem.samples
     if samples == 2 and abs(2 * factor - 1) < accuracy:
         # A half may as well be a half.
-        return "a constant factor 1/2 (as if averaged over the batch of 2)"
+        return Reason.HALF_OF_TWO.because()
     if samples > 2 and abs(factor * samples - 1) < accuracy:
-        return f"averaged over the batch: a constant factor 1/{samples}, the number of samples"
+        return Reason.AVERAGED_OVER_THE_BATCH.because(samples=samples)
     if samples > 2 and abs(factor / samples - 1) < accuracy:
-        return f"summed instead of averaged over the batch: a constant factor {samples}, the number of samples"
+        return Reason.SUMMED_OVER_THE_BATCH.because(samples=samples)
     for axis, size in _axes(problem, name):
         if size > 2 and abs(factor * size - 1) < accuracy:
-            return f"a constant factor 1/{size} (as if averaged instead of summed over {axis}, {size} numbers)"
+            return Reason.AVERAGED_OVER_AN_AXIS.because(size=size, axis=axis)
         if size > 2 and abs(factor / size - 1) < accuracy:
-            return f"a constant factor {size} (as if summed instead of averaged over {axis}, {size} numbers)"
-    return ""
+            return Reason.SUMMED_OVER_AN_AXIS.because(size=size, axis=axis)
+    return None
 
 
 def _axes(problem: Problem, name: str) -> list[tuple[str, int]]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from nets.records.reason import Reason
 from nets.verification.problem.problem import Problem
 
 aten = torch.ops.aten
@@ -68,11 +69,6 @@ IDENTITY: Mapping[Any, Rule] = dict.fromkeys(ROUNDING, _identity) | dict.fromkey
 CLIPPED: Mapping[Any, Rule] = dict.fromkeys(ROUNDING, _clipped)
 DETACHED: Mapping[Any, Rule] = {aten.detach: _constant}
 
-SAMPLER = "an implicit reparametrisation, not the derivative of the sampler, by design: declare it with intended="
-STRAIGHT = "straight-through: an identity in the backward pass where the forward pass has steps; declare it with intended="
-STEPS = "straight-through: the gradient of a part of the output, where the output itself moves in steps; declare it with intended="
-HELD = "a detached term: the gradient takes it for a constant; declare it with intended= if it is meant so"
-
 
 class Surrogate:
     """The module with some operations replaced.
@@ -80,11 +76,12 @@ class Surrogate:
     Args:
         problem: the module at its point.
         rules: operation → what it is replaced by.
-        words: the cause, if this is the function that was differentiated; and the same where the module's own slope is zero.
+        reason: what it says of the gradient, if this is the function that was differentiated.
+        reason_if_flat: the same where the module's own slope is zero.
     """
 
-    def __init__(self, problem: Problem, rules: Mapping[Any, Rule], words: str, flat: str) -> None:
-        self._problem, self._words, self._flat = problem, words, flat
+    def __init__(self, problem: Problem, rules: Mapping[Any, Rule], reason: Reason, reason_if_flat: Reason) -> None:
+        self._problem, self.reason, self.reason_if_flat = problem, reason, reason_if_flat
         self._replacing = _Replacing(rules)
         with self.active():
             problem.evaluate()
@@ -94,10 +91,6 @@ class Surrogate:
     def occurs(self) -> bool:
         """Whether the module does any of the operations."""
         return bool(self._replacing.then)
-
-    def words(self, flat: bool) -> str:
-        """The cause in words."""
-        return self._flat if flat else self._words
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -147,12 +140,12 @@ class _Replacing(TorchDispatchMode):
 
 def surrogates(problem: Problem) -> Iterator[Surrogate]:
     """Those whose operations the module does."""
-    for rules, words, flat in (
-        (SAMPLERS, SAMPLER, SAMPLER),
-        (IDENTITY, STRAIGHT, STRAIGHT),
-        (CLIPPED, STRAIGHT, STRAIGHT),
-        (DETACHED, HELD, STEPS),
+    for rules, reason, reason_if_flat in (
+        (SAMPLERS, Reason.IMPLICIT_REPARAMETRISATION, Reason.IMPLICIT_REPARAMETRISATION),
+        (IDENTITY, Reason.STRAIGHT_THROUGH, Reason.STRAIGHT_THROUGH),
+        (CLIPPED, Reason.STRAIGHT_THROUGH, Reason.STRAIGHT_THROUGH),
+        (DETACHED, Reason.DETACHED, Reason.STRAIGHT_THROUGH_A_PART),
     ):
-        surrogate = Surrogate(problem, rules, words, flat)
+        surrogate = Surrogate(problem, rules, reason, reason_if_flat)
         if surrogate.occurs:
             yield surrogate

@@ -9,14 +9,17 @@ import math
 
 import torch
 
-from nets.records.certificate import Check
-from nets.text import digits, looks_like
-from nets.verification.compare.comparison import KINK
+from nets.records.check import Check
+from nets.records.method import Method
+from nets.records.reason import Finding, Reason
+from nets.records.verdict import Verdict
+from nets.text import digits
 from nets.verification.derivations.differences import Refined, refine
 from nets.verification.derivations.domain import edge
 from nets.verification.fault_patterns.experiments import experiment
 from nets.verification.fault_patterns.fault import ALIKE
-from nets.verification.fault_patterns.scales import counted
+from nets.verification.fault_patterns.places import one_slice
+from nets.verification.fault_patterns.scales import named_factor
 from nets.verification.probing.prober import Probe, Prober, split
 from nets.verification.problem.randomness import stream
 
@@ -51,11 +54,11 @@ def located(prober: Prober, name: str, probe: Probe, oracle: str) -> Check | Non
         if failed > CONFIRMED:
             break
     if probe.kinked:
-        return Check.plain(name, oracle, "central difference", 1, "inconclusive", KINK)
+        return _by_probes(name, oracle, Verdict.INCONCLUSIVE, Reason.KINK.because())
     if failed > CONFIRMED:
-        return Check.plain(name, oracle, "central difference", 1, "fail", "wrong derivative: probes fail, no single entry does")
-    reason = f"rounding: a probe is off by {abs(probe.actual - probe.expected):.3g}, and none of {TRIES} others is as sharp"
-    return Check.plain(name, oracle, "central difference", 1, "inconclusive", reason)
+        return _by_probes(name, oracle, Verdict.FAIL, Reason.PROBES_FAIL.because())
+    blunt = Reason.NO_SHARP_PROBE.because(error=abs(probe.actual - probe.expected), tries=TRIES)
+    return _by_probes(name, oracle, Verdict.INCONCLUSIVE, blunt)
 
 
 def failing(prober: Prober, name: str, probe: Probe, oracle: str) -> Check | None:
@@ -63,8 +66,11 @@ def failing(prober: Prober, name: str, probe: Probe, oracle: str) -> Check | Non
     other = prober.measured(name, probe.entries)
     if other.excess <= 1 or other.kinked or probe.kinked:
         return None
-    reason = "wrong derivative: probes fail; the entry was looked for in other parameters alone"
-    return Check.plain(name, oracle, "central difference", 1, "fail", reason)
+    return _by_probes(name, oracle, Verdict.FAIL, Reason.PROBES_FAIL_UNSEARCHED.because())
+
+
+def _by_probes(name: str, oracle: str, verdict: Verdict, found: Finding) -> Check:
+    return Check.without_entry(name, oracle, Method.CENTRAL_DIFFERENCE, verdict, found, entries=1)
 
 
 def _confirmed(prober: Prober, name: str, probe: Probe, oracle: str) -> Check | None:
@@ -119,35 +125,46 @@ def _output(prober: Prober, name: str, entry: int, column: Refined) -> tuple[int
 def _shown(prober: Prober, name: str, entry: int, row: int, actual: float, column: Refined, probe: Probe, oracle: str) -> Check:
     """The check of that one entry, with what the ones around it look like."""
     expected, tolerance = float(column.derivative[row]), float(column.tolerance[row]) + prober.allowed(name)
-    kink, beyond = bool(column.kink.any()), not math.isfinite(expected)
-    unknown = KINK if kink else edge(prober.problem, name, entry) if beyond else ""
-    looked, off, pattern = (1, 0, "") if unknown else _pattern(prober, name, entry, probe)
-    return Check(
-        parameter=name,
-        oracle=oracle,
-        against="central difference",
-        entries=looked,
+    looked, off, mistake = 1, 0, None
+    if column.kink.any():
+        verdict, found = Verdict.INCONCLUSIVE, Reason.KINK.because()
+    elif not math.isfinite(expected):
+        verdict, found = Verdict.INCONCLUSIVE, edge(prober.problem, name, entry)
+    else:
+        verdict, found = Verdict.FAIL, Reason.WRONG_BY_PROBES.because()
+        looked, off, mistake = _pattern(prober, name, entry, probe)
+    ours, theirs, bar = torch.tensor([[actual], [expected], [tolerance]], dtype=torch.float64)
+    return Check.from_errors(
+        name,
+        oracle,
+        Method.CENTRAL_DIFFERENCE,
+        ours,
+        theirs,
+        bar,
+        verdict,
+        found,
+        shown=0,
         wrong=off,
-        max_abs_error=abs(actual - expected),
-        max_rel_error=abs(actual - expected) / max(float(column.derivative.abs().max()), 1e-300),
-        **prober.problem.place(name, row, entry).fields(),
-        expected=expected,
-        actual=actual,
-        tolerance=tolerance,
+        entries=looked,
+        scale=float(column.derivative.abs().max()),
         detects=None,
-        verdict="inconclusive" if unknown else "fail",
-        reason=unknown or f"wrong derivative, found by probes{pattern}",
-    )
+        **prober.problem.place(name, row, entry).fields(),
+    ).looks_like(mistake)
 
 
-def _pattern(prober: Prober, name: str, entry: int, probe: Probe) -> tuple[int, int, str]:
+def _pattern(prober: Prober, name: str, entry: int, probe: Probe) -> tuple[int, int, Finding | None]:
     """How many entries of the gradient of vᵀY were looked at, how many are off, and what that looks like."""
     shape = tuple(prober.problem.points[name].shape)
     entries = _around(prober, name, shape, entry)
     singles = prober.singles(name, entries, probe.reach)
-    words = _scaled(prober, name, singles, probe) or _tried(prober, name) or _moved(prober, name, shape, singles)
-    words = words or _conjugated(prober, name, shape, entries, singles) or _words(name, shape, entries, singles)
-    return len(singles), sum(single.excess > 1 for single in singles), looks_like(words)
+    mistake = (
+        _scaled(prober, name, singles, probe)
+        or _tried(prober, name)
+        or _moved(prober, name, shape, singles)
+        or _conjugated(prober, name, shape, entries, singles)
+        or _placed(name, shape, entries, singles)
+    )
+    return len(singles), sum(single.excess > 1 for single in singles), mistake
 
 
 def _around(prober: Prober, name: str, shape: tuple[int, ...], entry: int) -> list[int]:
@@ -164,28 +181,26 @@ def _around(prober: Prober, name: str, shape: tuple[int, ...], entry: int) -> li
     return list(dict.fromkeys(found))
 
 
-def _scaled(prober: Prober, name: str, singles: list[Probe], probe: Probe) -> str:
+def _scaled(prober: Prober, name: str, singles: list[Probe], probe: Probe) -> Finding | None:
     """What was done to all entries alike, if anything; the probe knows the factor to more digits than single entries do."""
     if probe.expected == 0:
-        return ""
+        return None
     factor, unsure = probe.actual / probe.expected, probe.tolerance / abs(probe.expected)
     if any(abs(s.actual - factor * s.expected) > s.tolerance + unsure * abs(s.expected) for s in singles):
-        return ""
+        return None
     if abs(factor - 1) <= unsure or digits(factor) == "1":
-        return ""
+        return None
     if factor == 0:
-        return "zero: no gradient arrives"
-    if abs(factor + 1) < ALIKE + unsure:
-        return "wrong sign"
-    return counted(prober.problem, name, factor, ALIKE + unsure) or f"a constant factor {digits(factor)}"
+        return Reason.NO_GRADIENT.because()
+    return named_factor(prober.problem, name, factor, ALIKE + unsure)
 
 
-def _tried(prober: Prober, name: str) -> str:
+def _tried(prober: Prober, name: str) -> Finding | None:
     """What fits when it is tried, where the gradient is that of a backward pass."""
-    return experiment(prober.problem, name) if prober.closed is None else ""
+    return experiment(prober.problem, name) if prober.closed is None else None
 
 
-def _moved(prober: Prober, name: str, shape: tuple[int, ...], singles: list[Probe]) -> str:
+def _moved(prober: Prober, name: str, shape: tuple[int, ...], singles: list[Probe]) -> Finding | None:
     """Whether each number stands in the place of its neighbour along one axis; what enters at the edge is free."""
     one = torch.ones(1, dtype=torch.float64)
     for axis, size in enumerate(shape):
@@ -195,20 +210,20 @@ def _moved(prober: Prober, name: str, shape: tuple[int, ...], singles: list[Prob
             wrong = [s for s in inner if s.excess > 1]
             moved = (prober.at(name, slice(e := s.entries.start - by * stride, e + 1), one, s.reach) for s in inner)
             if wrong and all(abs(s.actual - m.expected) <= s.tolerance + m.tolerance for s, m in zip(inner, moved, strict=True)):
-                return f"shifted by one along axis {axis} of {name}"
-    return ""
+                return Reason.SHIFTED.because(axis=axis, name=name)
+    return None
 
 
-def _conjugated(prober: Prober, name: str, shape: tuple[int, ...], entries: list[int], singles: list[Probe]) -> str:
+def _conjugated(prober: Prober, name: str, shape: tuple[int, ...], entries: list[int], singles: list[Probe]) -> Finding | None:
     """Whether the imaginary parts of the gradient have the wrong sign and its real parts are right."""
     if not prober.problem.is_complex(name):
-        return ""
+        return None
     signs = [1 - 2 * (entry % shape[-1]) for entry in entries]
     fits = all(abs(s.actual - sign * s.expected) <= s.tolerance for s, sign in zip(singles, signs, strict=True))
-    return "conjugate forgotten" if fits else ""
+    return Reason.NOT_CONJUGATED.because() if fits else None
 
 
-def _words(name: str, shape: tuple[int, ...], entries: list[int], singles: list[Probe]) -> str:
+def _placed(name: str, shape: tuple[int, ...], entries: list[int], singles: list[Probe]) -> Finding | None:
     """Where the wrong entries are, if that is plain; the first is the one that was found."""
     places = torch.stack(torch.unravel_index(torch.tensor(entries), shape), 1)
     wrong = torch.tensor([single.excess > 1 for single in singles])
@@ -218,11 +233,10 @@ def _words(name: str, shape: tuple[int, ...], entries: list[int], singles: list[
     part = min(1.0, abs(singles[0].actual - singles[0].expected) / max(abs(singles[0].expected), 1e-300))
     seen = torch.tensor([part * abs(single.expected) > single.tolerance for single in singles])
     if bool((counts & ~wrong & ~seen).any()):
-        return ""
+        return None
     places, wrong = places[counts], wrong[counts]
     for axis in range(len(shape)):
         same = places[:, axis] == places[0, axis]
         if int(same.sum()) > 1 and bool((wrong == same).all()):
-            kind = {0: "row", 1: "column"}.get(axis, f"slice along axis {axis}")
-            return f"one {kind} of {name}: {int(places[0, axis])}"
-    return f"one entry of {name}: {places[0].tolist()}" if int(wrong.sum()) == 1 else ""
+            return one_slice(name, axis, int(places[0, axis]))
+    return Reason.ONE_ENTRY.because(name=name, index=places[0].tolist()) if int(wrong.sum()) == 1 else None

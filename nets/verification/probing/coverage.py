@@ -1,13 +1,14 @@
 """How a point too large for every entry is covered by probes, and with what probability they would have seen a fault."""
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
-from nets.records.certificate import Check
+from nets.records.check import Check
+from nets.records.method import Method
+from nets.records.reason import Finding, Reason
+from nets.records.verdict import Verdict
 from nets.text import at_least
-from nets.verification.compare.comparison import KINK, POWER
+from nets.verification.compare.comparison import POWER
 from nets.verification.compare.zeros import bound_of_zero, is_constant
 from nets.verification.noise.rounding import ROUNDING_SAFETY
 from nets.verification.probing.bisection import failing, located
@@ -54,7 +55,8 @@ def check_by_probes(prober: Prober, name: str, oracle: str, seed: int) -> Check:
         if fault is not None:
             return fault
     check = _held(prober, name, oracle, whole, [p for p in probes if p.entries.stop - p.entries.start > 1] or probes, worst, seed)
-    return replace(check, verdict="inconclusive", reason=KINK) if any(probe.kinked for probe in [whole, *probes]) else check
+    kinked = any(probe.kinked for probe in [whole, *probes])
+    return check.explained(Verdict.INCONCLUSIVE, Reason.KINK.because()) if kinked else check
 
 
 def _held(prober: Prober, name: str, oracle: str, whole: Probe, probes: list[Probe], worst: Probe, seed: int) -> Check:
@@ -68,30 +70,30 @@ def _held(prober: Prober, name: str, oracle: str, whole: Probe, probes: list[Pro
     constant = sharp > POWER and is_constant(prober.problem, name, prober.floor, seed)
     bound = _bound_of_zero(prober, name, [whole, *probes], seed) if sharp > POWER and not constant else None
     if constant:
-        reason = "zero up to rounding: the output does not depend on it"
+        found = Reason.ZERO_EVERYWHERE.because(what="output")
     elif bound is not None:
-        reason = f"zero, to within {at_least(bound)}"
+        found = Reason.ZERO_HERE.because(bound=at_least(bound))
     elif sharp > POWER:
-        reason = f"rounding: the gradient is too small here to see a fault below {detects:.1%}"
+        found = Reason.TOO_SMALL.because(fault=f"a fault below {detects:.1%}")
     else:
-        reason = _power(prober, name, probes, detects)
+        found = _power(prober, name, probes, detects)
     zero = constant or bound is not None
-    return Check(
-        parameter=name,
-        oracle=oracle,
-        against="central difference",
-        entries=prober.problem.points[name].numel(),
+    ours, theirs, bar = torch.tensor([[worst.actual], [worst.expected], [worst.tolerance]], dtype=torch.float64)
+    return Check.from_errors(
+        name,
+        oracle,
+        Method.CENTRAL_DIFFERENCE,
+        ours,
+        theirs,
+        bar,
+        Verdict.PASS if zero or sharp <= POWER else Verdict.INCONCLUSIVE,
+        found,
+        shown=0,
         wrong=0,
-        max_abs_error=abs(worst.actual - worst.expected),
-        max_rel_error=abs(worst.actual - worst.expected) / max(abs(worst.expected), 1e-300),
+        entries=prober.problem.points[name].numel(),
         worst_index=(),
-        expected=worst.expected,
-        actual=worst.actual,
-        tolerance=worst.tolerance,
         detects=None if zero else detects,
         detects_entry=None if zero else single,
-        verdict="pass" if zero or sharp <= POWER else "inconclusive",
-        reason=reason,
         bound=bound,
     )
 
@@ -105,7 +107,7 @@ def _bound_of_zero(prober: Prober, name: str, probes: list[Probe], seed: int) ->
     return bound_of_zero(prober.problem, name, torch.zeros(1), bound, seed)
 
 
-def _power(prober: Prober, name: str, probes: list[Probe], detects: float) -> str:
+def _power(prober: Prober, name: str, probes: list[Probe], detects: float) -> Finding:
     """With what probability these probes would have seen one entry zeroed, one row zeroed or flipped, or a wrong scale.
 
     An entry e that is wrong by its own size moves the probe by |g_e t_e|, for certain; a row by a random sum of the size
@@ -120,18 +122,14 @@ def _power(prober: Prober, name: str, probes: list[Probe], detects: float) -> st
         sizes = torch.linalg.vector_norm(moved.reshape(-1, width), dim=1)
         hidden = (probe.bound / sizes.clamp(min=1e-300)).clamp(max=1.0)
         rows += float((1 - hidden).sum()) * width / point.numel()
-    return (
-        f"by probes, one zeroed entry is seen with probability {entries:.4f}, one zeroed or flipped row with "
-        f"{rows:.4f}, a scale that is off by {at_least(detects)} for certain"
-    )
+    return Reason.PROBED.because(entries=entries, rows=rows, scale=at_least(detects))
 
 
 def check_stated(prober: Prober, name: str, oracle: str, jacobian: Tensor) -> Check:
     """A Jacobian of the caller's, shape (M, P): every entry of vᵀJ against the gradient of vᵀY."""
     noise = max(float(prober.rounding[name].abs().max()), float(prober.gradient[name].abs().max()) * 2.0**-53)
     off = int(((prober.v @ jacobian - prober.gradient[name]).abs() > ROUNDING_SAFETY * noise).sum())
-    reason = f"{off:,} of {jacobian.shape[1]:,} entries of the gradient of a random sum of the outputs are off"
-    return Check.plain(name, oracle, "stated closed form", jacobian.shape[1], "fail" if off else "pass", reason)
+    return _entries_off(name, oracle, Method.STATED_CLOSED_FORM, off, jacobian.shape[1])
 
 
 def check_closed_form(prober: Prober, name: str) -> Check:
@@ -139,5 +137,9 @@ def check_closed_form(prober: Prober, name: str) -> Check:
     gradient, backward = prober.gradient[name], prober.backward[name]
     noise = max(float(prober.rounding[name].abs().max()), float(backward.abs().max()) * 2.0**-53)
     off = int(((gradient - backward).abs() > ROUNDING_SAFETY * noise).sum())
-    reason = f"{off:,} of {len(gradient):,} entries of the gradient of a random sum of the outputs are off"
-    return Check.plain(name, "closed form", "reverse mode", len(gradient), "fail" if off else "pass", reason)
+    return _entries_off(name, Method.CLOSED_FORM, Method.REVERSE_MODE, off, len(gradient))
+
+
+def _entries_off(name: str, oracle: str, against: str, off: int, entries: int) -> Check:
+    verdict, found = Verdict.FAIL if off else Verdict.PASS, Reason.ENTRIES_OFF.because(off=off, entries=entries)
+    return Check.without_entry(name, oracle, against, verdict, found, entries=entries)

@@ -11,8 +11,11 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from nets.records.certificate import Check
-from nets.verification.compare.witnesses import FORWARD, Doubt, Forward, missing_forward_mode
+from nets.records.check import Check
+from nets.records.method import Method
+from nets.records.reason import Reason
+from nets.records.verdict import Verdict
+from nets.verification.compare.witnesses import Doubt, Forward, missing_forward_mode
 from nets.verification.derivations.autograd_modes import forward_along, quiet
 from nets.verification.noise.rounding import ROUNDING_SAFETY
 from nets.verification.probing.prober import Prober
@@ -61,7 +64,7 @@ def forward_of_module(prober: Prober, names: Sequence[str], oracle: str, forward
         if tangent is None:
             return Found(missing=list(names))
         check = _held(prober, "all", directions, tangent, oracle)
-        if check.verdict == "pass":
+        if check.verdict == Verdict.PASS:
             return Found([check])
     for name, t in directions.items():
         slopes = forward_along(prober.problem, name, t.reshape(1, *prober.problem.points[name].shape))
@@ -69,7 +72,7 @@ def forward_of_module(prober: Prober, names: Sequence[str], oracle: str, forward
             found.lacks(prober, name, forward)
             continue
         check = _held(prober, name, {name: t}, slopes[:, 0], oracle)
-        if check.verdict == "pass" or forward == "required":
+        if check.verdict == Verdict.PASS or forward == "required":
             found.checks.append(check)
         else:
             probe = prober.measured(name, slice(0, len(t)), t)
@@ -94,8 +97,9 @@ def forward_of_closed_form(prober: Prober, names: Iterable[str], forward: Forwar
         tolerance = ROUNDING_SAFETY * float(slopes.abs().max()) * point.numel() ** 0.5 * 2.0**-53
         error = (ours - slopes).abs().nan_to_num_(nan=torch.inf)
         off, worst = int((error > tolerance).sum()), int(error.argmax())
-        reason = f"{off} of {slopes.numel()} slopes along {DIRECTIONS} random directions are off"
-        check = Check.plain(name, "closed form", FORWARD, slopes.numel(), "fail" if off else "pass", reason)
+        seen = Reason.SLOPES_ALONG.because(directions=DIRECTIONS, off=off, slopes=slopes.numel())
+        verdict = Verdict.FAIL if off else Verdict.PASS
+        check = Check.without_entry(name, Method.CLOSED_FORM, Method.FORWARD_MODE, verdict, seen, entries=slopes.numel())
         check = replace(check, wrong=off, actual=float(ours.view(-1)[worst]), expected=float(slopes.reshape(-1)[worst]))
         # The pullback has been held against differences: v·(J t) = (vᵀJ)·t bears out the pushforward.
         apart = (prober.v @ ours - directions.reshape(DIRECTIONS, -1) @ prober.gradient[name]).abs()
@@ -115,8 +119,9 @@ def _held(prober: Prober, name: str, directions: Mapping[str, Tensor], tangent: 
     sizes = [float(torch.linalg.vector_norm(prober.gradient[point] * t)) for point, t in directions.items()]
     carried = float(torch.linalg.vector_norm(prober.v * tangent))
     off = not abs(actual - expected) <= ROUNDING_SAFETY * (sum(rounding) + (sum(sizes) + carried) * 2.0**-52)
-    points = "along one random direction" + (" of all parameters and inputs together" if len(directions) > 1 else "")
-    check = Check.plain(name, oracle, FORWARD, 1, "fail" if off else "pass", points)
+    seen = Reason.ONE_DIRECTION.because(of=" of all parameters and inputs together" if len(directions) > 1 else "")
+    verdict = Verdict.FAIL if off else Verdict.PASS
+    check = Check.without_entry(name, oracle, Method.FORWARD_MODE, verdict, seen, entries=1)
     return replace(check, wrong=int(off), actual=actual, expected=expected)
 
 

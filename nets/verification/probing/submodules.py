@@ -14,8 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from nets.records.certificate import Check
+from nets.records.check import Check
 from nets.records.location import Location
+from nets.records.method import Method
+from nets.records.verdict import Verdict
 from nets.verification.checks.preconditions import check_behaviour
 from nets.verification.noise.rounding import FEW, output_floor
 from nets.verification.probing.prober import Prober
@@ -90,7 +92,7 @@ def locate(problem: Problem, checks: Sequence[Check], seed: int) -> Location | N
         problem: the module at its point.
         checks: those of its certificate.
     """
-    failed = any(check.verdict == "fail" and check.oracle == "reverse mode" for check in checks)
+    failed = any(check.verdict == Verdict.FAIL and check.oracle == Method.REVERSE_MODE for check in checks)
     if not failed or not any(True for _ in problem.module.children()):
         return None
     root = recorded(problem)
@@ -184,7 +186,9 @@ def wrong_points(call: Call, seed: int) -> tuple[str, ...] | None:
             problem = Problem(alone, alone.inputs, seed=seed)
             failed, _ = check_behaviour(problem, seed)
             if failed:
-                own = tuple(check.parameter for check in failed if check.verdict == "fail" and check.oracle == "reverse mode")
+                own = tuple(
+                    check.parameter for check in failed if check.verdict == Verdict.FAIL and check.oracle == Method.REVERSE_MODE
+                )
                 return own or None
             prober = Prober(problem, output_floor(problem, seed, FEW), seed)
             return tuple(name.removeprefix("module.") for name in problem.points if _is_wrong(prober, name))
@@ -208,7 +212,7 @@ def _bounds(root: Call, checks: Sequence[Check]) -> tuple[str, str]:
         owner = name.rpartition(".")[0]
         if owner not in order:
             continue
-        (failing if "fail" in own else passing)[order[owner]] = owner
+        (failing if Verdict.FAIL in own else passing)[order[owner]] = owner
     if not failing or not passing or max(failing) >= min(passing):
         return "", ""
     return failing[max(failing)], passing[min(passing)]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from nets.errors import InputError
+from nets.records.reason import Finding
 from nets.text import one_line
 from nets.verification.problem.calling import OtherOutputsError, refusal
 from nets.verification.problem.control_flow import called
@@ -202,9 +203,9 @@ class Problem:
         y, leaves = self.record()
         return pull_back(y, self.cotangent, leaves)
 
-    def explained(self, name: str, actual: Tensor, expected: Tensor) -> str:
-        """Why derivatives of shape (M, P) are wrong, where a kind of problem has a cause of its own; empty where it has none."""
-        return ""
+    def explained(self, name: str, actual: Tensor, expected: Tensor) -> Finding | None:
+        """Why derivatives of shape (M, P) are wrong, where a kind of problem has a cause of its own."""
+        return None
 
     def call_with(self, function: Callable[..., Any]) -> Any:
         """`function(module, *inputs)`, on the copies."""
@@ -276,7 +277,6 @@ class Problem:
 
     @property
     def parameters(self) -> Collection[str]:
-        """The names of those points that are parameters."""
         return self._parameters.keys()
 
     @property

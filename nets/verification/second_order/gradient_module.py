@@ -12,11 +12,12 @@ from torch.utils import _pytree as pytree
 
 from nets.calculus.function import closed_form
 from nets.calculus.network import Network
+from nets.records.reason import Finding, Reason
 from nets.verification.problem.copies import operators
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.pytree import as_real, flattened, input_names
 from nets.verification.problem.randomness import stream
-from nets.verification.second_order.held_constant import WORDS, Walk, held_for_constant, pulled_back, remembered
+from nets.verification.second_order.held_constant import Walk, held_for_constant, pulled_back, remembered
 
 EVERY_ROW = 256
 """Numbers in parameters and inputs up to which every entry of the gradient is an output; beyond, eight random sums of them are."""
@@ -97,22 +98,24 @@ class SecondOrder(Problem):
         super().__init__(GradientOf(first, seed), inputs, seed=seed)
         self.first = first
 
-    def explained(self, name: str, actual: Tensor, expected: Tensor) -> str:
-        """Why the derivatives by a point, shape (M, P), are not the expected ones; empty where that is not known."""
-        return WORDS if held_for_constant(self, self.walking, name, actual, expected) else ""
+    def explained(self, name: str, actual: Tensor, expected: Tensor) -> Finding | None:
+        """Why the derivatives by a point, shape (M, P), are not the expected ones; None where that is not known."""
+        return Reason.INTERMEDIATE_KEPT.because() if held_for_constant(self, self.walking, name, actual, expected) else None
 
-    def raising(self) -> str:
-        """Why the gradient cannot be differentiated; empty where it can be."""
+    def raising(self) -> Finding | None:
+        """Why the gradient cannot be differentiated; None where it can be."""
         y, leaves = self.record()
         try:
             # Into .grad, since torch.autograd.grad passes by what does not lead to the leaves, as once_differentiable does not.
             torch.autograd.backward(y, self.cotangent)
         except Exception:  # a backward of the user's may raise whatever it likes
-            return WORDS if remembered(self, self.walking).attributes else "the backward is not differentiable itself"
+            return (
+                Reason.INTERMEDIATE_KEPT if remembered(self, self.walking).attributes else Reason.BACKWARD_NOT_DIFFERENTIABLE
+            ).because()
         finally:
             for leaf in leaves.values():
                 leaf.grad = None
-        return ""
+        return None
 
     @contextlib.contextmanager
     def walking(self, walk: Walk) -> Iterator[None]:

@@ -31,8 +31,6 @@ Walk = Callable[[Tensor, Tensor, Mapping[str, Tensor]], dict[str, Tensor]]
 Walking = Callable[[Walk], contextlib.AbstractContextManager[None]]
 """A context in which the gradient is taken by that walk."""
 
-WORDS = "the backward is not differentiable itself (once_differentiable, or an intermediate kept on ctx)"
-
 STEPS = tuple(2.0**-k for k in (6, 9, 12, 15))
 """How far the point is moved, in units of its largest number where that is more than one."""
 

@@ -10,7 +10,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from nets.records.certificate import Check
+from nets.records.check import Check
+from nets.records.method import Method
+from nets.records.reason import Finding, Reason
+from nets.records.verdict import Verdict
 from nets.text import one_line, told_apart
 from nets.verification.compare.comparison import POWER
 from nets.verification.problem.pytree import as_real, largest
@@ -30,9 +33,8 @@ def check_incoming(second: SecondOrder) -> list[Check]:
     try:
         found, expected = _both_sides(second)
     except Exception as error:  # a backward of the user's may raise whatever it likes
-        what = "the gradient cannot be differentiated by the gradient that reaches the output"
-        reason = f"{what}: {type(error).__name__}: {one_line(error)}"
-        return [Check.plain("v", "reverse mode", "itself", 0, "fail", reason)]
+        raised = f"{type(error).__name__}: {one_line(error)}"
+        return [_failed(Reason.NOT_DIFFERENTIABLE_BY_COTANGENT.because(error=raised))]
     off = (found - expected).abs()
     # Where the gradient is zero, both sides are rounding noise.
     bar = max(POWER * largest(expected), NOISE * largest(second.first.y))
@@ -42,11 +44,11 @@ def check_incoming(second: SecondOrder) -> list[Check]:
     gives, ought = told_apart(float(found[row]), float(expected[row]))
     where = f"v at {second.first.outputs.name(row)}" if len(found) == len(second.first.y) else "v in a random direction"
     why = "; the backward detaches v or reads it without a graph" if not found.any() else ""
-    reason = (
-        f"wrong derivative: the gradient by the gradient v that reaches the output: along {where} reverse mode gives {gives} "
-        f"where the gradient itself, which is linear in v, gives {ought}{why}"
-    )
-    return [Check.plain("v", "reverse mode", "itself", 0, "fail", reason)]
+    return [_failed(Reason.WRONG_BY_COTANGENT.because(where=where, gives=gives, right=ought, why=why))]
+
+
+def _failed(found: Finding) -> Check:
+    return Check.without_entry("v", Method.REVERSE_MODE, Method.ITSELF, Verdict.FAIL, found)
 
 
 def _both_sides(second: SecondOrder) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,53 @@
+"""The derivations that a check names: what is judged, and what it is held against."""
+
+from nets.records.text_enum import TextEnum
+
+
+class Method(TextEnum):
+    """A derivation of ∂Y/∂p, or what stands in its place in a check.
+
+    An engine or a derivation of the caller's own has the name that the caller gives it, as plain text. No decision rests on such
+    a name, and none may be that of a member here.
+    """
+
+    CLOSED_FORM = "closed form"
+    REVERSE_MODE = "reverse mode"
+    BATCHED_REVERSE = "batched reverse"
+    FORWARD_MODE = "forward mode"
+    COMPLEX_STEP = "complex step"
+    CENTRAL_DIFFERENCE = "central difference"
+    STATED_CLOSED_FORM = "stated closed form"
+    """The Jacobians that the caller gives as `closed_form`."""
+    GRADCHECK = "gradcheck"
+    GRADGRADCHECK = "gradgradcheck"
+    REVERSE_IN_FLOAT64 = "reverse mode in float64"
+    """The backward pass of the copy in float64, which the module in its own precision is held against."""
+    FORWARD_PASS = "forward"
+    """The output itself, where that is not fit to be differentiated."""
+    ITSELF = "itself"
+    """The same derivation under other circumstances, or nothing else."""
+    INTENTION = "intention"
+    """Nothing: the caller declares the gradient to be no derivative."""
+    ACCUMULATED_GRADIENT = "accumulated gradient"
+    WHOLE_BATCH = "whole batch"
+    MICRO_BATCHES = "gradients of the micro-batches"
+
+    NUMPY = "NumPy by hand"
+    SYMPY = "SymPy"
+    JAX = "JAX"
+    TENSORFLOW = "TensorFlow"
+
+
+ENGINES = (Method.NUMPY, Method.SYMPY, Method.JAX, Method.TENSORFLOW)
+"""Libraries with derivatives of their own, in which a `Network` is computed once more."""
+
+INDEPENDENT = (Method.CENTRAL_DIFFERENCE, Method.WHOLE_BATCH)
+"""What relies on no other derivative. Only checks against these count towards `Certificate.detects`."""
+
+WITNESSES = (Method.FORWARD_MODE, Method.COMPLEX_STEP)
+"""Derivations that no training step runs. A fault of one of these is reported last."""
+
+
+def named(text: str) -> "Method | str":
+    """The member whose text this is, or else the text: the name of a derivation of the caller's."""
+    return Method(text) if text in {str(method) for method in Method} else text
