@@ -73,7 +73,7 @@ def experiment(
     trained, samples = copy.deepcopy(model).to(place), samples.to(place)
     follow = functools.partial(call, nets.descend, descent, "descent", data=samples.train, loss=objective, seed=seed)
     mistaken = mistakes.named(mistake, ranks.count)
-    steps = follow(network=trained, gradient=(mistaken or ranks).along)
+    steps = follow(network=trained, gradient_source=mistaken or ranks)
     if ranks.rank > 0:
         return ranks.follow(steps)
 
@@ -123,9 +123,9 @@ def train(
     """Follow the descent to its end, writing every record; what there is to say of it afterwards, as {title: text}."""
     import safetensors.torch
 
+    from nets.telemetry.accumulation_summary import accumulation_summary
     from nets.telemetry.report import report
     from nets.telemetry.screen import progress, say
-    from nets.telemetry.tensorboard.accumulation_metrics import told
     from nets.training.descend import count_steps
     from nets.training.evaluation import evaluate
     from nets.training.gradients.layer_looks import gradient_flow
@@ -170,7 +170,7 @@ def train(
         if key in named and named[key].shape == truth.shape:
             rows[f"{key} found"] = f"‖θ − θ*‖/‖θ*‖ = {float((named[key].detach() - truth).norm() / truth.norm()):.2e}"
     rows["diagnosis"] = said.diagnosis
-    rows |= told(records)
+    rows |= accumulation_summary(records)
     rows["speed"] = f"{len(records) / seconds:,.0f} steps a second, {len(records):,} steps in {seconds:.1f} s"
     return rows
 

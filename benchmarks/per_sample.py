@@ -11,9 +11,9 @@ from torch.func import functional_call, grad, vmap
 import nets
 from benchmarks.measuring import Loop, Row, interleaved, ratios, row
 from benchmarks.steps import BATCH, WIDTHS, data, plain
-from nets.training.descend import WORTH_WAKING
-from nets.training.gradients.engines import Replayed
+from nets.training.gradients.engines import ENGINES
 from nets.training.gradients.sample_norms import SAMPLED
+from nets.training.loop import MULTITHREAD_FROM
 
 
 def batch() -> nets.Batch:
@@ -26,7 +26,7 @@ def ours(width: int, engine: Callable[[], Callable] = SAMPLED["closed_form"]) ->
 
     def loop(steps: int) -> None:
         threads = torch.get_num_threads()
-        if BATCH * size < WORTH_WAKING:  # as nets.descend has it
+        if BATCH * size < MULTITHREAD_FROM:  # as nets.descend has it
             torch.set_num_threads(1)
         for _ in range(steps):
             call(network, loss, own)
@@ -92,7 +92,10 @@ PEERS = {"BackPACK BatchL2Grad": backpack_loop, "Opacus GradSampleModule": opacu
 def rows(runs: int) -> Iterator[Row]:
     for width, threads in itertools.product(WIDTHS, (1, 2)):
         torch.set_num_threads(threads)
-        loops = {name: make(width) for name, make in PEERS.items()} | {"ours": ours(width), "without": ours(width, Replayed)}
+        loops = {name: make(width) for name, make in PEERS.items()} | {
+            "ours": ours(width),
+            "without": ours(width, ENGINES["closed_form"]),
+        }
         seconds = interleaved(loops, steps=60 if width < 1024 else 20, runs=runs)
         share = sorted(ratios(seconds, "without", "ours"))[runs // 2]
         for name in PEERS:

@@ -12,9 +12,9 @@ from running import events
 import nets
 from nets.data.batch import Batch
 from nets.records.noise_scale import MEMORY, GradientNoise, RunningNoise
-from nets.telemetry.tensorboard.accumulation_metrics import told
+from nets.telemetry.accumulation_summary import accumulation_summary
 from nets.telemetry.tensorboard.board import Board
-from nets.training.gradients.ledger import Ledger
+from nets.training.gradients.accumulator import Accumulator
 
 GENERATOR = torch.Generator().manual_seed(0)
 DATA = Batch(torch.randn(23, 3, generator=GENERATOR), torch.rand(23, 2, generator=GENERATOR))
@@ -143,8 +143,8 @@ def test_the_running_average_forgets() -> None:
 
 
 def test_what_a_run_says_of_it(tmp_path: Path) -> None:
-    assert told(descended(tmp_path / "plain")) == {}
-    said = told(descended(tmp_path / "sums", micro_batch_size=4))
+    assert accumulation_summary(descended(tmp_path / "plain")) == {}
+    said = accumulation_summary(descended(tmp_path / "sums", micro_batch_size=4))
     assert re.fullmatch(
         r"3 contributions to a gradient, \d+% in agreement; their sum is exact to rounding, \de-08", said["accumulation"]
     )
@@ -152,12 +152,12 @@ def test_what_a_run_says_of_it(tmp_path: Path) -> None:
 
 
 def test_a_run_whose_sums_are_none_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    close = Ledger.close
+    close = Accumulator.finish
 
-    def spoilt(self: Ledger, into: torch.Tensor, whole: int) -> dict[str, torch.Tensor]:
+    def spoilt(self: Accumulator, into: torch.Tensor, whole: int) -> dict[str, torch.Tensor]:
         self.total["0.weight"].mul_(1.01)
         return close(self, into, whole)
 
-    monkeypatch.setattr(Ledger, "close", spoilt)
-    said = told(descended(tmp_path, micro_batch_size=4))["accumulation"]
+    monkeypatch.setattr(Accumulator, "finish", spoilt)
+    said = accumulation_summary(descended(tmp_path, micro_batch_size=4))["accumulation"]
     assert re.search(r"; at step 1 what was added up for 0\.weight is not their sum, by \d\.\de-03 of it$", said)

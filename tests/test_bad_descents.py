@@ -63,7 +63,9 @@ WRONG: dict[str, list[Any]] = {
     "engine": [None, 3, "magic", "", [], {}, "\ud800", nn.Tanh()],
     "seed": [None, True, -1, 1.0, "0", *HUGE, torch.tensor(1)],
     "sample_norms": [None, 0, 1, "False"],
-    "gradient": [None, 3, "accumulated"],
+    "rule": [3, "sgd", nets.training.optimizers.SGD, torch.optim.SGD, nets.training.optimizers.SGD(0.1)],
+    "state": [3, {}, "latest.pt"],
+    "gradient_source": [3, "accumulated", nets.training.gradients.closed_form],
     "network": [nn.Linear(3, 2), nn.Sequential(nn.Linear(3, 2)), "mlp", nets.mlp([2, 2]), nets.mlp([3, 3]),
                 nets.mlp([3, 2]).double()],
 }  # fmt: skip

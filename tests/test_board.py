@@ -17,9 +17,9 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 
 from nets.errors import InputError
 from nets.records.certificate import Certificate, Check
+from nets.records.contributions import Accumulation
 from nets.records.step import Step
 from nets.telemetry.tensorboard.board import Board
-from nets.training.gradients.accumulation import Accumulation
 from tests.stepping import changed
 
 NAMES = ("0.weight", "0.bias", "2.weight", "2.bias")

@@ -18,10 +18,13 @@ from nets import validation
 from nets.calculus.layers import ACTIVATIONS
 from nets.calculus.losses import LOSSES, MeanSquaredError
 from nets.data.batch import Batch, DataSet
+from nets.training.async_update import AsyncUpdate
 from nets.training.gradients import sample_norms as samples
 from nets.training.gradients.accumulation import accumulate
-from nets.training.gradients.engines import Autograd, closed_form
-from nets.training.update import Queued
+from nets.training.gradients.backpropagation import closed_form
+from nets.training.gradients.engines import Autograd
+from nets.training.optimizers import SGD
+from nets.training.parameters import TrainedParameters
 
 ENGINES = {"closed form": closed_form, "autograd": Autograd(), "sample norms": samples.closed_form}
 SETTINGS = list(itertools.product((0.0, 0.9), (0.0, 0.01)))
@@ -67,21 +70,22 @@ def test_a_step_stays_on_the_device_and_looks_at_no_number(
     activation: str, loss: str, engine: str, setting: tuple[float, float], fused: list[int]
 ) -> None:
     network, batch = made(activation, loss)
-    update = Queued(dict(network.named_parameters()), 0.1, *setting)
+    parameters, rule = TrainedParameters(dict(network.named_parameters())), SGD(0.1, *setting)
+    update = AsyncUpdate(parameters, rule, rule.init(parameters.tensors))
     for _ in range(3):
         value, found, *_ = ENGINES[engine](network, LOSSES[loss](), batch)
         assert update(value, found) is None
     assert fused == [4, 4, 4] and update.block.values.device.type == "meta"
     with pytest.raises(DataDependentOutputException):
-        update.stopped()
+        update.last_check()
 
 
 @pytest.mark.usefixtures("stand_ins")
 def test_micro_batches_and_their_account_stay_on_the_device() -> None:
     network, batch = made("tanh", "mean_squared_error")
     value, found, accumulation = accumulate(closed_form, network, MeanSquaredError(), batch, 3)
-    assert accumulation.page is not None
-    places = {value.device.type, accumulation.page.values.device.type, *(g.device.type for g in found.values())}
+    assert accumulation.block is not None
+    places = {value.device.type, accumulation.block.values.device.type, *(g.device.type for g in found.values())}
     assert places == {"meta"}
 
 

@@ -6,9 +6,9 @@ from itertools import pairwise
 import pytest
 import torch
 
+from nets.records.contributions import Accumulation
 from nets.records.step import Step
 from nets.telemetry.diagnosis.gradients import diagnose, exploding, not_finite, vanishing
-from nets.training.gradients.accumulation import Accumulation
 from tests.stepping import changed
 
 

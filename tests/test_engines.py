@@ -10,7 +10,8 @@ import nets
 from nets.calculus.layers import ACTIVATIONS, Tanh
 from nets.calculus.losses import LOSSES
 from nets.data.batch import Batch
-from nets.training.gradients.engines import Replayed, closed_form
+from nets.training.gradients.backpropagation import closed_form
+from nets.training.gradients.engines import ENGINES
 from nets.training.replay.recording import Recording
 
 STEPS = 1_000
@@ -24,6 +25,9 @@ SETTINGS = {
 }
 # Every activation and every loss with one setting, and every setting with one of them.
 TABLE = [*itertools.product(ACTIVATIONS, LOSSES, ["plain"]), *(("tanh", "cross_entropy", setting) for setting in SETTINGS)]
+
+
+replayed = ENGINES["closed_form"]
 
 
 def data(loss: str, dtype: torch.dtype) -> Batch:
@@ -69,14 +73,14 @@ def test_a_recording_gives_what_the_formulas_give(activation: str, loss: str) ->
     the rounding of its terms.
     """
     network = nets.mlp([4, 6, 6, 3], activation, activation).double()
-    batch = data(loss, torch.float64)
-    engine, generator = Replayed(), torch.Generator().manual_seed(2)
+    batch, objective = data(loss, torch.float64), LOSSES[loss]()
+    engine, generator = replayed(), torch.Generator().manual_seed(2)
     for size in (8, 8, 6, 8, 6):
         micro = batch.take(torch.randperm(30, generator=generator)[:size])
         for parameter in network.parameters():
             parameter.data.normal_(generator=generator)
-        expected = closed_form(network, LOSSES[loss](), micro)
-        found = engine(network, LOSSES[loss](), micro)
+        expected = closed_form(network, objective, micro)
+        found = engine(network, objective, micro)
         for ours, formula in zip((found[0], *found[1].values()), (expected[0], *expected[1].values()), strict=True):
             assert (ours - formula).abs().max() <= 1e-13 * formula.abs().max()
 
@@ -92,37 +96,12 @@ def test_a_recording_takes_no_new_memory() -> None:
     assert taken <= 1_000
 
 
-def test_what_does_more_than_the_dispatcher_shows_is_called_each_time() -> None:
-    calls = []
-
-    class Counted(Tanh):
-        def slope(self, z: Tensor, y: Tensor) -> Tensor:
-            calls.append(len(z))
-            return super().slope(z, y)
-
-    network = nets.Network([nets.mlp([4, 3], output="identity")[0], Counted()])
-    engine, batch = Replayed(), Batch(torch.rand(5, 4), torch.rand(5, 3))
-    for _ in range(3):
-        engine(network, nets.MeanSquaredError(), batch)
-    assert calls == [5, 5, 5]
-
-
-def test_a_hook_is_called_each_time() -> None:
-    network, calls = nets.mlp([4, 3]), []
-    network[1].register_forward_hook(lambda module, inputs, output: calls.append(len(output)))
-    steps = nets.descend(
-        network, Batch(torch.rand(5, 4), torch.rand(5, 3)), loss=nets.MeanSquaredError(), learning_rate=0.1, steps=3
-    )
-    before = len(calls)  # the arguments are tried when descend is called
-    assert sum(1 for _ in steps) == 3 and len(calls) - before == 3
-
-
 def test_a_broken_formula_is_broken_in_the_recording_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no second set of formulas."""
     network, batch = nets.mlp([4, 3]), Batch(torch.rand(5, 4), torch.rand(5, 3))
-    right = Replayed()(network, nets.MeanSquaredError(), batch)[1]["0.weight"].clone()
+    right = replayed()(network, nets.MeanSquaredError(), batch)[1]["0.weight"].clone()
     monkeypatch.setattr(Tanh, "slope", lambda self, z, y: 1 - y)
-    wrong = Replayed()(network, nets.MeanSquaredError(), batch)[1]["0.weight"]
+    wrong = replayed()(network, nets.MeanSquaredError(), batch)[1]["0.weight"]
     assert not torch.allclose(right, wrong)
 
 
@@ -138,7 +117,7 @@ def test_slopes_of_saturated_units_keep_their_digits() -> None:
     network = nets.mlp([3, 4, 2], "tanh", "identity", gain=0.1).float()
     for parameter in network.parameters():
         parameter.data.fill_(1.6)
-    batch, engine = Batch(torch.ones(5, 3), torch.ones(5, 2)), Replayed()
+    batch, engine = Batch(torch.ones(5, 3), torch.ones(5, 2)), replayed()
     expected = closed_form(network, nets.MeanSquaredError(), batch)
     for _ in range(2):
         torch.testing.assert_close(engine(network, nets.MeanSquaredError(), batch), expected, rtol=1e-6, atol=0)

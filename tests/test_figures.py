@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nets.errors import InputError
+from nets.records.contributions import Accumulation
 from nets.records.step import Step
 from nets.telemetry.figures.descent_figures import draw_gradient_norms, gradient_figure
-from nets.training.gradients.accumulation import Accumulation
 from tests.stepping import changed
 
 
@@ -166,7 +166,7 @@ def test_no_global_state_of_matplotlib_is_touched(tmp_path: Path) -> None:
     script = (
         "import sys, nets.telemetry.figures.descent_figures as f\n"
         "assert 'matplotlib' not in sys.modules\n"
-        "from nets.training.gradients.accumulation import Accumulation\n"
+        "from nets.records.contributions import Accumulation\n"
         "from nets.records.step import Step\n"
         "f.gradient_figure([Step.of(1, 1, 1.0, {'w': 1.0}, {'w': 1.0}, Accumulation((), ()))], sys.argv[1])\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"

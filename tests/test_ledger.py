@@ -12,8 +12,8 @@ import nets
 from nets.calculus.losses import Loss
 from nets.data.batch import Batch
 from nets.training.gradients.accumulation import accumulate
-from nets.training.gradients.engines import ENGINES, Replayed
-from nets.training.gradients.ledger import Ledger
+from nets.training.gradients.accumulator import Accumulator
+from nets.training.gradients.engines import ENGINES
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(10, 3, generator=GENERATOR, dtype=torch.float64)
@@ -97,7 +97,7 @@ def test_every_number_of_the_ledger(loss_name: str, dtype: torch.dtype) -> None:
 
 def test_one_contribution_keeps_no_account() -> None:
     (step,) = nets.descend(network(), NUMBERS, loss=nets.MeanSquaredError(), learning_rate=0.1, steps=1)
-    assert step.accumulation.sizes == (10,) and step.accumulation.page is None and step.accumulation.norms == {}
+    assert step.accumulation.sizes == (10,) and step.accumulation.block is None and step.accumulation.norms == {}
     assert step.accumulation.noise is None and step.accumulation.is_the_sum
 
 
@@ -120,14 +120,14 @@ def test_the_records_of_a_descent_keep_their_numbers() -> None:
 @pytest.mark.parametrize("fault", [1.001, 0.0, -1.0])
 def test_a_sum_that_is_none_is_seen(fault: float, monkeypatch: pytest.MonkeyPatch) -> None:
     """Something that changes .grad in the middle of a window."""
-    add, calls = Ledger.add, []
+    add, calls = Accumulator.add, []
 
-    def changed(self: Ledger, *given: object) -> None:
+    def changed(self: Accumulator, *given: object) -> None:
         add(self, *given)  # type: ignore[arg-type]
         calls.append(1)
         if len(calls) == 2:
             self.total["0.weight"].mul_(fault)
 
-    monkeypatch.setattr(Ledger, "add", changed)
-    accumulation = accumulate(Replayed(), network(), nets.MeanSquaredError(), NUMBERS, 4)[2]
+    monkeypatch.setattr(Accumulator, "add", changed)
+    accumulation = accumulate(ENGINES["closed_form"](), network(), nets.MeanSquaredError(), NUMBERS, 4)[2]
     assert not accumulation.is_the_sum and accumulation.residual["0.weight"] > 1e-4 and accumulation.residual["0.bias"] < 1e-15

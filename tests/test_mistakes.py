@@ -14,6 +14,7 @@ from torch import Tensor
 import nets
 from nets.data.batch import Batch
 from nets.lessons.mistakes import MISTAKES, Mistaken, example, named, table
+from nets.training.gradients.source import GradientFunction, GradientSpec
 
 EACH = pytest.mark.parametrize("name", list(MISTAKES))
 
@@ -54,7 +55,9 @@ def test_predicted_is_measured_at_every_step(name: str, momentum: float) -> None
     written: list[tuple[int, dict[str, float]]] = []
     beside = follow(network=copy.deepcopy(network))
     steps = list(
-        mistaken.followed(follow(network=network, gradient=mistaken.along), beside, lambda n, numbers: written.append((n, numbers)))
+        mistaken.followed(
+            follow(network=network, gradient_source=mistaken), beside, lambda n, numbers: written.append((n, numbers))
+        )
     )
     assert len(steps) == len(mistaken.rows) == 12 and mistaken.apart < 1e-13
     for (number, numbers), row in zip(written, mistaken.rows, strict=True):
@@ -71,11 +74,12 @@ def test_to_forget_zero_grad_is_a_momentum_of_one() -> None:
     mistaken, network, follow = descents("forgot_zero_grad", micro_batch_size=None)
     twin, batches = copy.deepcopy(network), list[Batch]()
 
-    def watched(engine: Any, network: Any, loss: Any, size: Any) -> Any:
-        along = mistaken.along(engine, network, loss, size)
-        return lambda batch: (batches.append(copy.deepcopy(batch)), along(batch))[1]
+    class Watched:
+        def prepare(self, spec: GradientSpec) -> GradientFunction:
+            gradient_of = mistaken.prepare(spec)
+            return lambda batch: (batches.append(copy.deepcopy(batch)), gradient_of(batch))[1]
 
-    list(follow(network=network, gradient=watched))
+    list(follow(network=network, gradient_source=Watched()))
     optimizer = torch.optim.SGD(twin.parameters(), lr=0.05, momentum=1.0)
     for batch in batches:
         optimizer.zero_grad()
@@ -88,7 +92,7 @@ def test_to_forget_zero_grad_is_a_momentum_of_one() -> None:
 def test_to_walk_back_twice_is_twice_the_learning_rate() -> None:
     mistaken, network, follow = descents("backward_twice")
     twin = copy.deepcopy(network)
-    list(follow(network=network, gradient=mistaken.along))
+    list(follow(network=network, gradient_source=mistaken))
     list(follow(network=twin, learning_rate=0.1))
     for one, other in zip(network.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
@@ -101,14 +105,14 @@ def test_a_formula_that_is_wrong_would_show(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr("nets.lessons.mistakes.Mistake.predicted", predicted)
     mistaken, network, follow = descents("backward_twice")
-    list(follow(network=network, gradient=mistaken.along))
+    list(follow(network=network, gradient_source=mistaken))
     assert mistaken.apart > 0.9
 
 
 @EACH
 def test_the_one_call_that_would_have_caught_it(name: str) -> None:
     mistaken, network, follow = descents(name)
-    (step,) = follow(network=network, gradient=mistaken.along, steps=1)
+    (step,) = follow(network=network, gradient_source=mistaken, steps=1)
     certificate = nets.check_accumulation(network, nets.MeanSquaredError(), mistaken.window, mistaken.mistake.loop)
     said = {
         "forgot_zero_grad": "a second window is added to the first: call zero_grad between them",
@@ -124,13 +128,15 @@ def test_the_one_call_that_would_have_caught_it(name: str) -> None:
 def test_a_window_of_one_micro_batch_shows_nothing_and_is_refused(name: str) -> None:
     mistaken, network, follow = descents(name, micro_batch_size=None)
     with pytest.raises(nets.InputError, match=f"the mistake {name} needs several micro-batches, and a batch is one"):
-        follow(network=network, gradient=mistaken.along)
+        follow(network=network, gradient_source=mistaken)
 
 
 def test_what_a_run_says_of_it() -> None:
     mistaken, network, follow = descents("backward_twice")
     list(
-        mistaken.followed(follow(network=network, gradient=mistaken.along), follow(network=copy.deepcopy(network)), lambda *_: None)
+        mistaken.followed(
+            follow(network=network, gradient_source=mistaken), follow(network=copy.deepcopy(network)), lambda *_: None
+        )
     )
     said = mistaken.told(functools.partial(nets.check_accumulation, network, nets.MeanSquaredError()))
     assert re.findall(r"step [0-9]+", said["off by"]) == ["step 1", "step 2", "step 3", "step 10", "step 12"]

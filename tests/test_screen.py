@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from nets.records.contributions import Accumulation
 from nets.records.step import Step
 from nets.telemetry import screen
 from nets.telemetry.screen import progress, say, summary
-from nets.training.gradients.accumulation import Accumulation
 
 PATH = "/tmp/" + "a rather long directory/" * 9 + "1.5e-3 [bold]run[/] :warning: 'x'"
 

@@ -1,4 +1,4 @@
-"""An update is that of `torch.optim.SGD`, however tensors are laid out, and the same where it is queued on a GPU."""
+"""An update equals that of `torch.optim.SGD` for every memory layout, on the CPU and queued as on a GPU."""
 
 import math
 from collections.abc import Callable
@@ -7,8 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import nets
-from nets.training.update import LOOKED, Queued, Update
+from nets.training.async_update import SYNC_EVERY, AsyncUpdate
+from nets.training.optimizers import SGD, UpdateRule
+from nets.training.parameters import TrainedParameters
+from nets.training.update import Update
 
 SETTINGS = [
     {"momentum": 0.0, "weight_decay": 0.0},
@@ -23,14 +25,33 @@ LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
-class Again:
+class GraphStandIn:
     """A function that is called where a GPU would launch its graph."""
 
     made = 0
 
     def __init__(self, function: Callable[[], None]) -> None:
-        Again.made += 1
+        GraphStandIn.made += 1
         self.replay = function
+
+
+def updating(named: dict[str, nn.Parameter], settings: dict[str, float], rule: type[UpdateRule] = SGD) -> Update:
+    parameters, made = TrainedParameters(named), rule(0.1, **settings)
+    return Update(parameters, made, made.init(parameters.tensors))
+
+
+def queueing(named: dict[str, nn.Parameter], settings: dict[str, float], rule: type[UpdateRule] = SGD) -> AsyncUpdate:
+    parameters, made = TrainedParameters(named), rule(0.1, **settings)
+    return AsyncUpdate(parameters, made, made.init(parameters.tensors), capture=GraphStandIn)
+
+
+class SlowSGD(SGD):
+    """SGD by `step` alone, as a rule without a fused kernel."""
+
+    apply_fused = UpdateRule.apply_fused
+
+
+RULES = pytest.mark.parametrize("rule", [SGD, SlowSGD])
 
 
 def parameters(layout: str = "row by row") -> dict[str, nn.Parameter]:
@@ -48,9 +69,12 @@ def gradients(number: int, layout: str = "row by row") -> tuple[Tensor, dict[str
 @pytest.mark.parametrize("kept", list(LAYOUTS))
 @pytest.mark.parametrize("given", list(LAYOUTS))
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
-def test_an_update_is_that_of_torch_whatever_the_layout(settings: dict[str, float], given: str, kept: str) -> None:
+@RULES
+def test_an_update_equals_that_of_torch_for_every_layout(
+    settings: dict[str, float], given: str, kept: str, rule: type[UpdateRule]
+) -> None:
     ours, theirs = parameters(kept), parameters()
-    update, optimizer = Update(ours, 0.1, **settings), torch.optim.SGD(theirs.values(), lr=0.1, foreach=False, **settings)
+    update, optimizer = updating(ours, settings, rule), torch.optim.SGD(theirs.values(), lr=0.1, foreach=False, **settings)
     for number in range(1, 6):
         loss, found = gradients(number, given)
         assert update(loss, found) is None
@@ -58,21 +82,22 @@ def test_an_update_is_that_of_torch_whatever_the_layout(settings: dict[str, floa
             parameter.grad = found[name].clone()
         before = {name: parameter.detach().clone() for name, parameter in theirs.items()}
         optimizer.step()
-        table = update.block.table([update.row])[0]
+        ratios = update.block.numbers([update.row]).update_ratio[0]
         for place, (name, parameter) in enumerate(theirs.items()):
             torch.testing.assert_close(ours[name].detach(), parameter.detach(), rtol=1e-14, atol=1e-15)
             ratio = float((parameter.detach() - before[name]).norm() / before[name].norm())
-            assert table[4 + place] == pytest.approx(ratio, rel=1e-9)
+            assert ratios[place] == pytest.approx(ratio, rel=1e-9)
 
 
 @pytest.mark.parametrize("given", list(LAYOUTS))
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
-def test_a_queued_update_is_the_same(settings: dict[str, float], given: str) -> None:
-    """Gradients that come again in their memory, from batches of two sizes, and some that come but once."""
+@RULES
+def test_a_queued_update_is_the_same(settings: dict[str, float], given: str, rule: type[UpdateRule]) -> None:
+    """Gradients return in the same memory, from batches of two sizes; every fifth comes in new memory."""
     ours, theirs = parameters(), parameters()
-    queued, update = Queued(ours, 0.1, **settings, capture=Again), Update(theirs, 0.1, **settings)
+    queued, update = queueing(ours, settings, rule), updating(theirs, settings)
     places = [gradients(1, given), gradients(1, given)]
-    Again.made = 0
+    GraphStandIn.made = 0
     for number in range(1, 40):
         fresh = gradients(number, given)
         loss, found = places[number % 2] if number % 5 else fresh
@@ -81,20 +106,25 @@ def test_a_queued_update_is_the_same(settings: dict[str, float], given: str) -> 
             gradient.copy_(fresh[1][name])
         assert queued(loss, found) is None
         update(*fresh)
-        assert queued.block.table([queued.row]) == pytest.approx(update.block.table([update.row]), rel=1e-12)
-    assert Again.made == 2 and queued.stopped() is None
+        found, expected = queued.block.numbers([queued.row]), update.block.numbers([update.row])
+        for name in ("loss", "gradient_norm", "total_gradient_norm", "update_ratio"):
+            assert getattr(found, name) == pytest.approx(getattr(expected, name), rel=1e-12)
+    assert GraphStandIn.made == 2 and queued.last_check() is None
     for name in ours:
         torch.testing.assert_close(ours[name], theirs[name], rtol=1e-13, atol=1e-14)
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 @pytest.mark.parametrize("bad", ["loss", "gradient"])
-@pytest.mark.parametrize("after", [3, LOOKED, LOOKED + 1])
-def test_a_queued_update_stops_where_numbers_are_not_finite(settings: dict[str, float], bad: str, after: int) -> None:
-    """It is seen at the next look, that no update has been made since, and how many there would have been."""
+@pytest.mark.parametrize("after", [3, SYNC_EVERY, SYNC_EVERY + 1])
+@RULES
+def test_a_queued_update_stops_where_numbers_are_not_finite(
+    settings: dict[str, float], bad: str, after: int, rule: type[UpdateRule]
+) -> None:
+    """The next check tells how many updates ago that was. None has been made since, and the state of the rule has stayed."""
     ours, theirs = parameters(), parameters()
-    queued, update = Queued(ours, 0.1, **settings, capture=Again), Update(theirs, 0.1, **settings)
-    for number in range(1, 3 * LOOKED):
+    queued, update = queueing(ours, settings, rule), updating(theirs, settings, rule)
+    for number in range(1, 3 * SYNC_EVERY):
         loss, found = gradients(number)
         if number < after:
             update(loss, found)
@@ -102,13 +132,10 @@ def test_a_queued_update_stops_where_numbers_are_not_finite(settings: dict[str, 
             (loss if bad == "loss" else found["weight"][2]).fill_(math.nan)
         since = queued(loss, found)
         if since is not None:
-            assert number == math.ceil(after / LOOKED) * LOOKED and number - since == after
+            assert number == math.ceil(after / SYNC_EVERY) * SYNC_EVERY and number - since == after
             break
-    assert queued.stopped() == since
+    assert queued.last_check() == since
     for name in ours:
         assert torch.equal(ours[name], theirs[name])
-
-
-def test_a_queued_update_refuses_parameters_that_its_kernel_cannot_go_through() -> None:
-    with pytest.raises(nets.InputError, match="not laid out row by row in one precision"):
-        Queued(parameters("column by column"), 0.1, 0.0, 0.0)
+    if settings["momentum"]:
+        assert all(map(torch.equal, queued.state["velocity"], update.state["velocity"]))

@@ -50,6 +50,10 @@ class Layer(nn.Module, ABC):
     The notation is that of `nets.calculus.notation.symbols`.
     """
 
+    recordable: ClassVar[bool] = True
+    """Whether training may record its operations once and repeat them. False for a layer that does more than PyTorch's dispatcher
+    shows, such as counting its calls; random numbers, decisions by a number and writes to buffers are found without it."""
+
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
         """X_nj → Y_ni."""

@@ -5,6 +5,7 @@ Source of the formulas: Bishop, "Pattern Recognition and Machine Learning" (2006
 """
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float, Int64
@@ -19,6 +20,9 @@ class Loss(nn.Module, ABC):
     Args:
         reduction: 'mean' for 1/C Σ_n ℓ_n, with C the number of samples that count; 'sum' for Σ_n ℓ_n.
     """
+
+    recordable: ClassVar[bool] = True
+    """Whether training may record its operations once and repeat them, see `Layer.recordable`."""
 
     def __init__(self, reduction: str = "mean") -> None:
         super().__init__()

@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 BLOCK = 8_192
@@ -21,13 +22,12 @@ ROW = 2_048
 def norms_of(tensors: Sequence[Tensor]) -> Callable[[], list[float]]:
     """‖t‖ = (Σ_b t_b · t_b)^½ over blocks b of each tensor t, as a function to be called as often as the tensors have changed.
 
-    It takes a third of the time of `norms_now`, which it is for tensors that are not contiguous, not in the memory of a processor,
-    or of less precision than float32.
+    It gives the numbers of `norms_now` to the last bit, in a third of the time.
     """
-    if not all(t.device.type == "cpu" and t.is_contiguous() and t.dtype in (torch.float32, torch.float64) for t in tensors):
+    if not _by_blocks(tensors):
         return partial(norms_now, tensors)
-    parts = [t.detach().view(-1).split(BLOCK) for t in tensors]
-    blocks = [block.numpy() for part in parts for block in part]
+    parts = [_blocks(t) for t in tensors]
+    blocks = [block for part in parts for block in part]
     starts = None if len(blocks) == len(tensors) else np.cumsum([0, *map(len, parts)])[:-1]
 
     def found() -> list[float]:
@@ -41,8 +41,26 @@ def norms_now(tensors: Sequence[Tensor]) -> list[float]:
     """‖t‖ of each tensor as it is, in float32 at least, so that no square in half precision overflows."""
     if not tensors:
         return []
+    if _by_blocks(tensors):
+        return [_norm(_blocks(t)) for t in tensors]
     precision = torch.float64 if tensors[0].dtype == torch.float64 else torch.float32
     return [norm.item() for norm in norm_tensors(tensors, precision)]
+
+
+def _by_blocks(tensors: Sequence[Tensor]) -> bool:
+    """Whether NumPy can go through all of them: on the CPU, contiguous, in float32 or float64."""
+    return all(t.device.type == "cpu" and t.is_contiguous() and t.dtype in (torch.float32, torch.float64) for t in tensors)
+
+
+def _blocks(t: Tensor) -> "list[NDArray[np.floating]]":
+    """A contiguous tensor in pieces of BLOCK numbers."""
+    flat = t.detach().numpy().reshape(-1)
+    return [flat] if len(flat) <= BLOCK else [flat[start : start + BLOCK] for start in range(0, len(flat), BLOCK)]
+
+
+def _norm(blocks: "list[NDArray[np.floating]]") -> float:
+    squares = list(map(np.ndarray.dot, blocks, blocks))
+    return math.sqrt(squares[0] if len(squares) == 1 else np.add.reduceat(squares, [0])[0])
 
 
 def norm_tensors(tensors: Sequence[Tensor], precision: torch.dtype) -> tuple[Tensor, ...]:

@@ -18,9 +18,9 @@ from nets.data.batch import Batch
 from nets.errors import InputError
 from nets.records.contributions import Accumulation
 from nets.records.step import Step
-from nets.training.gradients.accumulation import pieces
-from nets.training.gradients.engines import Engine, closed_form
-from nets.training.gradients.sample_norms import Sampler
+from nets.training.gradients.accumulation import split
+from nets.training.gradients.backpropagation import closed_form
+from nets.training.gradients.source import BatchGradient, GradientFunction, GradientSpec
 from nets.validation import one_of
 
 Pairs = list[tuple[Any, Any]]
@@ -193,26 +193,26 @@ class Mistaken:
         self._before: dict[str, Tensor] = {}
         self._losses = math.nan, math.nan
 
-    def along(
-        self, engine: Engine, network: Network, loss: Loss, micro_batch_size: int | None
-    ) -> Callable[[Batch], tuple[Tensor, dict[str, Tensor], Accumulation]]:
-        """What `descend` takes for the gradient of a batch. The engine is PyTorch's, whichever was asked for.
+    def prepare(self, spec: GradientSpec) -> GradientFunction:
+        """The gradient that the mistake leaves, batch by batch. So `descend` takes it as a gradient source.
+
+        The backward passes are PyTorch's, whatever the engine.
 
         Raises:
-            InputError: where a batch is one micro-batch and the mistake needs several, or samples are to be looked at one by one.
+            InputError: where a batch is one micro-batch and the mistake needs several, or sample norms are asked for.
         """
-        if isinstance(engine, Sampler):
+        if spec.sample_norms:
             raise InputError(
                 "sample_norms=True was given with a mistake; expected one of the two: PyTorch's loop has no such norms."
             )
-        if micro_batch_size is None and len(self.mistake.example[0]) > 1:
+        if spec.micro_batch_size is None and len(self.mistake.example[0]) > 1:
             raise InputError(
                 f"the mistake {self.mistake.name} needs several micro-batches, and a batch is one; expected a micro_batch_size "
                 "below batch_size: set descent.micro_batch_size, or descent=accumulated."
             )
-        return lambda batch: self._left(network, loss, pieces(batch, micro_batch_size))
+        return lambda batch: self._wrong(spec.network, spec.loss, split(batch, spec.micro_batch_size))
 
-    def _left(self, network: Network, loss: Loss, micro_batches: list[Batch]) -> tuple[Tensor, dict[str, Tensor], Accumulation]:
+    def _wrong(self, network: Network, loss: Loss, micro_batches: list[Batch]) -> BatchGradient:
         sizes = tuple(map(len, micro_batches))
         weights = tuple(size / sum(sizes) for size in sizes)
         parts = [closed_form(network, loss, micro) for micro in micro_batches]
@@ -228,7 +228,7 @@ class Mistaken:
         self.rows.append(Row(0.0, _apart(predicted, right), _apart(found, right)))
         self.apart = max(self.apart, _apart(found, predicted))
         value = sum((w * part for w, (part, _) in zip(weights, parts, strict=True)), torch.zeros_like(parts[0][0]))
-        return value, found, Accumulation(sizes, weights)
+        return BatchGradient(value, found, Accumulation(sizes, weights))
 
     def followed(
         self, steps: Iterator[Step], right: Iterator[Step], write: Callable[[int, dict[str, float]], None]

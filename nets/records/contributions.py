@@ -16,13 +16,13 @@ from torch import Tensor
 from nets.records.noise_scale import GradientNoise, gradient_noise
 
 WINDOWS = 256
-"""Windows to a page."""
+"""Windows to a block."""
 
 UNIT = {torch.float64: 2.0**-53, torch.float32: 2.0**-24}
 """u, half the distance from 1 to the next number."""
 
 
-class Page:
+class ContributionBlock:
     """The numbers of up to WINDOWS windows with as many contributions each.
 
     Attributes:
@@ -64,68 +64,69 @@ class Accumulation:
 
     sizes: tuple[int, ...]
     weights: tuple[float, ...]
-    page: Page | None = None
+    block: ContributionBlock | None = None
     row: int = 0
 
     @property
     def names(self) -> tuple[str, ...]:
         """What each contribution is called: 'micro-batch 2', 'rank 1', 'rank 1, micro-batch 2'."""
-        return () if self.page is None else self.page.contributions
+        return () if self.block is None else self.block.contributions
 
     @property
     def losses(self) -> tuple[float, ...]:
         """ℓ_m; of a single contribution it is the loss of the step."""
-        return () if self.page is None else tuple(self._account().losses[0].tolist())
+        return () if self.block is None else tuple(self._metrics().losses[0].tolist())
 
     @property
     def norms(self) -> dict[str, tuple[float, ...]]:
         """Parameter → ‖G_m‖ of each contribution."""
-        return {} if self.page is None else _per_parameter(self.page, self._account().norms[0].T)
+        return {} if self.block is None else _per_parameter(self.block, self._metrics().norms[0].T)
 
     @property
     def cosines(self) -> dict[str, tuple[float, ...]]:
         """Parameter → the cosine of each contribution to the sum of those before it; NaN for the first, and where one is zero."""
-        return {} if self.page is None else _per_parameter(self.page, self._account().cosines[0].T)
+        return {} if self.block is None else _per_parameter(self.block, self._metrics().cosines[0].T)
 
     @property
     def agreement(self) -> dict[str, float]:
         """Parameter → ‖Σ w_m G_m‖ / Σ w_m ‖G_m‖: 1 where all pull the same way, about 1/√K where they are noise, 0 where they
         cancel."""
-        return {} if self.page is None else dict(zip(self.page.names, self._account().agreement[0].tolist(), strict=True))
+        return {} if self.block is None else dict(zip(self.block.names, self._metrics().agreement[0].tolist(), strict=True))
 
     @property
     def largest(self) -> dict[str, tuple[str, float]]:
         """Parameter → the contribution with the largest w_m ‖G_m‖, and its share of the sum of them."""
-        if self.page is None:
+        if self.block is None:
             return {}
-        shares = self._account().shares[0].T
-        return {n: (self.names[int(s.argmax())], float(s.max())) for n, s in zip(self.page.names, shares, strict=True)}
+        shares = self._metrics().shares[0].T
+        return {n: (self.names[int(s.argmax())], float(s.max())) for n, s in zip(self.block.names, shares, strict=True)}
 
     @property
     def residual(self) -> dict[str, float]:
         """Parameter → ‖S − S′‖ / Σ w_m ‖G_m‖: how far what was added up is from a second sum, of the G_m times the whole numbers
         N_m, which is divided by N once and at the end, so that its roundings are others."""
-        return {} if self.page is None else dict(zip(self.page.names, self._account().residual[0].tolist(), strict=True))
+        return {} if self.block is None else dict(zip(self.block.names, self._metrics().residual[0].tolist(), strict=True))
 
     @property
     def is_the_sum(self) -> bool:
         """Whether no residual is more than rounding: each of K products and sums is off by u at most."""
-        return self.page is None or bool((self._account().residual <= rounding(self.page)).all())
+        return self.block is None or bool((self._metrics().residual <= rounding(self.block)).all())
 
     @property
     def noise(self) -> GradientNoise | None:
         """The gradient noise of this step alone, see `gradient_noise`; None without two contributions."""
-        return None if self.page is None else noise_of(self._account(), [self])[0]
+        return None if self.block is None else noise_of(self._metrics(), [self])[0]
 
-    def _account(self) -> "Account":
-        assert self.page is not None
-        return account(self.page, [self])
+    def _metrics(self) -> "ContributionMetrics":
+        metrics = metrics_of([self])
+        assert metrics is not None
+        return metrics
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Accumulation):
             return NotImplemented
         mine, yours = (
-            (a.sizes, a.weights, a.names, None if a.page is None else a.page.table([a.row]).tolist()) for a in (self, other)
+            (a.sizes, a.weights, a.names, None if a.block is None else a.block.table([a.row]).tolist()) for a in (self, other)
         )
         return mine == yours
 
@@ -134,14 +135,14 @@ class Accumulation:
 
 
 @lru_cache
-def alone(samples: int) -> Accumulation:
+def single_contribution(samples: int) -> Accumulation:
     """The record of a gradient that is no sum."""
     return Accumulation((samples,), (1.0,))
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
-    """The numbers of S windows of one page. Shapes: losses (S, K), norms, cosines and shares (S, K, P), the others (S, P)."""
+class ContributionMetrics:
+    """The numbers of S windows of one block. Shapes: losses (S, K), norms, cosines and shares (S, K, P), the others (S, P)."""
 
     losses: "NDArray[np.float64]"
     norms: "NDArray[np.float64]"
@@ -152,14 +153,17 @@ class Account:
     residual: "NDArray[np.float64]"
 
 
-def account(page: Page, windows: Sequence[Accumulation]) -> Account:
-    """What the ledger has of some windows of a page.
+def metrics_of(windows: Sequence[Accumulation]) -> ContributionMetrics | None:
+    """The numbers of windows that share a block; None for windows of a single contribution.
 
     With a = w_m G_m: a·S = (‖S + a‖² − ‖S‖² − ‖a‖²) / 2, so that norms alone give the cosine.
     """
-    table, count, wide = page.table([window.row for window in windows]), len(page.contributions), 1 + 2 * len(page.names)
+    block = windows[0].block
+    if block is None:
+        return None
+    table, count, wide = block.table([window.row for window in windows]), len(block.contributions), 1 + 2 * len(block.names)
     parts = table[:, : count * wide].reshape(len(windows), count, wide)
-    norms, sums = parts[:, :, 1 : 1 + len(page.names)], parts[:, :, 1 + len(page.names) :]
+    norms, sums = parts[:, :, 1 : 1 + len(block.names)], parts[:, :, 1 + len(block.names) :]
     added = np.abs(np.array([window.weights for window in windows]))[:, :, None] * norms
     with np.errstate(all="ignore"):
         before, now = sums[:, :-1], added[:, 1:]
@@ -170,15 +174,15 @@ def account(page: Page, windows: Sequence[Accumulation]) -> Account:
         # Nothing was added to nothing.
         agreement[whole == 0], residual[whole == 0] = 1, 0
         shares = np.where(whole[:, None] == 0, 1 / count, added / whole[:, None])
-    return Account(parts[:, :, 0], norms, cosines, shares, sums[:, -1], agreement, residual)
+    return ContributionMetrics(parts[:, :, 0], norms, cosines, shares, sums[:, -1], agreement, residual)
 
 
-def rounding(page: Page) -> float:
+def rounding(block: ContributionBlock) -> float:
     """The largest residual that rounding explains: each product and each sum is off by u at most, and so is each norm."""
-    return 4 * (len(page.contributions) + 2) * page.unit
+    return 4 * (len(block.contributions) + 2) * block.unit
 
 
-def noise_of(found: Account, windows: Sequence[Accumulation]) -> list[GradientNoise | None]:
+def noise_of(found: ContributionMetrics, windows: Sequence[Accumulation]) -> list[GradientNoise | None]:
     """The gradient noise of each window, all parameters together: small batches are its contributions, the large one is all."""
     noises: list[GradientNoise | None] = []
     for window, norms, total in zip(windows, found.norms, found.total, strict=True):
@@ -195,5 +199,5 @@ def noise_of(found: Account, windows: Sequence[Accumulation]) -> list[GradientNo
     return noises
 
 
-def _per_parameter(page: Page, numbers: "NDArray[np.float64]") -> dict[str, tuple[float, ...]]:
-    return {name: tuple(row.tolist()) for name, row in zip(page.names, numbers, strict=True)}
+def _per_parameter(block: ContributionBlock, numbers: "NDArray[np.float64]") -> dict[str, tuple[float, ...]]:
+    return {name: tuple(row.tolist()) for name, row in zip(block.names, numbers, strict=True)}

@@ -1,7 +1,10 @@
-"""What is seen of a descent, kept in blocks: a step writes one row of numbers, and nobody reads it before it is asked for."""
+"""The record of an update. The numbers of many steps lie in one block of memory: a step writes one row of it.
+
+A row is turned into named numbers only when it is read.
+"""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -15,57 +18,126 @@ from nets.records.noise_scale import GradientNoise
 from nets.records.sample_norms import SampleNorms
 
 ROWS = 256
-"""Steps to a block."""
+"""Steps in a block."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepNumbers:
+    """The numbers of S steps of one block, in double precision. P is the number of parameters.
+
+    Attributes:
+        names: of the parameters.
+        loss: ℓ, shape (S,).
+        gradient_norm: ‖∂ℓ/∂θ_p‖, shape (S, P).
+        total_gradient_norm: (Σ_p ‖∂ℓ/∂θ_p‖²)^½, shape (S,).
+        update_ratio: ‖Δθ_p‖ / ‖θ_p‖, shape (S, P).
+    """
+
+    names: tuple[str, ...]
+    loss: "NDArray[np.float64]"
+    gradient_norm: "NDArray[np.float64]"
+    total_gradient_norm: "NDArray[np.float64]"
+    update_ratio: "NDArray[np.float64]"
 
 
 class Block:
-    """The numbers of up to ROWS consecutive steps, where the parameters are.
+    """The numbers of up to ROWS consecutive steps, on the device of the parameters.
 
     Attributes:
         names: of the P parameters.
-        values: one row for each step: ℓ, ‖G_p‖, ‖θ_p‖, and where it is not η times ‖G_p‖, ‖Δθ_p‖ / η.
-        learning_rate: η.
-        known: how many numbers of a row are known before the update: all but the last part.
-        decisive: how many decide whether it is made: ℓ and ‖G_p‖.
+        values: a row for each step: ℓ, ‖G_p‖, ‖θ_p‖ before the update, ‖D_p‖, where Δθ_p = scale · D_p.
+        scales: |scale| of each step.
+        known: the number of values in a row that are known before the update: all but the ‖D_p‖.
+        decisive: the number of values that decide whether the update is made: ℓ and the ‖G_p‖.
     """
 
-    def __init__(self, names: tuple[str, ...], learning_rate: float, plain: bool, like: Tensor) -> None:
-        count, self.names, self.learning_rate = len(names), names, learning_rate
+    def __init__(self, names: tuple[str, ...], like: Tensor) -> None:
+        count, self.names = len(names), names
         dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
-        self.values = torch.full((ROWS, 1 + (2 if plain else 3) * count), math.nan, dtype=dtype, device=like.device)
+        self.values = torch.full((ROWS, 1 + 3 * count), math.nan, dtype=dtype, device=like.device)
+        self.scales = np.zeros(ROWS)
         self.known, self.decisive = 1 + 2 * count, 1 + count
+        self.place = {name: place for place, name in enumerate(names)}
         self._array = self.values.numpy() if like.device.type == "cpu" else None
+        self._fetched: tuple[int, NDArray[np.floating]] | None = None
 
-    def write(self, row: int, numbers: Sequence[float]) -> None:
-        """The numbers of a step, where they are in the memory of a processor."""
+    def write(self, row: int, values: Sequence[float], scale: float) -> None:
+        """The values of a step, for a block in the memory of the CPU."""
         assert self._array is not None
-        self._array[row] = numbers
+        self._array[row] = values
+        self.scales[row] = abs(scale)
 
-    def table(self, rows: Sequence[int]) -> "NDArray[np.float64]":
-        """The numbers of some steps in double precision, a row each: ℓ, ‖G_p‖, (Σ_p ‖G_p‖²)^½, ‖Δθ_p‖ / ‖θ_p‖."""
-        numbers, count = self.values[rows[0] : rows[-1] + 1].cpu().numpy().astype(np.float64), len(self.names)
-        if len(numbers) != len(rows):
-            numbers = numbers[[row - rows[0] for row in rows]]
-        norms, sizes = numbers[:, 1 : 1 + count], numbers[:, 1 + count : 1 + 2 * count]
-        moved = self.learning_rate * (norms if numbers.shape[1] == 1 + 2 * count else numbers[:, 1 + 2 * count :])
+    def row(self, row: int) -> "NDArray[np.floating]":
+        """The values of one step. From a GPU they are fetched once."""
+        if self._array is not None:
+            return self._array[row]
+        if self._fetched is None or self._fetched[0] != row:
+            self._fetched = row, self.values[row].cpu().numpy()
+        return self._fetched[1]
+
+    def numbers(self, rows: Sequence[int]) -> StepNumbers:
+        """The numbers of some steps, whose rows ascend."""
+        values, count = self.values[rows[0] : rows[-1] + 1].cpu().numpy().astype(np.float64), len(self.names)
+        if len(values) != len(rows):
+            values = values[[row - rows[0] for row in rows]]
+        gradients, sizes = values[:, 1 : 1 + count], values[:, 1 + count : 1 + 2 * count]
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            ratios, total = moved / sizes, np.sqrt((norms * norms).sum(1, keepdims=True))
-        # A parameter that is zero and stays so has moved by nothing.
+            moved = self.scales[list(rows), None] * values[:, 1 + 2 * count :]
+            ratios, total = moved / sizes, np.sqrt((gradients * gradients).sum(1))
+        # A parameter that is zero and stays zero has moved by nothing.
         ratios[(moved == 0) & (sizes == 0)] = 0
-        return np.concatenate([numbers[:, :1], norms, total, ratios], 1)
+        return StepNumbers(self.names, values[:, 0], gradients, total, ratios)
+
+
+class _PerParameter(Mapping[str, float]):
+    """Parameter → number of one step, read from the block when it is asked for."""
+
+    __slots__ = ("_block", "_row")
+
+    def __init__(self, block: Block, row: int) -> None:
+        self._block, self._row = block, row
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._block.names)
+
+    def __len__(self) -> int:
+        return len(self._block.names)
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
+class _GradientNorms(_PerParameter):
+    """‖∂ℓ/∂θ_p‖."""
+
+    def __getitem__(self, name: str) -> float:
+        return float(self._block.row(self._row)[1 + self._block.place[name]])
+
+
+class _UpdateRatios(_PerParameter):
+    """‖Δθ_p‖ / ‖θ_p‖."""
+
+    def __getitem__(self, name: str) -> float:
+        values, count = self._block.row(self._row), len(self._block.names)
+        place = self._block.place[name]
+        size = float(values[1 + count + place])
+        moved = float(self._block.scales[self._row]) * float(values[1 + 2 * count + place])
+        if size == 0:
+            return 0.0 if moved == 0 else math.nan if math.isnan(moved) else math.inf
+        return moved / size
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Step:
-    """One update θ ← θ − η V, and what was seen on the way. Loss and gradient belong to the θ before the update.
+    """One update θ ← θ + Δθ. Loss and gradient belong to the θ before the update.
 
     Attributes:
         step: number of this update, counted from 1.
         epoch: pass over the training data that it belongs to, counted from 1.
         accumulation: the contributions whose weighted sum the gradient is.
-        block: where its numbers are, with those of the steps around it.
-        row: which row of the block is its own.
-        samples: the norm of each sample's own gradient, where that was asked for.
+        block: holds the numbers of this step and of its neighbours.
+        row: the row of this step in the block.
+        samples: the norm of each sample's own gradient, where `descend` was given sample_norms=True.
     """
 
     step: int
@@ -86,51 +158,51 @@ class Step:
         accumulation: Accumulation,
     ) -> "Step":
         """The record with these numbers."""
-        block = Block(tuple(gradient_norm), 1.0, False, torch.empty(0, dtype=torch.float64))
-        numbers = [loss, *gradient_norm.values(), *[1.0] * len(gradient_norm), *update_ratio.values()]
-        block.values[0] = torch.tensor(numbers, dtype=torch.float64)
+        block = Block(tuple(gradient_norm), torch.empty(0, dtype=torch.float64))
+        block.write(0, [loss, *gradient_norm.values(), *[1.0] * len(gradient_norm), *update_ratio.values()], 1.0)
         return cls(step, epoch, accumulation, block, 0)
 
     @property
     def loss(self) -> float:
-        """ℓ(θ), the mean over the batch."""
-        return float(self.block.values[self.row, 0])
+        """ℓ(θ) of the batch."""
+        return float(self.block.row(self.row)[0])
 
     @property
-    def gradient_norm(self) -> dict[str, float]:
-        """Parameter → ‖∂ℓ/∂θ_p‖, the Euclidean norm, before momentum and weight decay."""
-        return dict(zip(self.block.names, self._numbers()[1:], strict=False))
+    def gradient_norm(self) -> Mapping[str, float]:
+        """Parameter → ‖∂ℓ/∂θ_p‖, the Euclidean norm, before momentum and weight decay. A view: nothing is copied."""
+        return _GradientNorms(self.block, self.row)
 
     @property
     def total_gradient_norm(self) -> float:
         """(Σ_p ‖∂ℓ/∂θ_p‖²)^½."""
-        return self._numbers()[1 + len(self.block.names)]
+        return float(self._numbers().total_gradient_norm[0])
 
     @property
-    def update_ratio(self) -> dict[str, float]:
-        """Parameter → ‖Δθ_p‖ / ‖θ_p‖; infinite where θ_p = 0 and moves."""
-        return dict(zip(self.block.names, self._numbers()[2 + len(self.block.names) :], strict=True))
+    def update_ratio(self) -> Mapping[str, float]:
+        """Parameter → ‖Δθ_p‖ / ‖θ_p‖; infinite where θ_p = 0 and moves. A view: nothing is copied."""
+        return _UpdateRatios(self.block, self.row)
 
     @property
     def noise(self) -> GradientNoise | None:
-        """How much of the gradient is noise, by this step alone: from the norms of its samples, or else of its micro-batches; None
-        where there are neither."""
+        """The gradient noise of this step alone, from the norms of its samples or else of its micro-batches; None without both."""
         return self.accumulation.noise if self.samples is None else self.samples.noise(self.total_gradient_norm)
 
-    def _numbers(self) -> list[float]:
-        return list(self.block.table([self.row])[0].tolist())
+    def _numbers(self) -> StepNumbers:
+        return self.block.numbers([self.row])
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Step):
             return NotImplemented
-        mine, yours = ((s.step, s.epoch, s.accumulation, s.block.names, s._numbers()) for s in (self, other))
+        mine, yours = (
+            (s.step, s.epoch, s.accumulation, s.loss, dict(s.gradient_norm), dict(s.update_ratio)) for s in (self, other)
+        )
         return mine == yours
 
     def __hash__(self) -> int:
         return hash((self.step, self.epoch, self.accumulation))
 
 
-def numbers_of(steps: Sequence[Step]) -> "list[tuple[tuple[str, ...], NDArray[np.float64]]]":
-    """The numbers of many steps, as `Block.table` has them: (names of the parameters, table) for each run of steps of one block."""
+def numbers_of(steps: Sequence[Step]) -> list[StepNumbers]:
+    """The numbers of many steps: one entry for each run of steps that share a block."""
     runs = groupby(steps, key=lambda step: id(step.block))
-    return [(own[0].block.names, own[0].block.table([step.row for step in own])) for _, group in runs for own in [list(group)]]
+    return [own[0].block.numbers([step.row for step in own]) for _, group in runs for own in [list(group)]]

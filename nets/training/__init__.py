@@ -1,0 +1,14 @@
+"""Gradient descent. Begin with `descend` (the arguments) and `loop` (batch → gradient → update → record).
+
+==============  =======================================================================================
+gradients/      the gradient of a batch: the closed form, autograd, micro-batches, sample norms
+optimizers/     update rules: from gradients to changes of the parameters
+parameters      the parameters that a descent moves, in the memory where they are
+update          applies the rule on the CPU and records the step; `async_update` does it on a GPU
+batches         the batches of all epochs, in the order drawn from the seed
+state           all that a descent needs to go on
+replay/         operations that are recorded once and repeated: what makes the closed form fast
+parallel/       a descent in several processes
+evaluation      loss and accuracy on samples held out
+==============  =======================================================================================
+"""

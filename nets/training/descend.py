@@ -1,35 +1,34 @@
-"""Gradient descent as a generator of records."""
+"""Gradient descent as an iterator of records: the arguments of `nets.descend`, checked."""
 
 import math
-import sys
-from collections.abc import Callable, Iterator
-from typing import TypeGuard
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from nets.calculus.losses import Loss
 from nets.calculus.network import Network
-from nets.data.batch import Batch, Indices
-from nets.errors import DivergenceError, InputError, quoted
-from nets.records.step import Step
-from nets.training.gradients.accumulation import Gradient, accumulated
-from nets.training.gradients.engines import ENGINES, Engine, trained
-from nets.training.gradients.sample_norms import Sampler
-from nets.training.update import Queued, Update
-from nets.validation import seeded
-
-WORTH_WAKING = 2**22
-"""Samples × parameters from which on a step is shared among threads. Below, to wake another takes longer than what it would do."""
+from nets.data.batch import Batch, DataSet
+from nets.errors import InputError
+from nets.training.async_update import AsyncUpdate
+from nets.training.batches import Batches
+from nets.training.gradients.accumulation import MicroBatches
+from nets.training.gradients.engines import ENGINES
+from nets.training.gradients.source import GradientSource, GradientSpec
+from nets.training.loop import Descent
+from nets.training.optimizers.sgd import SGD
+from nets.training.optimizers.update_rule import RuleState, UpdateRule
+from nets.training.parameters import TrainedParameters, trained
+from nets.training.state import TrainState
+from nets.training.update import Update
+from nets.validation import LARGEST_WHOLE, one_of, refusal, seeded, whole, yes_or_no
 
 
 def descend(
     network: Network,
-    data: Batch,
+    data: Batch | DataSet,
     *,
     loss: Loss,
-    learning_rate: float,
+    learning_rate: float | None = None,
     epochs: int | None = None,
     steps: int | None = None,
     batch_size: int | None = None,
@@ -39,158 +38,123 @@ def descend(
     engine: str = "closed_form",
     seed: int = 0,
     sample_norms: bool = False,
-    gradient: Callable[[Engine, Network, Loss, int | None], Gradient] = accumulated,
-) -> Iterator[Step]:
+    rule: UpdateRule | None = None,
+    state: TrainState | None = None,
+    gradient_source: GradientSource | None = None,
+) -> Descent:
     """Train `network` in place, one update for each record asked for.
 
-    With G = ∂ℓ/∂θ of a batch, per update: V ← μ V + G + λ θ (V = 0 before the first), θ ← θ − η V, as in `torch.optim.SGD`
-    (Polyak, USSR Computational Mathematics 4 (1964)). After each record `parameter.grad` holds G.
+    With G = ∂ℓ/∂θ of a batch, an update is θ ← θ + Δθ with Δθ from the update rule. Without `rule` it is SGD: V ← μ V + G + λ θ
+    (V = 0 before the first), θ ← θ − η V, see `nets.training.optimizers.sgd`. After each record `parameter.grad` holds G.
 
     Args:
-        network: what is trained; its initial parameters are where the descent starts. Those that require a gradient are moved, in
-            the memory where they are now.
-        data: X (N, J) and targets; every epoch visits all samples once, in an order drawn from `seed`.
+        network: is trained, from its present parameters on. Those that require a gradient are moved, in the memory where they are.
+        data: X (N, J) and targets; of a `DataSet` the training split. Every epoch visits all samples once, in an order drawn from
+            `seed`.
         loss: ℓ(Y, T), a mean or a sum over samples.
-        learning_rate: η.
+        learning_rate: η of SGD, above 0.
         epochs: passes over the data after which to stop.
         steps: updates after which to stop; with both given, whichever comes first.
         batch_size: samples in an update, None for all of them (full batch); the last batch of an epoch may be smaller.
-        micro_batch_size: a batch is taken in pieces of this many samples whose gradients are accumulated; None for one piece.
-        momentum: μ.
-        weight_decay: λ.
+        micro_batch_size: samples in a micro-batch; the gradients of a batch's micro-batches are accumulated. None for one piece.
+        momentum: μ of SGD.
+        weight_decay: λ of SGD.
         engine: 'closed_form' (the layers' own derivatives) or 'autograd'.
-        gradient: where G comes from: given the engine, network, loss and size of a micro-batch, a function of a batch.
-        sample_norms: whether each record has the norm of every sample's own gradient, see `SampleNorms`.
         seed: of the order of the samples. The trajectory depends on the initial parameters, the data and this seed alone.
+        sample_norms: whether each record has the norm of every sample's own gradient, see `SampleNorms`.
+        rule: an update rule in place of SGD; it has its own learning rate.
+        state: a descent to go on from, see `TrainState`. The network is given its parameters at once. `steps` and `epochs` count
+            from the beginning of that descent, and `seed` has no effect.
+        gradient_source: gives G in place of the engine: the ranks of a run, or a loop with a mistake, see `GradientSource`.
 
     Returns:
-        An iterator of frozen `Step` records. Nothing is computed before the first is asked for, but the arguments are checked.
+        An iterator of frozen `Step` records, whose `state` is the `TrainState` that it has reached. No update is made before the
+        first record is asked for, but the arguments are checked.
 
     Raises:
-        InputError: for an argument out of range, or data that do not fit network and loss.
+        InputError: for an argument out of range, or data or a state that do not fit network, loss and rule.
         DivergenceError: after the record of a step whose loss or gradient is not finite; that step's update is not made.
     """
     if not isinstance(network, Network):
         raise InputError(f"descend was given a {type(network).__name__}; expected a nets.Network, such as nets.mlp makes.")
-    _at_least(1, epochs=epochs, steps=steps, batch_size=batch_size, micro_batch_size=micro_batch_size)
+    limits = {"epochs": epochs, "steps": steps, "batch_size": batch_size, "micro_batch_size": micro_batch_size}
+    for name, limit in limits.items():
+        _check_limit(name, limit)
     if epochs is None and steps is None:
         raise InputError("descent was given neither epochs nor steps; expected at least one of them: say when to stop.")
     if not isinstance(loss, Loss):
-        raise InputError(f"the loss is {quoted(loss)}; expected a Loss, such as nets.MeanSquaredError() or nets.CrossEntropy().")
-    if not _is_number(learning_rate) or not learning_rate > 0:
-        raise InputError(f"learning_rate is {quoted(learning_rate)}; expected a number above 0.")
-    _in_range(momentum=(momentum, 1.0), weight_decay=(weight_decay, math.inf))
-    if not isinstance(engine, str) or engine not in ENGINES:
-        raise InputError(f"the engine is {quoted(engine)}; expected one of {', '.join(ENGINES)}.")
-    if not isinstance(sample_norms, bool):
-        raise InputError(f"sample_norms is {quoted(sample_norms)}; expected True or False.")
-    if not callable(gradient):
-        raise InputError(f"gradient is {quoted(gradient)}; expected a function of engine, network, loss and micro-batch size.")
-    if not isinstance(data, Batch) or not isinstance(data.inputs, Tensor) or not isinstance(data.targets, Tensor):
-        raise InputError(f"the data are {quoted(data)}; expected a nets.Batch of two tensors, inputs and targets.")
-    order = seeded(seed)
-    data = Batch(data.inputs.detach(), data.targets.detach())
-    network.check(data.inputs)
-    if data.targets.layout is not torch.strided or data.targets.device != data.inputs.device:
-        raise InputError(
-            f"the targets have the layout {data.targets.layout} and are on {data.targets.device}; expected a dense tensor on "
-            f"{data.inputs.device}, as the inputs are: call targets.to_dense() or targets.to(…)."
-        )
-    with torch.no_grad():
-        loss.check(network(data.inputs), data.targets)
+        raise refusal("the loss", loss, "a Loss, such as nets.MeanSquaredError() or nets.CrossEntropy()")
+    rule = _rule(rule, learning_rate, momentum, weight_decay)
+    one_of("engine", engine, tuple(ENGINES))
+    yes_or_no("sample_norms", sample_norms)
+    source = MicroBatches() if gradient_source is None else gradient_source
+    if not isinstance(source, GradientSource):
+        raise refusal("gradient_source", gradient_source, "an object with a method prepare(spec), see GradientSource")
+    generator = seeded(seed)
+    batch = _checked(data, network, loss)
     if not trained(network):
         raise InputError(
             "the network has no parameter that requires a gradient; expected at least one to descend along: add a Linear layer, or "
             "have a parameter require its gradient."
         )
-    batches = _batches(data, epochs, steps, min(batch_size or len(data), len(data)), order)
-    kind = Update if data.inputs.device.type == "cpu" else Queued
-    update = kind(trained(network), learning_rate, momentum, weight_decay)
-    sampler = Sampler(engine) if sample_norms else None
-    gradient_of = gradient(sampler or ENGINES[engine](), network, loss, micro_batch_size)
-    if not callable(gradient_of):
-        raise InputError(f"gradient returned a {type(gradient_of).__name__}; expected a function of a batch.")
-    return _descend(update, batches, gradient_of, sampler)
+    parameters = TrainedParameters(trained(network))
+    rule_state = rule.init(parameters.tensors)
+    if state is not None:
+        _check_state(state, network, rule_state, len(batch))
+    gradient_of = source.prepare(GradientSpec(network, loss, engine, micro_batch_size, sample_norms))
+    batches, made = Batches(batch, min(batch_size or len(batch), len(batch)), generator), 0
+    if state is not None:
+        state.restore(network, rule_state, generator)
+        batches.go_to(state.epoch, state.remaining)
+        made = state.step
+    kind = Update if batch.inputs.device.type == "cpu" else AsyncUpdate
+    return Descent(network, batches, gradient_of, kind(parameters, rule, rule_state), made, steps, epochs)
 
 
 def count_steps(samples: int, epochs: int | None, steps: int | None, batch_size: int | None) -> int:
-    """How many updates `descend` makes with these arguments, of which epochs or steps is given."""
+    """The number of updates that `descend` makes with these arguments; epochs or steps is given."""
     in_epochs = math.inf if epochs is None else epochs * math.ceil(samples / (batch_size or samples))
     return int(min(in_epochs, math.inf if steps is None else steps))
 
 
-def _descend(
-    update: Update, batches: Iterator[tuple[int, Batch]], gradient_of: Gradient, sampler: Sampler | None
-) -> Iterator[Step]:
-    size = sum(parameter.numel() for parameter in update.parameters)
-    number = 0
-    for number, (epoch, batch) in enumerate(batches, start=1):
-        threads = torch.get_num_threads()
-        if len(batch) * size < WORTH_WAKING:
-            torch.set_num_threads(1)
-        try:
-            # What is not finite is seen in the record.
-            with np.errstate(all="ignore"):
-                value, found, accumulation = gradient_of(batch)
-                since = update(value, found)
-        finally:
-            torch.set_num_threads(threads)
-        samples = sampler.take(update.block.names) if sampler else None
-        yield Step(number, epoch, accumulation, update.block, update.row, samples)
-        if since is not None:
-            raise _diverged(update, number, since)
-    since = update.stopped()
-    if since is not None:
-        raise _diverged(update, number, since)
+def _checked(data: object, network: Network, loss: Loss) -> Batch:
+    """The samples to train on, without graphs, once they are known to fit network and loss."""
+    batch = data.train if isinstance(data, DataSet) else data
+    if not isinstance(batch, Batch) or not isinstance(batch.inputs, Tensor) or not isinstance(batch.targets, Tensor):
+        raise refusal("the data", data, "a nets.Batch of two tensors, inputs and targets, or a nets.DataSet")
+    batch = Batch(batch.inputs.detach(), batch.targets.detach())
+    network.check(batch.inputs)
+    if batch.targets.layout is not torch.strided or batch.targets.device != batch.inputs.device:
+        raise InputError(
+            f"the targets have the layout {batch.targets.layout} and are on {batch.targets.device}; expected a dense tensor on "
+            f"{batch.inputs.device}, as the inputs are: call targets.to_dense() or targets.to(…)."
+        )
+    with torch.no_grad():
+        loss.check(network(batch.inputs), batch.targets)
+    return batch
 
 
-def _diverged(update: Update, number: int, since: int) -> DivergenceError:
-    """What to say after so many updates of that which was the last."""
-    loss, *_ = numbers = update.block.table([update.row - since])[0].tolist()
-    total = numbers[1 + len(update.block.names)]
-    return DivergenceError(
-        f"step {number - since}: the loss is {loss:.3g} and the gradient norm {total:.3g}; expected finite numbers: lower the "
-        f"learning rate ({update.learning_rate:g}), or look at which gradient grows first."
-    )
+def _rule(rule: object, learning_rate: float | None, momentum: float, weight_decay: float) -> UpdateRule:
+    """The rule that was given, or SGD."""
+    if rule is None:
+        return SGD(learning_rate, momentum, weight_decay)  # type: ignore[arg-type]  # SGD refuses None
+    if not isinstance(rule, UpdateRule):
+        raise refusal("the rule", rule, "an UpdateRule, such as nets.training.optimizers.SGD(0.1)")
+    if learning_rate is not None or momentum != 0 or weight_decay != 0:
+        raise InputError(
+            "descend was given a rule and learning_rate, momentum or weight_decay as well; expected one of the two: these "
+            "three are arguments of SGD, and a rule has its own."
+        )
+    return rule
 
 
-def _batches(
-    data: Batch, epochs: int | None, steps: int | None, size: int, generator: torch.Generator
-) -> Iterator[tuple[int, Batch]]:
-    """(epoch, batch), each epoch in a new order. Batches of one size are written to the same memory, one after the other."""
-    made, epoch = 0, 0
-    memory: dict[int, tuple[Batch, Callable[[Indices], None]]] = {}
-    while epochs is None or epoch < epochs:
-        epoch += 1
-        order = data.order(generator)
-        for start in range(0, len(data), size):
-            if steps is not None and made == steps:
-                return
-            made += 1
-            indices = order[start : start + size]
-            known = memory.get(len(indices))
-            if known is None:
-                batch = data.take(indices)
-                memory[len(batch)] = batch, batch.filled_from(data)
-            else:
-                batch, fill = known
-                fill(indices)
-            yield epoch, batch
+def _check_state(state: object, network: Network, rule: RuleState, samples: int) -> None:
+    if not isinstance(state, TrainState):
+        raise refusal("the state", state, "a nets.TrainState, such as Descent.state or TrainState.from_dict gives")
+    state.check(network, rule, samples)
 
 
-def _at_least(least: int, **given: object) -> None:
-    for name, value in given.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
-            raise InputError(f"{name} is {quoted(value)}; expected a whole number from {least} up, or null for no limit.")
-
-
-def _in_range(**given: tuple[object, float]) -> None:
-    for name, (value, below) in given.items():
-        if not _is_number(value) or not 0 <= value < below:
-            bound = "" if math.isinf(below) else f" and below {below:g}"
-            raise InputError(f"{name} is {quoted(value)}; expected a number from 0 up{bound}.")
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    """Whether it is a finite number; a whole number may be larger than any of double precision."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+def _check_limit(name: str, value: object) -> None:
+    """A whole number from 1 up, however large, or None."""
+    if value is not None:
+        whole(name, min(value, LARGEST_WHOLE) if isinstance(value, int) else value, 1, remedy="or None for no limit")

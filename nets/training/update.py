@@ -1,114 +1,95 @@
-"""The update of a descent, V ← μ V + G + λ θ, θ ← θ − η V, and the row of numbers that tells of it."""
+"""An update on the CPU: the rule moves the parameters, and one row of a block records the step."""
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
-import torch
-from torch import Tensor, nn
-from torch.optim.sgd import sgd
+from torch import Tensor
 
-from nets.calculus.norms import norm_tensors, norms_now, norms_of
-from nets.errors import InputError
+from nets.calculus.norms import norms_now, norms_of
 from nets.records.step import ROWS, Block
-from nets.training.replay.cuda_graph import Captured
-
-LOOKED = 16
-"""Updates on a GPU after which it is waited for, to see whether all numbers were finite; a divisor of ROWS."""
-
-SHAPES = 4
-"""Sizes of batches whose updates are kept as graphs."""
+from nets.training.optimizers.update_rule import Change, RuleState, UpdateRule
+from nets.training.parameters import TrainedParameters, contiguous
 
 
 class Update:
-    """One update for each call, where numbers can be looked at as soon as they are there.
+    """θ ← θ + Δθ for each call, with ℓ, ‖G_p‖, ‖θ_p‖ and ‖Δθ_p‖ on record.
+
+    Args:
+        parameters: are moved in place.
+        rule: gives Δθ.
+        state: the state of the rule, updated in place.
 
     Attributes:
-        block: where the last update is told of.
-        row: its row there.
+        block: holds the record of the last update.
+        row: its row in the block.
     """
 
-    def __init__(self, named: dict[str, nn.Parameter], learning_rate: float, momentum: float, weight_decay: float) -> None:
-        self.learning_rate, self._momentum, self._weight_decay = learning_rate, momentum, weight_decay
-        self._named, self.parameters = named, [parameter.data for parameter in named.values()]
-        for name, parameter in named.items():
-            if _shares(parameter):
-                raise InputError(
-                    f"the entries of {name} share their memory; expected one number for each that can be moved by itself: call "
-                    "parameter.data = parameter.data.contiguous()."
-                )
-        self._plain = momentum == 0 and weight_decay == 0
-        self._velocities = [] if self._plain else [torch.zeros_like(parameter) for parameter in self.parameters]
-        self._first, self._dense = next(iter(named.values())), _dense(self.parameters)
-        # A V without a past is not kept by those who take the step, and made here for its norm.
-        self._rule: dict[str, Any] = {"lr": learning_rate, "momentum": momentum, "weight_decay": weight_decay if momentum else 0.0}
-        self._rule |= {"dampening": 0.0, "nesterov": False, "maximize": False}
-        self._held: dict[str, Tensor] | None = None
-        self._norms: Callable[[], list[float]] | None = None
-        self._sizes, self._moved = norms_of(self.parameters), norms_of(self._velocities)
+    def __init__(self, parameters: TrainedParameters, rule: UpdateRule, state: RuleState) -> None:
+        self.parameters, self.rule, self.state = parameters, rule, state
         self.block, self.row = self._new_block(), -1
+        self._held: dict[str, Tensor] | None = None
+        self._gradients: list[Tensor] = []
+        self._along: list[Tensor] | None = None
+        self._norms: Callable[[], list[float]] | None = None
+        self._sizes = norms_of(parameters.tensors)
+        self._directions: list[Tensor] | None = None
+        self._direction_norms: Callable[[], list[float]] | None = None
 
-    def __call__(self, loss: Tensor, found: dict[str, Tensor]) -> int | None:
-        """Take a step along −G; not where ℓ or G is not finite, nor ever after.
+    def __call__(self, loss: Tensor, gradients: dict[str, Tensor]) -> int | None:
+        """Make an update, unless ℓ or a gradient is not finite. No later update may follow one that was not made.
+
+        Args:
+            loss: ℓ, a scalar tensor.
+            gradients: G_p by the names of the parameters. The same dictionary means the same memory.
 
         Returns:
-            How many updates ago that was, 0 for this one; None as long as nobody has seen it.
+            None; or how many updates ago ℓ or G was not finite, as far as is known: 0 is this one.
 
         Raises:
-            InputError: if the parameters are no longer where they were.
+            InputError: if the parameters have moved to other memory.
         """
-        if self._first.data_ptr() != self.parameters[0].data_ptr():
-            raise InputError(
-                "the network's parameters have been given other memory since descend was called; expected them to stay: write "
-                "parameter.data.copy_(…) in the place of parameter.data = …, or call descend anew."
-            )
-        if found is not self._held:
-            self._hold(found)
+        self.parameters.check_memory()
+        if gradients is not self._held:
+            self._hold(gradients)
         elif self._norms is None:
-            self._norms = norms_of(self._gradients + self.parameters)
-        if self._first.grad is None:
-            self._hand_over()
+            self._norms = norms_of(self._gradients + self.parameters.tensors)
+        if not self.parameters.have_gradients:
+            self.parameters.set_gradients(self._gradients)
         self._next_row()
         norms = self._norms() if self._norms is not None else norms_now(self._gradients) + self._sizes()
-        numbers = [loss.item(), *norms]
-        finite = math.isfinite(sum(numbers[: self.block.decisive]))
-        if finite:
-            self._step(None)
-        if not self._plain:
-            numbers += self._moved()
-        self.block.write(self.row, numbers)
-        return None if finite else 0
-
-    def stopped(self) -> int | None:
-        """The same, of the updates up to now, where something has still to be looked at."""
+        values = [loss.item(), *norms]
+        if not math.isfinite(sum(values[: self.block.decisive])):
+            self.block.write(self.row, values + [math.nan] * len(self._gradients), self.rule.learning_rate)
+            return 0
+        change = self._move(None)
+        moved = values[1 : self.block.decisive] if change.directions is self._gradients else self._norms_of(change.directions)
+        self.block.write(self.row, values + moved, change.scale)
         return None
 
-    def _step(self, unless: Tensor | None) -> None:
-        """The update itself, unless a number, where there is one, is 1."""
-        along, kept = self._gradients, self._velocities if self._momentum else []
-        if not self._laid_out:
-            along = [gradient.contiguous() for gradient in along]
-        if self._weight_decay and not self._momentum:
-            torch._foreach_copy_(self._velocities, along)
-            torch._foreach_add_(self._velocities, self.parameters, alpha=self._weight_decay)
-            along = self._velocities
-        if self._dense:
-            torch._fused_sgd_(self.parameters, along, kept, **self._rule, is_first_step=False, found_inf=unless)
-        else:
-            # The fused kernel goes through memory, whatever entry has its place there.
-            buffers: list[Tensor | None] = [*kept] or [None] * len(along)
-            sgd(self.parameters, along, buffers, **self._rule, foreach=True)
+    def last_check(self) -> int | None:
+        """The same number, once no more updates follow: on the CPU each call has already returned it."""
+        return None
 
-    def _hold(self, found: dict[str, Tensor]) -> None:
-        """Gradients in other memory than the last ones, which may stay there from now on."""
-        self._held, self._gradients, self._norms = found, list(found.values()), None
-        self._laid_out = _dense(self._gradients)
-        self._hand_over()
+    def _move(self, skip: Tensor | None) -> Change:
+        if not self.parameters.contiguous:
+            return self.rule.apply(self.state, self.parameters.tensors, self._gradients, skip)
+        along = self._gradients if self._along is None else [gradient.contiguous() for gradient in self._along]
+        return self.rule.apply_fused(self.state, self.parameters.tensors, along, skip)
 
-    def _hand_over(self) -> None:
-        """The gradients to their parameters, where the caller looks for them and may have cleared them."""
-        for parameter, gradient in zip(self._named.values(), self._gradients, strict=True):
-            parameter.grad = gradient
+    def _hold(self, gradients: dict[str, Tensor]) -> None:
+        """Keep gradients that are in other memory than the last ones. The next may be written there again."""
+        self._held, self._gradients, self._norms = gradients, list(gradients.values()), None
+        self._along = None if contiguous(self._gradients) else self._gradients
+        self.parameters.set_gradients(self._gradients)
+
+    def _norms_of(self, directions: list[Tensor]) -> list[float]:
+        """‖D_p‖, by a prepared call where the directions are in the memory of the last ones."""
+        if directions is not self._directions:
+            self._directions, self._direction_norms = directions, None
+            return norms_now(directions)
+        if self._direction_norms is None:
+            self._direction_norms = norms_of(directions)
+        return self._direction_norms()
 
     def _next_row(self) -> None:
         self.row += 1
@@ -116,83 +97,4 @@ class Update:
             self.block, self.row = self._new_block(), 0
 
     def _new_block(self) -> Block:
-        return Block(tuple(self._named), self.learning_rate, self._plain, self.parameters[0])
-
-
-class Queued(Update):
-    """The same on a GPU, which is told what to do and not waited for: whether numbers are finite it decides itself.
-
-    The operations are queued one by one for gradients that come in new memory, and from the second time on as one CUDA graph for
-    those that come again where they were. After numbers that are not finite no further update is made, and all LOOKED of them it is
-    seen.
-
-    Args:
-        capture: what makes a graph of a function.
-    """
-
-    def __init__(
-        self,
-        named: dict[str, nn.Parameter],
-        learning_rate: float,
-        momentum: float,
-        weight_decay: float,
-        capture: Callable[[Callable[[], None]], Captured] = Captured,
-    ) -> None:
-        super().__init__(named, learning_rate, momentum, weight_decay)
-        if not self._dense:
-            raise InputError(
-                "the parameters are not laid out row by row in one precision; expected that on a GPU: give each its own contiguous "
-                "memory, as parameter.data = parameter.data.contiguous() does."
-            )
-        self._capture = capture
-        self._graphs: dict[int, tuple[Tensor, dict[str, Tensor], Captured | None]] = {}
-        self._stopped = torch.zeros((), device=self.parameters[0].device)
-        self._now = torch.empty_like(self.block.values[0])
-
-    def __call__(self, loss: Tensor, found: dict[str, Tensor]) -> int | None:
-        """Queue a step along −G. What it returns is known for each LOOKED-th update only."""
-        if found is not self._held:
-            self._hold(found)
-        if self._first.grad is None:
-            self._hand_over()
-        known = self._graphs.pop(id(found), None)
-        if known is None or known[0] is not loss:
-            self._queue(loss)
-            graph = None
-        else:
-            graph = known[2] or self._capture(lambda: self._queue(loss))
-            graph.replay()
-        # As many as there are sizes of batches; an engine that gives new memory each time fills it with what never comes again.
-        self._graphs[id(found)] = loss, found, graph
-        if len(self._graphs) > SHAPES:
-            del self._graphs[next(iter(self._graphs))]
-        self._next_row()
-        self.block.values[self.row].copy_(self._now)
-        return self.stopped() if (self.row + 1) % LOOKED == 0 else None
-
-    def stopped(self) -> int | None:
-        """Wait for the updates up to now, and say how many ago ℓ or G was not finite."""
-        if not bool(self._stopped):
-            return None
-        bad = ~self.block.values[: self.row + 1, : self.block.decisive].isfinite().all(1)
-        return self.row - int(bad.nonzero()[0])
-
-    def _queue(self, loss: Tensor) -> None:
-        """The operations of an update, which tell of it in memory of their own."""
-        count = self.block.known
-        seen, moved = self._now[:count], self._now[count:]
-        torch.stack([loss, *norm_tensors(self._gradients + self.parameters, seen.dtype)], out=seen)
-        self._stopped.masked_fill_(seen[: self.block.decisive].isfinite().all().logical_not(), 1)
-        self._step(self._stopped)
-        if not self._plain:
-            torch.stack(norm_tensors(self._velocities, moved.dtype), out=moved)
-
-
-def _dense(tensors: Sequence[Tensor]) -> bool:
-    """Whether all are laid out alike, row by row without gaps, and of one precision."""
-    return all(tensor.is_contiguous() and tensor.dtype == tensors[0].dtype for tensor in tensors)
-
-
-def _shares(tensor: Tensor) -> bool:
-    """Whether one number in memory is several entries, as after `expand`."""
-    return any(count > 1 and stride == 0 for count, stride in zip(tensor.shape, tensor.stride(), strict=True))
+        return Block(self.parameters.names, self.parameters.tensors[0])

@@ -1,8 +1,7 @@
 """Records on the TensorBoard page: which tag each number gets, and what stands beside it."""
 
-import functools
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
@@ -14,13 +13,12 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import Category, Chart, Layout
 from nets.errors import InputError
 from nets.records.layer_statistics import Flow
 from nets.records.noise_scale import RunningNoise
-from nets.records.step import Step, numbers_of
-from nets.telemetry.tensorboard import accumulation_metrics as accounts
+from nets.records.step import Step
 from nets.telemetry.tensorboard.buffered_writer import Delayed
+from nets.telemetry.tensorboard.columns import columns
 from nets.telemetry.tensorboard.events import EventFile, Value, histogram_values, scalar_values, string_value
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from nets.records.certificate import Certificate
@@ -93,13 +91,12 @@ class Board:
             gradients: parameter → ∂ℓ/∂θ_p, for histograms.
             flow: a look at the layers.
         """
-        self._lay_out(accumulates=step.accumulation.page is not None)
+        self._lay_out(accumulates=step.accumulation.block is not None)
         if all(extra is None for extra in (test_loss, test_accuracy, parameters, gradients, flow)):
             self._steps.add(step)
             return
         self._steps.flush()
-        ((_, tags, table),) = self._tables([step])
-        values = scalar_values(dict(zip(tags, table[0].tolist(), strict=True)))
+        values = scalar_values({tag: float(column[0]) for tag, column in columns([step], self._noise).items()})
         values += _evaluation(test_loss, test_accuracy) + _histograms(parameters, gradients) + _layers(flow)
         self._events.write(step.step, values)
 
@@ -171,36 +168,17 @@ class Board:
 
     def _write_steps(self, steps: list[Step], times: list[float]) -> None:
         start = 0
-        for own, tags, table in self._tables(steps):
-            rows = slice(start, start := start + len(own))
-            self._events.block(tags, [step.step for step in own], times[rows], table)
-
-    def _tables(self, steps: list[Step]) -> "Iterator[tuple[list[Step], tuple[str, ...], NDArray[np.float64]]]":
-        """(steps, tags, table with a row for each of them), for each run of steps that have the same tags."""
-        for _, group in groupby(steps, key=lambda step: (id(step.block), id(step.accumulation.page))):
+        for _, group in groupby(steps, key=lambda step: (id(step.block), id(step.accumulation.block))):
             own = list(group)
-            ((names, table),) = numbers_of(own)
-            ledger = accounts.accounted(own)
-            more = (
-                accounts.numbers(own, ledger),
-                accounts.sample_numbers(own),
-                accounts.noise_numbers(own, ledger, self._noise),
-            )
-            tags = (tag for found, _ in more for tag in found)
-            yield own, (*_tags(names), *tags), np.concatenate([table, *(columns for _, columns in more)], 1)
+            found = columns(own, self._noise)
+            rows = slice(start, start := start + len(own))
+            self._events.block(tuple(found), [step.step for step in own], times[rows], np.stack(list(found.values()), 1))
 
     def __enter__(self) -> "Board":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-
-@functools.lru_cache
-def _tags(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The tags of the numbers that `Block.table` has."""
-    norms = [f"gradient_norm/{name}" for name in names]
-    return ("loss/train", *norms, "gradient_norm/total", *(f"update_ratio/{name}" for name in names))
 
 
 def _evaluation(loss: float | None, accuracy: float | None) -> list[Value]:

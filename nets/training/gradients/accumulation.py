@@ -1,6 +1,5 @@
-"""Gradients that are sums: one batch taken as micro-batches, each weighted by its share of what the loss is a mean of."""
+"""Gradients that are sums: a batch is cut into micro-batches, and each weighs by its share of the samples that the loss counts."""
 
-from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -9,64 +8,79 @@ from torch import Tensor
 from nets.calculus.losses import Loss
 from nets.calculus.network import Network
 from nets.data.batch import Batch
-from nets.records.contributions import Accumulation as Accumulation
-from nets.records.contributions import alone
-from nets.training.gradients.engines import Engine
-from nets.training.gradients.ledger import Ledger
+from nets.records.contributions import Accumulation, single_contribution
+from nets.training.gradients.accumulator import Accumulator
+from nets.training.gradients.engines import ENGINES, Engine
+from nets.training.gradients.sample_norms import SampleNormEngine
+from nets.training.gradients.source import BatchGradient, GradientFunction, GradientSpec
+from nets.training.parameters import trained
 
-Gradient = Callable[[Batch], tuple[Tensor, dict[str, Tensor], Accumulation]]
-"""ℓ of a batch, a scalar tensor, ∂ℓ/∂θ by the name of each parameter, and the record of how it was summed."""
 
+class MicroBatches:
+    """The gradient source of a single process: micro-batches of each batch, one after the other."""
 
-def accumulated(engine: Engine, network: Network, loss: Loss, micro_batch_size: int | None) -> Gradient:
-    """The gradient of a batch from micro-batches of so many samples, see `accumulate`."""
-    ledger = Ledger()
-    return lambda batch: accumulate(engine, network, loss, batch, micro_batch_size, ledger)
+    def prepare(self, spec: GradientSpec) -> GradientFunction:
+        """See `accumulate`."""
+        network, loss, size, accumulator = spec.network, spec.loss, spec.micro_batch_size, Accumulator()
+        if not spec.sample_norms:
+            engine = ENGINES[spec.engine]()
+            return lambda batch: BatchGradient(*accumulate(engine, network, loss, batch, size, accumulator))
+        sampled, names = SampleNormEngine(spec.engine), tuple(trained(network))
+
+        def with_samples(batch: Batch) -> BatchGradient:
+            found = accumulate(sampled, network, loss, batch, size, accumulator)
+            return BatchGradient(*found, sampled.take(names))
+
+        return with_samples
 
 
 def accumulate(
-    engine: Engine, network: Network, loss: Loss, batch: Batch, micro_batch_size: int | None, ledger: Ledger | None = None
+    engine: Engine,
+    network: Network,
+    loss: Loss,
+    batch: Batch,
+    micro_batch_size: int | None,
+    accumulator: Accumulator | None = None,
 ) -> tuple[Tensor, dict[str, Tensor], Accumulation]:
-    """ℓ, a scalar tensor, and ∂ℓ/∂θ of the whole batch from micro-batches of at most `micro_batch_size` samples, the last one
-    possibly shorter.
+    """ℓ, a scalar tensor, and ∂ℓ/∂θ of a batch, from micro-batches of at most `micro_batch_size` samples.
 
     With C_m the samples of micro-batch m that count (those that the loss does not mask), a loss that is a mean is Σ_m w_m ℓ_m with
-    w_m = C_m / Σ C_m, whatever the sizes; dividing by the number of micro-batches instead is wrong as soon as they differ. One that
-    is a sum has w_m = 1.
+    w_m = C_m / Σ C_m. Dividing by the number of micro-batches instead is wrong as soon as the C_m differ. A loss that is a sum has
+    w_m = 1.
 
-    What is returned is written anew by the next call with the same ledger.
+    The next call with the same accumulator overwrites what this one returns.
     """
     samples = batch.inputs.shape[0]
     if samples <= (micro_batch_size or samples):
         value, gradients = engine(network, loss, batch)
-        return value, gradients, alone(samples)
-    ledger = ledger or Ledger()
-    micro_batches = pieces(batch, micro_batch_size)
+        return value, gradients, single_contribution(samples)
+    accumulator = accumulator or Accumulator()
+    micro_batches = split(batch, micro_batch_size)
     counts = tuple(loss.counted(micro.targets) for micro in micro_batches)
     parts, whole = shares(loss, counts)
-    names, page, row = _names(len(micro_batches)), None, 0
+    names, block, row = _names(len(micro_batches)), None, 0
     mean = torch.zeros((), dtype=batch.inputs.dtype, device=batch.inputs.device)
     for number, (micro, part) in enumerate(zip(micro_batches, parts, strict=True)):
         value, gradients = engine(network, loss, micro)
-        if page is None:
-            page, row = ledger.open(names, gradients)
-        ledger.add(page.rows[row][number], value, gradients, part / whole, part)
+        if block is None:
+            block, row = accumulator.start(names, gradients)
+        accumulator.add(block.rows[row][number], value, gradients, part / whole, part)
         mean.add_(value, alpha=part / whole)
-    assert page is not None
-    total = ledger.close(page.residuals[row], whole)
-    return mean, total, Accumulation(counts, tuple(part / whole for part in parts), page, row)
+    assert block is not None
+    total = accumulator.finish(block.residuals[row], whole)
+    return mean, total, Accumulation(counts, tuple(part / whole for part in parts), block, row)
 
 
-def pieces(batch: Batch, size: int | None) -> list[Batch]:
-    """The batch in micro-batches of so many samples, the last one possibly shorter; None for one piece."""
+def split(batch: Batch, size: int | None) -> list[Batch]:
+    """The batch in micro-batches of `size` samples, the last one possibly shorter; None for one piece."""
     size = size or len(batch)
     return [batch.take(slice(start, start + size)) for start in range(0, len(batch), size)]
 
 
 def shares(loss: Loss, counts: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
-    """Whole numbers N_m and N such that ℓ = Σ_m N_m/N ℓ_m, from how many samples count in each micro-batch."""
+    """Whole numbers N_m and N such that ℓ = Σ_m N_m/N ℓ_m, from the number of samples that count in each micro-batch."""
     if loss.reduction == "sum":
-        # Not 1 and 1, or the ledger's second sum would be made, and rounded, as the first.
+        # 3/3 and not 1/1: the second sum of the accumulator must have other roundings than the first.
         return (3,) * len(counts), 3
     return counts, max(1, sum(counts))
 

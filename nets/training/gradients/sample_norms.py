@@ -1,4 +1,4 @@
-"""What each sample contributes to a gradient: ‖∂ℓ_n/∂θ‖ of every sample n, without a gradient for each of them."""
+"""‖∂ℓ_n/∂θ_p‖ of every sample n, the norm of its own gradient."""
 
 from collections.abc import Callable
 
@@ -11,28 +11,49 @@ from nets.calculus.network import Network
 from nets.calculus.norms import row_norms
 from nets.data.batch import Batch
 from nets.records.sample_norms import SampleNorms
-from nets.training.gradients.engines import Autograd, Replayed, named, trained
+from nets.training.gradients.backpropagation import prefixed
+from nets.training.gradients.engines import Autograd
+from nets.training.parameters import trained
+from nets.training.replay.replayed import Replayed
 
-Sampled = Callable[[Network, Loss, Batch], tuple[Tensor, dict[str, Tensor], Tensor]]
-"""As an engine, and after the gradients ‖∂ℓ_n/∂θ_p‖, shape (P, N)."""
+SampledEngine = Callable[[Network, Loss, Batch], tuple[Tensor, dict[str, Tensor], Tensor]]
+"""An engine that also returns ‖∂ℓ_n/∂θ_p‖, shape (P, N), with ℓ_n the loss of sample n alone."""
 
 
 @torch.no_grad()
 def closed_form(network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-    """One walk through the layers' own derivatives serves both: ∂ℓ/∂θ = Σ v ∂Z/∂θ, and the norm of each term of that sum."""
+    """∂ℓ/∂θ = Σ_n Σ_i v_ni ∂Z_ni/∂θ and the norm of each term of the sum over n, from one backward pass.
+
+    ℓ = 1/C Σ_n ℓ_n for a mean, so a term is 1/C ∂ℓ_n/∂θ. C depends on the targets, and is left to the caller: the operations
+    here are recorded once. A layer that knows its norms forms no sample's gradient, see `Layer.sample_norms`.
+
+    Returns:
+        ℓ; ∂ℓ/∂θ_p by name; and the norms of the terms, shape (P, N).
+    """
     values = network.trace(batch.inputs)
     gradients, norms = dict[str, Tensor](), dict[str, Tensor]()
     for index, v in network.pulled_back(loss.gradient(values[-1], batch.targets), values):
         layer = network.layers[index]
-        gradients |= named(index, layer.gradients(v, values[index], values[index + 1]))
-        norms |= named(index, layer.sample_norms(v, values[index], values[index + 1]))
+        gradients |= prefixed(index, layer.gradients(v, values[index], values[index + 1]))
+        norms |= prefixed(index, layer.sample_norms(v, values[index], values[index + 1]))
     names = list(trained(network))
-    found = torch.stack([norms[name] for name in names]) * _share(loss, batch)
+    found = torch.stack([norms[name] for name in names])
     return loss(values[-1], batch.targets), {name: gradients[name] for name in names}, found
 
 
-class Vectorised:
-    """Reverse mode by PyTorch for each sample by itself, in one call for all of them."""
+class ClosedForm:
+    """The closed form, recorded."""
+
+    def __init__(self) -> None:
+        self._replayed = Replayed(closed_form)
+
+    def __call__(self, network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        value, gradients, terms = self._replayed(network, loss, batch)
+        return value, gradients, terms * (loss.counted(batch.targets) if loss.reduction == "mean" else 1)
+
+
+class VectorisedAutograd:
+    """Reverse mode by PyTorch for each sample, in one vectorised call."""
 
     def __init__(self) -> None:
         self._engine = Autograd()
@@ -47,11 +68,12 @@ class Vectorised:
         return value, gradients, torch.stack([row_norms(g.flatten(1)) for g in each.values()])
 
 
-SAMPLED: dict[str, Callable[[], Sampled]] = {"closed_form": lambda: Replayed(closed_form), "autograd": Vectorised}
+SAMPLED: dict[str, Callable[[], SampledEngine]] = {"closed_form": ClosedForm, "autograd": VectorisedAutograd}
+"""The engines with sample norms by the names that `descend` takes."""
 
 
-class Sampler:
-    """An engine that keeps the norms of the samples aside, until somebody takes them.
+class SampleNormEngine:
+    """An engine that collects the norms of the samples until they are taken.
 
     Args:
         engine: 'closed_form' or 'autograd'.
@@ -62,18 +84,17 @@ class Sampler:
 
     def __call__(self, network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         value, gradients, norms = self._engine(network, loss, batch)
-        self._norms.append(norms.clone())  # the next batch of that shape is written over them
+        self._norms.append(norms)
         self._count += loss.counted(batch.targets)
         self._summed = loss.reduction == "sum"
         return value, gradients
 
     def take(self, names: tuple[str, ...]) -> SampleNorms:
-        """Those of all samples since the last call; `names` of the parameters, in their order."""
+        """The norms of all samples since the last call.
+
+        Args:
+            names: of the parameters, in their order.
+        """
         taken = SampleNorms(names, torch.cat(self._norms, 1), self._count, self._summed)
         self._norms, self._count = [], 0
         return taken
-
-
-def _share(loss: Loss, batch: Batch) -> int:
-    """ℓ_n over what it is in ℓ."""
-    return loss.counted(batch.targets) if loss.reduction == "mean" else 1

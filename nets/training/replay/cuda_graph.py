@@ -1,7 +1,7 @@
 """A computation on a GPU whose kernels are captured once as a CUDA graph and launched together from then on.
 
-What a step of a small network costs on a GPU is telling it, kernel by kernel, what to do; a graph is told once. As with
-`Recording`, the function takes its tensors from places where they will be found again, and looks at no number.
+In a small network most of a step is the CPU's time to launch one kernel after the other; a graph is launched once. As with
+`Recording`, the function must find its tensors in the same places each time and must not look at a number.
 """
 
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 
-class Captured:
-    """`function()` for the next launch, and the same ever after. To capture it does not do it.
+class CudaGraph:
+    """The kernels of `function()`. They are captured here, and run by `replay`.
 
     Attributes:
-        result: what the function returned. Each `replay` writes its tensors anew.
+        result: what the function returned. Each `replay` overwrites its tensors.
 
     Raises:
         RuntimeError: if the function waits for the GPU, as it does where it looks at a number.
@@ -26,12 +26,12 @@ class Captured:
             self.result = function()
 
     def replay(self) -> None:
-        """Have it done again, after all that was asked for before; nothing waits for it."""
+        """Queue the kernels. The CPU does not wait for them."""
         self._graph.replay()
 
 
 def warmed(function: Callable[[], Any]) -> Callable[[], Any]:
-    """The same function, once libraries have taken the memory that they take at the first call, which no graph may do."""
+    """The same function after one call, in which libraries take memory that they may not take while a graph is captured."""
     beside = torch.cuda.Stream()
     beside.wait_stream(torch.cuda.current_stream())
     with torch.no_grad(), torch.cuda.stream(beside):

@@ -52,13 +52,22 @@ class Operation(NamedTuple):
 
     @property
     def views(self) -> bool:
-        """Whether the result is another look at an argument."""
+        """Whether the result is a view of an argument."""
         return any(value.alias_info is not None and not value.alias_info.is_write for value in self.function._schema.returns)
 
     @property
     def writes(self) -> bool:
-        """Whether the result is an argument, written to."""
+        """Whether the result is an argument that the operation has written to."""
         return any(value.alias_info is not None and value.alias_info.is_write for value in self.function._schema.returns)
+
+    @property
+    def written(self) -> list[Tensor]:
+        """The arguments that the operation writes to."""
+        found = []
+        for place, argument in enumerate(self.function._schema.arguments):
+            if argument.alias_info is not None and argument.alias_info.is_write:
+                found.append(self.args[place] if place < len(self.args) else self.kwargs.get(argument.name))
+        return tensors(found)
 
 
 def into(operation: Operation, place: Tensor) -> Call:

@@ -1,11 +1,12 @@
-"""A computation whose operations are recorded once and from then on repeated in the same memory.
+"""A computation whose operations are recorded once and repeated in the same memory from then on.
 
-Recorded is what reaches PyTorch's dispatcher beneath the layers' own formulas, so there is no second set of them: a matrix
-product or an elementwise operation is repeated with the tensor that it once returned as its `out`, and a view needs no
-repeating, since what it looks at stays where it is. What a step then costs is those operations and nothing else.
+What is recorded are the operations that reach PyTorch's dispatcher from the layers' own formulas, so there is no second set of
+formulas. A matrix product or an elementwise operation is repeated with the tensor that it once returned as its `out`. A view is
+not repeated, since the memory that it shows stays where it is. A step then costs these operations and nothing else.
 
-The function is run twice. The first run shows for how long each intermediate result is needed; in the second an operation writes
-to memory that is needed no more, an elementwise one to that of its own operand, so that all of it stays in the processor's cache.
+The function is run twice. The first run shows how long each intermediate result is needed. In the second, an operation writes to
+memory that is no longer needed, an elementwise one to the memory of its own operand, so that all of it stays in the processor's
+cache.
 """
 
 import functools
@@ -21,50 +22,72 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from nets.training.replay.kernels import Call, Operation, into, tensors
 
 
-class Recording:
-    """`function()` at first, and what it did ever after.
-
-    The function takes its tensors from the places where they will be found again: buffers that the caller fills, parameters that
-    are updated in place. It may not look at numbers to decide what to do.
+class Watch(TorchDispatchMode):
+    """While active, keeps every operation, and whether something stands in the way of repeating them.
 
     Attributes:
-        result: what the function returned. Each `replay` writes its tensors anew.
-
-    Raises:
-        RuntimeError: if it does, or if repeating the operations does not give what they gave.
+        operations: in order.
+        obstacle: the reason why they cannot be repeated; empty if there is none.
     """
 
-    def __init__(self, function: Callable[[], Any]) -> None:
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.operations: list[Operation] = []
+        self.obstacle = ""
+        self._made: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        operation = Operation(func, args, kwargs or {})
+        if func is torch.ops.aten._local_scalar_dense.default:
+            self.obstacle = "the function looks at a number, perhaps to decide what to do"
+        elif torch.Tag.nondeterministic_seeded in func.tags:
+            self.obstacle = "the function draws random numbers"
+        elif any(_memory(written) not in self._made for written in operation.written):
+            self.obstacle = "the function writes to memory that it has not made"
+        result = func(*args, **(kwargs or {}))
+        self.operations.append(operation._replace(result=result))
+        if not operation.views:
+            self._made |= {_memory(tensor) for tensor in tensors(result)}
+        return result
+
+
+class Recording:
+    """The operations of `function()`, to be repeated.
+
+    The function must find its tensors in the same places each time: buffers that the caller fills, parameters that are updated in
+    place. It must not decide by a number.
+
+    Args:
+        function: what is recorded.
+        watch: a watch that has seen it run. Without one it is run once more.
+        expected: its result then.
+
+    Attributes:
+        result: what the function returned. Each `replay` overwrites its tensors.
+
+    Raises:
+        RuntimeError: if there is an obstacle, or if repeating the operations does not give what they gave.
+    """
+
+    def __init__(self, function: Callable[[], Any], watch: Watch | None = None, expected: Any = None) -> None:
         with torch.no_grad():
-            with _Watch() as watch:
-                expected = function()
+            if watch is None:
+                with Watch() as watch:
+                    expected = function()
+            if watch.obstacle:
+                raise RuntimeError(f"{watch.obstacle}; expected operations that can be repeated")
             with _Plan(watch.operations, tensors(expected)) as plan:
                 self.result = function()
             self._calls = tuple(plan.calls)
             for _ in range(2):
                 self.replay()
-                if not all(map(_alike, tensors(expected), tensors(self.result))):
+                if not all(map(alike, tensors(expected), tensors(self.result))):
                     raise RuntimeError("the operations give other numbers when they are repeated")
 
     def replay(self) -> None:
-        """Do it again."""
+        """Repeat the operations."""
         for call in self._calls:
             call()
-
-
-class _Watch(TorchDispatchMode):
-    """While active, keeps every operation."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.operations: list[Operation] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.ops.aten._local_scalar_dense.default:
-            raise RuntimeError("a function that looks at a number, perhaps to decide what to do, cannot be recorded")
-        result = func(*args, **(kwargs or {}))
-        self.operations.append(Operation(func, args, kwargs or {}, result))
-        return result
 
 
 class _Plan(TorchDispatchMode):
@@ -153,7 +176,7 @@ def _last_uses(operations: list[Operation], kept: list[Tensor]) -> dict[int, lis
     return dying
 
 
-def _alike(one: Tensor, other: Tensor) -> bool:
+def alike(one: Tensor, other: Tensor) -> bool:
     """Whether both are the same but for rounding, of which a network may make a thousand times as much."""
     tolerance = 1e4 * torch.finfo(one.dtype).eps * one.abs().nan_to_num(0, 0, 0).amax() if one.numel() else 0
     return torch.allclose(one, other, rtol=0, atol=float(tolerance), equal_nan=True)

@@ -1,0 +1,58 @@
+"""Sums of gradients, window by window."""
+
+import torch
+from torch import Tensor
+
+from nets.calculus.norms import norm_tensors
+from nets.records.contributions import WINDOWS, ContributionBlock
+
+
+class Accumulator:
+    """Sums the gradients of a window, and records the norm of each of them. All windows share one memory.
+
+    Attributes:
+        total: S, the sum, by the name of each parameter.
+    """
+
+    def __init__(self) -> None:
+        self._blocks: dict[tuple[str, ...], ContributionBlock] = {}
+        self.total: dict[str, Tensor] = {}
+        self._sums: list[Tensor] = []
+        self._second: list[Tensor] = []
+
+    def start(self, contributions: tuple[str, ...], gradients: dict[str, Tensor]) -> tuple[ContributionBlock, int]:
+        """Begin a window: S and S′ are zero. Returns the block and the row that record it.
+
+        Args:
+            contributions: the name of each contribution.
+            gradients: tensors like those that will be added.
+        """
+        if not self.total:
+            self.total = {name: torch.zeros_like(gradient) for name, gradient in gradients.items()}
+            self._sums = list(self.total.values())
+            self._second = [torch.zeros_like(gradient) for gradient in self._sums]
+        else:
+            torch._foreach_zero_(self._sums)
+            torch._foreach_zero_(self._second)
+        block = self._blocks.get(contributions)
+        if block is None or block.used == WINDOWS:
+            block = self._blocks[contributions] = ContributionBlock(tuple(gradients), contributions, self._sums[0])
+        block.used += 1
+        return block, block.used - 1
+
+    def add(self, into: Tensor, loss: Tensor, gradients: dict[str, Tensor], weight: float, parts: int) -> None:
+        """S ← S + w G and S′ ← S′ + N G; ℓ, ‖G_p‖ and ‖S_p‖ are written to `into`."""
+        found = list(gradients.values())
+        torch._foreach_add_(self._sums, found, alpha=weight)
+        torch._foreach_add_(self._second, found, alpha=parts)
+        torch.stack([loss, *norm_tensors(found + self._sums, into.dtype)], out=into)
+
+    def replace(self, total: dict[str, Tensor]) -> None:
+        """Take S from elsewhere, such as the average over several processes."""
+        torch._foreach_copy_(self._sums, list(total.values()))
+
+    def finish(self, into: Tensor, whole: int) -> dict[str, Tensor]:
+        """End a window and return S; ‖S_p − S′_p / N‖ is written to `into`."""
+        torch._foreach_add_(self._second, self._sums, alpha=-whole)
+        torch.stack(norm_tensors(self._second, into.dtype), out=into).div_(whole)
+        return self.total

@@ -1,0 +1,102 @@
+"""The loop of a descent: batch → gradient → update → record."""
+
+from collections.abc import Generator, Iterator
+
+import numpy as np
+import torch
+
+from nets.calculus.network import Network
+from nets.errors import DivergenceError
+from nets.records.step import Step
+from nets.training.batches import Batches
+from nets.training.gradients.source import GradientFunction
+from nets.training.state import TrainState
+from nets.training.update import Update
+
+MULTITHREAD_FROM = 2**22
+"""Samples × parameters from which on a step uses several threads. Below, waking a thread takes longer than its work."""
+
+
+class Descent(Iterator[Step]):
+    """An iterator of records: each `next` makes one update. `nets.descend` returns it.
+
+    Args:
+        network: is trained.
+        batches: of all epochs.
+        gradient_of: the gradient of a batch.
+        update: moves the parameters.
+        made: the updates that were made before.
+        steps: updates after which to stop, those before included; None for no limit.
+        epochs: epochs after which to stop, those before included; None for no limit.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        batches: Batches,
+        gradient_of: GradientFunction,
+        update: Update,
+        made: int,
+        steps: int | None,
+        epochs: int | None,
+    ) -> None:
+        self._network, self._batches, self._gradient_of, self._update = network, batches, gradient_of, update
+        self._made, self._most_steps, self._most_epochs = made, steps, epochs
+        self._records = self._run()
+
+    def __next__(self) -> Step:
+        return next(self._records)
+
+    def close(self) -> None:
+        """End the descent. `next` then raises StopIteration."""
+        self._records.close()
+
+    @property
+    def state(self) -> TrainState:
+        """A copy of all that the descent needs to go on from here, see `TrainState`."""
+        return TrainState(
+            parameters={name: tensor.detach().clone() for name, tensor in self._network.state_dict().items()},
+            rule={name: [tensor.clone() for tensor in tensors] for name, tensors in self._update.state.items()},
+            generators={"order": self._batches.generator.get_state()},
+            step=self._made,
+            epoch=self._batches.epoch,
+            remaining=self._batches.remaining,
+        )
+
+    def _run(self) -> Generator[Step, None, None]:
+        update, size = self._update, self._update.parameters.size
+        while not self._is_over():
+            batch = next(self._batches)
+            threads = torch.get_num_threads()
+            single = threads > 1 and len(batch) * size < MULTITHREAD_FROM
+            if single:
+                torch.set_num_threads(1)
+            try:
+                # Numbers that are not finite are seen in the record.
+                with np.errstate(all="ignore"):
+                    loss, gradients, accumulation, samples = self._gradient_of(batch)
+                    since = update(loss, gradients)
+            finally:
+                if single:
+                    torch.set_num_threads(threads)
+            self._made += 1
+            yield Step(self._made, self._batches.epoch, accumulation, update.block, update.row, samples)
+            if since is not None:
+                raise self._diverged(since)
+        since = update.last_check()
+        if since is not None:
+            raise self._diverged(since)
+
+    def _is_over(self) -> bool:
+        if self._most_steps is not None and self._made >= self._most_steps:
+            return True
+        return self._batches.epoch_is_over and self._batches.epoch == self._most_epochs
+
+    def _diverged(self, since: int) -> DivergenceError:
+        """The error for an update so many updates ago that was not made."""
+        numbers = self._update.block.numbers([self._update.row - since])
+        return DivergenceError(
+            f"step {self._made - since}: the loss is {numbers.loss[0]:.3g} and the gradient norm "
+            f"{numbers.total_gradient_norm[0]:.3g}; expected finite numbers: lower the learning rate "
+            f"({self._update.rule.learning_rate:g}), or look at which gradient grows first."
+        )

@@ -1,0 +1,59 @@
+"""Stochastic gradient descent with momentum and weight decay."""
+
+import torch
+from torch import Tensor
+
+from nets.training.optimizers.update_rule import Change, RuleState, UpdateRule
+from nets.validation import number
+
+
+class SGD(UpdateRule):
+    """V_p ← μ V_p + G_p + λ θ_p with V = 0 before the first update, and Δθ_p = −η V_p, as in `torch.optim.SGD`.
+
+    Source: Polyak, USSR Computational Mathematics 4 (1964).
+
+    Args:
+        learning_rate: η, above 0.
+        momentum: μ, from 0 up and below 1.
+        weight_decay: λ, from 0 up.
+
+    Raises:
+        InputError: for a number out of range.
+    """
+
+    def __init__(self, learning_rate: float, momentum: float = 0.0, weight_decay: float = 0.0) -> None:
+        self.learning_rate = number("learning_rate", learning_rate, above=0)
+        self.momentum = number("momentum", momentum, least=0, below=1)
+        self.weight_decay = number("weight_decay", weight_decay, least=0)
+        self._follows_gradient = self.momentum == 0 and self.weight_decay == 0
+
+    def init(self, parameters: list[Tensor]) -> RuleState:
+        """V_p = 0; without momentum and weight decay V is the gradient, and nothing is kept."""
+        return {} if self._follows_gradient else {"velocity": [torch.zeros_like(parameter) for parameter in parameters]}
+
+    def step(self, state: RuleState, parameters: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
+        """Δθ_p = −η V_p, after V_p ← μ V_p + G_p + λ θ_p."""
+        velocities = state.get("velocity")
+        if velocities is None:
+            return list(torch._foreach_mul(gradients, -self.learning_rate))
+        torch._foreach_mul_(velocities, self.momentum)
+        torch._foreach_add_(velocities, gradients)
+        torch._foreach_add_(velocities, parameters, alpha=self.weight_decay)
+        return list(torch._foreach_mul(velocities, -self.learning_rate))
+
+    def apply_fused(
+        self, state: RuleState, parameters: list[Tensor], gradients: list[Tensor], skip: Tensor | None = None
+    ) -> Change:
+        """The same update by PyTorch's fused kernel, which reads and writes each number once."""
+        velocities = state.get("velocity", [])
+        directions, buffers, decay = gradients, velocities, self.weight_decay
+        if velocities and self.momentum == 0:
+            # At momentum 0 the kernel keeps no V. It is computed here, since the record holds its norm.
+            torch._foreach_copy_(velocities, gradients)
+            torch._foreach_add_(velocities, parameters, alpha=decay)
+            directions, buffers, decay = velocities, [], 0.0
+        torch._fused_sgd_(
+            parameters, directions, buffers, weight_decay=decay, momentum=self.momentum, lr=self.learning_rate,
+            dampening=0.0, nesterov=False, maximize=False, is_first_step=False, found_inf=skip,
+        )  # fmt: skip
+        return Change(velocities or gradients, -self.learning_rate)

@@ -1,0 +1,66 @@
+"""The parameters that a descent moves, in the memory where they are."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from nets.calculus.network import Network
+from nets.errors import InputError
+
+
+def trained(network: Network) -> dict[str, nn.Parameter]:
+    """The parameters that a descent moves: all that require a gradient."""
+    return {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+
+
+class TrainedParameters:
+    """The parameters of a network that require a gradient.
+
+    Attributes:
+        names: of the P parameters.
+        tensors: θ_p, without a graph. An update changes them in place.
+        contiguous: whether all are contiguous and of one precision, as fused kernels need them.
+
+    Raises:
+        InputError: if entries of a parameter share memory, as after `expand`.
+    """
+
+    def __init__(self, named: dict[str, nn.Parameter]) -> None:
+        for name, parameter in named.items():
+            if any(count > 1 and stride == 0 for count, stride in zip(parameter.shape, parameter.stride(), strict=True)):
+                raise InputError(
+                    f"the entries of {name} share their memory; expected one number for each, so that each can move by itself: "
+                    "call parameter.data = parameter.data.contiguous()."
+                )
+        self.names, self._parameters = tuple(named), tuple(named.values())
+        self.tensors = [parameter.data for parameter in self._parameters]
+        self.contiguous = contiguous(self.tensors)
+        self._first = self._parameters[0]
+
+    @property
+    def size(self) -> int:
+        """The number of entries in all parameters."""
+        return sum(tensor.numel() for tensor in self.tensors)
+
+    @property
+    def have_gradients(self) -> bool:
+        """Whether `.grad` is set, as far as the first parameter tells. The caller may have cleared it."""
+        return self._first.grad is not None
+
+    def set_gradients(self, gradients: list[Tensor]) -> None:
+        """parameter.grad = G_p, where a caller looks for it."""
+        for parameter, gradient in zip(self._parameters, gradients, strict=True):
+            parameter.grad = gradient
+
+    def check_memory(self) -> None:
+        """Raise InputError if the network's parameters have moved to other memory: updates would not reach them."""
+        if self._first.data_ptr() != self.tensors[0].data_ptr():
+            raise InputError(
+                "the network's parameters have been given other memory since descend was called; expected them to stay: write "
+                "parameter.data.copy_(…) in the place of parameter.data = …, or call descend anew."
+            )
+
+
+def contiguous(tensors: Sequence[Tensor]) -> bool:
+    """Whether all tensors are contiguous and of one precision."""
+    return all(tensor.is_contiguous() and tensor.dtype == tensors[0].dtype for tensor in tensors)

@@ -1,0 +1,126 @@
+"""All that a descent needs to go on: `TrainState`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nets.calculus.network import Network
+from nets.errors import InputError, quoted
+from nets.training.optimizers.update_rule import RuleState
+from nets.validation import refusal, whole
+
+
+@dataclass(frozen=True, slots=True)
+class TrainState:
+    """A descent between two updates. `descend(..., state=state)` goes on from there as if it had never been interrupted.
+
+    ```python
+    steps = nets.descend(network, data, steps=7, ...)
+    for step in steps: ...
+    saved = steps.state.as_dict()        # tensors and whole numbers, for any file format
+    state = nets.TrainState.from_dict(saved)
+    for step in nets.descend(network, data, steps=12, ..., state=state): ...   # steps 8 to 12
+    ```
+
+    Attributes:
+        parameters: the value of each parameter and buffer of the network, by the names of its state dict.
+        rule: the state of the update rule: name → tensors.
+        generators: the state of each random generator: 'order' draws the order of the samples in each epoch.
+        step: the number of updates made.
+        epoch: the epoch of the last update, counted from 1; 0 before the first.
+        remaining: the samples of that epoch that are still to come, in order; shape (R,), int64.
+    """
+
+    parameters: dict[str, Tensor]
+    rule: RuleState
+    generators: dict[str, Tensor]
+    step: int
+    epoch: int
+    remaining: Tensor
+
+    def as_dict(self) -> dict[str, Tensor | int]:
+        """The state as one flat dictionary of tensors and whole numbers: 'parameters.0.weight', 'rule.velocity.0', 'step', …"""
+        rule = {f"rule.{name}.{place}": tensor for name, own in self.rule.items() for place, tensor in enumerate(own)}
+        return {
+            **{f"parameters.{name}": tensor for name, tensor in self.parameters.items()},
+            **rule,
+            **{f"generators.{name}": tensor for name, tensor in self.generators.items()},
+            "step": self.step,
+            "epoch": self.epoch,
+            "remaining": self.remaining,
+        }
+
+    @classmethod
+    def from_dict(cls, saved: Mapping[str, Tensor | int]) -> "TrainState":
+        """The state that `as_dict` has written.
+
+        Raises:
+            InputError: for an entry that is missing, unknown or of another kind. Whether it fits a network is checked by `descend`.
+        """
+        if not isinstance(saved, Mapping):
+            raise refusal("the state", saved, "the dictionary that TrainState.as_dict returns")
+        parts: dict[str, dict[str, Tensor]] = {"parameters": {}, "rule": {}, "generators": {}}
+        for key, value in saved.items():
+            part, _, name = str(key).partition(".")
+            if part in parts and isinstance(value, Tensor) and (part != "rule" or name.rpartition(".")[2].isdecimal()):
+                parts[part][name] = value
+            elif key not in ("step", "epoch", "remaining"):
+                raise InputError(f"the state has the entry {quoted(key)}; expected the entries that TrainState.as_dict writes.")
+        rule: RuleState = {}
+        for name in sorted(parts["rule"], key=lambda name: int(name.rpartition(".")[2])):
+            rule.setdefault(name.rpartition(".")[0], []).append(parts["rule"][name])
+        remaining = saved.get("remaining")
+        if not isinstance(remaining, Tensor) or remaining.dtype != torch.int64 or remaining.ndim != 1:
+            raise refusal("the entry 'remaining' of the state", remaining, "the numbers of samples, an int64 tensor of shape (R,)")
+        step, epoch = (whole(f"the entry '{key}' of the state", saved.get(key), 0) for key in ("step", "epoch"))
+        return cls(parts["parameters"], rule, parts["generators"], step, epoch, remaining)
+
+    def check(self, network: Network, rule: RuleState, samples: int) -> None:
+        """Raise InputError unless the state belongs to such a descent.
+
+        Args:
+            network: its parameters and buffers have the names and shapes of those here.
+            rule: a state of the update rule, for names and shapes.
+            samples: the number of samples in the data.
+        """
+        _check_alike("the network", self.parameters, dict(network.state_dict()))
+        _check_alike("the update rule", _flat(self.rule), _flat(rule))
+        order = self.generators.get("order")
+        expected = torch.Generator().get_state()
+        if order is None or order.dtype != expected.dtype or order.shape != expected.shape:
+            raise InputError(
+                "the state has no generator 'order' of this version of PyTorch; expected the 'generators.order' that as_dict wrote."
+            )
+        if len(self.remaining) and not 0 <= int(self.remaining.min()) <= int(self.remaining.max()) < samples:
+            raise InputError(
+                f"the state names the samples {int(self.remaining.min())} to {int(self.remaining.max())}, and the data have "
+                f"{samples}; expected the data that it was saved with."
+            )
+
+    @torch.no_grad()
+    def restore(self, network: Network, rule: RuleState, generator: torch.Generator) -> None:
+        """Copy parameters, buffers, the state of the rule and of the generator to where they are used."""
+        for name, tensor in network.state_dict().items():
+            tensor.copy_(self.parameters[name])
+        for name, tensors in rule.items():
+            for tensor, saved in zip(tensors, self.rule[name], strict=True):
+                tensor.copy_(saved)
+        generator.set_state(self.generators["order"].cpu())
+
+
+def _flat(rule: RuleState) -> dict[str, Tensor]:
+    return {f"{name}.{place}": tensor for name, tensors in rule.items() for place, tensor in enumerate(tensors)}
+
+
+def _check_alike(what: str, saved: dict[str, Tensor], needed: dict[str, Tensor]) -> None:
+    """Raise InputError unless both have the same names, shapes and precisions."""
+    for name in (*needed, *saved):
+        ours, theirs = (_described(tensors.get(name)) for tensors in (saved, needed))
+        if ours != theirs:
+            raise InputError(f"the state has {ours} for '{name}' where {what} has {theirs}; expected a state of the same settings.")
+
+
+def _described(tensor: Tensor | None) -> str:
+    return "nothing" if tensor is None else f"{tensor.dtype} of shape {tuple(tensor.shape)}"

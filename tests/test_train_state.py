@@ -1,0 +1,137 @@
+"""A descent that goes on from its state equals one that was never interrupted, to the last bit."""
+
+import copy
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import nets
+from nets.training.optimizers import SGD
+from tests.adam import Adam
+
+GENERATOR = torch.Generator().manual_seed(0)
+DATA = nets.Batch(torch.randn(23, 3, generator=GENERATOR), torch.rand(23, 2, generator=GENERATOR))
+SETTINGS: dict[str, dict[str, Any]] = {
+    "momentum, micro-batches, ragged": {"learning_rate": 0.1, "momentum": 0.9, "batch_size": 5, "micro_batch_size": 2},
+    "weight decay, sample norms": {"learning_rate": 0.1, "weight_decay": 0.1, "batch_size": 6, "sample_norms": True},
+    "full batch": {"learning_rate": 0.1},
+    "Adam": {"rule": Adam(0.01), "batch_size": 5},
+}
+
+
+def network(seed: int = 1) -> nets.Network:
+    return nets.mlp([3, 4, 2], generator=torch.Generator().manual_seed(seed))
+
+
+def descend(of: nets.Network, **settings: Any) -> Any:
+    return nets.descend(of, DATA, **({"loss": nets.MeanSquaredError(), "seed": 3} | settings))
+
+
+def through_plain_values(state: nets.TrainState) -> nets.TrainState:
+    """As a file would keep it: copies of tensors, and whole numbers."""
+    saved: dict[str, Tensor | int] = {}
+    for key, value in state.as_dict().items():
+        assert type(key) is str and type(value) in (Tensor, int)
+        saved[key] = torch.tensor(value.tolist(), dtype=value.dtype).reshape(value.shape) if isinstance(value, Tensor) else value
+    return nets.TrainState.from_dict(saved)
+
+
+@pytest.mark.parametrize("saved", [copy.deepcopy, through_plain_values], ids=["as it is", "as plain values"])
+@pytest.mark.parametrize("engine", ["closed_form", "autograd"])
+@pytest.mark.parametrize("settings", list(SETTINGS))
+def test_seven_steps_and_five_more_are_twelve(settings: str, engine: str, saved: Any) -> None:
+    """Seven steps end within the second epoch, whose last batch is smaller."""
+    whole, parts = network(), network()
+    given = SETTINGS[settings] | {"engine": engine}
+    expected = list(descend(whole, steps=12, **given))
+    first = descend(parts, steps=7, **given)
+    found = list(first)
+    state = saved(first.state)
+    other = network(seed=2)
+    found += descend(other, steps=12, state=state, **(given | {"seed": 99}))
+    for one, two in zip(other.parameters(), whole.parameters(), strict=True):
+        assert torch.equal(one, two)
+    assert found == expected and [step.epoch for step in found] == [step.epoch for step in expected]
+
+
+@pytest.mark.parametrize("made", range(1, 12))
+def test_every_place_of_an_epoch_is_a_place_to_go_on_from(made: int) -> None:
+    whole, parts = network(), network()
+    given = SETTINGS["momentum, micro-batches, ragged"]
+    expected = list(descend(whole, epochs=3, **given))
+    steps = descend(parts, epochs=3, **given)
+    found = list(itertools.islice(steps, made))
+    state = steps.state
+    next(steps)  # moves the network on; the state is a copy
+    found += descend(network(2), epochs=3, state=state, **given)
+    assert found == expected
+
+
+def test_a_finished_descent_makes_no_more_steps_and_a_longer_one_goes_on() -> None:
+    given = SETTINGS["full batch"]
+    first = descend(network(), epochs=3, **given)
+    assert len(list(first)) == 3
+    assert list(descend(network(), epochs=3, state=first.state, **given)) == []
+    assert [step.step for step in descend(network(), epochs=5, state=first.state, **given)] == [4, 5]
+
+
+def test_the_network_has_the_parameters_of_the_state_at_once() -> None:
+    first = descend(network(), steps=3, **SETTINGS["full batch"])
+    list(first)
+    other = network(2)
+    descend(other, steps=4, state=first.state, **SETTINGS["full batch"])
+    assert all(torch.equal(p, first.state.parameters[name]) for name, p in other.named_parameters())
+
+
+def test_a_state_that_does_not_fit_is_refused_and_moves_nothing() -> None:
+    first = descend(network(), steps=3, rule=SGD(0.1, momentum=0.9), batch_size=5)
+    list(first)
+    state = first.state
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"learning_rate": 0.1}, "velocity"),
+        ({"rule": Adam(0.1)}, "mean"),
+        ({"learning_rate": 0.1, "momentum": 0.9, "data": nets.Batch(DATA.inputs[:4], DATA.targets[:4])}, "the data have 4"),
+        ({"learning_rate": 0.1, "momentum": 0.9, "network": nets.mlp([3, 5, 2])}, r"0\.weight"),
+        ({"learning_rate": 0.1, "momentum": 0.9, "network": nets.mlp([3, 2])}, r"0\.weight"),
+    ]
+    for given, fact in wrong:
+        arguments = {"network": network(2), "data": DATA, "loss": nets.MeanSquaredError(), "steps": 9, "state": state} | given
+        before = [p.detach().clone() for p in arguments["network"].parameters()]
+        with pytest.raises(nets.InputError, match=fact):
+            nets.descend(**arguments)
+        assert all(map(torch.equal, before, arguments["network"].parameters()))
+
+
+def test_a_dictionary_that_is_no_state_is_refused() -> None:
+    first = descend(network(), steps=1, **SETTINGS["full batch"])
+    list(first)
+    saved = first.state.as_dict()
+    for key, value in (("step", 1.5), ("step", -1), ("epoch", True), ("remaining", torch.ones(3)), ("remaining", None)):
+        with pytest.raises(nets.InputError, match=f"'{key}'"):
+            nets.TrainState.from_dict({**saved, key: value})  # type: ignore[dict-item]
+    for key in ("step", "epoch", "remaining"):
+        with pytest.raises(nets.InputError, match=f"'{key}'"):
+            nets.TrainState.from_dict({name: value for name, value in saved.items() if name != key})
+    with pytest.raises(nets.InputError, match="'more'"):
+        nets.TrainState.from_dict({**saved, "more": 1})
+    with pytest.raises(nets.InputError, match=r"'rule\.velocity\.first'"):
+        nets.TrainState.from_dict({**saved, "rule.velocity.first": torch.ones(1)})
+    for value in (None, 3, [saved]):
+        with pytest.raises(nets.InputError, match="the state is"):
+            nets.TrainState.from_dict(value)  # type: ignore[arg-type]
+    without = {name: value for name, value in saved.items() if name != "generators.order"}
+    with pytest.raises(nets.InputError, match="generator 'order'"):
+        descend(network(), steps=2, state=nets.TrainState.from_dict(without), **SETTINGS["full batch"])
+    with pytest.raises(nets.InputError, match=r"0\.weight"):
+        lost = {name: value for name, value in saved.items() if name != "parameters.0.weight"}
+        descend(network(), steps=2, state=nets.TrainState.from_dict(lost), **SETTINGS["full batch"])
+
+
+def test_of_a_data_set_the_training_split_is_taken() -> None:
+    ours, theirs = network(), network()
+    other = nets.Batch(DATA.inputs[:2], DATA.targets[:2])
+    settings = {"loss": nets.MeanSquaredError(), "learning_rate": 0.1, "steps": 3}
+    assert list(nets.descend(ours, nets.DataSet("made", DATA, other), **settings)) == list(nets.descend(theirs, DATA, **settings))

@@ -1,0 +1,86 @@
+"""Update rules: each equals its counterpart in torch.optim, and any rule trains with `descend` on both update paths."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+import nets
+from nets.training.async_update import AsyncUpdate
+from nets.training.optimizers import SGD, UpdateRule
+from nets.training.parameters import TrainedParameters
+from tests.adam import Adam
+
+GENERATOR = torch.Generator().manual_seed(0)
+DATA = nets.Batch(*(torch.randn(20, width, generator=GENERATOR, dtype=torch.float64) for width in (3, 2)))
+
+# rule, the optimizer of PyTorch that it equals
+RULES: dict[str, tuple[Callable[[], UpdateRule], Callable[[Any], torch.optim.Optimizer]]] = {
+    "SGD": (lambda: SGD(0.05), lambda p: torch.optim.SGD(p, 0.05)),
+    "SGD with momentum": (lambda: SGD(0.05, 0.9, 0.01), lambda p: torch.optim.SGD(p, 0.05, 0.9, weight_decay=0.01)),
+    "Adam": (lambda: Adam(0.01), lambda p: torch.optim.Adam(p, 0.01)),
+}
+EACH = pytest.mark.parametrize("name", list(RULES))
+
+
+def network() -> nets.Network:
+    return nets.mlp([3, 4, 2], output="identity", generator=torch.Generator().manual_seed(1)).double()
+
+
+@EACH
+@pytest.mark.parametrize("engine", ["closed_form", "autograd"])
+def test_200_steps_equal_those_of_torch(name: str, engine: str) -> None:
+    (rule, optimizer), ours, theirs = RULES[name], network(), network()
+    peer, loss = optimizer(theirs.parameters()), nets.MeanSquaredError()
+    for step in nets.descend(ours, DATA, loss=loss, rule=rule(), steps=200, engine=engine):
+        peer.zero_grad()
+        loss(theirs(DATA.inputs), DATA.targets).backward()
+        before = [p.detach().clone() for p in theirs.parameters()]
+        peer.step()
+        moved = [(p.detach() - old).norm() / old.norm() for p, old in zip(theirs.parameters(), before, strict=True)]
+        assert list(step.update_ratio.values()) == pytest.approx([float(ratio) for ratio in moved], rel=1e-8)
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+@EACH
+def test_a_skipped_update_leaves_parameters_and_state(name: str) -> None:
+    """As a GPU skips it: by a number on the device."""
+    of = network()
+    parameters, rule = TrainedParameters(dict(of.named_parameters())), RULES[name][0]()
+    state = rule.init(parameters.tensors)
+    gradients = [torch.ones_like(p) for p in parameters.tensors]
+    go, skip = torch.tensor(0.0), torch.tensor(1.0)
+    rule.apply_fused(state, parameters.tensors, gradients, go)
+    before = copy.deepcopy((parameters.tensors, state))
+    rule.apply_fused(state, parameters.tensors, [g * torch.nan for g in gradients], skip)
+    rule.apply(state, parameters.tensors, [g * torch.nan for g in gradients], skip)
+    torch.testing.assert_close((parameters.tensors, state), before, rtol=0, atol=0)
+    rule.apply_fused(state, parameters.tensors, gradients, go)
+    assert not torch.equal(parameters.tensors[0], before[0][0])
+
+
+@EACH
+def test_a_queued_update_equals_that_of_torch(name: str) -> None:
+    ours, theirs = network(), network()
+    parameters, rule = TrainedParameters(dict(ours.named_parameters())), RULES[name][0]()
+    update, peer = AsyncUpdate(parameters, rule, rule.init(parameters.tensors)), RULES[name][1](theirs.parameters())
+    for number in range(40):
+        generator = torch.Generator().manual_seed(number)
+        found = {n: torch.randn(p.shape, generator=generator, dtype=p.dtype) for n, p in theirs.named_parameters()}
+        for key, parameter in theirs.named_parameters():
+            parameter.grad = found[key].clone()
+        update(torch.tensor(1.0).double(), found)
+        peer.step()
+    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_a_rule_and_the_arguments_of_sgd_exclude_each_other() -> None:
+    for given in ({"learning_rate": 0.1}, {"momentum": 0.5}, {"weight_decay": 0.1}):
+        with pytest.raises(nets.InputError, match="a rule and learning_rate, momentum or weight_decay"):
+            nets.descend(network(), DATA, loss=nets.MeanSquaredError(), rule=Adam(0.1), steps=1, **given)
+    with pytest.raises(nets.InputError, match="learning_rate is None"):
+        nets.descend(network(), DATA, loss=nets.MeanSquaredError(), steps=1)
