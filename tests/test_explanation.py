@@ -40,7 +40,7 @@ def test_every_figure_is_that_of_reverse_mode(case: Case) -> None:
                 (gradient,) = torch.autograd.grad(case.network(x)[-1, k], leaf, allow_unused=True)
                 truth = float(gradient[-1][index] if name == "input" else gradient[index])
                 assert same(told.value, truth)
-                assert same(told.paths.total * told.own, truth)
+                assert same(told.paths.total * told.shared_factor, truth)
                 *exact, difference = told.derivations.values()
                 assert all(same(value, truth) for value in exact), told.derivations
                 assert math.isclose(difference, truth, rel_tol=1e-6, abs_tol=1e-8)
@@ -61,7 +61,7 @@ def test_the_exercise_of_the_source_document() -> None:
         "here": "∂Y_2/∂W_2,1 = δ_2,2 (1 − Y_2²) X_1",
         "in numbers": f"∂Y_2/∂W_2,1 = 1 · (1 − {f'{y:.6g}' if y > 0 else f'({y:.6g})'}²) · (-1)",
     }
-    assert [factor.written for factor in told.factors] == ["(1 − Y_2²)", "δ_2,2 X_1"]
+    assert [factor.formula for factor in told.factors] == ["(1 − Y_2²)", "δ_2,2 X_1"]
 
 
 def test_a_wrong_derivative_shows() -> None:
@@ -119,7 +119,7 @@ def test_paths_beyond_counting_still_add_up() -> None:
     x = torch.randn(1, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     told = explain(network, x, "0.weight", (2, 3))
     assert told.paths.count == 16**18 and len(told.paths.shown) == 5
-    assert told.paths.total * told.own == pytest.approx(told.value, rel=1e-12)
+    assert told.paths.total * told.shared_factor == pytest.approx(told.value, rel=1e-12)
 
 
 def test_a_network_too_deep_to_be_drawn_is_told_all_the_same() -> None:
@@ -132,7 +132,7 @@ def test_the_largest_paths_are_the_largest() -> None:
         [3, 4, 3, 2], activation="sigmoid", output="identity", generator=torch.Generator().manual_seed(1)
     ).double()
     values = [value[:1].detach() for value in network.trace(X.double())]
-    found = paths_between(local_jacobians(network, values, 0), 1, 2, 3)
+    found = paths_between(local_jacobians(network, values, 0), 1, {2: 1.0}, 3)
     w4, w2, w0 = (network[index].weight.detach() for index in (4, 2, 0))
     s3, s1 = (values[index][0] * (1 - values[index][0]) for index in (4, 2))
     each = {(a, b): float(w4[1, a] * s3[a] * w2[a, b] * s1[b] * w0[b, 2]) for a in range(3) for b in range(4)}
@@ -158,7 +158,7 @@ def test_text_fits_a_terminal_and_a_page_needs_nothing_else(tmp_path) -> None:  
         "backward.html",
         "backward.svg",
     }
-    with pytest.raises(InputError, match=r"explanation\.html is there already, and nothing is ever overwritten"):
+    with pytest.raises(InputError, match=r"explanation\.html exists already"):
         told.save(tmp_path)
 
 

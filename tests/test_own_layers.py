@@ -116,9 +116,3 @@ def test_what_a_layer_does_not_state_is_told() -> None:
     for call in (lambda: nets.verify(own, X), lambda: nets.jacobians(own, X)):
         with pytest.raises(nets.InputError, match="WithoutGradients has the parameter weight and no gradients; expected a layer"):
             call()
-
-
-@EACH
-def test_it_is_explained_or_refused_in_a_sentence(name: str) -> None:
-    with pytest.raises(nets.InputError, match=r"layer 1 is a .*, which does not state how its derivative is written"):
-        nets.explain(network(OWN[name]()), X, "0.weight", (1, 2))

@@ -1,20 +1,19 @@
-"""The chain rule as a sum over paths: from an output back to one unit, through the local derivative of every layer.
+"""The chain rule as a sum over paths: from an output back to a unit, through the local derivative of every layer.
 
     ∂Y_k/∂H_i = Σ over paths of the product of the factors along the path
 
-A path names one unit after each layer. Through an activation it stays at its unit, with the slope as factor; through a
-dense layer it goes to any unit j of the input, with ∂Z_i/∂X_j as factor: W_ij for a Linear layer. The number of paths
-grows exponentially with the depth. The largest paths, their number, the sum of all, and the sum of all but the largest
-are computed layer by layer.
+A path names one unit after each layer. Through an elementwise layer it stays at its unit, with the slope as factor;
+through any other layer it goes to any unit j of the input, with ∂Z_i/∂X_j as factor: W_ij for a Linear layer. The
+number of paths grows exponentially with the depth. The largest paths, their number, the sum of all, and the sum of all
+but the largest are computed layer by layer.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from nets.calculus.layers import Linear
 from nets.calculus.network import Network
 
 MAX_SHOWN = 5
@@ -57,7 +56,7 @@ class Path:
 
 @dataclass(frozen=True)
 class Paths:
-    """All paths from an output to a unit.
+    """All paths from an output to the targets.
 
     Attributes:
         shown: the largest ones, by the absolute value of their product.
@@ -82,36 +81,36 @@ def layer_outputs(network: Network) -> list[str]:
 
 @torch.no_grad()
 def local_jacobians(network: Network, values: list[Tensor], start: int) -> list[LocalJacobian]:
-    """The local derivatives of the layers from `start` on, first to last, from the layers' own pullbacks.
+    """The local derivatives of the layers from `start` on, first to last, with flattened samples.
 
     Args:
         network: the layers.
-        values: X and the output of every layer, for a batch of one sample, each of shape (1, units).
+        values: X and the output of every layer, for a batch of one sample.
         start: the first layer.
     """
-    found = []
-    for index in range(start, len(network)):
-        layer, x, y = network.layers[index], values[index], values[index + 1]
-        if isinstance(layer, Linear):
-            unit_vectors = torch.eye(y.shape[1], dtype=y.dtype, device=y.device)[:, None]
-            found.append(LocalJacobian(index, layer.pullback(unit_vectors, x, y)[:, 0]))
-        else:
-            # The pullback of ones is the diagonal.
-            found.append(LocalJacobian(index, layer.pullback(torch.ones_like(y), x, y)[0]))
-    return found
+    indices = range(start, len(network))
+    each = [network.layers[index].local_jacobian(values[index], values[index + 1])[0] for index in indices]
+    return [LocalJacobian(index, local) for index, local in zip(indices, each, strict=True)]
 
 
-def paths_between(chain: list[LocalJacobian], output: int, target: int, size: int) -> Paths:
-    """Every path from unit `output` after the last layer to unit `target`, one of `size`, before the first."""
+def paths_between(chain: list[LocalJacobian], output: int, targets: Mapping[int, float], size: int) -> Paths:
+    """Every path from unit `output` after the last layer to one of the targets before the first.
+
+    Args:
+        chain: the local derivatives of the layers between, first to last.
+        output: a unit after the last layer.
+        targets: unit before the first layer → a last factor of every path that ends there.
+        size: the number of units before the first layer.
+    """
     dense = [local for local in chain if local.dense]
-    if not dense and output != target:
+    if not dense and output not in targets:
         return Paths((), 0.0, 0)
-    count = 1
+    count = len(targets) if dense else 1
     for local in dense[1:]:
         count *= local.values.shape[1]
-    derivatives = [torch.zeros(size, dtype=torch.float64)]  # of every unit after each layer, by the target
-    derivatives[0][target] = 1
-    largest = {target: [Path((target,), 1.0)]}
+    derivatives = [torch.zeros(size, dtype=torch.float64)]  # Σ over the targets, by each unit after each layer
+    derivatives[0][list(targets)] = torch.tensor(list(targets.values()), dtype=torch.float64)
+    largest = {unit: [Path((unit,), factor)] for unit, factor in targets.items()}
     for local in chain:
         wanted = [output] if local is chain[-1] else range(len(local.values)) if local.dense else list(largest)
         largest = _extended(local, wanted, largest)

@@ -1,6 +1,7 @@
 """Reads which number of a network is meant: '0.weight[2,3]', and the indices of samples and outputs."""
 
 import difflib
+import math
 import operator
 import re
 from collections.abc import Mapping
@@ -39,10 +40,11 @@ def select_entry(points: Mapping[str, Tensor], parameter: object, index: object 
             f"the index was given twice, in '{parameter}' and as {quoted(index)}; expected it once: leave one of them out."
         )
     shape = tuple(points[name].shape)
-    if found["index"] is None and index is None:
+    if found["index"] is None and index is None and shape:
         raise InputError(f"{name} has the shape {shape}; expected an index of one number, up to {_last(name, shape)}.")
-    given = found["index"].split(",") if found["index"] is not None else index
-    return name, _index(name, shape, given)
+    if found["index"] is not None:
+        index = found["index"].split(",")
+    return name, _index(name, shape, () if index is None else index)
 
 
 def unit_index(what: str, given: object, size: int) -> int:
@@ -56,9 +58,19 @@ def unit_index(what: str, given: object, size: int) -> int:
     return found % size
 
 
+def output_unit(given: object, shape: tuple[int, ...]) -> int:
+    """An output in the order of `flatten`, given as such a number or as its index in a sample of this shape."""
+    if not isinstance(given, tuple) or len(given) != len(shape):
+        return unit_index("output", given, math.prod(shape))
+    unit = 0
+    for part, size in zip(given, shape, strict=True):
+        unit = unit * size + unit_index("output", part, size)
+    return unit
+
+
 def entry_name(name: str, index: tuple[int, ...]) -> str:
-    """'0.weight[2,3]'."""
-    return f"{name}[{','.join(map(str, index))}]"
+    """'0.weight[2,3]'; the name alone for a scalar."""
+    return f"{name}[{','.join(map(str, index))}]" if index else name
 
 
 def _index(name: str, shape: tuple[int, ...], given: object) -> tuple[int, ...]:

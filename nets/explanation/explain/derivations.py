@@ -1,53 +1,49 @@
-"""One number of a Jacobian by derivations that share no formula: reverse mode, forward mode, central difference."""
+"""The same number by derivations that use no formula of the package: reverse mode, forward mode, central difference."""
 
 import torch
 from torch import Tensor
 from torch.func import functional_call, jvp
 
-from nets.calculus.network import Network
+from nets.explanation.explain.partial_derivative import PartialDerivative
 
 STEP = 2.0**-17
-"""In units of the number that is moved, or of one: where truncation, about h², and rounding, about 1e-16/h, are equally large."""
+"""Relative to θ or to one: here the truncation error, about h², equals the rounding error, about 1e-16/h."""
 
 
-def along(network: Network, x: Tensor, name: str, output: int, point: Tensor) -> Tensor:
-    """Y_k with `point` in place of the parameter, or of the input."""
-    y: Tensor = network(point) if name == "input" else functional_call(network, {name: point}, (x,))
-    return y[0, output]
+def step_size(partial: PartialDerivative) -> float:
+    """h of the central difference."""
+    return STEP * max(1.0, abs(float(partial.point[partial.index])))
 
 
-def point_of(network: Network, x: Tensor, name: str) -> Tensor:
-    return (x if name == "input" else dict(network.named_parameters())[name]).detach()
-
-
-def reverse_mode(network: Network, x: Tensor, name: str, index: tuple[int, ...], output: int) -> float:
+def reverse_mode(partial: PartialDerivative) -> float:
     """∂Y_k/∂θ by PyTorch's backward pass."""
-    point = point_of(network, x, name).clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(along(network, x, name, output, point), point)
-    return float(gradient[index])
+    point = partial.point.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(_output(partial, point), point, allow_unused=True)
+    return 0.0 if gradient is None else float(gradient[partial.index])
 
 
-def forward_mode(network: Network, x: Tensor, name: str, index: tuple[int, ...], output: int) -> float:
-    """∂Y_k/∂θ by a dual number, θ + ε: no backward pass at all."""
-    point = point_of(network, x, name)
-    direction = torch.zeros_like(point)
-    direction[index] = 1
-    tangent: Tensor = jvp(lambda moved: along(network, x, name, output, moved), (point,), (direction,))[1]
+def forward_mode(partial: PartialDerivative) -> float:
+    """∂Y_k/∂θ by a dual number, θ + ε, without any backward pass."""
+    direction = torch.zeros_like(partial.point)
+    direction[partial.index] = 1
+    tangent: Tensor = jvp(lambda point: _output(partial, point), (partial.point,), (direction,))[1]
     return float(tangent.detach())
 
 
 @torch.no_grad()
-def central_difference(
-    network: Network, x: Tensor, name: str, index: tuple[int, ...], output: int, step: float
-) -> float:
-    """(Y_k(θ + h) − Y_k(θ − h)) / 2h: nothing but the forward pass, off by about h² and 1e-16/h."""
-    point = point_of(network, x, name)
-    up, down = point.clone(), point.clone()
+def central_difference(partial: PartialDerivative) -> float:
+    """(Y_k(θ + h) − Y_k(θ − h)) / 2h from two forward passes, with an error of about h² and 1e-16/h."""
+    step, index = step_size(partial), partial.index
+    up, down = partial.point.clone(), partial.point.clone()
     up[index] += step
     down[index] -= step
-    rise = along(network, x, name, output, up) - along(network, x, name, output, down)
-    return float(rise / (up[index] - down[index]))
+    return float((_output(partial, up) - _output(partial, down)) / (up[index] - down[index]))
 
 
-def step_for(point: Tensor, index: tuple[int, ...]) -> float:
-    return STEP * max(1.0, abs(float(point[index])))
+def _output(partial: PartialDerivative, point: Tensor) -> Tensor:
+    """Y_k with `point` in place of the parameter, or of the sample."""
+    if partial.layer < 0:
+        y: Tensor = partial.network(point[None])
+    else:
+        y = functional_call(partial.network, {partial.name: point}, (partial.x,))
+    return y[0].flatten()[partial.output]

@@ -1,23 +1,26 @@
-"""explain(network, x, "0.weight", (2, 3)) → Explanation: one number of a Jacobian, told in full."""
+"""explain(network, x, "0.weight", (2, 3)) → Explanation: everything about one number of a Jacobian."""
 
 import copy
+import math
+from dataclasses import replace
 
+import torch
 from torch import Tensor, nn
 
-from nets.calculus.formulas import chain_rule, formulas
+from nets.calculus.formulas import formulas
 from nets.calculus.jacobian import Jacobian
 from nets.calculus.jacobians import jacobians
-from nets.calculus.layers import Activation, Linear
 from nets.calculus.network import Network
 from nets.errors import InputError
-from nets.explanation.explain.derivations import central_difference, forward_mode, point_of, reverse_mode, step_for
-from nets.explanation.explain.notations import Sought, notations
-from nets.explanation.explain.numbers import factor, once_bracketed, with_indices, with_numbers
-from nets.explanation.explain.report import Explanation, Factor
-from nets.explanation.paths import LocalJacobian, Paths, layer_outputs, local_jacobians, paths_between
+from nets.explanation.explain.chain import chain_factors, formula_lines
+from nets.explanation.explain.derivations import central_difference, forward_mode, reverse_mode, step_size
+from nets.explanation.explain.notations import notations
+from nets.explanation.explain.partial_derivative import PartialDerivative
+from nets.explanation.explain.report import Explanation
+from nets.explanation.paths import local_jacobians, paths_between
 from nets.explanation.picture.graph.network_graph import network_graph
 from nets.explanation.picture.picture import picture_of
-from nets.explanation.selection import select_entry, unit_index
+from nets.explanation.selection import output_unit, select_entry, unit_index
 
 
 def explain(
@@ -27,74 +30,77 @@ def explain(
     index: int | tuple[int, ...] | None = None,
     *,
     sample: int = 0,
-    output: int | None = None,
+    output: int | tuple[int, ...] | None = None,
 ) -> Explanation:
-    """One number ∂Y_nk/∂θ of a network: its formula, the numbers put in, its factors, four derivations and four notations.
+    """∂Y_nk/∂θ of one number θ: formula, numbers, factors, paths, four derivations and four notations.
 
-    Everything is computed in float64 on a copy; the network stays as it is.
+    Everything is computed in float64 on a copy; the network stays as it is. Layers answer for themselves, so that any
+    `nets.Layer` can be explained: a derivative without a formula is shown as a named factor, such as ∂H2_3/∂H1_1, with
+    its number.
 
     Args:
         network: a `nets.Network`, or a `torch.nn.Sequential` of layers that `Network.from_torch` knows.
-        x: X_nj, shape (N, J).
-        parameter: '0.weight', … as `named_parameters()` names them, or 'input'; the index may follow, as in '0.weight[2,3]'.
-        index: (i, j) of a weight, i of a bias, j of the input.
+        x: X, of shape (N, *S): (N, J) for most networks.
+        parameter: '0.weight', … as `named_parameters()` names them, or 'input'; an index may follow: '0.weight[2,3]'.
+        index: of θ in the parameter, or in a sample: (i, j) of a weight, i of a bias, j of the input.
         sample: n.
-        output: k; if None, the unit i itself where the layers after it mix no units, so that δ_ki = 1, and else the output that
-            θ moves most.
+        output: k, a unit of Y_n, counted in the order of `flatten`, or its index. If None, the unit that θ feeds, if
+            the later layers are elementwise; otherwise the output that θ moves most.
 
     Raises:
-        InputError: if there is no such number, if the output is not finite at this sample, or if a layer does not state how its
-            derivative is written.
+        InputError: if there is no such number, or if the output is not finite at this sample.
     """
     network = copy.deepcopy(network if isinstance(network, Network) else Network.from_torch(network)).double()
-    _written(network)
     n, x = _sample(network, x, sample)
     points = {**{name: point.requires_grad_() for name, point in network.named_parameters()}, "input": x[0]}
-    name, where = select_entry(points, parameter, index)
-    layer = -1 if name == "input" else int(name.partition(".")[0])
-    values = [value[0].detach() for value in network.trace(x)]
-    _finite(values, n)
-    found = jacobians(network, x)[name]
-    k = _most_moved(network, found, layer, where) if output is None else unit_index("output", output, len(values[-1]))
-    sought = Sought(name, where, k, layer)
+    partial = PartialDerivative(network, x, *select_entry(points, parameter, index), output=0)
+    _expect_finite(partial.values, n)
+    jacobian = jacobians(network, x)[partial.name]
+    shape = tuple(partial.values[-1].shape[1:])
+    chain = local_jacobians(network, partial.values, partial.layer + 1)
+    if output is not None:
+        k = output_unit(output, shape)
+    elif partial.effect.single and not any(local.dense for local in chain):
+        (k,) = partial.effect.units
+    else:
+        k = max(range(math.prod(shape)), key=lambda k: abs(_entry(jacobian, shape, k, partial.index)))
+    return _explanation(replace(partial, output=k), n, _entry(jacobian, shape, k, partial.index))
 
-    target, start = where[0], layer + 1
-    chain = local_jacobians(network, [value[None] for value in values], start)
-    routes = paths_between(chain, k, target, len(values[start]))
-    setting, written = notations(network, x, sought, routes.count)
-    full = (0, *where) if name == "input" else where
-    arguments = (network, x, name, full, k)
-    step = step_for(point_of(network, x, name), full)
+
+def _explanation(partial: PartialDerivative, sample: int, value: float) -> Explanation:
+    chain = local_jacobians(partial.network, partial.values, partial.layer + 1)
+    size = partial.values[partial.layer + 1][0].numel()
+    paths = paths_between(chain, partial.output, partial.effect.units, size)
+    factors = chain_factors(partial, chain, paths)
+    formula = formulas(partial.network, partial.x).get(partial.name)
+    setting, written = notations(partial, paths.count)
     return Explanation(
-        name=name,
-        index=where,
-        output=k,
-        sample=n,
-        formula=str(formulas(network)[name]),
-        lines=_lines(network, values, sought, chain, routes),
-        factors=_factors(network, values, sought, chain, routes),
-        paths=routes,
-        own=_own(values, sought),
+        name=partial.name,
+        index=partial.index,
+        output=partial.output,
+        sample=sample,
+        formula="" if formula is None else str(formula),
+        lines=tuple(formula_lines(partial, chain, paths, factors)),
+        factors=factors,
+        paths=paths,
+        shared_factor=partial.effect.shared,
+        fed_units=tuple(partial.effect.units),
         derivations={
-            "closed form": found.entry(0, k, *where),
-            "reverse mode": reverse_mode(*arguments),
-            "forward mode": forward_mode(*arguments),
-            "central difference": central_difference(*arguments, step),
+            "closed form": value,
+            "reverse mode": reverse_mode(partial),
+            "forward mode": forward_mode(partial),
+            "central difference": central_difference(partial),
         },
-        step=step,
+        step=step_size(partial),
         setting=setting,
         notations=written,
-        picture=picture_of(network_graph(network, x, k)),
+        picture=picture_of(network_graph(partial.network, partial.x, partial.output)),
     )
 
 
-def _written(network: Network) -> None:
-    for index, layer in enumerate(network.layers):
-        if layer.symbol is None and not isinstance(layer, Linear):
-            raise InputError(
-                f"layer {index} is a {type(layer).__name__}, which does not state how its derivative is written; expected Linear "
-                "layers and activations with a symbol: nets.verify and nets.jacobians take any layer."
-            )
+def _entry(jacobian: Jacobian, shape: tuple[int, ...], unit: int, index: tuple[int, ...]) -> float:
+    k = torch.unravel_index(torch.tensor(unit), shape)
+    return jacobian.entry(0, *map(int, k), *index)
 
 
 def _sample(network: Network, x: Tensor, sample: int) -> tuple[int, Tensor]:
@@ -107,108 +113,10 @@ def _sample(network: Network, x: Tensor, sample: int) -> tuple[int, Tensor]:
     return n, x[n : n + 1].clone()
 
 
-def _finite(values: list[Tensor], sample: int) -> None:
+def _expect_finite(values: list[Tensor], sample: int) -> None:
     for level, value in enumerate(values):
         if not value.isfinite().all():
             where = f"the output of layer {level - 1}" if level else "X"
             raise InputError(
                 f"{where} is not finite at sample {sample}; expected finite numbers, since no derivative exists elsewhere."
             )
-
-
-def _most_moved(network: Network, found: Jacobian, layer: int, where: tuple[int, ...]) -> int:
-    mixing = any(isinstance(later, Linear) for later in network.layers[layer + 1 :])
-    if not mixing:
-        return where[0]
-    outputs = range(found.shape[1])
-    return max(outputs, key=lambda k: abs(found.entry(0, k, *where)))
-
-
-def _own(values: list[Tensor], sought: Sought) -> float:
-    """The factor that the parameter's own layer adds: X_j for a weight, 1 for a bias; the input has none."""
-    return float(values[sought.layer][sought.index[1]]) if sought.layer >= 0 and len(sought.index) == 2 else 1.0
-
-
-def _indices(sought: Sought) -> dict[str, int]:
-    return {"k": sought.output, **dict(zip("ij" if sought.layer >= 0 else "j", sought.index, strict=False))}
-
-
-def _lines(
-    network: Network, values: list[Tensor], sought: Sought, chain: list[LocalJacobian], routes: Paths
-) -> tuple[tuple[str, str], ...]:
-    """The formula, with the chain rule written out, with the indices, with the numbers."""
-    formula = str(formulas(network)[sought.name])
-    sides = formula.split(" = ")
-    written = chain_rule(network, sought.layer).text
-    lines = [("formula", formula)]
-    if any(link.dense for link in chain):
-        head = "∂Y_k/∂X_j" if sought.layer < 0 else "A_ki"
-        if "A_ki" in formula:
-            lines.append(("where", f"{head} = {written}"))
-    if routes.count == 1 or not any(link.dense for link in chain):
-        sides[1] = sides[1].replace("A_ki", written) if sought.layer >= 0 else written
-    indexed = [with_indices(side, _indices(sought)) for side in sides]
-    lines.append(("here", " = ".join(indexed)))
-    if "Σ" not in sides[1]:
-        known = _quantities(network, values, sought, routes)
-        lines.append(("in numbers", f"{indexed[0]} = {with_numbers(indexed[1], known)}"))
-    return tuple(lines)
-
-
-def _quantities(network: Network, values: list[Tensor], sought: Sought, routes: Paths) -> dict[str, float]:
-    """What each letter with its indices stands for."""
-    known: dict[str, float] = {}
-    for name, value in zip(layer_outputs(network), values, strict=True):
-        known |= {f"{name}_{one}": float(number) for one, number in enumerate(value)}
-    k, target = sought.output, sought.index[0]
-    known |= {f"δ_{k},{target}": float(k == target), f"A_{k},{target}": routes.total}
-    for path in routes.shown[:1]:
-        above = path.units
-        for level, index in enumerate(range(len(network) - 1, sought.layer, -1)):
-            layer = network.layers[index]
-            if isinstance(layer, Linear):
-                entry = float(layer.weight.detach()[above[level], above[level + 1]])
-                known |= {f"W{index}_{above[level]},{above[level + 1]}": entry}
-                known |= {f"W_{above[level]},{above[level + 1]}": entry}
-    return known
-
-
-def _factors(
-    network: Network, values: list[Tensor], sought: Sought, chain: list[LocalJacobian], routes: Paths
-) -> tuple[Factor, ...]:
-    """The factors along the largest path, from the output back."""
-    names, k = layer_outputs(network), sought.output
-    # Where δ = 0 there is no path; the factors on the way from Y_k down to the layer are there all the same.
-    units = routes.shown[0].units if routes.shown else (k,) * (len(chain) + 1)
-    found = []
-    for link, above, below in zip(reversed(chain), units, units[1:], strict=False):
-        layer, level = network.layers[link.layer], link.layer
-        upper, lower = f"{names[level + 1]}_{above}", f"{names[level]}_{below}"
-        if isinstance(layer, Activation):
-            y, z = factor(float(values[level + 1][above])), factor(float(values[level][below]))
-            symbol = layer.symbol or "1"
-            written, numbers = symbol.format(y=upper, z=lower), once_bracketed(symbol.format(y=y, z=z))
-            value = float(link.values[above])
-        else:
-            value = float(link.values[above, below])
-            written, numbers = f"W{level}_{above},{below}", factor(value)
-        found.append(Factor(f"{level} {type(layer).__name__}", f"∂{upper}/∂{lower}", written, numbers, value))
-    if sought.layer >= 0:
-        found.append(_last(names, values, sought, units[-1]))
-    elif not any(link.dense for link in chain):
-        j = sought.index[0]
-        found.append(Factor("input", f"∂X_{k}/∂X_{j}", f"δ_{k},{j}", str(int(k == j)), float(k == j)))
-    return tuple(found)
-
-
-def _last(names: list[str], values: list[Tensor], sought: Sought, at: int) -> Factor:
-    """∂Z_u/∂W_ij = δ_ui X_j, or ∂Z_u/∂B_i = δ_ui, in the parameter's own layer."""
-    level, i = sought.layer, sought.index[0]
-    letter = "W" if len(sought.index) == 2 else "B"
-    delta, value = f"δ_{at},{i}", float(at == i)
-    numbers = str(int(value))
-    if letter == "W":
-        x = float(values[level][sought.index[1]])
-        delta, numbers, value = f"{delta} {names[level]}_{sought.index[1]}", f"{numbers} · {factor(x)}", value * x
-    point = f"{letter}_{','.join(map(str, sought.index))}"
-    return Factor(f"{level} Linear", f"∂{names[level + 1]}_{at}/∂{point}", delta, numbers, value)

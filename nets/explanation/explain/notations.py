@@ -1,4 +1,4 @@
-"""The same statement in four notations, each as Python that is run: what is shown is the code that gave the number."""
+"""∂Y_k/∂θ in four notations, each as Python that is executed: the code that is shown gave the number beside it."""
 
 import ast
 import textwrap
@@ -8,26 +8,28 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nets.calculus.formulas import chain_rule
+from nets.calculus.formulas import chain_rule, formulas
 from nets.calculus.jacobians import jacobians
-from nets.calculus.layers import Identity, Linear
-from nets.calculus.network import Network
+from nets.explanation.explain.layer_code import LocalCode, PointCode, local_jacobian_code, point_code
+from nets.explanation.explain.partial_derivative import PartialDerivative
 
-NESTED = 10_000
-"""Paths up to which the sums are written one within the other; beyond, one after the other."""
+MAX_NESTED = 10_000
+"""Paths up to which the sums stand one within the other; of more paths, the code sums layer by layer."""
 
 CODE_WIDTH = 72
+MAX_MATRICES = 8
+"""Matrices of a product that are named one by one."""
 
 
 @dataclass(frozen=True)
 class Notation:
-    """One way to write the derivative.
+    """One notation of the derivative.
 
     Attributes:
         name: entry by entry, Kronecker product, vector-Jacobian product, or PyTorch.
-        statement: as one writes it on paper.
-        code: the expression; it follows on `Explanation.setting`.
-        value: what the code gave.
+        statement: the formula.
+        code: Python that follows on `Explanation.setting`; its last line is the expression.
+        value: the result of the code.
     """
 
     name: str
@@ -36,40 +38,29 @@ class Notation:
     value: float
 
 
-@dataclass(frozen=True)
-class Sought:
-    """Y_k by one number of one point: parameter name or 'input', index, and the layer whose own number it is, −1 for the input."""
-
-    name: str
-    index: tuple[int, ...]
-    output: int
-    layer: int
-
-
-def notations(network: Network, x: Tensor, sought: Sought, paths: int) -> tuple[str, tuple[Notation, ...]]:
-    """The lines that all four need, and the four, executed.
+def notations(partial: PartialDerivative, paths: int) -> tuple[str, tuple[Notation, ...]]:
+    """The lines that all four notations need, and the four, executed.
 
     Args:
-        network: in float64.
-        x: one sample, shape (1, J).
-        sought: which number.
-        paths: how many products the sum over paths has.
+        partial: the derivative.
+        paths: the number of paths, which is the number of products that a sum over all indices has.
     """
-    setting = _setting(network, sought)
+    own = point_code(partial)
+    setting = _setting(partial, own)
     names = {
-        "network": network,
-        "x": x.detach().clone(),
+        "network": partial.network,
+        "x": partial.x.detach().clone(),
         "torch": torch,
         "nets": types.SimpleNamespace(jacobians=jacobians),
     }
-    exec(setting, names)  # our own lines, of which only whole numbers and names of parameters vary
-    written = [
-        ("entry by entry", *_entry_by_entry(network, sought, paths)),
-        ("matrix product" if sought.layer < 0 else "Kronecker product", *_product(network, sought)),
-        ("vector-Jacobian product", *_vector_jacobian(sought)),
-        ("PyTorch", *_pytorch(sought)),
+    exec(setting, names)  # only whole numbers and names of parameters vary in these lines
+    found = [
+        ("entry by entry", *_entry_by_entry(partial, own, paths)),
+        ("Kronecker product" if own.kronecker else "matrix product", *_matrix_product(partial, own)),
+        ("vector-Jacobian product", *_vector_jacobian_product(partial, own)),
+        ("PyTorch", *_pytorch(partial, own)),
     ]
-    return setting, tuple(Notation(name, statement, code, _run(code, names)) for name, statement, code in written)
+    return setting, tuple(Notation(name, statement, code, _run(code, names)) for name, statement, code in found)
 
 
 def _run(code: str, names: dict[str, object]) -> float:
@@ -83,44 +74,60 @@ def _run(code: str, names: dict[str, object]) -> float:
     return float(value.detach() if isinstance(value, Tensor) else value)
 
 
-def _letters(sought: Sought) -> str:
-    return "ij"[: len(sought.index)] if sought.layer >= 0 else "j"
+def _setting(partial: PartialDerivative, own: PointCode) -> str:
+    letters, numbers = ["k", *own.letters], [partial.output, *own.index]
+    lines = [
+        f"{', '.join(letters)} = {', '.join(map(str, numbers))}",
+        "x.requires_grad_()",
+        "H = [h[0] for h in network.trace(x)]  # X, the output of each layer, …, Y",
+    ]
+    codes = reversed(_codes(partial))
+    return "\n".join(
+        [*lines, *(f"{code.name} = {code.expression}" for code in codes if not code.identity), *own.setting]
+    )
 
 
-def _setting(network: Network, sought: Sought) -> str:
-    letters = _letters(sought)
-    lines = [f"k, {', '.join(letters)} = {sought.output}, {', '.join(map(str, sought.index))}"]
-    lines += ["x.requires_grad_()", "H = [h[0] for h in network.trace(x)]  # X, the output of each layer, …, Y"]
-    for index in range(sought.layer + 1, len(network)):
-        layer = network.layers[index]
-        if isinstance(layer, Linear):
-            lines.append(f"W{index} = network[{index}].weight")
-        elif not isinstance(layer, Identity):
-            lines.append(f"S{index} = network[{index}].slope(H[{index}], H[{index + 1}])")
-    return "\n".join(lines)
+def _later_layers(partial: PartialDerivative) -> list[int]:
+    """The layers after θ, last to first."""
+    return list(reversed(range(partial.layer + 1, len(partial.network))))
 
 
-def _entry_by_entry(network: Network, sought: Sought, paths: int) -> tuple[str, str]:
-    own = _own(sought)
-    statement = chain_rule(network, sought.layer).text + (f" {_below(sought)}_j" if len(sought.index) == 2 else "")
-    after = range(len(network) - 1, sought.layer, -1)
-    linear = [index for index in after if isinstance(network.layers[index], Linear)]
-    bottom = "j" if sought.layer < 0 else "i"
-    if paths > NESTED:
-        return statement, _sums_in_turn(sought, bottom, own)
-    parts, sums, unit = [] if linear else [f"(k == {bottom})"], [], "k"
-    for index in after:
-        layer = network.layers[index]
-        if isinstance(layer, Linear):
-            below = bottom if index == linear[-1] else f"m{index}"
-            parts.append(f"W{index}[{unit}, {below}]")
-            if below != bottom:
-                sums.append(f"for {below} in range({layer.weight.shape[1]})")
+def _codes(partial: PartialDerivative) -> list[LocalCode]:
+    layers, places = partial.network.layers, partial.places
+    return [local_jacobian_code(layers[index], places[index]) for index in _later_layers(partial)]
+
+
+def _entry_by_entry(partial: PartialDerivative, own: PointCode, paths: int) -> tuple[str, str]:
+    if paths > MAX_NESTED:
+        return _statement(partial), _layer_by_layer(partial, own)
+    layers, dense = (
+        partial.network.layers,
+        [i for i in _later_layers(partial) if not partial.network.layers[i].elementwise],
+    )
+    parts, sums, unit = [], [], "k"
+    if own.unit and not dense:
+        parts.append(f"(k == {own.unit})")
+    for index, code in zip(_later_layers(partial), _codes(partial), strict=True):
+        if not layers[index].elementwise:
+            below = own.unit if own.unit and index == dense[-1] else f"m{index}"
+            parts.append(f"{code.name}[{unit}, {below}]")
+            if below != own.unit:
+                sums.append(f"for {below} in range({partial.values[index][0].numel()})")
             unit = below
-        elif not isinstance(layer, Identity):
-            parts.append(f"S{index}[{unit}]")
-    product = " * ".join(parts)
-    return statement, _summed(product, sums) + (f" * {own}" if own else "")
+        elif not code.identity:
+            parts.append(f"{code.name}[{unit}]")
+    if not own.unit:
+        return _statement(partial), _summed(" * ".join([*parts, own.factor.format(unit=unit)]), sums)
+    return _statement(partial), _summed(" * ".join(parts), sums) + (f" * {own.factor}" if own.factor else "")
+
+
+def _statement(partial: PartialDerivative) -> str:
+    """The chain rule written out, times ∂Z/∂θ; the formula with its sum, if θ moves several units of Z."""
+    formula = formulas(partial.network, partial.x).get(partial.name)
+    if not partial.effect.single:
+        return formula.product.text if formula else f"∂Y_k/∂{partial.parameter}"
+    own = "".join(f" {factor.text}" for factor in partial.factors_in_letters)
+    return f"{chain_rule(partial.network, partial.layer, partial.x).text}{own}"
 
 
 def _summed(product: str, sums: list[str]) -> str:
@@ -134,65 +141,61 @@ def _summed(product: str, sums: list[str]) -> str:
     return "\n".join(["sum(", *(f"    {part}" for part in [*wrapped, *sums]), ")"])
 
 
-def _sums_in_turn(sought: Sought, bottom: str, own: str) -> str:
+def _layer_by_layer(partial: PartialDerivative, own: PointCode) -> str:
+    """a holds ∂Y_k/∂(each unit after a layer), from the last layer down to the output of the layer of θ."""
+    last = f"a[{own.unit}]" + (f" * {own.factor}" if own.factor else "")
     return "\n".join(
         [
-            "a = [float(m == k) for m in range(len(H[-1]))]",
-            f"for layer in reversed(range({sought.layer + 1}, len(network))):",
-            "    units = torch.eye(len(a), dtype=x.dtype)",
-            "    J = network[layer].pullback(units, *H[layer : layer + 2]).tolist()",
-            "    a = [sum(u * v for u, v in zip(a, column)) for column in zip(*J)]",
-            f"a[{bottom}]" + (f" * {own}" if own else ""),
+            f"a = [float(m == k) for m in range({_size(partial)})]",
+            f"for layer in reversed(range({partial.layer + 1}, len(network))):",
+            "    below, above = H[layer][None], H[layer + 1][None]",
+            "    J = network[layer].local_jacobian(below, above)[0]",
+            "    columns = zip(*(torch.diag(J) if J.ndim == 1 else J).tolist())",
+            "    a = [sum(u * v for u, v in zip(a, column)) for column in columns]",
+            last if own.unit else "sum(u * v for u, v in zip(a, D.tolist()))",
         ]
     )
 
 
-def _product(network: Network, sought: Sought) -> tuple[str, str]:
-    matrices, words = [], []
-    for index in range(len(network) - 1, sought.layer, -1):
-        layer = network.layers[index]
-        if isinstance(layer, Linear):
-            matrices.append(f"W{index}")
-            words.append(f"W{index}")
-        elif not isinstance(layer, Identity):
-            matrices.append(f"torch.diag(S{index})")
-            words.append(f"diag S{index}")
-    if len(words) > 8:
-        words = [*words[:3], "…", *words[-2:]]
-    matrices = matrices or ["torch.eye(len(H[-1]), dtype=x.dtype)"]
+def _matrix_product(partial: PartialDerivative, own: PointCode) -> tuple[str, str]:
+    names, matrices = [], []
+    for index, code in zip(_later_layers(partial), _codes(partial), strict=True):
+        diagonal = partial.network.layers[index].elementwise
+        if not code.identity:
+            names.append(f"diag {code.name}" if diagonal else code.name)
+            matrices.append(f"torch.diag({code.name})" if diagonal else code.name)
+    if len(names) > MAX_MATRICES:
+        names = [*names[:3], "…", *names[-2:]]
+    matrices = matrices or [f"torch.eye({_size(partial)}, dtype=x.dtype)"]
     lines = [f"A = {' @ '.join(matrices[:3])}"]
     lines += [f"A = A @ {' @ '.join(matrices[start : start + 3])}" for start in range(3, len(matrices), 3)]
-    in_words, below = " ".join(words) or "1", f"H[{sought.layer}]"
-    if sought.layer < 0:
-        return f"∂Y/∂X = A = {in_words}", "\n".join([*lines, "A[k, j]"])
-    if len(sought.index) == 1:
-        return f"∂Y/∂B = A ⊗ 1, A = {in_words}", "\n".join([*lines, "A[k, i]"])
-    last = f"torch.kron(A[k], {below})[i * len({below}) + j]"
-    return f"∂Y/∂vec W = A ⊗ {_below(sought)}ᵀ, A = {in_words}", "\n".join([*lines, last])
+    product = " ".join(names) or "1"
+    if partial.layer < 0:
+        return f"∂Y/∂X = A = {product}", "\n".join([*lines, "A[k, j]"])
+    if own.kronecker is None:
+        point = f"{own.symbol}_{''.join(own.letters)}" if own.letters else own.symbol
+        z = partial.places[partial.layer].y_name
+        return f"∂Y/∂{point} = A D, A = {product}, D = ∂{z}/∂{point}", "\n".join([*lines, "A[k] @ D"])
+    symbol, last = own.kronecker
+    point = own.symbol if len(own.letters) == 1 else f"vec {own.symbol}"
+    return f"∂Y/∂{point} = A ⊗ {symbol}, A = {product}", "\n".join([*lines, last])
 
 
-def _vector_jacobian(sought: Sought) -> tuple[str, str]:
-    point = {"weight": "W", "bias": "B"}.get(sought.name.rpartition(".")[2], "X")
-    index = "0, j" if sought.layer < 0 else ", ".join(_letters(sought))
+def _vector_jacobian_product(partial: PartialDerivative, own: PointCode) -> tuple[str, str]:
+    vector = partial.values[-1].ndim == 2
     lines = [
-        "v = torch.zeros(1, len(H[-1]), dtype=x.dtype)",
-        "v[0, k] = 1",
-        f'nets.jacobians(network, x)["{sought.name}"].vjp(v)[{index}]',
+        "v = torch.zeros(1, len(H[-1]), dtype=x.dtype)" if vector else "v = torch.zeros_like(H[-1])[None]",
+        "v[0, k] = 1" if vector else "v.view(-1)[k] = 1",
+        f'nets.jacobians(network, x)["{partial.name}"].vjp(v){own.pick}',
     ]
-    return f"vᵀ ∂Y/∂{point} with v = e_k", "\n".join(lines)
+    return f"vᵀ ∂Y/∂{own.symbol} with v = e_k", "\n".join(lines)
 
 
-def _pytorch(sought: Sought) -> tuple[str, str]:
-    layer, _, leaf = sought.name.partition(".")
-    point = "x" if sought.layer < 0 else f"network[{layer}].{leaf}"
-    index = "0, j" if sought.layer < 0 else ", ".join(_letters(sought))
-    return "Y_k.backward(), then .grad", f"torch.autograd.grad(network(x)[0, k], {point})[0][{index}]"
+def _pytorch(partial: PartialDerivative, own: PointCode) -> tuple[str, str]:
+    y = "network(x)[0, k]" if partial.values[-1].ndim == 2 else "network(x).flatten()[k]"
+    return "Y_k.backward(), then .grad", f"torch.autograd.grad({y}, {own.leaf})[0]{own.pick}"
 
 
-def _own(sought: Sought) -> str:
-    """The last factor, which the layer multiplies its own number by."""
-    return f"H[{sought.layer}][j]" if len(sought.index) == 2 and sought.layer >= 0 else ""
-
-
-def _below(sought: Sought) -> str:
-    return "X" if sought.layer == 0 else f"H{sought.layer}"
+def _size(partial: PartialDerivative) -> str:
+    """The number of outputs."""
+    return "len(H[-1])" if partial.values[-1].ndim == 2 else "H[-1].numel()"

@@ -1,0 +1,157 @@
+"""Layers of a user's own are explained like those of the package; what they do not write is a named factor with its number."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import nets
+from nets.calculus.layers import Linear, Tanh
+from tests.own_layers import OWN, Cube, CumulativeSum, LayerNorm, Scale, Softmax
+
+X = torch.randn(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def between(layer: nets.Layer) -> nets.Network:
+    generator = torch.Generator().manual_seed(2)
+    first, last = Linear(4, 4, generator=generator), Linear(4, 2, generator=generator)
+    return nets.Network([first, layer, Tanh(), last]).double()
+
+
+NETWORKS = {
+    "alone": lambda layer: nets.Network([layer]),
+    "last": lambda layer: nets.Network([Linear(4, 4), layer]),
+    "before an activation": lambda layer: nets.Network([layer, Tanh()]),
+    "between linear layers": between,
+    "with another": lambda layer: nets.Network([layer, CumulativeSum(), Softmax(), Linear(4, 3)]),
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("around", NETWORKS)
+def test_every_derivation_notation_and_sum_over_paths_is_reverse_mode(name: str, around: str) -> None:
+    network = NETWORKS[around](OWN[name]()).double()
+    for parameter, point in {**dict(network.named_parameters()), "input": X[0]}.items():
+        for index in {(0,) * point.ndim, tuple(size - 1 for size in point.shape)}:
+            for k in range(network(X).shape[1]):
+                explanation = nets.explain(network, X, parameter, index, sample=1, output=k)
+                x = X.clone().requires_grad_()
+                leaf = x if parameter == "input" else point
+                (gradient,) = torch.autograd.grad(network(x)[1, k], leaf, allow_unused=True)
+                truth = float(gradient[1][index] if parameter == "input" else gradient[index])
+                *exact, difference = explanation.derivations.values()
+                numbers = [*exact, *(notation.value for notation in explanation.notations)]
+                numbers.append(explanation.paths.total * explanation.shared_factor)
+                assert numbers == pytest.approx([truth] * len(numbers), rel=1e-11, abs=1e-14)
+                assert difference == pytest.approx(truth, rel=1e-6, abs=1e-8)
+                assert all(factor.consistent for factor in explanation.factors)
+                if explanation.paths.count == 1:
+                    assert math.prod(factor.value for factor in explanation.factors) == pytest.approx(truth, abs=1e-14)
+                assert (explanation.zero != "") == (explanation.value == 0)
+                assert max(map(len, str(explanation).splitlines())) <= 80
+
+
+@pytest.mark.parametrize("around", NETWORKS)
+def test_the_backward_pass_is_drawn(around: str) -> None:
+    network = NETWORKS[around](LayerNorm(4)).double()
+    picture = nets.picture(network, X, sample=1)
+    network(X)[1, 0].backward()
+    for name, parameter in network.named_parameters():
+        torch.testing.assert_close(picture.gradients[name], parameter.grad)
+    assert "LayerNorm" in picture.to_svg()
+
+
+def test_a_derivative_without_a_formula_is_a_named_factor_with_its_number() -> None:
+    network = between(Softmax())
+    explanation = nets.explain(network, X, "0.bias[3]", output=1)
+    y = network[1](network[0](X))[0].detach()
+    (softmax,) = [factor for factor in explanation.factors if factor.layer == "1 Softmax"]
+    above = int(softmax.derivative[4])
+    assert softmax.formula == softmax.derivative == f"∂H2_{above}/∂H1_3"
+    assert softmax.value == pytest.approx(float(y[above] * (float(above == 3) - y[3])))
+    assert dict(explanation.lines)["where"] == "A_ki = Σ_l W3_kl (1 − H3_l²) ∂H2_l/∂H1_i"
+
+
+def test_a_parameter_of_an_own_layer_sums_over_the_units_that_it_moves() -> None:
+    class Shared(nets.Layer):
+        """Y_ni = θ_0 X_ni + θ_1: one number moves every unit."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.theta = nn.Parameter(torch.tensor([1.5, -0.5]))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.theta[0] * x + self.theta[1]
+
+        def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+            return v * self.theta[0]
+
+        def gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+            return {"theta": torch.stack([(v * x).sum(), v.sum()])}
+
+    explanation = nets.explain(between(Shared()), X, "1.theta[0]", output=0)
+    assert explanation.paths.count == 4 and explanation.fed_units == (0, 1, 2, 3)
+    assert explanation.formula == "∂Y_k/∂theta_i = Σ_l A_kl ∂H2_l/∂theta_i"
+    assert explanation.paths.total == pytest.approx(explanation.value)
+    assert explanation.value == pytest.approx(explanation.derivations["reverse mode"], rel=1e-12)
+
+
+def test_a_scalar_parameter_needs_no_index() -> None:
+    class Gain(nets.Layer):
+        """Y = β X."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.beta = nn.Parameter(torch.tensor(2.0))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.beta * x
+
+        def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+            return v * self.beta
+
+        def gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+            return {"beta": (v * x).sum()}
+
+    explanation = nets.explain(between(Gain()), X, "1.beta", output=1)
+    assert explanation.where == "1.beta"
+    numbers = [*list(explanation.derivations.values())[:3], *(notation.value for notation in explanation.notations)]
+    assert numbers == pytest.approx([explanation.value] * 7)
+
+
+def test_a_symbol_that_is_not_the_slope_is_reported() -> None:
+    class Wrong(Cube):
+        symbol = "2 {z}²"
+
+    explanation = nets.explain(between(Wrong()), X, "0.bias[0]")
+    assert "do not agree" not in explanation.agreement
+    assert "1 Wrong" in explanation.agreement and "one of the two is wrong" in explanation.agreement
+    assert "one of the two is wrong" not in nets.explain(between(Cube()), X, "0.bias[0]").agreement
+
+
+def test_a_wrong_pullback_of_an_own_layer_shows() -> None:
+    class Wrong(Scale):
+        def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+            return 1.01 * super().pullback(v, x, y)
+
+    assert "do not agree" in nets.explain(between(Wrong(4)), X, "0.bias[1]").agreement
+
+
+def test_zero_is_explained_by_the_factor_or_by_the_units_that_are_fed() -> None:
+    network = nets.Network([Scale(4), Tanh()]).double()
+    with torch.no_grad():
+        network[0].weight[2] = 0
+    zero = nets.explain(network, X, "input[2]", output=2)
+    assert zero.value == 0 and "∂H1_2/∂X_2 = 0 (layer 0 Scale)" in zero.zero
+    apart = nets.explain(network, X, "0.weight[2]", output=1)
+    assert apart.value == 0 and "δ_1,2 = 0" in apart.zero and "output=2" in apart.zero
+    assert nets.explain(network, X, "0.weight[2]").output == 2
+
+
+def test_a_layer_without_gradients_is_refused_with_its_parameter() -> None:
+    class WithoutGradients(LayerNorm):
+        gradients = nets.Layer.gradients
+
+    with pytest.raises(nets.InputError, match="WithoutGradients has the parameter weight and no gradients"):
+        nets.explain(between(WithoutGradients(4)), X, "0.bias[1]")
