@@ -143,6 +143,8 @@ def test_every_requirement_has_one_pin_within_its_range(requirements: list[Requi
 def test_every_requirement_of_a_requirement_is_pinned(requirements: list[Requirement]) -> None:
     """What is not pinned is another one tomorrow, and may then be a fault that nobody made."""
     pinned = pins(HERE)
+    if importlib.metadata.version("torch").partition("+")[0] != pinned["torch"]:
+        pytest.skip("beside another torch, see make compat, other packages are installed")
     assert closure(requirements) - pinned.keys() == set()
 
 

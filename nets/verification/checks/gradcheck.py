@@ -175,7 +175,7 @@ def _slopes(moved: Function, points: Points, every: bool, seed: int) -> Slopes:
             t = signed(point.numel(), generator).to(point.dtype).reshape(point.shape)
             t *= MARGIN if every else MARGIN / torch.linalg.vector_norm(t)
             rows.append([_slope(moved, points, place, h * t, h, base, w) for h in STEPS])
-            exact.append(float((gradient * t).sum()))
+            exact.append(float((gradient.detach() * t).sum()))
     central, gap = torch.tensor(rows, dtype=torch.float64).unbind(-1)
     return Slopes(central, gap, noise / torch.tensor(STEPS, dtype=torch.float64), torch.tensor(exact, dtype=torch.float64))
 

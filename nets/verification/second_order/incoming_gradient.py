@@ -31,7 +31,7 @@ NOISE = 1e-12
 def check_incoming(second: SecondOrder) -> list[Check]:
     """A failed check where the gradient is differentiated wrongly by the gradient that reaches the output; none if it is right."""
     try:
-        found, expected = _both_sides(second)
+        found, expected = (side.detach() for side in _both_sides(second))
     except Exception as error:  # a backward of the user's may raise whatever it likes
         raised = f"{type(error).__name__}: {one_line(error)}"
         return [_failed(Reason.NOT_DIFFERENTIABLE_BY_COTANGENT.because(error=raised))]
