@@ -1,4 +1,4 @@
-"""Many activations in a row: SymPy derives them all, stage by stage, and finds what the closed form has."""
+"""Many activations in a row: SymPy derives them stage by stage, and agrees with the closed form."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""The notebooks as they are kept: in step with their plain text, whole, free of the machine they ran on, and showing every row.
+"""The saved notebooks: the same cells as their plain text, complete, independent of the machine, and with every claim.
 
 `make notebooks` runs them.
 """
@@ -18,19 +18,19 @@ FOLDER = Path(__file__).parents[1] / "notebooks"
 NAMES = sorted(path.stem for path in FOLDER.glob("[0-9]*.py"))
 EACH = pytest.mark.parametrize("name", NAMES)
 LARGEST = 400_000
-OF_A_MACHINE = re.compile(r"/home/|/tmp/|/root/|/usr/|site-packages|0x[0-9a-f]{6,}|Warning|Traceback|\d (ms|µs)\b")
+MACHINE = re.compile(r"/home/|/tmp/|/root/|/usr/|site-packages|0x[0-9a-f]{6,}|Warning|Traceback|\d (ms|µs)\b")
 
 
-def kept(name: str) -> Any:
+def saved(name: str) -> Any:
     return json.loads((FOLDER / f"{name}.ipynb").read_text("utf-8"))
 
 
 def code(name: str) -> list[Any]:
-    return [cell for cell in kept(name)["cells"] if cell["cell_type"] == "code"]
+    return [cell for cell in saved(name)["cells"] if cell["cell_type"] == "code"]
 
 
 def texts(cell: Any) -> list[str]:
-    """Whatever a cell has put out that is not a picture."""
+    """All output of a cell except pictures."""
     parts = []
     for output in cell["outputs"]:
         data = output.get("data", {"text/plain": output.get("text", [])})
@@ -39,7 +39,7 @@ def texts(cell: Any) -> list[str]:
 
 
 def rows_of_the_table() -> dict[str, tuple[str, list[str]]]:
-    """Row → its engines and its notebooks, as the README says."""
+    """Row → its engines and its notebooks, from the table of the README."""
     found = re.findall(
         r"^\| ([A-D]\d) \| .* \| ([TNSFJ ]+) \| ([\d ]+) \|$", (FOLDER / "README.md").read_text("utf-8"), re.MULTILINE
     )
@@ -51,27 +51,27 @@ def test_both_files_of_a_pair_hold_the_same_cells(name: str) -> None:
     jupytext = pytest.importorskip("jupytext", reason="jupytext is not installed: it comes with the extra 'notebooks'")
     plain = jupytext.read(FOLDER / f"{name}.py")
     pairs = [(cell.cell_type, cell.source, cell.metadata.get("tags")) for cell in plain.cells]
-    assert pairs == [(c["cell_type"], "".join(c["source"]), c["metadata"].get("tags")) for c in kept(name)["cells"]]
+    assert pairs == [(c["cell_type"], "".join(c["source"]), c["metadata"].get("tags")) for c in saved(name)["cells"]]
 
 
 @EACH
-def test_every_cell_was_run_in_order_and_without_a_fault(name: str) -> None:
+def test_every_cell_ran_in_order_and_without_an_error(name: str) -> None:
     cells = code(name)
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
     outputs = [output for cell in cells for output in cell["outputs"]]
     assert {output["output_type"] for output in outputs} <= {"stream", "display_data", "execute_result"}
     assert {output.get("name", "stdout") for output in outputs} == {"stdout"}
     for cell in cells:
-        # What a cell has printed is one piece, however often it was flushed, so that two runs put out the same.
+        # Printed output is one piece, however often it was flushed, so that two runs save the same.
         assert sum(output["output_type"] == "stream" for output in cell["outputs"]) <= 1
 
 
 @EACH
-def test_nothing_kept_tells_of_the_machine(name: str) -> None:
+def test_the_output_does_not_depend_on_the_machine(name: str) -> None:
     for cell in code(name):
         for text in texts(cell):
-            assert not OF_A_MACHINE.search(text), text
-    notebook = kept(name)
+            assert not MACHINE.search(text), text
+    notebook = saved(name)
     assert notebook["metadata"]["language_info"] == {"name": "python"}
     assert {key for cell in notebook["cells"] for key in cell["metadata"]} <= {"tags"}
     assert (FOLDER / f"{name}.ipynb").stat().st_size < LARGEST
@@ -85,27 +85,34 @@ def test_there_are_pictures(name: str) -> None:
 
 def test_every_claim_is_where_the_table_says() -> None:
     table = rows_of_the_table()
-    shown = {row: [name[:3] for name in NAMES if any(row in c["metadata"].get("tags", []) for c in code(name))] for row in table}
+    shown = {
+        row: [name[:3] for name in NAMES if any(row in c["metadata"].get("tags", []) for c in code(name))]
+        for row in table
+    }
     assert shown == {row: notebooks for row, (_, notebooks) in table.items()}
     for name in NAMES:
         tags = {tag for cell in code(name) for tag in cell["metadata"].get("tags", [])}
-        written = "".join("".join(cell["source"]) for cell in kept(name)["cells"] if cell["cell_type"] == "markdown")
+        written = "".join("".join(cell["source"]) for cell in saved(name)["cells"] if cell["cell_type"] == "markdown")
         assert tags == set(re.findall(r"<sub>([A-D]\d)</sub>", written))
 
 
-def test_every_row_names_the_engines_that_its_test_asks() -> None:
+def test_every_row_names_the_engines_of_its_test() -> None:
     asked = {row: engines for row, (engines, _) in CLAIMS.items()}
     assert {row: engines for row, (engines, _) in rows_of_the_table().items()} == asked
 
 
 @pytest.mark.parametrize("row", CLAIMS)
 def test_the_cells_of_a_row_show_its_engines(row: str) -> None:
-    """By name in a cell or in what it puts out; PyTorch also where it is called."""
+    """By name in a cell or its output; PyTorch also by a call."""
     cells = [cell for name in NAMES for cell in code(name) if row in cell["metadata"].get("tags", [])]
     shown = "\n".join(part for cell in cells for part in ["".join(cell["source"]), *texts(cell)])
     for letter in CLAIMS[row][0].split():
         name = LETTERS[letter]
-        assert name in shown or (letter == "T" and re.search("torch|recording", shown)) or (letter == "S" and "symbolic" in shown)
+        assert (
+            name in shown
+            or (letter == "T" and re.search("torch|recording", shown))
+            or (letter == "S" and "symbolic" in shown)
+        )
 
 
 @pytest.fixture
@@ -131,7 +138,7 @@ def test_outputs_are_compared_as_words_and_numbers(runner: Any, a: str, b: str, 
     assert runner.alike(a, b) is same
 
 
-def test_a_run_of_a_notebook_shows_what_has_changed(runner: Any, tmp_path: Path) -> None:
+def test_a_difference_between_two_runs_is_reported(runner: Any, tmp_path: Path) -> None:
     plain = tmp_path / "small.py"
     plain.write_text('# %% [markdown]\n# # Small\n\n# %% tags=["A1"]\nprint(6 * 7)\n', encoding="utf-8")
     notebook = runner.run(plain)
@@ -145,10 +152,13 @@ def test_a_run_of_a_notebook_shows_what_has_changed(runner: Any, tmp_path: Path)
     assert "-text/plain: 42\n+text/plain: 48" in runner.difference(changed, notebook)
 
 
-def test_a_notebook_that_is_not_there_is_refused_in_a_sentence(
+def test_an_unknown_notebook_is_refused_in_one_sentence(
     runner: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["notebooks", "000_gradient"])
     with pytest.raises(SystemExit):
         runner.main()
-    assert "there is no notebook called 000_gradient; expected one of 000_gradients, 001_cotangents" in capsys.readouterr().err
+    assert (
+        "there is no notebook called 000_gradient; expected one of 000_gradients, 001_cotangents"
+        in capsys.readouterr().err
+    )

@@ -1,4 +1,4 @@
-"""The backward pass as a picture: what it shows is what PyTorch computes, and the slider moves in a real browser."""
+"""nets.picture: the gradients are those of PyTorch, the drawing is legible, and the slider works in a real browser."""
 
 import itertools
 import math
@@ -22,11 +22,11 @@ from nets.explanation.picture.picture import BackwardPicture, picture
 from tests.cases import NETWORKS, Case
 
 ARTEFACTS = Path(os.environ.get("NETS_TEST_ARTEFACTS", Path(__file__).parents[1] / "runs" / "test_artefacts"))
-"""Where the screenshots are kept, to be looked at."""
+"""The screenshots are saved here, to look at."""
 
 
 def expression(x: Tensor) -> Tensor:
-    """Exercise 5 of the source document."""
+    """Exercise 5 of the second document."""
     return torch.log(x**2) * torch.sin(x) + 1 / x
 
 
@@ -37,7 +37,7 @@ def control_flow(a: Tensor) -> Tensor:
     return b if b.sum() > 0 else 100 * b
 
 
-def jumps(x: Tensor, w: Tensor) -> Tensor:
+def slices(x: Tensor, w: Tensor) -> Tensor:
     """In place, a view, a list of tensors, several results, a keyword, and a constant."""
     y = x.clone()
     y += torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
@@ -57,7 +57,7 @@ PICTURES = {
     "module": lambda: picture(nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.GELU()).double(),
                               torch.tensor([[0.3, -0.8, 0.5]], dtype=torch.float64), output=(0, 1)),
     "inactive branch": lambda: picture(lambda x: torch.where(x > 0, torch.sqrt(x), x), -1.0),
-    "jumps": lambda: picture(jumps, torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64), 3.0),
+    "slices": lambda: picture(slices, torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64), 3.0),
 }  # fmt: skip
 EACH = pytest.mark.parametrize("name", PICTURES)
 
@@ -74,7 +74,7 @@ def test_every_gradient_is_the_sum_of_its_contributions(name: str) -> None:
                 torch.testing.assert_close(contribution, expected, equal_nan=True)
 
 
-def test_the_expression_of_the_source_document() -> None:
+def test_the_derivative_of_the_expression() -> None:
     drawn = picture(expression, 2.0)
     # f′ = (2/x) sin x + log(x²) cos x − 1/x²
     assert drawn.gradients["x"].item() == pytest.approx(math.sin(2) + math.log(4) * math.cos(2) - 1 / 4, rel=1e-15)
@@ -88,8 +88,8 @@ def test_the_expression_of_the_source_document() -> None:
 
 
 @pytest.mark.parametrize("a", [-0.4315, 0.7, 3000.0, -1e-3])
-def test_control_flow_is_drawn_as_it_went(a: float) -> None:
-    # The document's own check: f is a constant times a, wherever its loop and its condition lead.
+def test_control_flow_is_drawn_as_it_ran(a: float) -> None:
+    # f(a) is a constant times a, whatever its loop and its condition do.
     drawn = picture(control_flow, a)
     assert drawn.gradients["a"].item() == drawn.value / a
     doublings = max(0, math.ceil(math.log2(1000 / abs(2 * a)))) + 1
@@ -97,7 +97,7 @@ def test_control_flow_is_drawn_as_it_went(a: float) -> None:
 
 
 @pytest.mark.parametrize("case", NETWORKS, ids=str)
-def test_networks(case: Case) -> None:
+def test_the_gradients_of_a_network(case: Case) -> None:
     k = case.network(case.x).shape[1] - 1
     drawn = picture(case.network, case.x, output=k, sample=-1)
     x = case.x[-1:].clone().requires_grad_()
@@ -112,21 +112,21 @@ def test_networks(case: Case) -> None:
             torch.testing.assert_close(gradient, truth[0][0, int(name[2:])])
 
 
-def test_detached_values_pass_nothing_on() -> None:
+def test_no_gradient_flows_through_a_detached_value() -> None:
     # u = detach(x∘x), z = Σ u∘x: the gradient is u.
     drawn = picture(lambda x: ((x * x).detach() * x).sum(), torch.arange(4.0))
     assert drawn.gradients["x"].tolist() == [0, 1, 4, 9]
     assert "cut" in drawn.to_svg()
 
 
-def test_dropout_is_drawn_as_it_was_drawn() -> None:
+def test_dropout_is_recorded_with_the_mask_that_it_drew() -> None:
     state = torch.random.get_rng_state()
     drawn = picture(nn.Sequential(nn.Dropout(0.5)), torch.ones(64, dtype=torch.float64), output=5)
     assert drawn.gradients["x"][5].item() == drawn.value
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_what_is_drawn_is_left_alone() -> None:
+def test_the_module_and_x_stay_as_they_are() -> None:
     module, x = nn.BatchNorm1d(3), torch.randn(4, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
     before = {name: value.clone() for name, value in module.state_dict().items()}
     picture(module, x, output=(0, 0))
@@ -138,16 +138,16 @@ def test_what_is_drawn_is_left_alone() -> None:
 
 
 @EACH
-def test_no_box_lies_on_another_and_every_label_stands_clear(name: str) -> None:
+def test_boxes_and_labels_do_not_overlap(name: str) -> None:
     drawn = PICTURES[name]()
     drawing = Drawing(drawn.output, drawn.backward_steps)
     places = list(drawing.layout.places.values())
     for one, other in itertools.combinations(places, 2):
-        apart = (
+        disjoint = (
             abs(one.x - other.x) >= (one.width + other.width) / 2
             or abs(one.y - other.y) >= (one.height + other.height) / 2
         )
-        assert apart, (one.node, other.node)
+        assert disjoint, (one.node, other.node)
     assert min(min(place.x - place.width / 2, place.y - place.height / 2) for place in places) >= -1e-9
     texts = {edge: label.text for edge, label in drawing.labels.items() if label.text}
     labels = [(*drawing.routing.label_positions[edge], len(text) * 7.0) for edge, text in texts.items()]
@@ -159,7 +159,7 @@ def test_no_box_lies_on_another_and_every_label_stands_clear(name: str) -> None:
 
 
 @EACH
-def test_the_svg_is_whole_and_needs_nothing_else(name: str) -> None:
+def test_the_svg_is_valid_and_self_contained(name: str) -> None:
     drawn = PICTURES[name]()
     svg = drawn.to_svg()
     root = ElementTree.fromstring(svg)
@@ -181,7 +181,7 @@ def test_saving(tmp_path: Path) -> None:
         drawn.save(tmp_path / "backward.png")
 
 
-def test_names_keep_their_parts_apart() -> None:
+def test_subscripts() -> None:
     names = {"H1_2": "H1₂", "v12": "v₁₂", "v10ᵀ": "v₁₀ᵀ", "Y_1": "Y₁", "0.weight": "0.weight", "2.5·v1": "2.5·v₁"}
     assert {name: subscripted(name) for name in names} == names
 
@@ -206,18 +206,18 @@ def browser() -> Iterator[Any]:
     opened.quit()
 
 
-def seen(browser: Any, drawn: BackwardPicture, folder: Path) -> Any:
+def open_page(browser: Any, drawn: BackwardPicture, folder: Path) -> Any:
     drawn.save(folder / "backward.html")
     browser.get((folder / "backward.html").as_uri())
     return browser.find_element("css selector", "input[type=range]")
 
 
 @EACH
-def test_the_slider_moves_and_the_numbers_change(name: str, browser: Any, tmp_path: Path) -> None:
+def test_each_position_of_the_slider_shows_one_more_gradient(name: str, browser: Any, tmp_path: Path) -> None:
     from selenium.webdriver.common.keys import Keys
 
     drawn = PICTURES[name]()
-    slider = seen(browser, drawn, tmp_path)
+    slider = open_page(browser, drawn, tmp_path)
 
     def shown() -> list[str]:
         return browser.execute_script("return [...document.querySelectorAll('.gradient')].map(one => one.textContent)")
@@ -232,10 +232,10 @@ def test_the_slider_moves_and_the_numbers_change(name: str, browser: Any, tmp_pa
         assert browser.find_element("css selector", ".step").text == f"step {step} of {drawn.slider_positions - 1}"
         counts.append(known())
         if step == drawn.slider_positions // 2:
-            keep(browser, f"{name} half way")
-    # One gradient more with every step, but for parameters without a box.
+            save_screenshot(browser, f"{name} half way")
+    # One more gradient at every step, except for parameters without a box.
     assert counts == list(itertools.accumulate(int(step.node.drawn) for step in drawn.backward_steps))
-    keep(browser, name)
+    save_screenshot(browser, name)
     after = shown()
     browser.find_element("css selector", ".back").click()
     assert shown() != after or not drawn.backward_steps[-1].node.drawn
@@ -245,8 +245,8 @@ def test_the_slider_moves_and_the_numbers_change(name: str, browser: Any, tmp_pa
 
 
 @EACH
-def test_the_letters_fit_their_boxes(name: str, browser: Any, tmp_path: Path) -> None:
-    seen(browser, PICTURES[name](), tmp_path)
+def test_the_texts_fit_their_boxes(name: str, browser: Any, tmp_path: Path) -> None:
+    open_page(browser, PICTURES[name](), tmp_path)
     script = """
     const slider = document.querySelector("input"); slider.value = slider.max; slider.dispatchEvent(new Event("input"));
     return [...document.querySelectorAll("[data-node] text")].filter(one =>
@@ -255,12 +255,12 @@ def test_the_letters_fit_their_boxes(name: str, browser: Any, tmp_path: Path) ->
     assert browser.execute_script(script) == []
 
 
-def keep(browser: Any, name: str) -> None:
+def save_screenshot(browser: Any, name: str) -> None:
     ARTEFACTS.mkdir(parents=True, exist_ok=True)
     assert browser.save_screenshot(str(ARTEFACTS / f"{name.replace(' ', '_')}.png"))
 
 
-# What cannot be drawn.
+# Errors.
 
 
 class Straight(torch.autograd.Function):
@@ -297,7 +297,7 @@ def hidden(x: Tensor) -> Tensor:
         (lambda: picture(mlp([3, 2])), "a network was given 0 inputs"),
     ],
 )
-def test_what_cannot_be_drawn_is_told(make: Any, message: str) -> None:
-    with pytest.raises(InputError) as told:
+def test_a_computation_that_cannot_be_drawn_is_refused(make: Any, message: str) -> None:
+    with pytest.raises(InputError) as error:
         make()
-    assert message in str(told.value)
+    assert message in str(error.value)

@@ -1,4 +1,4 @@
-"""Pictures of values and gradients that are NaN or infinite: they are drawn as what they are, and without a warning."""
+"""Pictures of NaN and infinity: drawn as such, in a colour of their own, and without a warning."""
 
 import math
 import re
@@ -25,7 +25,7 @@ def root_where_positive(x: Tensor) -> Tensor:
     return torch.where(x > 0, torch.sqrt(x), x).sum()
 
 
-# Each gradient by hand. PyTorch hands zero through the branch that is not taken, and 0 · NaN = 0 · ∞ = NaN.
+# Each gradient by hand. The cotangent of a branch that is not taken is zero, and 0 · NaN = 0 · ∞ = NaN.
 GRADIENTS: dict[str, tuple[Callable[..., Tensor], object, list[float]]] = {
     "sqrt of a negative number, not taken": (root_where_positive, vector(-1.0), [NAN]),
     "the same in some entries": (root_where_positive, vector(-1.0, 4.0, 0.0), [NAN, 0.25, NAN]),
@@ -48,10 +48,10 @@ def test_the_gradient_is_what_pytorch_gives(name: str) -> None:
     drawn = picture(function, x)
     (gradient,) = drawn.gradients.values()
     torch.testing.assert_close(gradient.reshape(-1), vector(*expected), rtol=1e-12, atol=0, equal_nan=True)
-    assert not re.search("nan|inf", written(drawn))
+    assert not re.search("nan|inf", texts(drawn))
 
 
-def test_the_inactive_branch_is_shown_where_it_spoils_the_gradient() -> None:
+def test_the_caption_explains_a_nan_from_an_inactive_branch() -> None:
     drawn = picture(lambda x: torch.where(x > 0, torch.sqrt(x), x), -1.0)
     page = drawn.to_html()
     assert "Zero times NaN or ∞ is NaN" in page
@@ -61,7 +61,7 @@ def test_the_inactive_branch_is_shown_where_it_spoils_the_gradient() -> None:
     assert drawn.to_svg().count(f'fill="{NOT_FINITE}"') == 3  # the box of x, the tip of its line, and the legend
 
 
-def test_a_picture_whose_numbers_are_finite_has_no_colour_for_others() -> None:
+def test_a_finite_picture_has_no_colour_for_nan() -> None:
     drawn = picture(root_where_positive, vector(4.0))
     assert NOT_FINITE not in drawn.to_html()
     assert "Zero times" not in drawn.to_html()
@@ -76,25 +76,25 @@ def test_a_network_at_a_point_that_is_not_finite(sizes: list[int], x: list[float
     network(point).backward()
     for name, parameter in network.named_parameters():
         torch.testing.assert_close(drawn.gradients[name], parameter.grad, equal_nan=True)
-    assert not re.search("nan|inf", written(drawn))
+    assert not re.search("nan|inf", texts(drawn))
 
 
-def test_contributions_that_cancel_have_colours_that_exist() -> None:
-    # Either is a million times the gradient that is left; a colour runs from 00 to ff all the same.
+def test_contributions_that_cancel_have_valid_colours() -> None:
+    # Both contributions are a million times the gradient; a channel of a colour stays between 00 and ff.
     html = picture(lambda x: x * 1e6 - x * 1e6 + x, 1.0).to_html()
     assert "#-" not in html
     scale = Scale([1e-300, 1e300])
     assert [scale.share(size) for size in (0.0, 1e-310, 1e-300, 1e300, 1e305)] == pytest.approx([0, 0.05, 0.05, 1, 1])
 
 
-def test_letters_for_numbers_that_are_not_finite() -> None:
+def test_the_texts_of_numbers_that_are_not_finite() -> None:
     assert [short(number) for number in (NAN, INF, -INF, -0.0, -2.5)] == ["NaN", "∞", "−∞", "0", "−2.5"]
     assert [sign(vector(number)) for number in (NAN, INF, -INF, 0.0)] == [0, 1, -1, 0]
     assert length(vector(-1e200)) == 1e200
 
 
-def written(drawn: BackwardPicture) -> str:
-    """The letters on the boxes and lines after the last step."""
+def texts(drawn: BackwardPicture) -> str:
+    """The texts on the boxes and lines after the last step."""
     drawing = Drawing(drawn.output, drawn.backward_steps)
     nodes = drawing.state(len(drawn.backward_steps))["nodes"]
     return " ".join(
