@@ -118,6 +118,11 @@ def test_the_sum_over_16_to_the_18th_paths() -> None:
     assert explanation.paths.total * explanation.shared_factor == pytest.approx(explanation.value, rel=1e-12)
 
 
+def test_more_paths_than_the_largest_float() -> None:
+    explanation = explain(mlp([8, *[8] * 400, 3], generator=torch.Generator().manual_seed(1)), torch.ones(1, 8), "0.bias[2]")
+    assert explanation.paths.count == 8**399 and "2.15e+360 paths lead from" in str(explanation)
+
+
 def test_a_network_too_deep_for_a_picture_is_explained_without_one() -> None:
     explanation = explain(mlp([2, *[2] * 40, 2]), torch.ones(1, 2), "0.weight", (0, 0))
     assert explanation.picture is None and "Four notations" in explanation.to_html()

@@ -193,4 +193,8 @@ class Explanation:
 
 
 def _count(number: int) -> str:
-    return f"{number:,}" if number < 10**9 else f"{float(number):.2e}"
+    """'1,024' or '4.72e+21'; a whole number may exceed every float."""
+    if number < 10**9:
+        return f"{number:,}"
+    exponent = math.floor(logarithm := math.log10(number))
+    return f"{10 ** (logarithm - exponent):.2f}e+{exponent}"
