@@ -1,11 +1,11 @@
 # %% [markdown]
 # # Gradients
 #
-# A gradient answers one question: if this number moves a little, how far does that one move? This notebook takes the question from
-# one number to vectors and matrices, through chains of functions, and through `while` and `if`. Each answer is asked of several
-# programs that share no code; where they agree to the last digits, there is little left to believe.
+# A gradient answers one question: if this number moves a little, how far does that one move? This notebook takes the
+# question from one number to vectors and matrices, through chains of functions, and through `while` and `if`. Several
+# programs that share no code compute each answer. If they agree to the last digits, the answer is hardly in doubt.
 #
-# The functions are those of `nets.lessons`: written once, with the derivative by hand directly beneath.
+# The functions come from `nets.lessons`: each is written once, with its derivative by hand directly beneath.
 
 # %%
 import matplotlib.pyplot as plt
@@ -29,21 +29,22 @@ from nets.lessons import (
 compare(Cube(), 1.0)
 
 # %% [markdown]
-# Three hundredths for one. Five programs say so, and they do not work alike: NumPy and SymPy use a formula for the derivative, one
-# written by a person, one found by rules for symbols. PyTorch, TensorFlow and JAX never see a formula for the whole; they know the
-# derivative of each single step and multiply.
+# Three hundredths for one. Five programs agree, and they work differently: NumPy and SymPy use a formula for the
+# derivative, NumPy one written by hand, SymPy one found by symbolic rules. PyTorch, TensorFlow and JAX never see a
+# formula for the whole; they know the derivative of each single step and multiply.
 #
-# ## A matrix in the way
+# ## A vector and a matrix
 # <sub>A1</sub>
 #
-# Now $x$ is a vector, and $y = A x$. Each entry of $y$ moves with each entry of $x$: the answer is a table of numbers. There are two
-# ways to lay it out, and the literature uses both.
+# Now $x$ is a vector, and $y = A x$. Each entry of $y$ depends on each entry of $x$, so the answer is a table of
+# numbers. It has two layouts, and the literature uses both.
 #
-# * **The Jacobian** has a row for each output: $J_{ij} = \partial y_i / \partial x_j$. It multiplies: $J t$ is how $y$ moves along $t$.
-# * **The gradient** has a row for each input: $(\nabla y)_{ji} = \partial y_i / \partial x_j$. It is shaped like $x$ wherever $y$ is a
-#   single number, so one can walk along it.
+# * **The Jacobian** has a row for each output: $J_{ij} = \partial y_i / \partial x_j$. It multiplies: $J t$ is how $y$
+#   moves along $t$.
+# * **The gradient** has a row for each input: $(\nabla y)_{ji} = \partial y_i / \partial x_j$. It has the shape of $x$
+#   if $y$ is a single number, so gradient descent can step along it.
 #
-# Same entries, turned over: $\nabla y = J^\top$. **Predict** which of the two is $A$ itself.
+# The entries are the same, transposed: $\nabla y = J^\top$. **Predict** which of the two is $A$ itself.
 
 # %% tags=["A1"]
 random = np.random.default_rng(0)
@@ -62,8 +63,9 @@ for axis, values, title in zip(axes, (gradient, by_jax), titles):
         axis.text(column, row, f"{value:.2f}", ha="center", va="center")
 
 # %% [markdown]
-# The document's rules are in gradient layout, everything else in `nets` is in Jacobian layout; `rules.to_jacobian` turns one into the
-# other. Here is each rule on a random matrix, beside the Jacobian that four engines find without knowing any rule.
+# `nets.rules` uses the gradient layout, and everything else in `nets` uses the Jacobian layout; `rules.to_jacobian`
+# converts one into the other. Here is each rule on a random matrix, compared with the Jacobian that four engines
+# compute without the rule.
 
 # %% tags=["A1"]
 b, square = random.normal(size=(4, 2)), random.normal(size=(4, 4))
@@ -83,10 +85,11 @@ for formula, (function, at, expected) in claims.items():
     print(f"{formula:32}" + "".join(f"{np.abs(one - expected.numpy()).max():9.0e}" for one in found))
 
 # %% [markdown]
-# Why $A + A^\top$, and not $2A$? In $x^\top A x$ the vector stands twice. Holding the right one still, the left one hands back $A x$;
-# holding the left one still, the right one hands back $A^\top x$. Only a symmetric $A$ makes the two alike.
+# Why $A + A^\top$, and not $2A$? The vector occurs twice in $x^\top A x$. With the right one fixed, the left one
+# contributes $A x$; with the left one fixed, the right one contributes $A^\top x$. The two are equal for every $x$ only
+# if $A$ is symmetric.
 #
-# The gradient of a number points straight uphill, across the level lines:
+# The gradient of a number points uphill, at right angles to the level lines:
 
 # %% tags=["A1"]
 hill = np.array([[1.0, 0.8], [-0.2, 0.5]])
@@ -104,8 +107,8 @@ axis.set(xlabel="$x_1$", ylabel="$x_2$", title="$x^T A x$ and $(A + A^T)\\,x$", 
 # ## A chain
 # <sub>A3</sub>
 #
-# $z = \sin y$ and $y = x^2$. If $x$ moves by a little, $y$ moves $2x$ times as far; if $y$ moves by a little, $z$ moves $\cos y$ times as
-# far. Rates of exchange multiply:
+# $z = \sin y$ and $y = x^2$. If $x$ moves by a little, $y$ moves $2x$ times as far; if $y$ moves by a little, $z$ moves
+# $\cos y$ times as far. The rates multiply:
 #
 # $$\frac{dz}{dx} = \frac{dz}{dy}\,\frac{dy}{dx} = \cos(x^2)\cdot 2x.$$
 
@@ -119,8 +122,8 @@ compare(chain, 0.7)
 # ## Several paths: add
 # <sub>A3</sub>
 #
-# What if a number is used twice? Take $y = x^2 \sin x$ and pull the two uses apart, $u^2 \sin v$ with $u = v = x$. A push on $x$ reaches
-# $y$ by both roads. **Predict:** are the two effects added or multiplied?
+# What if a number is used twice? Take $y = x^2 \sin x$ and give the two uses different names, $u^2 \sin v$ with
+# $u = v = x$. A change of $x$ reaches $y$ along both paths. **Predict:** are the two effects added or multiplied?
 
 # %% tags=["A3"]
 compare(TwoUses(), 0.7, 0.7)
@@ -131,19 +134,20 @@ print(f"through u {through_u:.4f}  +  through v {through_v:.4f}  =  {through_u +
 compare(UsedTwice(), 0.7)
 
 # %% [markdown]
-# The same as a picture: in each box a value and the gradient that arrives there, on each line the rate of that step. Read it from the
-# right. At $x$ two contributions come in, and their sum is the gradient.
+# The same as a picture: each box shows a value and its gradient, each line the local derivative of that step. Read it
+# from the right. Two contributions arrive at $x$, and their sum is the gradient.
 
 # %% tags=["A3"]
 SVG(picture(UsedTwice(), 0.7).to_svg())
 
 # %% [markdown]
-# Along a road multiply, over roads add. That is the whole chain rule of many variables. With $y = (3x_1^2,\; x_1^2 + 2x_2^3,\; 10x_2)$
-# and $z = 2\,y^\top y$ there are three roads from each $x_j$ to $z$, one through each $y_i$:
+# Multiply along a path, add over paths. This is the whole chain rule of several variables. With
+# $y = (3x_1^2,\; x_1^2 + 2x_2^3,\; 10x_2)$ and $z = 2\,y^\top y$ there are three paths from each $x_j$ to $z$, one
+# through each $y_i$:
 #
 # $$\frac{\partial z}{\partial x_j} = \sum_i \frac{\partial z}{\partial y_i}\,\frac{\partial y_i}{\partial x_j}.$$
 #
-# Adding over roads is what a matrix product does.
+# A matrix product does this sum over paths.
 
 # %% tags=["A3"]
 many = Composed(TwiceSquaredNorm(), Polynomials())
@@ -156,8 +160,8 @@ compare(many, [1.0, 2.0])
 # ## A first gradient in PyTorch
 # <sub>A4</sub>
 #
-# $y = 2\,x^\top x$ at $x = (0, 1, 2, 3)$. Each $x_j$ enters as $2x_j^2$, so **predict** the four entries of the gradient. PyTorch leaves it
-# beside the numbers themselves, in `x.grad`.
+# $y = 2\,x^\top x$ at $x = (0, 1, 2, 3)$. Each $x_j$ enters as $2x_j^2$, so **predict** the four entries of the
+# gradient. PyTorch stores it in `x.grad`.
 
 # %% tags=["A4"]
 x = torch.arange(4.0, requires_grad=True)
@@ -169,29 +173,30 @@ print("y =", y.item(), "  x.grad =", x.grad)
 compare(TwiceSquaredNorm(), [0, 1, 2, 3])
 
 # %% [markdown]
-# ## The gradient that was there before
+# ## `backward` adds to `x.grad`
 # <sub>A5</sub>
 #
-# Next, the sum $x_1 + x_2 + x_3 + x_4$ of the same $x$. Its gradient is $(1, 1, 1, 1)$. **Predict** what `x.grad` holds if nobody has
-# emptied it.
+# Next, the sum $x_1 + x_2 + x_3 + x_4$ of the same $x$. Its gradient is $(1, 1, 1, 1)$. **Predict** what `x.grad` holds
+# if it was not cleared before.
 
 # %% tags=["A5"]
 for when, grad in recording.cleared(TwiceSquaredNorm(), Sum(), torch.arange(4.0)).items():
     print(f"{when:20} {grad.tolist()}")
 
 # %% [markdown]
-# `backward` adds. That is no accident: a parameter used by many samples, or in several places, collects a share from each, as $x$ did
-# from its two roads above. The price is that somebody has to call `zero_()` between two questions. These are the lines that ran:
+# `backward` adds, on purpose: a parameter that many samples use, or that occurs in several places, receives a
+# contribution from each, as $x$ did along its two paths above. The price is a call of `zero_()` between two gradients.
+# This is the code that ran:
 
 # %% tags=["A5"]
 print(source(recording.cleared))
 
 # %% [markdown]
-# ## A vector has no gradient until you weigh it
+# ## The gradient of a vector needs weights
 # <sub>A6</sub>
 #
-# $y = x \circ x$ has four outputs. There is a Jacobian, four by four; but training wants one number per input. Adding up the outputs
-# and asking for the gradient of the sum is the same as handing `backward` a weight of one for each output.
+# $y = x \circ x$ has four outputs. Its Jacobian is four by four, but training needs one number per input. The gradient
+# of the sum of the outputs is what `backward` gives for a weight of one for each output.
 
 # %% tags=["A6"]
 compare(Composed(Sum(), Square()), [0, 1, 2, 3])
@@ -200,11 +205,11 @@ compare(Composed(Sum(), Square()), [0, 1, 2, 3])
 compare(Square(), [0, 1, 2, 3], v=[1, 1, 1, 1])
 
 # %% [markdown]
-# ## Forgetting on purpose
+# ## A detached value
 # <sub>A7</sub>
 #
-# $z = u \circ x$ with $u = x \circ x$. If $u$ is cut off from its history it is a constant, and **you can predict** the gradient without
-# any calculus. The record of $y = x \circ x$ itself is untouched.
+# $z = u \circ x$ with $u = x \circ x$. If $u$ is detached, it counts as a constant, and **you can predict** the
+# gradient without any calculus. The recorded graph of $y = x \circ x$ itself stays.
 
 # %% tags=["A7"]
 for engine in ("PyTorch", "TensorFlow", "JAX"):
@@ -212,7 +217,7 @@ for engine in ("PyTorch", "TensorFlow", "JAX"):
     print(f"{engine:11} ∂Σz/∂x = {through_z}   ∂Σy/∂x = {through_y}")
 
 # %% [markdown]
-# Without the cut it would be $3x^2$: the gradient of $x^3$. Two thirds of it flowed through $u$.
+# Without `detach` it would be $3x^2$, the gradient of $x^3$. Two thirds of it flow through $u$.
 #
 # ## Through `while` and `if`
 # <sub>A8</sub>
@@ -223,8 +228,9 @@ for engine in ("PyTorch", "TensorFlow", "JAX"):
 print(source(Doubling))
 
 # %% [markdown]
-# No formula can be read off, and SymPy gives up. But whatever happens on the way, the argument is only ever multiplied by constants:
-# $f(a) = k\,a$ for some $k$ that depends on $a$ in jumps. **Predict** the gradient from $f(a)$ and $a$ alone.
+# There is no formula to read off, and SymPy gives up. But whatever the loop and the condition do, the argument is only
+# multiplied by constants: $f(a) = k\,a$ for some $k$ that depends on $a$ in jumps. **Predict** the gradient from $f(a)$
+# and $a$ alone.
 
 # %% tags=["A8"]
 compare(Doubling(), -0.4315)
@@ -249,15 +255,15 @@ slope.set(xscale="log", yscale="log", xlabel="|a|", title="its gradient: one ste
 slope.legend();
 
 # %% [markdown]
-# For a single $a$ there are no jumps to be seen, only the doublings that were really done. Here they are for $a = 60$; the gradient
-# doubles on its way back.
+# For a single $a$ there are no jumps, only the doublings that ran. Here they are for $a = 60$; the gradient doubles at
+# every step backward.
 
 # %% tags=["A8"]
 SVG(picture(Doubling(), 60.0).to_svg())
 
 # %% [markdown]
-# The jumps themselves have no derivative, and no engine says a word about them: each differentiates the road that was taken, not the
-# choice between roads.
+# There is no derivative at the jumps, and no engine reports that: each differentiates the branch that ran, not the
+# choice between branches.
 #
 # ## Exercises
 #
@@ -267,8 +273,9 @@ SVG(picture(Doubling(), 60.0).to_svg())
 #
 # <details><summary>Solutions</summary>
 #
-# 1. Where $(A + A^\top)x = 2Ax$ for every $x$: where $A = A^\top$.
-# 2. The use as $u$: its rate is $2u\sin v$, and $\sin\pi = 0$ (rounding leaves $10^{-16}$). The use as $v$ remains, $\pi^2\cos\pi = -\pi^2$.
+# 1. Those with $(A + A^\top)x = 2Ax$ for every $x$: the symmetric ones, $A = A^\top$.
+# 2. The use as $u$: its rate is $2u\sin v$, and $\sin\pi = 0$ (rounding leaves $10^{-16}$). The use as $v$ remains,
+#    $\pi^2\cos\pi = -\pi^2$.
 # 3. $4x$, then $8x$, then $0$, then $4x$. The next cell shows it.
 #
 # </details>

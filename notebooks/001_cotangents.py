@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Cotangents
 #
-# `y.backward(v)` looks like a detail of PyTorch. It is the centre of the matter: no program of deep learning ever forms a Jacobian; each
-# multiplies one by a vector $v$, from the left, and $v$ says how much every output counts. This notebook makes that product by hand
-# and by machine until the two are one thing.
+# `y.backward(v)` looks like a detail of PyTorch, but it is the central operation: deep-learning libraries do not form
+# Jacobians. They multiply a Jacobian from the left by a vector $v$, the cotangent, which says how much each output
+# counts. This notebook computes that product by hand and by machine, and compares the two.
 
 # %%
 import matplotlib.pyplot as plt
@@ -21,7 +21,8 @@ from nets.lessons import (
 # ## A vector to a number
 # <sub>A4</sub>
 #
-# The warm-up is $y = 2\,x^\top x$ at $(0, 1, 2, 3)$. There is one output, so nothing has to be weighed. **Predict** $y$ and its gradient.
+# The warm-up is $y = 2\,x^\top x$ at $(0, 1, 2, 3)$. There is one output, so it needs no weight. **Predict** $y$ and
+# its gradient.
 
 # %% tags=["A4"]
 x = torch.arange(4.0, requires_grad=True)
@@ -37,8 +38,8 @@ compare(TwiceSquaredNorm(), [0, 1, 2, 3])
 # ## A number to a number
 # <sub>B2</sub>
 #
-# $y = x^2$ at $x = 1$: the Jacobian is the 1 × 1 matrix $(2)$. With $v = 1$ the answer is $1 \cdot 2$. **Predict** it for $v = 100$, and
-# then for four copies of $y$ that are weighed with $1$, $10$, $100$ and $1000$.
+# $y = x^2$ at $x = 1$: the Jacobian is the 1 × 1 matrix $(2)$. With $v = 1$ the answer is $1 \cdot 2$. **Predict** it
+# for $v = 100$, and then for four copies of $y$ with the weights $1$, $10$, $100$ and $1000$.
 
 # %% tags=["B2"]
 compare(Square(), 1.0, v=1.0)
@@ -50,8 +51,8 @@ compare(Square(), 1.0, v=100.0)
 compare(Stacked(Square(), 4), 1.0, v=[1, 10, 100, 1000])
 
 # %% [markdown]
-# Four copies are a 4 × 1 Jacobian, $v^\top J = 1\cdot 2 + 10\cdot 2 + 100\cdot 2 + 1000\cdot 2$. Each power of ten lands in a digit of its own,
-# so you can read off what came from where.
+# Four copies are a 4 × 1 Jacobian, $v^\top J = 1\cdot 2 + 10\cdot 2 + 100\cdot 2 + 1000\cdot 2$. Each power of ten has
+# a digit of its own, so each contribution can be read off.
 #
 # ## One pass after another
 # <sub>B3</sub>
@@ -72,13 +73,13 @@ axis.invert_yaxis()
 axis.legend(loc="upper right");
 
 # %% [markdown]
-# The last number is that of the stack. To add up over passes and to add up over outputs is the same sum; accumulating gradients over
-# micro-batches, when a batch does not fit in memory, rests on nothing else.
+# The last number is that of the stack: the sum over passes equals the sum over outputs. Gradient accumulation over
+# micro-batches, for a batch that does not fit in memory, relies on this.
 #
-# ## A vector to a number, weighed
+# ## A vector to a number, with weights
 # <sub>B4</sub>
 #
-# $y = x_1 + x_2$ has the Jacobian $(1, 1)$ wherever it is looked at.
+# $y = x_1 + x_2$ has the Jacobian $(1, 1)$ at every point.
 
 # %% tags=["B4"]
 compare(Sum(), [1.0, 2.0])
@@ -105,7 +106,8 @@ y, (j,), _ = symbolic(ThreeSquares(), (2,))
 print(y, j, sep="\n\n")
 
 # %% [markdown]
-# No output depends on the other input, so $v_1$ scales the first entry and $v_2$ the second. **Predict** $v = (1, 1)$ and $v = (1, 10)$.
+# No output depends on the other input, so $v_1$ scales the first entry and $v_2$ the second. **Predict** $v = (1, 1)$
+# and $v = (1, 10)$.
 
 # %% tags=["B1"]
 compare(ThreeSquares(), [1, 2], v=[1, 1])
@@ -117,8 +119,8 @@ compare(ThreeSquares(), [1, 2], v=[1, 10])
 # ## Two inputs, three outputs
 # <sub>B5</sub>
 #
-# The general case is $y = (3x_1^2,\; x_1^2 + 2x_2^3,\; 10x_2)$ at $(1, 2)$. **Work it out on paper first:** six derivatives, then weigh
-# the three rows with $1$, $10$ and $100$ and add.
+# The general case is $y = (3x_1^2,\; x_1^2 + 2x_2^3,\; 10x_2)$ at $(1, 2)$. **Work it out on paper first:** six
+# derivatives, then multiply the three rows by $1$, $10$ and $100$ and add.
 
 # %% tags=["B5"]
 compare(Polynomials(), [1, 2], v=[1, 10, 100])
@@ -138,14 +140,15 @@ for axis, (values, title) in zip(axes, panels):
 print("columns added up:", (v[:, None] * j).sum(0))
 
 # %% [markdown]
-# All five agree, yet only two of them ever held $J$. Row by row, how did the picture get it from PyTorch, which does not form it? By
-# asking three times, with $v = (1, 0, 0)$, $(0, 1, 0)$ and $(0, 0, 1)$. A network has one output, the loss, and millions of inputs: one
-# question is enough, and that is why training is possible.
+# All five agree, although only two of them formed $J$. How did the picture get $J$ from PyTorch? Row by row, by three
+# backward passes with $v = (1, 0, 0)$, $(0, 1, 0)$ and $(0, 0, 1)$. A network in training has one output, the loss, and
+# millions of inputs: one backward pass is enough, and this makes training possible.
 #
 # ## Through control flow
 # <sub>A8</sub>
 #
-# `Doubling` multiplies its argument by some $k$ that depends on the argument. The gradient is that $k$, so it must be $f(a)/a$.
+# `Doubling` multiplies its argument by some $k$ that depends on the argument. The gradient is that $k$, so it must be
+# $f(a)/a$.
 
 # %% tags=["A8"]
 compare(Doubling(), -0.4315)
@@ -159,10 +162,10 @@ for engine in ("PyTorch", "TensorFlow", "JAX"):
     print(f"{engine:11} gradient · a equals f(a) in {right} of {len(numbers)} random numbers")
 
 # %% [markdown]
-# ## Exercise 2: a slope without knowing it
+# ## Exercise 2: a slope without its formula
 # <sub>B6</sub>
 #
-# Plot $\sin$ and its derivative, without using that the derivative is $\cos$. With $v = 1$ for every point, one backward pass gives the
+# Plot $\sin$ and its derivative without the formula $\cos$. With $v = 1$ for every point, one backward pass gives the
 # slope at all of them, since no output depends on another's input.
 
 # %% tags=["B6"]
@@ -177,26 +180,29 @@ axis.set(xlabel="x", xticks=np.arange(-2, 3) * np.pi, xticklabels=["−2π", "�
 axis.legend(ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1));
 
 # %% [markdown]
-# Where the blue curve is steepest, the orange one is at its peak; where the blue one turns, the orange one crosses zero.
+# Where the blue curve is steepest, the orange one is at its peak; where the blue one turns, the orange one crosses
+# zero.
 #
 # ## Exercise 5: a dependency graph
 # <sub>B7</sub>
 #
-# $f(x) = \log(x^2)\,\sin x + 1/x$. Three roads lead from $x$ to $f$: through the logarithm, through the sine, and through $1/x$. On paper,
-# along each road multiply and over the roads add:
+# $f(x) = \log(x^2)\,\sin x + 1/x$. Three paths lead from $x$ to $f$: through the logarithm, through the sine, and
+# through $1/x$. On paper, multiply along each path and add over the paths:
 #
 # $$f'(x) = \underbrace{\frac{2}{x}\sin x}_{\text{through } \log x^2} + \underbrace{\log(x^2)\cos x}_{\text{through } \sin x}
 # - \underbrace{\frac{1}{x^2}}_{\text{through } 1/x}$$
 #
-# Below is the graph of the operations that were really done at $x = 2$: in each box the value and the gradient, on each line the rate of
-# that step. **Before you look at the box of $x$,** follow the three roads back to it and work out what each of them brings.
+# Below is the graph of the operations that ran at $x = 2$: each box shows a value and its gradient, each line a local
+# derivative. **Before you look at the box of $x$,** follow the three paths back to it and compute the contribution of
+# each.
 
 # %% tags=["B7"]
 SVG(picture(LogSquareSine(), 2.0).to_svg())
 
 # %% [markdown]
-# The small print in the box of $x$ are the three terms of $f'(2)$; they add up to the gradient. `picture(…).save("backward.html")` keeps
-# the same picture with a slider, which goes back through it step by step.
+# The small numbers in the box of $x$ are the three terms of $f'(2)$; they add up to the gradient.
+# `picture(…).save("backward.html")` saves the same picture with a slider that goes through the backward pass step by
+# step.
 
 # %% tags=["B7"]
 x = np.array(2.0)
@@ -235,12 +241,12 @@ print(f"paper and machine, at 1,000 points: at most {apart:.0e} apart")
 # ## More exercises
 #
 # 1. Which $v$ makes the example with three outputs give the second row of $J$?
-# 2. Four passes with $v = 1, 10, 100, 1000$ left $2222$. Which single $v$ on the un-stacked $y$ leaves the same?
-# 3. The gradient of $f$ above at $x = 1$ has one road that carries nothing. Which, and why?
+# 2. Four passes with $v = 1, 10, 100, 1000$ left $2222$. Which single $v$ gives the same for $y$ itself?
+# 3. At $x = 1$ one of the three paths contributes nothing to the gradient of $f$. Which one, and why?
 #
 # <details><summary>Solutions</summary>
 #
-# 1. $v = (0, 1, 0)$. One backward pass can give a row, never a column: $v$ weighs rows, and what it picks is added up.
+# 1. $v = (0, 1, 0)$. One backward pass can give a row, never a column: it is a weighted sum of rows.
 # 2. $v = 1111$, since $v^\top J$ is linear in $v$.
 # 3. The one through $\sin x$: its rate is $\log(x^2)$, and $\log 1 = 0$.
 #

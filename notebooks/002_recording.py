@@ -1,9 +1,9 @@
 # %% [markdown]
 # # What is recorded
 #
-# To pull a gradient back, a program has to remember how the result came about. PyTorch writes a record while it computes, TensorFlow
-# writes one only while a tape is running, JAX writes none: it takes a whole function and gives back another. This notebook follows
-# one small example through all of them: what is remembered, what is added up, and what is cut.
+# To compute a gradient backward, a program has to know how the result was computed. PyTorch records operations while
+# they run, TensorFlow records them only while a tape is active, and JAX transforms a whole function into another. This
+# notebook follows one small example through all three: what is recorded, what is added up, and what is detached.
 
 # %%
 import matplotlib.pyplot as plt
@@ -19,7 +19,7 @@ from nets.lessons import (
 # ## What is the derivative of $2\,x^\top x$?
 # <sub>A4</sub>
 #
-# The document asks, and leaves the answer to PyTorch. SymPy can say it in symbols, one entry of $x$ at a time:
+# SymPy answers in symbols, one entry of $x$ at a time:
 
 # %% tags=["A4"]
 y, (gradient,), _ = symbolic(TwiceSquaredNorm(), (4,))
@@ -27,13 +27,14 @@ print("y  =", y.item())
 print("∇y =", *gradient)
 
 # %% [markdown]
-# So $4x$. **Predict** $y$ and the gradient at $(0, 1, 2, 3)$, then see whether all engines say so.
+# So $4x$. **Predict** $y$ and the gradient at $(0, 1, 2, 3)$, then compare with all engines.
 
 # %% tags=["A4"]
 compare(TwiceSquaredNorm(), [0, 1, 2, 3])
 
 # %% [markdown]
-# How does PyTorch get there without symbols? Each result carries a `grad_fn`, the last operation, which knows the one before:
+# How does PyTorch compute it without symbols? Each result has a `grad_fn`, its last operation, which refers to the
+# operation before:
 
 # %% tags=["A4"]
 x = torch.arange(4.0, requires_grad=True)
@@ -43,10 +44,10 @@ while step is not None:
     step = next((earlier for earlier, _ in step.next_functions if earlier), None)
 
 # %% [markdown]
-# Read from the top: doubled, summed, multiplied entry by entry, and at the end the place where the gradient of a leaf is added up. The
-# multiplication has two inputs, and both are $x$; only one of the two roads is printed here.
+# Read from the top: doubled, summed, multiplied entry by entry, and at the end the node that adds up the gradient of a
+# leaf. The multiplication has two inputs, and both are $x$; only one of the two paths is printed here.
 #
-# The other two libraries need no such chain on the result. The lines that asked them:
+# The other two libraries attach nothing to the result. This is the code that calls them:
 
 # %%
 print(source(engines.tensorflow))
@@ -57,8 +58,8 @@ print(source(engines.jax))
 # ## Added up, until it is cleared
 # <sub>A5</sub>
 #
-# The name of that last step says it: it *accumulates*. First $2\,x^\top x$, then the sum of $x$, whose gradient is one everywhere.
-# **Predict** all four lines before you look.
+# As the name of that last step says, it *accumulates*. First $2\,x^\top x$, then the sum of $x$, whose gradient is one
+# everywhere. **Predict** all four lines before you look.
 
 # %% tags=["A5"]
 history = recording.cleared(TwiceSquaredNorm(), Sum(), torch.arange(4.0))
@@ -77,8 +78,8 @@ for axis, (when, grad) in zip(axes, history.items()):
 # ## Backward from a vector
 # <sub>A6</sub>
 #
-# $y = x \circ x$ is four numbers, and `backward` wants to know how much each counts. A weight of one for each is the gradient of the sum.
-# **Predict** it.
+# $y = x \circ x$ is four numbers, and `backward` wants to know how much each counts. A weight of one for each is the
+# gradient of the sum. **Predict** it.
 
 # %% tags=["A6"]
 compare(Square(), [0, 1, 2, 3], v=[1, 1, 1, 1])
@@ -93,19 +94,19 @@ compare(Composed(Sum(), Square()), [0, 1, 2, 3])
 print(recording.refused(Square(), torch.arange(4.0)))
 
 # %% [markdown]
-# ## A cut in the record
+# ## A detached value
 # <sub>A7</sub>
 #
-# Take $u = x \circ x$, forget where it came from, and form $z = u \circ x$. To PyTorch, $u$ is now as good as a table of numbers.
-# **Predict** the gradient: $3x^2$, $2x^2$ or $x^2$?
+# Take $u = x \circ x$, detach it, and form $z = u \circ x$. For PyTorch, $u$ is now a constant. **Predict** the
+# gradient: $3x^2$, $2x^2$ or $x^2$?
 
 # %% tags=["A7"]
 compare(DetachedSquare(), [0, 1, 2, 3])
 
 # %% [markdown]
-# It is $u$. NumPy has no derivative by hand for this function, for good reason: $z = x^3$ has the derivative $3x^2$, and what came out is
-# no derivative of any function of $x$ that was computed. It is what a person asked for. In the picture, the slope that a cut claims is
-# a third of the true one.
+# It is $u$. There is no derivative by hand for this function, for good reason: $z = x^3$ has the derivative $3x^2$, and
+# the result is not the derivative of the function that was computed. It is what `detach` asks for. In the plot, the
+# slope with the detached factor is a third of the true one.
 
 # %% tags=["A7"]
 x = np.linspace(0, 2, 101)
@@ -118,7 +119,7 @@ axis.set(xlabel="x", ylabel="z", ylim=(-1, 8), title="z = x³, and the slope at 
 axis.legend();
 
 # %% [markdown]
-# The record of $y = x \circ x$ is still there. One recording, asked twice, once through $z$ and once through $y$:
+# The graph of $y = x \circ x$ still exists. One recording, differentiated twice, through $z$ and through $y$:
 
 # %% tags=["A7"]
 for engine, ask in detaching.ENGINES.items():
@@ -129,8 +130,9 @@ for engine, ask in detaching.ENGINES.items():
 # ## A record has no branches
 # <sub>A8</sub>
 #
-# A `while` or an `if` leaves no trace in the record: only what was really computed is written down. Here is how many operations there
-# are for different arguments of a function that doubles until it has reached 1000:
+# A `while` or an `if` is not part of the record: only the operations that ran are. The function below doubles its
+# argument until it reaches
+# 1000. How many operations are recorded for different arguments?
 
 # %% tags=["A8"]
 print(source(Doubling.forward))
@@ -172,14 +174,14 @@ for engine in ("PyTorch", "TensorFlow", "JAX"):
 #
 # 1. What is the gradient of $z = u \circ x$ if $x$ is detached instead of $u$?
 # 2. After `zero_()` and one more `backward` of the sum, `x.grad` is ones. What if `zero_()` is forgotten ten times?
-# 3. Why does the last step of the record print only one of two roads, and where does the factor two in $4x$ come from?
+# 3. Why does the list of operations above show only one of two paths, and where does the factor two in $4x$ come from?
 #
 # <details><summary>Solutions</summary>
 #
-# 1. The roads through $u$ remain: $x \cdot 2x = 2x^2$, the other two thirds of $3x^2$.
+# 1. The paths through $u$ remain: $x \cdot 2x = 2x^2$, the other two thirds of $3x^2$.
 # 2. Eleven passes have added up: elevens.
-# 3. $x \circ x$ hands back $x$ along each of its two inputs; both arrive at the same leaf and are added, $x + x$. The factor two in
-#    front of $x^\top x$ makes it $4x$.
+# 3. $x \circ x$ sends $x$ back along each of its two inputs; both arrive at the same leaf and are added, $x + x$. The
+#    factor two in front of $x^\top x$ makes it $4x$.
 #
 # </details>
 

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Layers that know their own derivatives
 #
-# There are three ways to a derivative. Push the input a little and divide; do algebra and put numbers in at the end; or let every
-# function know its own derivative, and multiply. The third is how networks are trained, and in `nets` it is written out for you to
-# read. The notebook ends with the document's exercise, every entry of it.
+# There are three ways to compute a derivative: move the input a little and divide; do algebra and insert numbers at the
+# end; or give every function its own derivative, and multiply. Networks are trained in the third way, and in `nets` you
+# can read it. The notebook ends with an exercise, $Y = \tanh(WX + B)$, and checks every entry of its derivatives.
 
 # %%
 import math
@@ -22,7 +22,8 @@ from nets.verification.derivations.engines import available
 # ## One function
 # <sub>C1</sub>
 #
-# $Y = \tanh x$ at $x = 2$. The curve is nearly flat there. **Predict** roughly: is the slope closer to 1, to 0.5 or to 0.1?
+# $Y = \tanh x$ at $x = 2$. The curve is nearly flat there. **Predict** roughly: is the slope closer to 1, to 0.5 or to
+# 0.1?
 
 # %% tags=["C1"]
 compare(HyperbolicTangent(), 2.0)
@@ -42,8 +43,8 @@ axis.set(xlabel="x")
 axis.legend();
 
 # %% [markdown]
-# Algebra says $\mathrm{sech}^2 x$. But the layer does not look at $x$ again: the output alone is enough, since $\mathrm{sech}^2 x = 1 - Y^2$.
-# This is the layer, all of it:
+# By algebra, the slope is $\mathrm{sech}^2 x$. The layer does not need $x$ again: its output is enough, since
+# $\mathrm{sech}^2 x = 1 - Y^2$. This is the whole layer:
 
 # %% tags=["C1"]
 print(source(Tanh))
@@ -51,7 +52,7 @@ print()
 print(f"sech² 2 = {1 / math.cosh(2) ** 2:.4f}    1 − Y² = {1 - here.y**2:.4f}")
 
 # %% [markdown]
-# As a layer, the same number once more from all engines. A layer takes a batch, here one sample with one feature:
+# The same number from the layer, by all engines. A layer takes a batch, here of one sample with one feature:
 
 # %% tags=["C1"]
 two = torch.tensor([[2.0]], dtype=torch.float64)
@@ -64,8 +65,8 @@ print(f"{'closed form':14} {nets.jacobians(layer, two)['input'].dense().item():.
 # ## Two functions, one after the other
 # <sub>C2</sub>
 #
-# $y = \tanh x$, $z = \tanh y$. The slopes multiply. You know the first, 0.0707. **Predict** the second: is $\tanh$ flatter or steeper at
-# $y = 0.96$ than at 2?
+# $y = \tanh x$, $z = \tanh y$. The slopes multiply. You know the first, 0.0707. **Predict** the second: is $\tanh$
+# flatter or steeper at $y = 0.96$ than at 2?
 
 # %% tags=["C2"]
 chain = Composed(HyperbolicTangent(), HyperbolicTangent())
@@ -84,7 +85,8 @@ for engine in installed():
     print(f"{engine:14} z = {twice(two).item():.4f}   dz/dx = {slope:.4f}")
 
 # %% [markdown]
-# No slope of $\tanh$ is above one, so every layer more leaves less. In deep networks that is how gradients vanish:
+# No slope of $\tanh$ is above one, so every further layer makes the product smaller. This is how gradients vanish in
+# deep networks:
 
 # %% tags=["C2"]
 depths = range(1, 21)
@@ -98,20 +100,20 @@ axis.set(xlabel="layers of tanh", ylabel="dz/dx at x = 2", xticks=[1, 5, 10, 15,
 # ## A layer that can learn
 # <sub>C3</sub>
 #
-# $y = wx + b$ at $x = 2$, $w = 3$, $b = 4$. The weight and the bias are inputs like any other. **Predict** three derivatives: if you push
-# $x$, $w$ or $b$, how far does $y$ go?
+# $y = wx + b$ at $x = 2$, $w = 3$, $b = 4$. The weight and the bias are inputs like any other. **Predict** three
+# derivatives: if $x$, $w$ or $b$ moves, how far does $y$ move?
 
 # %% tags=["C3"]
 compare(Line(), 2.0, 3.0, 4.0)
 
 # %% [markdown]
-# To the weight it matters how large the input is, and the other way round.
+# The derivative by the weight is the input, and the derivative by the input is the weight.
 #
 # ## Many weights
 # <sub>C4</sub>
 #
-# $Y_i = \sum_j W_{ij} X_j + B_i$. Every output can be asked about every weight, so the derivative has three indices,
-# $\partial Y_k/\partial W_{ij}$. **Predict** most of them: does $Y_1$ care about a weight in row 3?
+# $Y_i = \sum_j W_{ij} X_j + B_i$. Every output has a derivative by every weight, so the derivative has three indices,
+# $\partial Y_k/\partial W_{ij}$. **Predict** most of them: does $Y_1$ depend on a weight in row 3?
 
 # %% tags=["C4"]
 network = nets.mlp([4, 3], output="identity", generator=torch.Generator().manual_seed(1)).double()
@@ -140,8 +142,8 @@ print("X =", np.round(x[0].numpy(), 2))
 blocks(nets.jacobians(network, x)["0.weight"].dense()[0], "$\\delta_{ki}\\,X_j$")
 
 # %% [markdown]
-# Nearly all of it is zero, and each row that is not zero is a copy of $X$. That is what $\delta_{ki} X_j$ says. Every entry, by every
-# engine, against the closed form:
+# Most entries are zero, and each row that is not zero is a copy of $X$, as $\delta_{ki} X_j$ says. Every entry, by
+# every engine, against the closed form:
 
 # %% tags=["C4"]
 x = torch.randn(3, 4, generator=random, dtype=torch.float64)
@@ -151,12 +153,12 @@ print(nets.verify(network, x, coverage="full", engines=available()))
 # ## The exercise
 # <sub>C5</sub>
 #
-# $Y = \tanh(W X + B)$. Find $\partial Y_k/\partial W_{ij}$ and $\partial Y_k/\partial B_i$. **Work it out before you go on:** you have the slope of
-# $\tanh$ from the output, and the derivative of the linear layer; they multiply.
+# $Y = \tanh(W X + B)$. Find $\partial Y_k/\partial W_{ij}$ and $\partial Y_k/\partial B_i$. **Work it out before you go
+# on:** you have the slope of $\tanh$ from the output, and the derivative of the linear layer; they multiply.
 #
 # <details><summary>Solution</summary>
 #
-# Call $Z = WX + B$, so that $Y_k = \tanh Z_k$. By the chain rule, over all $Z_l$ that lie between,
+# Call $Z = WX + B$, so that $Y_k = \tanh Z_k$. By the chain rule, summed over all $Z_l$,
 #
 # $$\frac{\partial Y_k}{\partial W_{ij}} = \sum_l \frac{\partial Y_k}{\partial Z_l}\frac{\partial Z_l}{\partial W_{ij}}
 # = \sum_l \delta_{kl}(1 - Y_k^2)\,\delta_{li}X_j = \delta_{ki}\,(1 - Y_k^2)\,X_j, \qquad
@@ -176,8 +178,8 @@ print("1 − Y² =", np.round(1 - y[0].numpy() ** 2, 2), "  X =", np.round(one[0
 blocks(nets.jacobians(exercise, one)["0.weight"].dense()[0], "$\\delta_{ki}(1 - Y_k^2)X_j$")
 
 # %% [markdown]
-# The same pattern as before, each row dimmed by the slope of its output. And the proof, entry by entry: the closed form against
-# reverse mode, forward mode, NumPy by hand, SymPy, TensorFlow, JAX and differences.
+# The same pattern as before, with each row multiplied by the slope of its output. And the proof, entry by entry: the
+# closed form against reverse mode, forward mode, NumPy by hand, SymPy, TensorFlow, JAX and differences.
 
 # %% tags=["C5"]
 certificate = nets.verify(exercise, x, coverage="full", engines=available())
@@ -192,10 +194,10 @@ for engine in installed():
     print(f"{engine:18} weight off by at most {w:.0e}, bias by {b:.0e}")
 
 # %% [markdown]
-# ## What the pattern is worth
+# ## What the pattern saves
 #
-# With $I$ outputs and $J$ inputs the table of $\partial Y_k/\partial W_{ij}$ has $I \cdot I \cdot J$ entries for each sample, but it is known from
-# two short vectors. `nets.jacobians` keeps the two, and forms the table only when asked:
+# With $I$ outputs and $J$ inputs the table of $\partial Y_k/\partial W_{ij}$ has $I \cdot I \cdot J$ entries for each
+# sample, but two short vectors determine it. `nets.jacobians` stores the two, and forms the table only on request:
 
 # %%
 wide = nets.mlp([128, 128]).double()
@@ -208,12 +210,12 @@ print(f"entries {math.prod(jacobian.shape):,}   kept as {jacobian.a.numel() + ja
 #
 # 1. Where is $\partial Y_k/\partial W_{kj}$ largest: for an output near 0 or near 1?
 # 2. What are the derivatives of $Y = \tanh(\tanh(WX + B))$?
-# 3. In $y = wx + b$, for which $x$ can no gradient change $w$?
+# 3. In $y = wx + b$, for which $x$ is the gradient by $w$ always zero?
 #
 # <details><summary>Solutions</summary>
 #
 # 1. Near 0, where $1 - Y_k^2$ is 1. An output near ±1 is *saturated*: its weights hardly learn.
-# 2. One slope more: the next cell has `nets` write it down, with $H_2 = \tanh Z$.
+# 2. There is one more slope: the next cell prints the formula, with $H_2 = \tanh Z$.
 # 3. $x = 0$, since $\partial y/\partial w = x$.
 #
 # </details>

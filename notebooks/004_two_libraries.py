@@ -1,8 +1,9 @@
 # %% [markdown]
 # # Two libraries, two ways to record
 #
-# PyTorch and TensorFlow compute the same gradients and disagree about nearly everything around them: what is recorded, for how long, of
-# which tensors, where the result is put, and what a gradient of a vector is. Side by side, each makes the other clearer.
+# PyTorch and TensorFlow compute the same gradients and differ in nearly everything else: what is recorded, for how
+# long, for which tensors, where the result is stored, and what the gradient of a vector is. A comparison makes both
+# clearer.
 
 # %%
 import matplotlib.pyplot as plt
@@ -18,7 +19,8 @@ from nets.lessons import (
 # ## Five functions of three
 # <sub>D1</sub>
 #
-# $x^2$, $2x$, $9/x$, $8 - x$ and $11 + x$, all at $x = 3$. The values are easy. **Predict** the five slopes; two of them are negative.
+# $x^2$, $2x$, $9/x$, $8 - x$ and $11 + x$, all at $x = 3$. The values are easy. **Predict** the five slopes; two of
+# them are negative.
 
 # %% tags=["D1"]
 x = torch.tensor(3.0, requires_grad=True)
@@ -46,10 +48,11 @@ for function in (Double(), NineOver(), EightMinus(), ElevenPlus()):
     print(compare(function, 3.0), end="\n\n")
 
 # %% [markdown]
-# ## What lies between
+# ## An intermediate value
 # <sub>D2</sub>
 #
-# $y = x^2$ and $z = \sin y$. On paper $dz/dy = \cos y$ and $dz/dx = \cos(x^2)\cdot 2x$; at $x = 3$ those are $-0.9111$ and six times as much.
+# $y = x^2$ and $z = \sin y$. On paper $dz/dy = \cos y$ and $dz/dx = \cos(x^2)\cdot 2x$; at $x = 3$ those are $-0.9111$
+# and six times as much.
 
 # %% tags=["D2"]
 compare(Composed(Sine(), Square()), 3.0)
@@ -58,7 +61,8 @@ compare(Composed(Sine(), Square()), 3.0)
 compare(Sine(), 9.0)
 
 # %% [markdown]
-# In PyTorch the second number is used on the way back, and thrown away. **Predict** what `y.grad` holds after `z.backward()`.
+# PyTorch uses the second number in the backward pass, and then discards it. **Predict** what `y.grad` holds after
+# `z.backward()`.
 
 # %% tags=["D2"]
 three = torch.tensor(3.0, dtype=torch.float64)
@@ -66,12 +70,13 @@ for name, grad in recording.retained(Sine(), Square(), three).items():
     print(f"{name:17} {grad if grad is None else round(grad.item(), 4)}")
 
 # %% [markdown]
-# Only leaves keep a gradient, since only leaves are moved by training. `retain_grad()` makes an exception.
+# Only leaves keep a gradient, since training updates only leaves. `retain_grad()` makes an exception.
 #
 # ## Twenty points at once
 # <sub>D3</sub>
 #
-# The same $\sin(x^2)$ at 20 points between 0 and 3. **Predict** where the slope is largest: where $z$ oscillates slowly, or fast?
+# The same $\sin(x^2)$ at 20 points between 0 and 3. **Predict** where the slope is largest: where $z$ oscillates
+# slowly, or fast?
 
 # %% tags=["D3"]
 x = np.linspace(0, 3, 20)
@@ -114,7 +119,8 @@ for when, grad in recording.cleared(Square(), Square(), torch.tensor(2.0)).items
 # ## Three ways not to be recorded
 # <sub>D5</sub>
 #
-# While a model is only used, a record is a waste. The value is 4 each time; whether there is a record shows in `grad_fn`.
+# If a model is only evaluated, a record wastes memory. The value is 4 each time; `grad_fn` shows whether there is a
+# record.
 
 # %% tags=["D5"]
 for way, y in recording.untracked(Square(), torch.tensor(2.0)).items():
@@ -122,13 +128,14 @@ for way, y in recording.untracked(Square(), torch.tensor(2.0)).items():
     print(f"{way:22} y = {y.item():g}   grad_fn = {grad_fn}")
 
 # %% [markdown]
-# The first says it of one tensor for good; the second makes a view of the same numbers without a past; the third holds for everything that
-# is computed inside the `with`.
+# The first applies to one tensor from then on; the second returns a view of the same numbers without a record; the
+# third applies to all operations inside the `with`.
 #
 # ## TensorFlow: nothing is recorded unless a tape runs
 # <sub>D6</sub>
 #
-# TensorFlow turns it around. Outside a tape nothing is written; inside, what has to do with a `Variable`.
+# TensorFlow works the other way round. Outside a tape nothing is recorded; inside, operations that depend on a
+# `Variable` are.
 
 # %% tags=["D6"]
 print(source(tape.variable))
@@ -138,15 +145,15 @@ for name, gradient in tape.variable(Sine(), Square(), 3.0).items():
     print(f"{name} = {gradient:.4f}")
 
 # %% [markdown]
-# The tape gave the gradient at $y$ without being told to retain it: it was asked twice, and because of that it had to be *persistent*. A
-# constant, on the other hand, is no concern of the tape. **Predict** both lines:
+# The tape gives the gradient at $y$ without a call like `retain_grad()`. It was used twice, so it had to be
+# *persistent*. A constant, however, is not tracked. **Predict** both lines:
 
 # %% tags=["D6"]
 for how, gradient in tape.constant(Square(), 3.0).items():
     print(f"a constant, {how}: {gradient}")
 
 # %% [markdown]
-# Asked three times for the gradient of the same record, the tape gives it three times. Beside it PyTorch, which adds:
+# Three calls for the gradient of the same record give the same gradient three times. PyTorch adds them:
 
 # %% tags=["D6"]
 print("TensorFlow", [float(one) for one in tape.repeated(Square(), 3.0, times=3)])
@@ -154,7 +161,7 @@ grads = recording.accumulated(Square(), torch.tensor(3.0), torch.ones(3))
 print("PyTorch   ", [grad.item() for grad in grads])
 
 # %% [markdown]
-# And the ten points of the document, by both libraries:
+# The same at ten points, by both libraries:
 
 # %% tags=["D6"]
 x = np.linspace(0, 3, 10)
@@ -170,8 +177,9 @@ with np.printoptions(precision=8, suppress=True, linewidth=70):
 # ## The gradient of a vector
 # <sub>D7</sub>
 #
-# $y = (3x_1^2,\; x_1^2 + 2x_2^3,\; 10x_2)$ at $(1, 2)$ has three outputs, and the Jacobian has the rows $(6, 0)$, $(2, 24)$, $(0, 10)$. Ask
-# both libraries for "the gradient" without saying how the outputs count. **Predict:** which of them answers, and with what?
+# $y = (3x_1^2,\; x_1^2 + 2x_2^3,\; 10x_2)$ at $(1, 2)$ has three outputs, and the Jacobian has the rows $(6, 0)$,
+# $(2, 24)$, $(0, 10)$. Ask both libraries for "the gradient" without weights for the outputs. **Predict:** which of
+# them answers, and with what?
 
 # %% tags=["D7"]
 x, v = [1.0, 2.0], [1.0, 10.0, 100.0]
@@ -179,7 +187,8 @@ print("TensorFlow:", tape.summed(Polynomials(), x))
 print("PyTorch:   ", recording.refused(Polynomials(), torch.tensor(x)))
 
 # %% [markdown]
-# TensorFlow adds up the rows, as if every output counted once. PyTorch wants to be told. Told the same, they agree:
+# TensorFlow adds up the rows, with a weight of one for each output. PyTorch requires the weights. With the same
+# weights, they agree:
 
 # %% tags=["D7"]
 for weights in ([1.0, 1.0, 1.0], v):
@@ -199,13 +208,14 @@ for weights in ([1.0, 1.0, 1.0], v):
 # ## Exercises
 #
 # 1. At which of the 20 points is $\partial z/\partial x$ zero, although $\cos x^2$ is not?
-# 2. After the second `backward` under *D4* the gradient is 8. Would a step of gradient descent notice?
-# 3. Which $v$ makes PyTorch answer as TensorFlow does unasked, for $\sin(x^2)$ at ten points?
+# 2. After the second `backward` under *D4* the gradient is 8. What does a step of gradient descent do with it?
+# 3. Which $v$ makes PyTorch give TensorFlow's default answer, for $\sin(x^2)$ at ten points?
 #
 # <details><summary>Solutions</summary>
 #
 # 1. At $x = 0$: there $2x = 0$.
-# 2. It would step twice as far, and say nothing. With a small learning rate that is hard to see, and it grows with every step.
+# 2. It steps twice as far, without a warning. With a small learning rate that is hard to see, and it grows with every
+#    step.
 # 3. Ten ones; `z.sum().backward()` is the same.
 #
 # </details>

@@ -1,11 +1,12 @@
 # %% [markdown]
 # # From tanh to digits
 #
-# The exercise of the document on layers asks for the derivatives of $Y = \tanh(WX + B)$. Its answer is short enough to keep in mind:
+# The exercise of notebook 003 asks for the derivatives of $Y = \tanh(WX + B)$. The answer is short:
 #
 # $$\frac{\partial Y_k}{\partial W_{ij}} = \delta_{ki}\,(1 - Y_k^2)\,X_j, \qquad \frac{\partial Y_k}{\partial B_i} = \delta_{ki}\,(1 - Y_k^2).$$
 #
-# This notebook takes these two lines, proves them for a network that looks at handwritten digits, and trains it with nothing else.
+# This notebook proves these two formulas for a network that classifies handwritten digits, and trains it with nothing
+# else.
 
 # %%
 import matplotlib.pyplot as plt
@@ -21,8 +22,8 @@ from nets.verification.derivations.engines import available
 # %% [markdown]
 # ## The data
 #
-# 1,797 scanned digits of 8 × 8 pixels; a fifth of them is held back. The target is $+1$ for the right digit and $-1$ for the nine others,
-# which is what a $\tanh$ can say.
+# 1,797 scanned digits of 8 × 8 pixels; a fifth of them is held back. The target is $+1$ for the right digit and $-1$
+# for the nine others, the limits of $\tanh$.
 
 # %%
 data = nets.data.digits()
@@ -38,8 +39,8 @@ for digit, axis in enumerate(axes):
 # %% [markdown]
 # ## The network
 #
-# 64 pixels in, 10 outputs, one layer. **Predict** how many numbers there are to learn, and how many derivatives
-# $\partial Y_k/\partial W_{ij}$ one sample has.
+# 64 pixels in, 10 outputs, one layer. **Predict** the number of parameters, and the number of derivatives
+# $\partial Y_k/\partial W_{ij}$ of one sample.
 
 # %% tags=["C5"]
 network = nets.mlp([64, 10])
@@ -50,8 +51,8 @@ x = data.train.inputs[:4]
 print("∂Y/∂W of one sample:", f"{nets.jacobians(network, x)['0.weight'].dense()[0].numel():,} entries")
 
 # %% [markdown]
-# Most of them are zero: output $k$ is moved by its own weights alone. What is not zero is the digit itself, times the slope. Output 2
-# happens to be saturated at this digit, so its weights can hardly learn from it.
+# Most of them are zero: output $k$ depends only on its own weights. The others are the digit itself, times the slope.
+# Output 2 is saturated at this digit, so its weights hardly learn from it.
 
 # %% tags=["C5"]
 blocks = nets.jacobians(network, x)["0.weight"].dense()[0]
@@ -69,16 +70,16 @@ for axis in axes:
 # ## The proof
 # <sub>C5</sub>
 #
-# Before the first step, every entry at four samples: the closed form against reverse mode, forward mode, NumPy by hand, SymPy,
-# TensorFlow, JAX and differences. Were one of them off, training would not begin.
+# Before the first step, every entry at four samples: the closed form against reverse mode, forward mode, NumPy by hand,
+# SymPy, TensorFlow, JAX and differences. If one of them disagreed, training would not begin.
 
 # %% tags=["C5"]
 certificate = nets.verify(network, x, coverage="full", engines=available())
 print(certificate)
 
 # %% [markdown]
-# The last words say how small a fault would have been noticed. So what does a fault look like? Here is the same network with a $\tanh$
-# whose slope is, in one place, that of its neighbour:
+# The end of the sentence says how small an error would have been detected. What does an error look like? Here is the
+# same network with a $\tanh$ that uses the slope of the neighbouring output in one place:
 
 
 # %% tags=["C5"]
@@ -96,8 +97,9 @@ print(nets.verify(wrong, x, coverage="full", engines=available()).sentence())
 # %% [markdown]
 # ## One number of it
 #
-# Any single entry can be asked where it comes from. Here is how output 3 moves with the weight that ties it to pixel 20, at the first
-# digit: the formula, the numbers put in, the chain of factors, and the same number by four derivations and in four notations.
+# `nets.explain` shows how any single entry is computed. Here is the derivative of output 3 by its weight for pixel 20,
+# at the first digit: the formula, the numbers, the chain of factors, and the same number by four derivations and in
+# four notations.
 
 # %% tags=["C5"]
 nets.explain(network, x, "0.weight", (3, 20), sample=0, output=3)
@@ -105,8 +107,9 @@ nets.explain(network, x, "0.weight", (3, 20), sample=0, output=3)
 # %% [markdown]
 # ## Training
 #
-# The loss is the mean of $(Y_{nk} - T_{nk})^2$; its derivative by $Y$ is the cotangent that the two lines at the top pull back to $W$ and $B$.
-# `nets.descend` is a generator: it makes a step, and hands over a record of it. **Predict:** will the norm of the gradient fall or rise?
+# The loss is the mean of $(Y_{nk} - T_{nk})^2$; its derivative by $Y$ is the cotangent that the two formulas at the top
+# pull back to $W$ and $B$. `nets.descend` is a generator that yields a record of each step. **Predict:** will the norm
+# of the gradient fall or rise?
 
 # %%
 loss = nets.MeanSquaredError()
@@ -120,7 +123,8 @@ for step in (steps[0], steps[99], steps[-1]):
 draw_gradient_norms(plt.figure(figsize=(7.6, 3.4)), steps);
 
 # %% [markdown]
-# It falls to a fifth and then jitters: what is left is mostly the noise of 32 samples at a time. And what has been learnt?
+# It falls to a fifth and then fluctuates: the rest is mostly the noise of batches of 32 samples. What has the network
+# learnt?
 
 # %%
 for part, batch in (("seen", data.train), ("held back", data.test)):
@@ -128,10 +132,11 @@ for part, batch in (("seen", data.train), ("held back", data.test)):
     print(f"{part:10} loss {result.loss:.3f}   {result.accuracy:.1%} right")
 
 # %% [markdown]
-# ## Looking into the weights
+# ## The weights as pictures
 #
-# Each output has 64 weights, one for each pixel, so they make a picture. The weights began at random; shown is what training has added,
-# the sum of 900 steps against the gradient. Red: ink here speaks for the digit. Blue: ink here speaks against it.
+# Each output has 64 weights, one for each pixel, so they make a picture. They were random at the start, so the picture
+# shows what training has added, the sum of 900 steps against the gradient. Red: ink here is evidence for the digit.
+# Blue: ink here is evidence against it.
 
 # %%
 before = nets.mlp([64, 10])  # the same seed, so the same beginning
@@ -143,14 +148,15 @@ for digit, axis in enumerate(axes.flat):
     axis.axis("off")
 
 # %% [markdown]
-# Look at the 6: the middle of its upper half is blue. Most digits have ink there, a six has none. The rim is white, since no digit reaches
-# it: a pixel that is always the same has $X_j = 0$ here, and $\delta_{ki}(1 - Y_k^2)X_j$ moves nothing.
+# Look at the 6: the middle of its upper half is blue. Most digits have ink there, a six has none. The rim is white,
+# since no digit reaches it: a pixel that is the same in all samples has $X_j = 0$ here, and then
+# $\delta_{ki}(1 - Y_k^2)X_j$ is zero.
 #
 # ## The slope, once more
 #
-# The factor $1 - Y_k^2$ decides how much an output can still learn. At the start the outputs are anywhere between −1 and 1. Training drives
-# them towards ±1, and an output that has become sure is *saturated*: its gradient is small, whether it is right or wrong. **Predict** how
-# the histogram of $1 - Y_k^2$ moves.
+# The factor $1 - Y_k^2$ limits how much an output can still learn. At the start the outputs are spread between $-1$ and
+# $1$. Training moves them towards ±1, and an output near ±1 is *saturated*: its gradient is small, whether it is right
+# or wrong. **Predict** how the histogram of $1 - Y_k^2$ moves.
 
 # %%
 figure, axis = plt.subplots(figsize=(5.6, 2.6))
@@ -163,25 +169,28 @@ axis.legend(loc="upper center");
 # %% [markdown]
 # ## Watching it live
 #
-# All of this in one command, with every gradient norm of every step in TensorBoard:
+# One command does all of this, with every gradient norm of every step in TensorBoard:
 #
 # ```
 # make train
 # tensorboard --logdir runs
 # ```
 #
-# *Scalars* has the loss, the accuracy on held-back digits and `gradient_norm/0.weight`; *Histograms* has the weights and their gradients as they change; *Text* has the certificate.
+# *Scalars* has the loss, the accuracy on held-back digits and `gradient_norm/0.weight`; *Histograms* has the weights
+# and their gradients as they change; *Text* has the certificate.
 #
 # ## Exercises
 #
-# 1. Give the network a hidden layer: `nets.mlp([64, 32, 10])`. Which of the two formulas at the top stays as it is, and for which layer?
-# 2. Prove it, and train it for as many steps. Is it better on the digits that were held back?
+# 1. Give the network a hidden layer: `nets.mlp([64, 32, 10])`. Which of the two formulas at the top stays as it is, and
+#    for which layer?
+# 2. Prove it, and train it for as many steps. Is it better on the held-back digits?
 # 3. Multiply the initial weights by ten (`gain=10`). What happens to the first gradient norm, and why?
 #
 # <details><summary>Solutions</summary>
 #
-# 1. Both, for the last layer, with the hidden layer's output in place of $X$. For the first layer the path to $Y_k$ leads through the
-#    last layer's weights, so $\delta_{ki}$ gives way to a full matrix $A_{ki} = \partial Y_k/\partial Z_i$.
+# 1. Both, for the last layer, with the hidden layer's output in place of $X$. For the first layer the paths to $Y_k$
+#    lead through the last layer's weights, so a full matrix $A_{ki} = \partial Y_k/\partial Z_i$ replaces
+#    $\delta_{ki}$.
 # 2. See the next cell.
 # 3. It shrinks, though everything is larger: most outputs are saturated from the start, and $1 - Y^2$ is near zero.
 #

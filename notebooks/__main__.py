@@ -1,6 +1,6 @@
-"""`python -m notebooks [--write] [NAME ...]`: run each notebook in a clean kernel, hold its output against what is kept.
+"""`python -m notebooks [--write] [NAME ...]`: run each notebook in a clean kernel and compare its output with the saved one.
 
-NAME.py is what one edits, in the percent format of jupytext; NAME.ipynb is the same with its outputs, as a reader wants to see it.
+NAME.py is the source, in the percent format of jupytext; NAME.ipynb holds the same cells with their outputs, for readers.
 """
 
 import argparse
@@ -24,14 +24,16 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-ANY_OF_MANY = re.compile(r"worst entry ∂Y[\[\d, \]]* / ∂[\w.]+[\[\d, \]]*")  # where all are off by rounding
+WORST_ENTRY = re.compile(r"worst entry ∂Y[\[\d, \]]* / ∂[\w.]+[\[\d, \]]*")
+"""Depends on the rounding of the processor, if all entries agree up to rounding."""
+
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m notebooks", description="run the notebooks, each in a clean kernel")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="which, such as 001_cotangents; all if none is given")
-    parser.add_argument("--write", action="store_true", help="keep the new outputs")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="such as 001_cotangents; all if none is given")
+    parser.add_argument("--write", action="store_true", help="save the new outputs")
     arguments = parser.parse_args()
     known = {path.stem: path for path in sorted(HERE.glob("[0-9]*.py"))}
     if unknown := set(arguments.names) - known.keys():
@@ -39,33 +41,33 @@ def main() -> int:
     status = 0
     for name in arguments.names or known:
         notebook = run(known[name])
-        kept = known[name].with_suffix(".ipynb")
+        saved = known[name].with_suffix(".ipynb")
         if arguments.write:
-            nbformat.write(notebook, kept)
+            nbformat.write(notebook, saved)
             print(f"{name}: written")
-        elif fault := difference(notebook, nbformat.read(kept, as_version=4)):
-            print(f"{name}: {fault}: look at it, then keep the new output with --write.", file=sys.stderr)
+        elif found := difference(notebook, nbformat.read(saved, as_version=4)):
+            print(f"{name}: {found}: check it, then save the new output with --write.", file=sys.stderr)
             status = 1
         else:
-            print(f"{name}: as kept")
+            print(f"{name}: as saved")
     return status
 
 
 def run(path: Path) -> Any:
-    """The notebook with its outputs, and nothing of the machine or the hour."""
+    """The notebook with its outputs, without anything that depends on the machine or the time."""
     notebook = jupytext.read(path)
-    # A kernel that is reached through files of its own, and opens no port.
+    # The kernel is reached through files and opens no port.
     with tempfile.TemporaryDirectory() as folder:
         config = Config({"KernelManager": {"transport": "ipc", "ip": f"{folder}/kernel"}})
         client = nbclient.NotebookClient(
             notebook,
             timeout=600,
             record_timing=False,
-            coalesce_streams=True,  # how often a cell happens to flush what it prints is nobody's concern
+            coalesce_streams=True,  # how often a cell flushes its output varies from run to run
             resources={"metadata": {"path": HERE}},
             config=config,
         )
-        # The library beside the notebooks, whatever is installed.
+        # Import nets from this checkout, not an installed one.
         client.execute(env={**os.environ, "PYTHONPATH": str(HERE.parent)})
     notebook.metadata = METADATA
     for number, cell in enumerate(notebook.cells):
@@ -74,21 +76,21 @@ def run(path: Path) -> Any:
     return notebook
 
 
-def difference(new: Any, kept: Any) -> str:
-    """Where two runs differ by more than rounding, in words; '' where they do not. Pictures only have to be there."""
-    if [cell.source for cell in new.cells] != [cell.source for cell in kept.cells]:
-        return "the .ipynb holds other cells than the .py"
-    for a, b in zip(new.cells, kept.cells, strict=True):
+def difference(new: Any, saved: Any) -> str:
+    """How two runs differ beyond rounding; '' if they do not. Of pictures only the presence counts."""
+    if [cell.source for cell in new.cells] != [cell.source for cell in saved.cells]:
+        return "the .ipynb and the .py have different cells"
+    for a, b in zip(new.cells, saved.cells, strict=True):
         now, then = printed(a), printed(b)
         if not alike(now, then):
-            lines = difflib.unified_diff(then.splitlines(), now.splitlines(), "kept", "new", n=0, lineterm="")
+            lines = difflib.unified_diff(then.splitlines(), now.splitlines(), "saved", "new", n=0, lineterm="")
             shown = "\n".join(line[:200] for line in lines)
-            return f"the cell that begins with '{a.source.splitlines()[0]}' puts out something else\n{shown}\n"
+            return f"the output of the cell that begins with '{a.source.splitlines()[0]}' differs\n{shown}\n"
     return ""
 
 
 def printed(cell: Any) -> str:
-    """All text that a cell has put out, and the kinds of what is no text."""
+    """All text output of a cell, and the kinds of its other outputs."""
     parts = []
     for output in cell.get("outputs", []):
         data = output.get("data", {"text/plain": output.get("text", output.get("evalue"))})
@@ -97,8 +99,8 @@ def printed(cell: Any) -> str:
 
 
 def alike(a: str, b: str) -> bool:
-    """The same words, and the same numbers to a part in a hundred, which another processor's rounding stays below."""
-    a, b = (ANY_OF_MANY.sub("worst entry", text) for text in (a, b))
+    """The same words, and the same numbers up to one percent; rounding on another processor stays below."""
+    a, b = (WORST_ENTRY.sub("worst entry", text) for text in (a, b))
     numbers = zip(NUMBER.findall(a), NUMBER.findall(b), strict=False)
     return NUMBER.sub("#", a) == NUMBER.sub("#", b) and all(
         math.isclose(float(x), float(y), rel_tol=0.01, abs_tol=1e-6) for x, y in numbers

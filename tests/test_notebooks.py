@@ -147,7 +147,7 @@ def test_a_difference_between_two_runs_is_reported(runner: Any, tmp_path: Path) 
     assert runner.difference(notebook, notebook) == ""
     plain.write_text(plain.read_text("utf-8").replace("7", "8"), encoding="utf-8")
     changed = runner.run(plain)
-    assert runner.difference(changed, notebook) == "the .ipynb holds other cells than the .py"
+    assert runner.difference(changed, notebook) == "the .ipynb and the .py have different cells"
     notebook.cells[1].source = changed.cells[1].source
     assert "-text/plain: 42\n+text/plain: 48" in runner.difference(changed, notebook)
 

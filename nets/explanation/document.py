@@ -65,7 +65,7 @@ Block = Title | Lines | Table | Note
 
 
 def as_text(blocks: Sequence[Block]) -> str:
-    """At most 80 columns wide, unless a single word is longer."""
+    """At most 80 columns wide, unless a single word or a line of code is longer."""
     return "\n".join(line.rstrip() for block in blocks for line in _text(block))
 
 
@@ -116,10 +116,15 @@ def _table_text(table: Table) -> list[str]:
 
 
 def _column_widths(table: Table, columns: list[int]) -> list[int]:
-    """The width of the longest cell of each column; the widest text columns give way until the row fits."""
-    widths = [max(len(row[c]) for row in (table.head, *table.rows)) for c in range(len(table.head))]
+    """The width of the longest cell of each column; the widest columns give way until the row fits, but to no word."""
+    cells = list(zip(table.head, *table.rows, strict=True))
+    widths = [max(map(len, column)) for column in cells]
+    longest_words = [max(len(word) for cell in column for word in [*cell.split(), ""]) for column in cells]
     while sum(widths[c] + 2 for c in columns) > WIDTH:
-        widths[max(columns, key=lambda c: widths[c] if c != table.numbers else 0)] -= 1
+        wrappable = [c for c in columns if widths[c] > longest_words[c]]
+        if not wrappable:
+            break
+        widths[max(wrappable, key=lambda c: widths[c])] -= 1
     return widths
 
 

@@ -116,7 +116,7 @@ def paths_between(chain: list[LocalJacobian], output: int, targets: Mapping[int,
         largest = _extended(local, wanted, largest)
         below = derivatives[-1]
         derivatives.append(local.values @ below if local.dense else local.values * below)
-    shown = largest[output]
+    shown = [path for path in largest[output] if path.product != 0] or largest[output][:1]
     return Paths(tuple(shown), _rest(chain, derivatives, 1.0, output, [path.units for path in shown]), count)
 
 

@@ -192,8 +192,10 @@ def _vector_jacobian_product(partial: PartialDerivative, own: PointCode) -> tupl
 
 
 def _pytorch(partial: PartialDerivative, own: PointCode) -> tuple[str, str]:
-    y = "network(x)[0, k]" if partial.values[-1].ndim == 2 else "network(x).flatten()[k]"
-    return "Y_k.backward(), then .grad", f"torch.autograd.grad({y}, {own.leaf})[0]{own.pick}"
+    vector = partial.values[-1].ndim == 2
+    lines = [] if vector else ["y = network(x).flatten()[k]"]
+    lines.append(f"torch.autograd.grad({'network(x)[0, k]' if vector else 'y'}, {own.leaf})[0]{own.pick}")
+    return "Y_k.backward(), then .grad", "\n".join(lines)
 
 
 def _size(partial: PartialDerivative) -> str:

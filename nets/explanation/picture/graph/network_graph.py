@@ -13,7 +13,7 @@ from nets.errors import InputError
 from nets.explanation.paths import LocalJacobian, layer_outputs, local_jacobians
 from nets.explanation.picture.graph.function_graph import expect_dense
 from nets.explanation.picture.graph.graph import Edge, Node
-from nets.explanation.selection import unit_index
+from nets.explanation.selection import output_unit, unit_index
 
 MAX_UNITS_OF_A_LAYER = 5
 MAX_UNITS = 24
@@ -25,8 +25,8 @@ def graph_of_copy(network: Network, inputs: tuple[Any, ...], output: int | tuple
 
     Args:
         network: stays as it is.
-        inputs: one tensor X_nj of shape (N, J), or one sample of shape (J,).
-        output: k; 0 if None.
+        inputs: one tensor X of shape (N, *S), or one sample of shape (J,).
+        output: k, a unit of Y_n, counted in the order of `flatten`, or its index; 0 if None.
         sample: n.
 
     Raises:
@@ -41,13 +41,13 @@ def graph_of_copy(network: Network, inputs: tuple[Any, ...], output: int | tuple
     network.check(x)
     n = unit_index("sample", sample, len(x))
     with torch.no_grad():
-        outputs = network(x[n : n + 1]).shape[1]
-    return network_graph(network, x[n : n + 1], unit_index("output", 0 if output is None else output, outputs))
+        shape = tuple(network(x[n : n + 1]).shape[1:])
+    return network_graph(network, x[n : n + 1], output_unit(0 if output is None else output, shape))
 
 
 @torch.no_grad()
 def network_graph(network: Network, x: Tensor, output: int) -> Node:
-    """The node of Y_k for one sample x of shape (1, J): a graph of units if they can be read, or else of layers."""
+    """The node of Y_k for one sample x of shape (1, *S): a graph of units if they can be read, or else of layers."""
     sizes = [value[0].numel() for value in network.trace(x)]
     small = max(sizes) <= MAX_UNITS_OF_A_LAYER and sum(sizes) <= MAX_UNITS
     return unit_graph(network, x, output) if small else layer_graph(network, x, output)
@@ -59,15 +59,15 @@ def unit_graph(network: Network, x: Tensor, output: int) -> Node:
 
     Args:
         network: the layers.
-        x: one sample, shape (1, J).
-        output: k.
+        x: one sample, of shape (1, *S).
+        output: k, in the order of `flatten`.
     """
     values = network.trace(x)
     names = layer_outputs(network)
-    before = [Node(f"X_{unit}", "", value, "input", column=0) for unit, value in enumerate(values[0][0])]
+    before = [Node(f"X_{unit}", "", value, "input", column=0) for unit, value in enumerate(values[0].flatten())]
     for local in local_jacobians(network, values, 0):
         layer, level = network.layers[local.layer], local.layer + 1
-        kind, units = type(layer).__name__, enumerate(values[level][0])
+        kind, units = type(layer).__name__, enumerate(values[level].flatten())
         after = [Node(f"{names[level]}_{unit}", kind, value, "operation", column=level) for unit, value in units]
         parameters = [
             Node(f"{local.layer}.{name}", "", parameter.detach(), "parameter", column=level, drawn=False)
@@ -93,7 +93,7 @@ def _unit_gradient(layer: Layer, name: str, unit: int, x: Tensor, y: Tensor) -> 
 
     def pullback(v: Tensor) -> Tensor:
         cotangent = torch.zeros_like(y)
-        cotangent[0, unit] = v
+        cotangent.view(-1)[unit] = v
         return layer.gradients(cotangent, x, y)[name.partition(".")[2]].detach()
 
     return pullback
@@ -101,7 +101,7 @@ def _unit_gradient(layer: Layer, name: str, unit: int, x: Tensor, y: Tensor) -> 
 
 @torch.no_grad()
 def layer_graph(network: Network, x: Tensor, output: int) -> Node:
-    """The node of Y_k from a node for X, each parameter and each layer's output, for x of shape (1, J)."""
+    """The node of Y_k from a node for X, each parameter and each layer's output, for x of shape (1, *S)."""
     names = layer_outputs(network)
     before, value = Node("X", "", x[0], "input"), x
     for index, layer in enumerate(network.layers):
@@ -112,9 +112,9 @@ def layer_graph(network: Network, x: Tensor, output: int) -> Node:
             leaf = Node(f"{index}.{name}", "", parameter.detach(), "parameter")
             node.edges.append(Edge(leaf, node, None, _layer_gradient(layer, name, value, after)))
         before, value = node, after
-    last = Node(f"Y_{output}", f"Y[{output}]", before.value[output], "operation")
+    last = Node(f"Y_{output}", f"Y[{output}]", before.value.flatten()[output], "operation")
     unit = torch.zeros_like(before.value)
-    unit[output] = 1
+    unit.view(-1)[output] = 1
     last.edges = [Edge(before, last, unit, lambda v: v * unit)]
     return last
 
