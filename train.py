@@ -50,6 +50,7 @@ def experiment(
     from nets.calculus.losses import LOSSES
     from nets.lessons import mistakes
     from nets.settings import call
+    from nets.telemetry import exit_on_sigterm
     from nets.telemetry.figures.jacobian_figure import jacobian_figure
     from nets.telemetry.screen import say, summary
     from nets.telemetry.tensorboard.board import Board
@@ -87,6 +88,7 @@ def experiment(
             directory.rmdir()
             directory.parent.rmdir()
         raise
+    exit_on_sigterm()  # so that what was recorded is written
     with Board(directory) as board:
         (directory / "config.yaml").write_text(config, encoding="utf-8")
         board.config(config)

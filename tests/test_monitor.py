@@ -1,11 +1,14 @@
 """`nets.GradientMonitor`: the norms of any model, at every step, whatever ends the program."""
 
+import gc
 import math
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+import weakref
 from pathlib import Path
 
 import pytest
@@ -118,7 +121,9 @@ def test_it_is_on_disk_a_second_later(tmp_path: Path) -> None:
 
 
 PROGRAM = """
-import sys, time, torch, nets
+import sys, time, torch, nets.telemetry
+if sys.argv[2] == "SIGTERM":
+    nets.telemetry.exit_on_sigterm()
 net = torch.nn.Linear(3, 2)
 monitor = nets.GradientMonitor(net, sys.argv[1])
 for step in range(300):
@@ -146,11 +151,43 @@ def test_nothing_is_lost_however_the_program_ends(tmp_path: Path, end: str, stat
     assert len(scalars(tmp_path)["gradient_norm/weight"]) == 300
 
 
+def test_a_monitor_installs_no_signal_handler(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with nets.GradientMonitor(model(), tmp_path):
+        assert signal.getsignal(signal.SIGTERM) is before
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_five_monitors_that_are_dropped_leave_no_thread_no_file_and_no_weights(tmp_path: Path) -> None:
+    threads, files, weights = threading.active_count(), open_files(), []
+    for number in range(5):
+        net = model()
+        monitor = nets.GradientMonitor(net, tmp_path / str(number))
+        for _ in range(10):
+            monitor.step(backward(net))
+        weights += [weakref.ref(monitor), *(weakref.ref(parameter) for parameter in net.parameters())]
+    assert threading.active_count() == threads + 1  # one for all monitors
+    del monitor, net
+    gc.collect()
+    assert [reference() for reference in weights] == [None] * len(weights)
+    if sys.platform == "linux":
+        assert open_files() == files
+    deadline = time.monotonic() + 20
+    while threading.active_count() > threads and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() == threads
+    for number in range(5):
+        assert [step for step, _ in scalars(tmp_path / str(number))["loss/train"]] == list(range(1, 11))
+
+
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
         (lambda d: nets.GradientMonitor(nn.Tanh(), d), "no parameter that requires a gradient"),
-        (lambda d: nets.GradientMonitor(model(), d, every=0), "every is 0; expected a whole number from 1 up"),
+        (lambda d: nets.GradientMonitor(model(), d, every=0), "every is 0; expected a whole number of at least 1"),
         (lambda d: nets.GradientMonitor(model(), d / "file" / "x"), "cannot be written"),
     ],
 )

@@ -175,7 +175,8 @@ class Step:
     @property
     def total_gradient_norm(self) -> float:
         """(Σ_p ‖∂ℓ/∂θ_p‖²)^½."""
-        return float(self._numbers().total_gradient_norm[0])
+        norms = self.block.row(self.row)[1 : self.block.decisive].astype(np.float64)
+        return float(np.sqrt((norms * norms).sum()))
 
     @property
     def update_ratio(self) -> Mapping[str, float]:
@@ -186,9 +187,6 @@ class Step:
     def noise(self) -> GradientNoise | None:
         """The gradient noise of this step alone, from the norms of its samples or else of its micro-batches; None without both."""
         return self.accumulation.noise if self.samples is None else self.samples.noise(self.total_gradient_norm)
-
-    def _numbers(self) -> StepNumbers:
-        return self.block.numbers([self.row])
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Step):

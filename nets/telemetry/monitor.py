@@ -1,6 +1,8 @@
 """Gradient norms of any PyTorch model and any loop, at every step, in TensorBoard."""
 
 import os
+from collections.abc import Sequence
+from functools import partial
 from itertools import groupby
 from types import TracebackType
 from typing import NamedTuple
@@ -11,12 +13,13 @@ from torch import Tensor, nn
 
 from nets.calculus.norms import norm_tensors
 from nets.errors import InputError
-from nets.telemetry.tensorboard.buffered_writer import MOST, Delayed
+from nets.telemetry.tensorboard.buffered_writer import MOST_ITEMS, BufferedWriter
 from nets.telemetry.tensorboard.events import EventFile
+from nets.validation import whole
 
 
 class _Row(NamedTuple):
-    """What one step leaves: its number, its tags, and ℓ and the norms, where the gradients are."""
+    """What one step leaves: its number, the tags, and ℓ and the norms on the device of the gradients."""
 
     step: int
     tags: tuple[str, ...]
@@ -24,7 +27,7 @@ class _Row(NamedTuple):
 
 
 class GradientMonitor:
-    """‖∂ℓ/∂θ_p‖ of every parameter p and (Σ_p ‖∂ℓ/∂θ_p‖²)^½, written as the numbers that the gradients are when `step` is called.
+    """‖∂ℓ/∂θ_p‖ of every parameter p and (Σ_p ‖∂ℓ/∂θ_p‖²)^½, of the gradients as they are when `step` is called.
 
     ```python
     monitor = nets.GradientMonitor(model, "runs/mine")
@@ -36,15 +39,18 @@ class GradientMonitor:
         optimizer.zero_grad()
     ```
 
-    A step makes one call for all norms, whatever the number of parameters, which stay on the device of the model until many steps
-    are written at once. They are accumulated in float32 at least, so that a norm in float16 does not overflow. On disk a second
-    later at the latest; also after an exception, at exit and after SIGTERM. The tags are those of `nets.Board`: `loss/train`,
-    `gradient_norm/<parameter>`, `gradient_norm/total`. A parameter without a gradient has no number at that step.
+    A step makes one call for all norms, whatever the number of parameters. They stay on the device of the model until many steps
+    are written at once, and are accumulated in float32 at least, so that a norm in float16 does not overflow. They are on disk a
+    second later, and after an exception, at exit, and when the monitor is no longer referenced. SIGTERM ends Python at once: call
+    `nets.telemetry.exit_on_sigterm()` to make it an exit.
+
+    The tags are those of `Board`: `loss/train`, `gradient_norm/<parameter>`, `gradient_norm/total`. A parameter without a gradient
+    has no number at that step.
 
     Args:
-        model: whose parameters are watched: those that require a gradient now.
-        log_dir: where `tensorboard --logdir` is to look; made where it does not exist.
-        every: look at every so many steps only.
+        model: its parameters are watched: those that require a gradient now.
+        log_dir: the directory for `tensorboard --logdir`; it is made where it does not exist.
+        every: steps from one look at the gradients to the next.
 
     Raises:
         InputError: for a model with nothing to watch, or a directory that cannot be written.
@@ -54,78 +60,85 @@ class GradientMonitor:
         named = {name: p for name, p in model.named_parameters() if p.requires_grad}
         if not named:
             raise InputError("the model has no parameter that requires a gradient; expected one to be watched.")
-        if not isinstance(every, int) or every < 1:
-            raise InputError(f"every is {every}; expected a whole number from 1 up.")
         self._names, self._parameters = tuple(named), tuple(named.values())
         wide = any(parameter.dtype in (torch.float64, torch.complex128) for parameter in self._parameters)
         self._dtype, self._device = torch.float64 if wide else torch.float32, self._parameters[0].device
-        self._tags = {kind: _tags(self._names, kind) for kind in (False, True)}
-        self._count, self._every = 0, every
+        self._tags = {with_loss: _tags(self._names, with_loss) for with_loss in (False, True)}
+        self._count, self._every = 0, whole("every", every, 1)
         self._free: list[Tensor] = []
-        self._events = EventFile(log_dir)
-        self._rows = Delayed(self._write)
+        events = EventFile(log_dir)
+        self._rows = BufferedWriter(partial(_write, events), events.close)
 
     @torch.no_grad()
     def step(self, loss: Tensor | float | None = None) -> None:
-        """Look at the gradients as they are now, and at ℓ."""
+        """Keep the norms of the gradients as they are now, and ℓ."""
         self._count += 1
         if self._count % self._every:
             return
         gradients = [parameter.grad for parameter in self._parameters]
         try:
-            # A gradient that is missing raises, and costs those that are all there nothing.
+            # A missing gradient raises here, which costs nothing where all are present.
             norms, tags = norm_tensors(gradients, self._dtype), self._tags[loss is not None]  # type: ignore[arg-type]
         except (AttributeError, TypeError, RuntimeError, NotImplementedError):
             norms, tags = self._one_by_one(gradients, loss is not None)
         if loss is not None:
             value = torch.as_tensor(loss, dtype=self._dtype, device=self._device).detach()
             if value.numel() != 1:
-                raise InputError(f"the loss has shape {tuple(value.shape)}; expected one number: hand over its mean, or its sum.")
+                raise InputError(
+                    f"the loss has shape {tuple(value.shape)}; expected one number: hand over its mean, or its sum."
+                )
             norms = (value.reshape(()), *norms)
         if not norms:
             return
         if not self._free:
-            self._free = list(torch.empty(MOST, 1 + len(self._names), dtype=self._dtype, device=self._device).unbind())
+            shape = MOST_ITEMS, 1 + len(self._names)
+            self._free = list(torch.empty(shape, dtype=self._dtype, device=self._device).unbind())
         row = self._free.pop()[: len(norms)]
         self._rows.add(_Row(self._count, tags, torch.stack(norms, out=row)))
 
     def flush(self) -> None:
-        """Write what there is."""
+        """Write all steps so far."""
         self._rows.flush()
 
     def close(self) -> None:
-        """Write what there is and close the file. A second call does nothing."""
-        try:
-            self._rows.close()
-        finally:
-            self._events.close()
+        """Write all steps so far and close the file. A second call does nothing."""
+        self._rows.close()
 
     def __enter__(self) -> "GradientMonitor":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
-    def _one_by_one(self, gradients: list[Tensor | None], loss: bool) -> tuple[tuple[Tensor, ...], tuple[str, ...]]:
-        """Where a gradient is missing, sparse, complex or on another device."""
+    def _one_by_one(
+        self, gradients: list[Tensor | None], with_loss: bool
+    ) -> tuple[tuple[Tensor, ...], tuple[str, ...]]:
+        """The norms where a gradient is missing, sparse, complex or on another device."""
         found = {name: gradient for name, gradient in zip(self._names, gradients, strict=True) if gradient is not None}
         dense = [g.coalesce().values() if g.is_sparse else g for g in found.values()]
         real = [torch.view_as_real(g) if g.is_complex() else g for g in dense]
         norms = tuple(norm_tensors([g], self._dtype)[0].to(self._device, non_blocking=True) for g in real)
-        return norms, _tags(tuple(found), loss)
-
-    def _write(self, rows: list[_Row], times: list[float]) -> None:
-        start = 0
-        for tags, group in groupby(rows, key=lambda row: row.tags):
-            own = list(group)
-            values = torch.stack([row.values for row in own]).cpu().numpy().astype(np.float64)
-            norms = values[:, tags[0] == "loss/train" :]
-            with np.errstate(over="ignore"):
-                total = np.sqrt((norms * norms).sum(1, keepdims=True))
-            steps, came = [row.step for row in own], times[start : start + len(own)]
-            self._events.block((*tags, "gradient_norm/total"), steps, came, np.concatenate([values, total], 1))
-            start += len(own)
+        return norms, _tags(tuple(found), with_loss)
 
 
-def _tags(names: tuple[str, ...], loss: bool) -> tuple[str, ...]:
-    return (*(["loss/train"] if loss else []), *(f"gradient_norm/{name}" for name in names))
+def _write(events: EventFile, rows: Sequence[_Row], times: Sequence[float]) -> None:
+    """One Event for each row, for each run of rows with the same tags."""
+    start = 0
+    for tags, group in groupby(rows, key=lambda row: row.tags):
+        own = list(group)
+        values = torch.stack([row.values for row in own]).cpu().numpy().astype(np.float64)
+        norms = values[:, [tag != LOSS for tag in tags]]
+        with np.errstate(over="ignore"):
+            total = np.sqrt((norms * norms).sum(1, keepdims=True))
+        came = times[start : start + len(own)]
+        events.block((*tags, "gradient_norm/total"), [row.step for row in own], came, np.concatenate([values, total], 1))
+        start += len(own)
+
+
+LOSS = "loss/train"
+
+
+def _tags(names: tuple[str, ...], with_loss: bool) -> tuple[str, ...]:
+    return (*([LOSS] if with_loss else []), *(f"gradient_norm/{name}" for name in names))

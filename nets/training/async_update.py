@@ -53,7 +53,7 @@ class AsyncUpdate(Update):
         """Queue an update. What it returns is known for each SYNC_EVERY-th update only."""
         if gradients is not self._held:
             self._hold(gradients)
-        if not self.parameters.have_gradients:
+        if self.parameters.first.grad is None:
             self.parameters.set_gradients(self._gradients)
         known = self._graphs.pop(id(gradients), None)
         if known is None or known[0] is not loss:
@@ -84,9 +84,8 @@ class AsyncUpdate(Update):
         seen, moved = self._now[:count], self._now[count:]
         torch.stack([loss, *norm_tensors(self._gradients + self.parameters.tensors, seen.dtype)], out=seen)
         self._stopped.masked_fill_(seen[:decisive].isfinite().all().logical_not(), 1)
-        change = self._move(self._stopped)
-        self._scale = change.scale
-        if change.directions is self._gradients:
+        directions, self._scale = self._move(self._stopped)
+        if directions is self._gradients:
             moved.copy_(seen[1:decisive])
         else:
-            torch.stack(norm_tensors(change.directions, moved.dtype), out=moved)
+            torch.stack(norm_tensors(directions, moved.dtype), out=moved)

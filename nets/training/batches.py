@@ -49,7 +49,7 @@ class Batches:
         return self
 
     def __next__(self) -> Batch:
-        if self.epoch_is_over:
+        if self._taken >= len(self._order):
             self.epoch += 1
             self._order, self._taken = self._data.order(self.generator), 0
         indices = self._order[self._taken : self._taken + self._size]

@@ -1,5 +1,7 @@
 """The loop of a descent: batch → gradient → update → record."""
 
+import contextvars
+import math
 from collections.abc import Generator, Iterator
 
 import numpy as np
@@ -64,33 +66,32 @@ class Descent(Iterator[Step]):
         )
 
     def _run(self) -> Generator[Step, None, None]:
-        update, size = self._update, self._update.parameters.size
-        while not self._is_over():
-            batch = next(self._batches)
+        update, batches, size = self._update, self._batches, self._update.parameters.size
+        last_step = math.inf if self._most_steps is None else self._most_steps
+        # Numbers that are not finite are seen in the record. NumPy keeps its error state in a context variable, and to run a step in
+        # a context of its own takes a tenth of the time of np.errstate.
+        quiet = contextvars.copy_context()
+        quiet.run(np.seterr, all="ignore")
+        # The first comparison of epochs is true in the last epoch only.
+        while self._made < last_step and not (batches.epoch == self._most_epochs and batches.epoch_is_over):
+            batch = next(batches)
             threads = torch.get_num_threads()
             single = threads > 1 and len(batch) * size < MULTITHREAD_FROM
             if single:
                 torch.set_num_threads(1)
             try:
-                # Numbers that are not finite are seen in the record.
-                with np.errstate(all="ignore"):
-                    loss, gradients, accumulation, samples = self._gradient_of(batch)
-                    since = update(loss, gradients)
+                found = quiet.run(self._gradient_of, batch)
+                since = quiet.run(update, found.loss, found.gradients)
             finally:
                 if single:
                     torch.set_num_threads(threads)
             self._made += 1
-            yield Step(self._made, self._batches.epoch, accumulation, update.block, update.row, samples)
+            yield Step(self._made, batches.epoch, found.accumulation, update.block, update.row, found.samples)
             if since is not None:
                 raise self._diverged(since)
         since = update.last_check()
         if since is not None:
             raise self._diverged(since)
-
-    def _is_over(self) -> bool:
-        if self._most_steps is not None and self._made >= self._most_steps:
-            return True
-        return self._batches.epoch_is_over and self._batches.epoch == self._most_epochs
 
     def _diverged(self, since: int) -> DivergenceError:
         """The error for an update so many updates ago that was not made."""

@@ -19,6 +19,7 @@ class TrainedParameters:
     Attributes:
         names: of the P parameters.
         tensors: θ_p, without a graph. An update changes them in place.
+        first: the first parameter, which tells whether the caller has cleared the gradients.
         contiguous: whether all are contiguous and of one precision, as fused kernels need them.
 
     Raises:
@@ -35,17 +36,12 @@ class TrainedParameters:
         self.names, self._parameters = tuple(named), tuple(named.values())
         self.tensors = [parameter.data for parameter in self._parameters]
         self.contiguous = contiguous(self.tensors)
-        self._first = self._parameters[0]
+        self.first = self._parameters[0]
 
     @property
     def size(self) -> int:
         """The number of entries in all parameters."""
         return sum(tensor.numel() for tensor in self.tensors)
-
-    @property
-    def have_gradients(self) -> bool:
-        """Whether `.grad` is set, as far as the first parameter tells. The caller may have cleared it."""
-        return self._first.grad is not None
 
     def set_gradients(self, gradients: list[Tensor]) -> None:
         """parameter.grad = G_p, where a caller looks for it."""
@@ -54,7 +50,7 @@ class TrainedParameters:
 
     def check_memory(self) -> None:
         """Raise InputError if the network's parameters have moved to other memory: updates would not reach them."""
-        if self._first.data_ptr() != self.tensors[0].data_ptr():
+        if self.first.data_ptr() != self.tensors[0].data_ptr():
             raise InputError(
                 "the network's parameters have been given other memory since descend was called; expected them to stay: write "
                 "parameter.data.copy_(…) in the place of parameter.data = …, or call descend anew."

@@ -53,7 +53,7 @@ class Update:
             self._hold(gradients)
         elif self._norms is None:
             self._norms = norms_of(self._gradients + self.parameters.tensors)
-        if not self.parameters.have_gradients:
+        if self.parameters.first.grad is None:
             self.parameters.set_gradients(self._gradients)
         self._next_row()
         norms = self._norms() if self._norms is not None else norms_now(self._gradients) + self._sizes()
@@ -61,9 +61,9 @@ class Update:
         if not math.isfinite(sum(values[: self.block.decisive])):
             self.block.write(self.row, values + [math.nan] * len(self._gradients), self.rule.learning_rate)
             return 0
-        change = self._move(None)
-        moved = values[1 : self.block.decisive] if change.directions is self._gradients else self._norms_of(change.directions)
-        self.block.write(self.row, values + moved, change.scale)
+        directions, scale = self._move(None)
+        moved = values[1 : self.block.decisive] if directions is self._gradients else self._norms_of(directions)
+        self.block.write(self.row, values + moved, scale)
         return None
 
     def last_check(self) -> int | None:

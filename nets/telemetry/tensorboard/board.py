@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +15,7 @@ from nets.errors import InputError
 from nets.records.layer_statistics import Flow
 from nets.records.noise_scale import RunningNoise
 from nets.records.step import Step
-from nets.telemetry.tensorboard.buffered_writer import Delayed
+from nets.telemetry.tensorboard.buffered_writer import BufferedWriter
 from nets.telemetry.tensorboard.columns import columns
 from nets.telemetry.tensorboard.events import EventFile, Value, histogram_values, scalar_values, string_value
 
@@ -65,9 +66,9 @@ class Board:
     def __init__(self, log_dir: str | os.PathLike[str]) -> None:
         self.log_dir = Path(log_dir)
         self._events = EventFile(log_dir)
-        self._laid_out = False
+        self._has_layout = False
         self._noise = RunningNoise()
-        self._steps = Delayed(self._write_steps)
+        self._steps = BufferedWriter(partial(_write_steps, self._events, self._noise), self._events.close)
 
     def write(
         self,
@@ -91,7 +92,7 @@ class Board:
             gradients: parameter → ∂ℓ/∂θ_p, for histograms.
             flow: a look at the layers.
         """
-        self._lay_out(accumulates=step.accumulation.block is not None)
+        self._write_layout(accumulates=step.accumulation.block is not None)
         if all(extra is None for extra in (test_loss, test_accuracy, parameters, gradients, flow)):
             self._steps.add(step)
             return
@@ -155,30 +156,31 @@ class Board:
     def close(self) -> None:
         """Close the event file. A second call does nothing."""
         try:
-            self._lay_out(accumulates=False)
-            self._steps.close()
+            self._write_layout(accumulates=False)
         finally:
-            self._events.close()
+            self._steps.close()
 
-    def _lay_out(self, accumulates: bool) -> None:
-        """The charts of the Custom Scalars tab, once: none that would stay empty."""
-        if not self._laid_out:
-            self._laid_out = True
+    def _write_layout(self, accumulates: bool) -> None:
+        """The charts of the Custom Scalars tab, once; none that would stay empty."""
+        if not self._has_layout:
+            self._has_layout = True
             self._events.write(0, [_layout(accumulates)])
-
-    def _write_steps(self, steps: list[Step], times: list[float]) -> None:
-        start = 0
-        for _, group in groupby(steps, key=lambda step: (id(step.block), id(step.accumulation.block))):
-            own = list(group)
-            found = columns(own, self._noise)
-            rows = slice(start, start := start + len(own))
-            self._events.block(tuple(found), [step.step for step in own], times[rows], np.stack(list(found.values()), 1))
 
     def __enter__(self) -> "Board":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def _write_steps(events: EventFile, noise: RunningNoise, steps: list[Step], times: list[float]) -> None:
+    """One Event for each step, for each run of steps with the same tags."""
+    start = 0
+    for _, group in groupby(steps, key=lambda step: (id(step.block), id(step.accumulation.block))):
+        own = list(group)
+        found = columns(own, noise)
+        rows = slice(start, start := start + len(own))
+        events.block(tuple(found), [step.step for step in own], times[rows], np.stack(list(found.values()), 1))
 
 
 def _evaluation(loss: float | None, accuracy: float | None) -> list[Value]:

@@ -1,5 +1,7 @@
 """Stochastic gradient descent with momentum and weight decay."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -26,6 +28,8 @@ class SGD(UpdateRule):
         self.momentum = number("momentum", momentum, least=0, below=1)
         self.weight_decay = number("weight_decay", weight_decay, least=0)
         self._follows_gradient = self.momentum == 0 and self.weight_decay == 0
+        self._options: dict[str, Any] = {"lr": self.learning_rate, "momentum": self.momentum, "dampening": 0.0}
+        self._options |= {"nesterov": False, "maximize": False, "is_first_step": False}
 
     def init(self, parameters: list[Tensor]) -> RuleState:
         """V_p = 0; without momentum and weight decay V is the gradient, and nothing is kept."""
@@ -52,8 +56,5 @@ class SGD(UpdateRule):
             torch._foreach_copy_(velocities, gradients)
             torch._foreach_add_(velocities, parameters, alpha=decay)
             directions, buffers, decay = velocities, [], 0.0
-        torch._fused_sgd_(
-            parameters, directions, buffers, weight_decay=decay, momentum=self.momentum, lr=self.learning_rate,
-            dampening=0.0, nesterov=False, maximize=False, is_first_step=False, found_inf=skip,
-        )  # fmt: skip
-        return Change(velocities or gradients, -self.learning_rate)
+        torch._fused_sgd_(parameters, directions, buffers, weight_decay=decay, found_inf=skip, **self._options)
+        return velocities or gradients, -self.learning_rate

@@ -1,7 +1,6 @@
 """The protocol of an optimizer: a rule that turns gradients into changes of the parameters, and the state that it keeps."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,16 +9,8 @@ RuleState = dict[str, list[Tensor]]
 """What a rule keeps between two updates: name → tensors, such as 'velocity' → one tensor for each parameter."""
 
 
-class Change(NamedTuple):
-    """The change that an update has made: Δθ_p = scale · directions_p.
-
-    Attributes:
-        directions: one tensor for each parameter. The gradients themselves, where the rule follows them.
-        scale: a number, such as −η.
-    """
-
-    directions: list[Tensor]
-    scale: float
+Change = tuple[list[Tensor], float]
+"""(D, scale), where Δθ_p = scale · D_p is the change that an update has made. D may be the list of the gradients itself."""
 
 
 class UpdateRule(ABC):
@@ -55,6 +46,9 @@ class UpdateRule(ABC):
             gradients: ∂ℓ/∂θ_p.
             skip: a number on the device of the parameters. Where it is 1, parameters and state stay as they are. It lets a GPU
                 decide without waiting for the CPU.
+
+        Returns:
+            The change, whose norm is recorded.
         """
         if skip is None:
             changes = self.step(state, parameters, gradients)
@@ -67,7 +61,7 @@ class UpdateRule(ABC):
                     tensor.copy_(torch.where(skipped, old, tensor))
             changes = [change.masked_fill(skipped, 0) for change in proposed]
         torch._foreach_add_(parameters, changes)
-        return Change(changes, 1.0)
+        return changes, 1.0
 
     def apply_fused(
         self, state: RuleState, parameters: list[Tensor], gradients: list[Tensor], skip: Tensor | None = None
