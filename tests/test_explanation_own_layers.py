@@ -1,6 +1,7 @@
 """Layers of a user's own are explained like those of the package; what they do not write is a named factor with its number."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -147,6 +148,66 @@ def test_zero_is_explained_by_the_factor_or_by_the_units_that_are_fed() -> None:
     apart = nets.explain(network, X, "0.weight[2]", output=1)
     assert apart.value == 0 and "δ_1,2 = 0" in apart.zero and "output=2" in apart.zero
     assert nets.explain(network, X, "0.weight[2]").output == 2
+
+
+class Rounded(torch.autograd.Function):
+    """The identity, with a backward of its own and no forward mode."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, v: Tensor) -> Tensor:
+        return v
+
+
+class Own(nets.Layer):
+    """Y = X by a function of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return Rounded.apply(x)
+
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return v
+
+
+def test_a_derivation_that_pytorch_does_not_have_is_absent() -> None:
+    explanation = nets.explain(between(Own()), X, "0.bias[1]")
+    assert list(explanation.derivations) == ["closed form", "reverse mode", "central difference"]
+    assert "Three derivations" in str(explanation) and "The first two are within" in explanation.agreement
+    assert "do not agree" not in explanation.agreement
+
+
+class Detached(Own):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.detach() * 1
+
+
+class WrongShape(Own):
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return v.sum(-1, keepdim=True)
+
+
+class NoLeadingAxes(Own):
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return v @ torch.eye(5, dtype=v.dtype)
+
+
+@pytest.mark.parametrize(
+    ("layer", "facts"),
+    [
+        (Detached(), ["0.bias", "Y_", "detach"]),
+        (WrongShape(), ["layer 1, WrongShape", "the shape"]),
+        (NoLeadingAxes(), ["layer 1, NoLeadingAxes", "fails"]),
+    ],
+    ids=["detached", "wrong shape", "error"],
+)
+def test_a_layer_that_cannot_be_explained_is_refused_in_a_sentence(layer: nets.Layer, facts: list[str]) -> None:
+    with pytest.raises(nets.InputError) as error:
+        nets.explain(between(layer), X, "0.bias[1]", output=0)
+    text = str(error.value)
+    assert all(fact in text for fact in facts) and "\n" not in text, text
 
 
 def test_a_layer_without_gradients_is_refused_with_its_parameter() -> None:
