@@ -110,12 +110,16 @@ class _PerParameter(Mapping[str, float]):
 class _GradientNorms(_PerParameter):
     """‖∂ℓ/∂θ_p‖."""
 
+    __slots__ = ()
+
     def __getitem__(self, name: str) -> float:
         return float(self._block.row(self._row)[1 + self._block.place[name]])
 
 
 class _UpdateRatios(_PerParameter):
     """‖Δθ_p‖ / ‖θ_p‖."""
+
+    __slots__ = ()
 
     def __getitem__(self, name: str) -> float:
         values, count = self._block.row(self._row), len(self._block.names)
