@@ -180,7 +180,8 @@ class Step:
     def total_gradient_norm(self) -> float:
         """(Σ_p ‖∂ℓ/∂θ_p‖²)^½."""
         norms = self.block.row(self.row)[1 : self.block.decisive].astype(np.float64)
-        return float(np.sqrt((norms * norms).sum()))
+        with np.errstate(over="ignore"):
+            return float(np.sqrt((norms * norms).sum()))
 
     @property
     def update_ratio(self) -> Mapping[str, float]:
