@@ -80,7 +80,7 @@ class Explanation:
         if not zeros:
             return "the product of the factors is below the smallest number there is."
         everywhere = "" if self.paths.count == 1 else " on the largest path, so it is zero on every path"
-        return f"{' and '.join(zeros)}{everywhere}: what is multiplied by zero does not get through."
+        return f"{' and '.join(zeros)}{everywhere}: a product with a factor of zero is zero."
 
     def _no_path(self) -> str:
         k, i, *others = self.output, *self.fed_units
@@ -129,10 +129,10 @@ class Explanation:
             Table(("", "value"), tuple(derivations), numbers=1),
             Note(self.agreement),
         ]
-        parts += [Title("Four notations, each run as it stands", 2)]
+        parts += [Title("Four notations, each executed", 2)]
         rows = [(each.name, each.statement, exact_text(each.value), each.code) for each in self.notations]
         parts += [Table(("notation", "statement", "value", "code"), tuple(rows), numbers=2, code=3)]
-        parts += [Note("Each code follows on these lines, with network in float64 and x the one sample:", self.setting)]
+        parts += [Note("Each code follows these lines; network is in float64, and x is the one sample:", self.setting)]
         return parts
 
     def _chain_title(self) -> str:
