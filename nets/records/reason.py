@@ -1,7 +1,9 @@
-"""Why a check has its verdict: every reason, with the one sentence that says it and, where they are known, its likely causes.
+"""Why a check has its verdict: every reason, with the one sentence that says it and, where they are known, its likely
+causes.
 
-Code decides by the member, `check.reason is Reason.KINK`, and never by the sentence. A sentence may be mended without changing
-what any code does. The field names in braces are the facts that a check fills in: `Reason.OVERFLOW.because(what=...)`.
+Code decides by the member, `check.reason is Reason.KINK`, and never by the sentence. A sentence may be mended without
+changing what any code does. The field names in braces are the facts that a check fills in:
+`Reason.OVERFLOW.because(what=...)`.
 """
 
 from typing import NamedTuple
@@ -24,7 +26,8 @@ class Finding(NamedTuple):
 class Reason(TextEnum):
     """The outcomes of a check that need a word, and the mistakes that a wrong derivative may look like.
 
-    A check has the most specific one that is known: of a wrong derivative that is the transposed of the right one, TRANSPOSED.
+    A check has the most specific one that is known: of a wrong derivative that is the transposed of the right one,
+    TRANSPOSED.
 
     Attributes:
         sentence: what is said, with the names of facts in braces.
@@ -69,7 +72,10 @@ class Reason(TextEnum):
         "no larger than rounding",
         "rounding: the output does not change here, and the gradient is no larger than the rounding of the backward pass",
     )
-    NO_SHARP_PROBE = ("no sharp probe", "rounding: a probe is off by {error:.3g}, and none of {tries} others is as sharp")
+    NO_SHARP_PROBE = (
+        "no sharp probe",
+        "rounding: a probe is off by {error:.3g}, and none of {tries} others is as sharp",
+    )
     SCALE_UNSEEN = ("scale unseen", "rounding: a scale that is off by less than {scale} cannot be seen here")
     ROWS_UNSEEN = (
         "rows unseen",
@@ -99,7 +105,10 @@ class Reason(TextEnum):
         "not deterministic",
         "not deterministic: two calls at the same point give {one} and {other} at {output}",
     )
-    OTHER_SHAPE = ("other number of outputs", "stateful: two calls at the same point return {first:,} and {now:,} numbers")
+    OTHER_SHAPE = (
+        "other number of outputs",
+        "stateful: two calls at the same point return {first:,} and {now:,} numbers",
+    )
     GRAD_OVERWRITTEN = (
         ".grad overwritten",
         "stateful: the second backward pass overwrites .grad instead of adding to it, at the same point",

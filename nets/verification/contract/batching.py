@@ -12,10 +12,10 @@ from nets.records.method import Method
 from nets.records.reason import Reason
 from nets.records.verdict import Verdict
 from nets.text import listed, one_line, told_apart
+from nets.verification.attempt import quiet
 from nets.verification.compare.comparison import POWER
 from nets.verification.contract.recorded import record
 from nets.verification.contract.watching import nodes_of, written_in_python
-from nets.verification.derivations.autograd_modes import quiet
 from nets.verification.noise.rounding import FEW, ROUNDING_SAFETY, output_floor
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.pytree import largest

@@ -30,7 +30,7 @@ MANY = 8
 """Outputs up to which each pair is used alone and each single one is left out as well."""
 
 
-def check_writes(problem: Problem, seed: int) -> list[Check]:
+def check_writes(problem: Problem) -> list[Check]:
     """A failed check where a backward writes into the gradient that it is given; none where none does."""
     call = record(problem)
     if not call.outputs:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from nets.records.reason import Finding, Reason
+from nets.verification.attempt import quiet
 from nets.verification.compare.comparison import POWER
 from nets.verification.contract.recorded import record
 from nets.verification.contract.watching import name_of, nodes_of, same
-from nets.verification.derivations.autograd_modes import quiet
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.randomness import signed, stream
 
