@@ -12,8 +12,13 @@ Y = torch.randn(6, 4, generator=GENERATOR, dtype=torch.float64) * 3
 TARGETS = {
     "mean_squared_error": torch.randn(6, 4, generator=GENERATOR, dtype=torch.float64),
     "cross_entropy": torch.tensor([0, 3, 1, 1, 2, 0]),
+    "masked_cross_entropy": torch.tensor([0, 3, 1, 1, 2, 0]),  # with masked samples below
 }
-TORCH = {"mean_squared_error": F.mse_loss, "cross_entropy": F.cross_entropy}
+TORCH = {
+    "mean_squared_error": F.mse_loss,
+    "cross_entropy": F.cross_entropy,
+    "masked_cross_entropy": F.cross_entropy,
+}
 EACH = pytest.mark.parametrize("name", list(LOSSES))
 
 
@@ -55,7 +60,11 @@ def test_micro_batches_weighted_by_their_share_give_the_whole(name: str) -> None
 MASKED = torch.tensor([0, -100, 1, -100, 2, -1])
 # What each loss is as a sum, by PyTorch alone. Its mean squared error as a sum is over the outputs as well.
 SUMS = {
-    "mean squared error": (MeanSquaredError, TARGETS["mean_squared_error"], lambda y, t: F.mse_loss(y, t, reduction="sum") / 4),
+    "mean squared error": (
+        MeanSquaredError,
+        TARGETS["mean_squared_error"],
+        lambda y, t: F.mse_loss(y, t, reduction="sum") / 4,
+    ),
     "cross entropy": (CrossEntropy, TARGETS["cross_entropy"], lambda y, t: F.cross_entropy(y, t, reduction="sum")),
     "masked": (MaskedCrossEntropy, MASKED, lambda y, t: F.cross_entropy(y, t, reduction="sum")),
 }
@@ -68,7 +77,9 @@ def test_a_sum_is_that_of_torch(name: str) -> None:
     y = Y.clone().requires_grad_()
     value = expected(y, target)
     torch.testing.assert_close(kind("sum")(Y, target), value.detach(), rtol=1e-14, atol=0)
-    torch.testing.assert_close(kind("sum").gradient(Y, target), torch.autograd.grad(value, y)[0], rtol=1e-13, atol=1e-16)
+    torch.testing.assert_close(
+        kind("sum").gradient(Y, target), torch.autograd.grad(value, y)[0], rtol=1e-13, atol=1e-16
+    )
 
 
 def test_a_masked_mean_is_over_what_counts() -> None:

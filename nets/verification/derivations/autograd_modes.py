@@ -37,7 +37,10 @@ def closed_form(network: Network, problem: Problem) -> dict[str, Tensor]:
             continue
         dense = jacobian.dense()
         # No sample's output depends on another sample: ∂Y_nk/∂X_mj = δ_nm ∂Y_nk/∂X_nj.
-        found[name] = torch.block_diag(*dense) if name == "input" else dense.reshape(len(problem.y), -1)
+        rows = len(problem.y) // len(x)
+        found[name] = (
+            torch.block_diag(*dense.reshape(len(x), rows, -1)) if name == "input" else dense.reshape(len(problem.y), -1)
+        )
     return found
 
 
