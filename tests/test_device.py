@@ -93,7 +93,7 @@ def test_micro_batches_and_their_account_stay_on_the_device() -> None:
 def test_what_is_on_two_devices_is_told_before_anything_is_computed() -> None:
     network, batch = made("tanh", "mean_squared_error")
     here = Batch(torch.rand(8, 5), torch.rand(8, 4))
-    with pytest.raises(nets.InputError, match="X is on cpu and the network on meta; expected the same for both"):
+    with pytest.raises(nets.InputError, match="X is on cpu and the network on meta; expected the same device"):
         nets.descend(network, here, loss=MeanSquaredError(), learning_rate=0.1, steps=1)
     with pytest.raises(nets.InputError, match="X is on meta and the network on cpu"):
         nets.descend(nets.mlp([5, 4]), batch, loss=MeanSquaredError(), learning_rate=0.1, steps=1)

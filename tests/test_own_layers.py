@@ -1,4 +1,4 @@
-"""A layer of a user's own is verified, differentiated, explained and trained like those of the package, without a line elsewhere."""
+"""A layer of a user's own is verified, differentiated, explained and trained like the package's, without a line elsewhere."""
 
 import inspect
 import itertools
@@ -14,8 +14,8 @@ import nets
 from nets.calculus.formulas import formulas
 from nets.calculus.function import closed_form
 from nets.calculus.layers import ACTIVATIONS, Linear
-from nets.training.gradients import engines as gradients
-from nets.training.replay.recording import Recording
+from nets.training.gradients.backpropagation import closed_form as backpropagation
+from nets.training.replay.replayed import Replayed
 from nets.verification.derivations.engines import OutOfReachError, available
 from tests.layer_case import LayerCase
 from tests.own_layers import CASES
@@ -158,18 +158,32 @@ def test_both_engines_descend_alike(name: str, sample_norms: bool) -> None:
 
 
 @EACH
-def test_a_recording_of_it_computes_what_it_computes(name: str) -> None:
+def test_replayed_operations_give_what_the_layer_gives(name: str) -> None:
     case = CASES[name]
-    network, loss = case.network(), nets.MeanSquaredError()
-    batch = nets.Batch(case.x.clone(), case.target())
-    recording = Recording(lambda: gradients.closed_form(network, loss, batch))
-    batch.inputs.mul_(-0.7)
-    recording.replay()
-    value, found = recording.result
-    expected_value, expected = gradients.closed_form(network, loss, batch)
-    torch.testing.assert_close(value, expected_value, **EXACT)
-    for parameter in expected:
-        torch.testing.assert_close(found[parameter], expected[parameter], **EXACT)
+    network, loss, replayed = case.network(), nets.MeanSquaredError(), Replayed(backpropagation)
+    for scale in (1.0, -0.7, 0.3):  # the first batch is recorded, the others are replayed
+        batch = nets.Batch(scale * case.x, case.target())
+        expected = backpropagation(network, loss, batch)
+        value, found = replayed(network, loss, batch)
+        torch.testing.assert_close(value, expected[0], **EXACT)
+        for parameter, gradient in expected[1].items():
+            torch.testing.assert_close(found[parameter], gradient, **EXACT)
+    assert all(replay.recording is not None for replay in replayed._replays.values())
+
+
+@EACH
+def test_every_parameter_is_explained(name: str) -> None:
+    case = CASES[name]
+    network = case.network()
+    jacobians = nets.jacobians(network, case.x)
+    for parameter, point in network.named_parameters():
+        index = (0,) * point.ndim
+        found = nets.explain(network, case.x, parameter, index, sample=1)
+        k = torch.unravel_index(torch.tensor(found.output), jacobians[parameter].output_shape[1:])
+        expected = jacobians[parameter].entry(1, *map(int, k), *index)
+        assert found.derivations["closed form"] == pytest.approx(expected, rel=1e-9, abs=1e-12)
+        for derivation, value in found.derivations.items():
+            assert value == pytest.approx(expected, rel=1e-5, abs=1e-7), derivation
 
 
 @EACH

@@ -65,12 +65,12 @@ class MeanSquaredError(Loss, name="mean_squared_error"):
     Shapes: Y and T (N, K), or (N, *S) with K numbers in S.
     """
 
-    def forward(self, y: Float[Tensor, "n *k"], target: Float[Tensor, "n *k"]) -> Float[Tensor, ""]:
+    def forward(self, y: Float[Tensor, "n ..."], target: Float[Tensor, "n ..."]) -> Float[Tensor, ""]:
         """ℓ = 1/(N K) Σ_nk (Y_nk − T_nk)²."""
         mean = ((y - target) ** 2).mean()
         return mean if self.reduction == "mean" else mean * len(y)
 
-    def gradient(self, y: Float[Tensor, "n *k"], target: Float[Tensor, "n *k"]) -> Float[Tensor, "n *k"]:
+    def gradient(self, y: Float[Tensor, "n ..."], target: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
         """∂ℓ/∂Y_nk = 2 (Y_nk − T_nk) / (N K)."""
         return (y - target) * (2 / (y.numel() if self.reduction == "mean" else y.numel() // len(y)))
 

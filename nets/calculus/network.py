@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from nets import validation
 from nets.calculus.layer import Layer
 from nets.calculus.layers.activations import ACTIVATIONS, Activation, Identity
-from nets.calculus.layers.linear import Linear
 from nets.calculus.layers.conversion import converted
+from nets.calculus.layers.linear import Linear
 from nets.errors import InputError, quoted
 
 MOST_CHAINED = 100

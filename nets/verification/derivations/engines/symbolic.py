@@ -94,7 +94,7 @@ def _stages(network: Network, parameters: Mapping[str, Array]) -> Iterator[Stage
 
 
 def _differentiated(stage: Stage, x: Array, shape: tuple[int, ...]) -> tuple[Array, dict[str, Array]]:
-    """X_nj → H_ni, and ∂H_ni/∂θ of shape (N, I, P) for every parameter and 'input', each with all of its axes flattened."""
+    """X_nj → H_ni, and ∂H_ni/∂θ of shape (N, I, P) for every parameter and 'input', with the axes of each flattened."""
     sp, points = load("sympy"), {"input": x[0], **stage.parameters}
     symbols = {name: _symbols(sp, name, point.shape) for name, point in points.items()}
     places = {symbol: (name, i) for name, own in symbols.items() for i, symbol in enumerate(own.flat)}
@@ -117,7 +117,7 @@ def _differentiated(stage: Stage, x: Array, shape: tuple[int, ...]) -> tuple[Arr
 def _unit(
     sp: Any, first: int, expression: Any, order: dict[Any, int], known: dict[Any, Evaluated]
 ) -> tuple[list[Any], Evaluated]:
-    """The symbols of a unit, and the function that evaluates it; `known` has those of expressions that differ in symbols alone."""
+    """The symbols of a unit, and the function that evaluates it; `known` keeps one for all units that differ in symbols."""
     used = sorted(expression.free_symbols, key=order.__getitem__)
     own = sp.symbols(f"s:{len(used)}", real=True)
     same = expression.xreplace(dict(zip(used, own, strict=True)))
