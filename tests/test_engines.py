@@ -34,7 +34,7 @@ def data(loss: str, dtype: torch.dtype) -> Batch:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(30, 4, generator=generator, dtype=torch.float64)
     targets = torch.rand(30, 3, generator=generator, dtype=torch.float64)
-    return Batch(x, targets.argmax(1) if loss == "cross_entropy" else targets).to(dtype)
+    return Batch(x, targets.argmax(1) if "cross_entropy" in loss else targets).to(dtype)
 
 
 def trained(engine: str, activation: str, loss: str, setting: str, dtype: torch.dtype) -> list[Tensor]:

@@ -23,7 +23,7 @@ def descended(device: str, engine: str, loss: str, **settings: object) -> tuple[
     generator = torch.Generator().manual_seed(0)
     network = nets.mlp([5, 6, 4], output="tanh", generator=generator).double().to(device)
     x = torch.randn(80, 5, generator=generator, dtype=torch.float64)
-    target = torch.randint(4, (80,), generator=generator) if loss == "cross_entropy" else x[:, :4].tanh()
+    target = torch.randint(4, (80,), generator=generator) if "cross_entropy" in loss else x[:, :4].tanh()
     data = Batch(x, target).to(torch.device(device))
     kind = LOSSES[loss]()
     return network, list(

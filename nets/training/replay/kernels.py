@@ -128,16 +128,16 @@ def _mean(t: Tensor, place: Tensor) -> Call | None:
     return mean
 
 
-def _columns_added(t: Tensor, dims: list[int], place: Tensor) -> Call | None:
+def _columns_added(t: Tensor, dims: list[int], keepdim: bool = False, *, place: Tensor) -> Call | None:
     """Σ_n t_nk as a product with ones."""
-    if t.ndim != 2 or [dim % 2 for dim in dims] != [0] or len(t) > ADDED or t.stride(1) != 1:
+    if keepdim or t.ndim != 2 or [dim % 2 for dim in dims] != [0] or len(t) > ADDED or t.stride(1) != 1:
         return None
     return functools.partial(np.matmul, np.ones(len(t), t.numpy().dtype), t.numpy(), place.numpy())
 
 
-def _row_norms(t: Tensor, order: float, dims: list[int], place: Tensor) -> Call | None:
+def _row_norms(t: Tensor, order: float, dims: list[int], keepdim: bool = False, *, place: Tensor) -> Call | None:
     """(Σ_k t_nk²)^½."""
-    if order != 2 or t.ndim != 2 or [dim % 2 for dim in dims] != [1] or t.shape[1] > BLOCK:
+    if keepdim or order != 2 or t.ndim != 2 or [dim % 2 for dim in dims] != [1] or t.shape[1] > BLOCK:
         return None
     array, out = t.numpy(), place.numpy()
 
