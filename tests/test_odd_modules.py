@@ -97,7 +97,7 @@ def test_what_cannot_be_verified_is_refused_in_a_sentence(case: str) -> None:
         nets.verify(*make())
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit")  # a DeprecationWarning, and a FutureWarning from torch 2.14 on
 @pytest.mark.parametrize("compiled", [torch.jit.script, lambda module: torch.jit.trace(module, X)], ids=["script", "trace"])
 def test_what_torch_jit_has_compiled_is_refused(compiled: Callable[[nn.Module], nn.Module]) -> None:
     with pytest.raises(nets.InputError, match=r"the module is compiled by torch\.jit.*verify the module that it was compiled from"):
