@@ -139,6 +139,23 @@ def test_a_wrong_pullback_of_an_own_layer_shows() -> None:
     assert "do not agree" in nets.explain(between(Wrong(4)), X, "0.bias[1]").agreement
 
 
+def test_a_subclass_that_is_not_what_its_formulas_say_is_reported() -> None:
+    class Halved(Linear):
+        """Y = (W X + B) / 2, with the formulas of Linear."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) / 2
+
+        def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+            return super().pullback(v, x, y) / 2
+
+    network = nets.Network([Linear(4, 4), Halved(4, 3)]).double()
+    agreement = nets.explain(network, X, "0.weight[1,2]", output=2).agreement
+    assert "layer 1 Halved, W1_2,1" in agreement and "'entry by entry'" in agreement and "sum over" not in agreement
+    agreement = nets.explain(network, X, "1.weight[1,2]").agreement
+    assert "They do not agree" in agreement  # the gradients of Linear are wrong here
+
+
 def test_zero_is_explained_by_the_factor_or_by_the_units_that_are_fed() -> None:
     network = nets.Network([Scale(4), Tanh()]).double()
     with torch.no_grad():
