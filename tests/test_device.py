@@ -116,7 +116,9 @@ def test_data_are_moved_whole() -> None:
         ("cuda:2", 2, "device is 'cuda:2'; expected a GPU of this machine, of which there are 2"),
     ],
 )
-def test_a_device_that_is_not_there_is_told(value: object, count: int, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_that_is_not_there_is_told(
+    value: object, count: int, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     with pytest.raises(nets.InputError, match=message):
         validation.device("device", value)

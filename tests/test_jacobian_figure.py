@@ -17,14 +17,25 @@ from nets.verification.side_by_side import portraits
 GENERATOR = np.random.default_rng(0)
 
 
-def portrait(name: str = "0.weight", rows: int = 6, columns: int = 5, signed: bool = True, apart: float = 0.0) -> Portrait:
+def portrait(
+    name: str = "0.weight", rows: int = 6, columns: int = 5, signed: bool = True, apart: float = 0.0
+) -> Portrait:
     closed = GENERATOR.normal(size=(rows, columns))
     closed = closed if signed else abs(closed)
     difference = np.zeros((rows, columns))
     difference[rows // 2, columns // 3] = apart
     largest = float(abs(closed).max())
     return Portrait(
-        name, "∂Y_k/∂W_ij = …", "sample 0", signed, closed, closed - difference, difference, largest, abs(apart), 7 * rows
+        name,
+        "∂Y_k/∂W_ij = …",
+        "sample 0",
+        signed,
+        closed,
+        closed - difference,
+        difference,
+        largest,
+        abs(apart),
+        7 * rows,
     )
 
 
@@ -84,7 +95,9 @@ def test_many_stand_beside_each_other_and_the_worst_are_among_them(count: int) -
     boxes = [image.get_extent() for image in figure.axes[0].images]
     assert all(0 <= left < right <= width and 0 <= low < high <= height for left, right, low, high in boxes)
     for index, (left, right, low, high) in enumerate(boxes):
-        apart = [right <= other[0] or left >= other[1] or high <= other[2] or low >= other[3] for other in boxes[:index]]
+        apart = [
+            right <= other[0] or left >= other[1] or high <= other[2] or low >= other[3] for other in boxes[:index]
+        ]
         assert all(apart)
 
 
