@@ -21,6 +21,9 @@ from nets.calculus.notation.factors import Factor, Place, subscript
 from nets.calculus.notation.symbols import slope_function
 from nets.errors import InputError
 
+SAMPLES_COMPARED = 8
+"""Samples at which a written slope is compared with the derivative before it is shown."""
+
 
 class Layer(nn.Module, ABC):
     """Y_ni = f_i(X_n; θ) and its derivative.
@@ -144,7 +147,8 @@ class Layer(nn.Module, ABC):
     def factors(self, place: Place, i: str, j: str) -> list[Factor]:
         """How ∂Y_i/∂X_j of this layer is written, with its numbers.
 
-        An elementwise layer has the diagonal alone, written with i: its symbol, or nothing where the symbol is ''. A
+        An elementwise layer has the diagonal alone, written with i: its symbol, or nothing where the symbol is ''. A symbol
+        whose numbers differ from the derivative is not written. A
         derivative that the layer cannot write has a name, such as ∂H2_i/∂H1_j.
 
         Args:
@@ -157,7 +161,7 @@ class Layer(nn.Module, ABC):
             named = f"∂{y}/∂{place.x_name}_{subscript(j)}"
             return [Factor(named, (i, j), lambda n: self._at_sample(place, n))]
         x = f"{place.x_name}_{subscript(i)}"
-        if self.symbol is None:
+        if self.symbol is None or not self._symbol_holds(place):
             return [Factor(f"∂{y}/∂{x}", (i,), lambda n: self._at_sample(place, n))]
         slope = slope_function(self.symbol)
         found = Factor(
@@ -189,6 +193,15 @@ class Layer(nn.Module, ABC):
         view = copy.copy(self)
         view._parameters = {**self._parameters, **parameters}  # type: ignore[dict-item]
         return view
+
+    def _symbol_holds(self, place: Place) -> bool:
+        """Whether the symbol has the numbers of the derivative, at some samples; True where there are no samples."""
+        if self.symbol is None or place.x is None or place.y is None:
+            return self.symbol is not None
+        x, y = (value[:SAMPLES_COMPARED] for value in (place.x, place.y))
+        tolerance = torch.finfo(y.dtype).eps ** 0.5
+        written = slope_function(self.symbol)(x, y).flatten(1)
+        return torch.allclose(written, self.local_jacobian(x, y), rtol=tolerance, atol=tolerance, equal_nan=True)
 
     def _at_sample(self, place: Place, n: int) -> Tensor:
         return self.local_jacobian(*(value[n : n + 1] for value in place.values()))[0]
