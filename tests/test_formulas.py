@@ -179,7 +179,9 @@ def test_a_symbol_that_is_not_the_slope_is_not_printed() -> None:
     assert "1 +" not in str(found) and "∂Y_k/∂H1_k" in str(found)
 
 
-@pytest.mark.parametrize("symbol", ["3{z", "{w}", "max({z}, 0)", "{z} +", "({z}", "cos", "__import__('os')", "{z} = 1", "lambda"])
+@pytest.mark.parametrize(
+    "symbol", ["3{z", "{w}", "max({z}, 0)", "{z} +", "({z}", "cos", "__import__('os')", "{z} = 1", "lambda"]
+)
 def test_a_symbol_in_another_notation_is_refused(symbol: str) -> None:
     with pytest.raises(InputError, match=r"a slope is written .*; expected \{z\} for the input"):
         slope_function(symbol)
@@ -196,5 +198,5 @@ def test_symbols_are_read_as_a_textbook_writes_them(symbol: str, value: float) -
 
 
 def test_a_formula_without_a_batch_has_no_numbers() -> None:
-    with pytest.raises(InputError, match="formulas.network, x."):
+    with pytest.raises(InputError, match=r"formulas\(network, x\)"):
         formulas(Network([Linear(2, 2)]))["0.weight"].entry(0, 0, 0, 0)
