@@ -189,7 +189,7 @@ def test_count_steps_equals_the_steps_of_descend() -> None:
         ({"epochs": 0}, "epochs is 0"),
         ({"steps": None}, "neither epochs nor steps"),
         ({"engine": "magic"}, "engine is 'magic'; expected 'closed_form' or 'autograd'"),
-        ({"loss": CrossEntropy()}, "cross entropy was given targets"),
+        ({"loss": CrossEntropy()}, "the targets of cross entropy have the shape"),
         ({"data": Batch(DATA.inputs[:, :2], DATA.targets)}, "with 3 inputs was given X with 2 features"),
         ({"data": Batch(DATA.inputs.float(), DATA.targets)}, "X is torch.float32"),
         ({"network": nets.Network.from_torch(nn.Tanh()), "data": Batch(DATA.inputs, DATA.inputs)}, "no parameter that requires"),
