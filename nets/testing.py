@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from nets.errors import GradientError
 from nets.records.certificate import Certificate
 from nets.verification.accumulation.check import check_accumulation
-from nets.verification.accumulation.window import Closure
+from nets.verification.accumulation.window.window import Closure
 from nets.verification.verify import verify
 
 

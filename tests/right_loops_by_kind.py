@@ -230,7 +230,7 @@ def _rows() -> Iterator[Kind]:
     yield Kind("a loss over the module", with_decay)
     yield Kind("a partial over the module", with_partial_decay)
     yield Kind("a loop that keeps an optimizer", with_optimizer)
-    yield Kind("packed sequences", shared(by_targets, F.cross_entropy, Packed, packed), "not put together .* differ in their first")
+    yield Kind("packed sequences", shared(by_targets, F.cross_entropy, Packed, packed), "not put together .* first axis")
     yield Kind("documents", shared(by_targets, F.cross_entropy, Documents, documents), "groups got different names")
     yield Kind("graphs", shared(by_targets, F.mse_loss, Graphs, graphs), "not put together")
     yield Kind("images", shared(by_targets, F.mse_loss, Detector, lambda g: images(g, (3, 3), (2,))), "weigh 0.5, 0.5")

@@ -255,7 +255,7 @@ GIVEN: dict[str, tuple[tuple[Any, ...], str]] = {
     "no loss": ((mlp(), "mse", RAGGED), "the loss is a str; expected a function"),
     "no micro-batches": ((mlp(), F.mse_loss, []), "there are no micro-batches; expected a list"),
     "no pairs": ((mlp(), F.mse_loss, [x for x, _ in RAGGED]), "micro-batch 1 is a Tensor; expected a pair"),
-    "no tensors": ((mlp(), F.mse_loss, [(1, 2)]), "micro-batch 1 has a int in it; expected tensors"),
+    "no tensors": ((mlp(), F.mse_loss, [(1, 2)]), "micro-batch 1 .* int; expected tensors"),
     "all empty": ((mlp(), F.mse_loss, samples((0, 0), 3)), "every micro-batch is empty"),
     "all masked": ((mlp(), F.cross_entropy, [(x, torch.full((len(x),), -100)) for x, _ in RAGGED]), "the loss of the whole batch "),
     "other widths": ((mlp(), F.mse_loss, samples((2,), 3) + samples((2,), 4)), r"shapes such as \(2, 3\) and \(2, 4\); .* pad"),

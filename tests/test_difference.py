@@ -10,7 +10,7 @@ from nets.verification.compare.zeros import is_constant
 from nets.verification.derivations.autograd_modes import reverse_mode
 from nets.verification.derivations.differences import measure, measure_twice, refine
 from nets.verification.derivations.slopes import central
-from nets.verification.noise.rounding import output_floor
+from nets.verification.noise.output_noise import output_floor
 from nets.verification.problem.problem import Problem
 from tests.cases import NETWORKS, Case
 

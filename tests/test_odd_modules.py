@@ -70,7 +70,7 @@ REFUSED: dict[str, tuple[Callable[[], tuple[Any, ...]], str]] = {
     "lazy": (lambda: (nn.LazyLinear(3), X), "weight has no shape yet.*call it once first"),
     "a sparse input": (
         lambda: (Written(lambda x, w: x @ w), X.to_sparse()),
-        "input is sparse or nested.*by to_dense",
+        "input is sparse or nested.*to_dense",
     ),
     "a meta input": (lambda: (nn.Linear(3, 2), X.to("meta")), "input is on the device 'meta'"),
     "a meta module": (lambda: (nn.Linear(3, 2, device="meta"), X), "weight is on the device 'meta'"),

@@ -3,7 +3,8 @@
 import torch
 from torch import nn
 
-from nets.verification.noise.rounding import StochasticRounding, output_floor
+from nets.verification.noise.output_noise import output_floor
+from nets.verification.noise.rounding import StochasticRounding
 from nets.verification.problem.problem import Problem
 
 UNIT = torch.finfo(torch.float64).eps / 2

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nets.records.reason import PASSED, Finding, Reason
+from nets.records.reason import PASSED, Explained, Finding
 from nets.records.verdict import Verdict
 from nets.text import indexed, told_apart
 
@@ -59,7 +59,7 @@ class Check:
     tolerance: float | None
     detects: float | None
     verdict: Verdict
-    reason: Reason | None = None
+    reason: Explained | None = None
     message: str = ""
     ulp: float | None = None
     detects_entry: float | None = None

@@ -17,24 +17,22 @@ class Finding(NamedTuple):
         message: a few words; '' of a plain pass.
     """
 
-    reason: "Reason | None" = None
+    reason: "Explained | None" = None
     message: str = ""
 
 
-class Reason(TextEnum):
-    """The outcomes of a check that need a word, and the mistakes that a wrong derivative may look like.
-
-    A check has the most specific one that is known: of a wrong derivative that is the transposed of the right one, TRANSPOSED.
+class Explained(TextEnum):
+    """An enumeration whose members have a sentence: `Reason`, and `LoopReason` for loops over micro-batches.
 
     Attributes:
-        sentence: what is said, with the names of facts in braces.
-        likely: what it usually comes from, the most frequent first.
+        sentence: the sentence, with the names of facts in braces.
+        likely: the likely causes, the most frequent first.
     """
 
     sentence: str
     likely: tuple[str, ...]
 
-    def __new__(cls, value: str, sentence: str, *likely: str) -> "Reason":
+    def __new__(cls, value: str, sentence: str, *likely: str) -> "Explained":
         member = str.__new__(cls, value)
         member._value_, member.sentence, member.likely = value, sentence, likely
         return member
@@ -42,6 +40,13 @@ class Reason(TextEnum):
     def because(self, **facts: object) -> Finding:
         """The finding, with these facts in its sentence."""
         return Finding(self, self.sentence.format(**facts))
+
+
+class Reason(Explained):
+    """The outcomes of a check that need a word, and the mistakes that a wrong derivative may look like.
+
+    A check has the most specific one that is known: of a wrong derivative that is the transposed of the right one, TRANSPOSED.
+    """
 
     # There is no derivative at the point.
     KINK = (
@@ -242,15 +247,15 @@ class Reason(TextEnum):
         "a tensor that was saved for {reader} is overwritten {when}, where autograd does not see it (through .data, or in a "
         "kernel): the backward pass reads other numbers than the forward pass had; write to a copy",
     )
+    OTHER_GRADIENT = (
+        "other gradient",
+        "wrong derivative {where}: at {at} it gives {found}, and {right} {otherwise}{mend}",
+    )
     OTHER_LAYOUT = (
         "other layout",
         "the gradient is another one where {name} is contiguous: here its strides are {strides}",
     )
-
-    # A loop over micro-batches.
-    WRONG_ACCUMULATION = ("wrong accumulation", "wrong accumulation")
     STATEFUL = ("stateful", "stateful: {what}")
-    WEIGHTS_UNKNOWN = ("weights unknown", "weights unknown: {why}")
 
 
 PASSED = Finding()

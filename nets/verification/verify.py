@@ -31,13 +31,14 @@ from nets.verification.contract.layouts import depends_on_layout
 from nets.verification.contract.saved import overwritten
 from nets.verification.derivations import autograd_modes as oracles
 from nets.verification.derivations.user_jacobian import ClosedForm, Engine, engine_jacobians, stated_jacobians
-from nets.verification.noise.rounding import FEW, ROUNDING_SAFETY, output_floor
+from nets.verification.noise.output_noise import FEW_PASSES, output_floor
+from nets.verification.noise.rounding import ROUNDING_SAFETY
 from nets.verification.noise.row_noise import gradient_floor
 from nets.verification.probing.coverage import check_by_probes, check_closed_form, check_stated
 from nets.verification.probing.forward_probes import forward_of_closed_form, forward_of_module
 from nets.verification.probing.prober import Prober
 from nets.verification.probing.submodules import locate
-from nets.verification.problem.calling import OwnPrecisionError
+from nets.verification.problem.calling.errors import OwnPrecisionError
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.pytree import largest
 from nets.verification.problem.strides import written_out
@@ -289,7 +290,7 @@ def _probed_certificate(problem: Problem, options: Options) -> Certificate:
     alone = check_parameters_alone(problem)
     if alone:
         return Certificate(tuple(alone))
-    floor = output_floor(problem, seed, FEW)
+    floor = output_floor(problem, seed, FEW_PASSES)
     network = problem.module if isinstance(problem.module, Network) else None
     oracle = Method.REVERSE_MODE if network is None else Method.CLOSED_FORM
     closed = None if network is None else jacobians(network, problem.points["input"])

@@ -17,7 +17,7 @@ from nets.verification.checks.aggregates import Aggregates
 from nets.verification.checks.preconditions import check_behaviour
 from nets.verification.compare.comparison import POWER, Derivation, compare
 from nets.verification.derivations.autograd_modes import reverse_mode
-from nets.verification.noise.lowered import Noisy, coarsest, output_noise
+from nets.verification.noise.low_precision import Noisy, coarsest, output_noise
 from nets.verification.noise.rounding import unit_roundoff
 from nets.verification.noise.row_noise import gradient_floor
 from nets.verification.problem.graph import rows_of

@@ -20,7 +20,7 @@ from nets.verification.contract.check import check_writes
 from nets.verification.derivations.autograd_modes import quiet
 from nets.verification.fault_patterns.experiments import backward_cause
 from nets.verification.noise.rounding import ROUNDING_SAFETY
-from nets.verification.problem.calling import OtherOutputsError
+from nets.verification.problem.calling.errors import OtherOutputsError
 from nets.verification.problem.copies import copied
 from nets.verification.problem.graph import dense, handed_out, pull_back
 from nets.verification.problem.problem import Problem

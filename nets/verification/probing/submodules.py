@@ -19,7 +19,7 @@ from nets.records.location import Location
 from nets.records.method import Method
 from nets.records.verdict import Verdict
 from nets.verification.checks.preconditions import check_behaviour
-from nets.verification.noise.rounding import FEW, output_floor
+from nets.verification.noise.output_noise import FEW_PASSES, output_floor
 from nets.verification.probing.prober import Prober
 from nets.verification.problem.problem import Problem
 
@@ -190,7 +190,7 @@ def wrong_points(call: Call, seed: int) -> tuple[str, ...] | None:
                     check.parameter for check in failed if check.verdict == Verdict.FAIL and check.oracle == Method.REVERSE_MODE
                 )
                 return own or None
-            prober = Prober(problem, output_floor(problem, seed, FEW), seed)
+            prober = Prober(problem, output_floor(problem, seed, FEW_PASSES), seed)
             return tuple(name.removeprefix("module.") for name in problem.points if _is_wrong(prober, name))
     except Exception:  # a submodule may raise whatever it likes when it is called alone
         return None

@@ -1,4 +1,5 @@
-"""Where an object keeps what calls can change: how that is read, put back and named, object by object."""
+"""The containers of an object: where it keeps values that calls can change, and how these are read, written and
+named."""
 
 import collections
 import contextlib
@@ -15,31 +16,32 @@ import torch
 from torch import Tensor, nn
 
 STATEFUL = ("torch.nn.", "torch.optim.", "torch.amp.", "torch.cuda.amp.")
-"""Libraries' own classes whose objects are looked into. Others (writers, loaders, loggers) have threads and files of their own."""
+"""Modules of libraries whose objects have containers. Other objects, such as writers and loaders, own threads and
+files."""
 
 OWN_NAMES = ("_parameters", "_buffers", "_modules")
-"""Dicts of a module whose keys are read as its attributes."""
+"""The dicts of an `nn.Module` whose keys are read as its attributes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Something that holds named values.
+class Container:
+    """Something that holds named values, which calls can replace.
 
     Attributes:
-        read: name → value, as it is now.
-        write: puts such a dict back.
-        naming: the path of one of its values.
-        opaque: whether the values are a copy of its state, with nothing inside that could be changed.
+        read: gives name → value.
+        write: replaces all values by those of such a dict.
+        path_of: gives the path of the value with a name.
+        opaque: whether `read` gives copies of the state, which contain nothing that could change.
     """
 
     read: Callable[[], dict[Any, Any]]
     write: Callable[[dict[Any, Any]], object]
-    naming: Callable[[Any], str]
+    path_of: Callable[[Any], str]
     opaque: bool = False
 
 
-def places(path: str, value: Any) -> Iterator[Place]:
-    """What holds values in an object."""
+def containers(path: str, value: Any) -> Iterator[Container]:
+    """The containers of an object that is found under this path."""
     if isinstance(value, dict):
         yield _of_dict(value, lambda name: f"{path}[{name!r}]")
     elif isinstance(value, list | collections.deque):
@@ -49,8 +51,10 @@ def places(path: str, value: Any) -> Iterator[Place]:
     elif isinstance(value, types.FunctionType):
         yield from _of_function(path, value)
     elif isinstance(value, type):
-        if _callers(value.__module__):
-            yield from (_of_attribute(path, value, name) for name, inner in vars(value).items() if _is_data(name, inner))
+        if _is_callers(value.__module__):
+            yield from (
+                _of_attribute(path, value, name) for name, inner in vars(value).items() if _is_data(name, inner)
+            )
     elif isinstance(value, np.ndarray):
         yield _of_state(path, value.copy, lambda numbers: np.copyto(value, numbers))
     elif isinstance(value, torch.Generator):
@@ -64,11 +68,11 @@ def places(path: str, value: Any) -> Iterator[Place]:
         yield from _of_object(path, value)
 
 
-def _of_object(path: str, value: Any) -> Iterator[Place]:
+def _of_object(path: str, value: Any) -> Iterator[Container]:
     own = None
-    with contextlib.suppress(Exception):  # whatever an object of the caller's does when it is asked for its attributes
+    with contextlib.suppress(Exception):  # asking an object of the caller's for its attributes may raise anything
         own = vars(value)
-    if isinstance(own, dict) and _looked_into(value):
+    if isinstance(own, dict) and _has_containers(value):
         named = OWN_NAMES if isinstance(value, nn.Module) else ()
         yield _of_dict(own, lambda name: f"{path}.{name}", without=named)
         if named:
@@ -77,13 +81,13 @@ def _of_object(path: str, value: Any) -> Iterator[Place]:
         for hooks in (value._backward_hooks, value._post_accumulate_grad_hooks):
             if hooks:
                 yield _of_dict(hooks, lambda name: f"hook {name} of {path}")
-    for kind in type(value).__mro__ if _callers(type(value).__module__) else ():
+    for kind in type(value).__mro__ if _is_callers(type(value).__module__) else ():
         slots = [name for name, inner in vars(kind).items() if isinstance(inner, types.MemberDescriptorType)]
         yield from (_of_attribute(path, value, name) for name in slots)
 
 
-def parts(path: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """What an object consists of and cannot change."""
+def components(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Path and value of each component of an object that cannot be replaced, such as the items of a tuple."""
     if isinstance(value, tuple | frozenset):
         yield from ((f"{path}[{i}]", inner) for i, inner in enumerate(value))
     elif isinstance(value, functools.partial):
@@ -95,30 +99,35 @@ def parts(path: str, value: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, types.FunctionType):
         yield from ((path, inner) for inner in (value.__defaults__, value.__kwdefaults__))
     elif isinstance(value, type):
-        if _callers(value.__module__):
-            yield from ((path, getattr(inner, "__func__", inner)) for inner in vars(value).values() if _is_function(inner))
+        if _is_callers(value.__module__):
+            yield from (
+                (path, getattr(inner, "__func__", inner)) for inner in vars(value).values() if _is_function(inner)
+            )
             yield from ((path, kind) for kind in value.__bases__)
-    elif not isinstance(value, types.ModuleType) and _looked_into(value):
+    elif not isinstance(value, types.ModuleType) and _has_containers(value):
         yield type(value).__name__, type(value)
 
 
-def _of_function(path: str, function: types.FunctionType) -> Iterator[Place]:
+def _of_function(path: str, function: types.FunctionType) -> Iterator[Container]:
     yield _of_dict(function.__dict__, lambda name: f"{path}.{name}")
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        yield Place(functools.partial(_inside, name, cell), functools.partial(_into, name, cell), str)
-    # Only the caller's functions: what a library's refer to is no end.
-    if _callers(function.__module__):
+        yield Container(functools.partial(_read_cell, name, cell), functools.partial(_write_cell, name, cell), str)
+    # Only for functions of the caller's: those of a library refer to all of it.
+    if _is_callers(function.__module__):
         names = _names(function.__code__)
-        scopes = [function.__globals__, *(vars(m) for m in map(function.__globals__.get, names) if _is_callers_module(m))]
+        scopes = [
+            function.__globals__,
+            *(vars(m) for m in map(function.__globals__.get, names) if _is_callers_module(m)),
+        ]
         yield from (_of_key(scope, name) for scope in scopes for name in names if name in scope)
 
 
-def _of_key(scope: dict[str, Any], name: str) -> Place:
-    return Place(lambda: {name: scope[name]} if name in scope else {}, scope.update, str)
+def _of_key(scope: dict[str, Any], name: str) -> Container:
+    return Container(lambda: {name: scope[name]} if name in scope else {}, scope.update, str)
 
 
-def _of_dict(content: dict[Any, Any], naming: Callable[[Any], str], without: Collection[str] = ()) -> Place:
-    """A dict, save for the values of some names, which are places of their own."""
+def _of_dict(content: dict[Any, Any], path_of: Callable[[Any], str], without: Collection[str] = ()) -> Container:
+    """A dict, without the values of some names, which are containers themselves."""
 
     def read() -> dict[Any, Any]:
         return {name: value for name, value in content.items() if name not in without}
@@ -128,37 +137,39 @@ def _of_dict(content: dict[Any, Any], naming: Callable[[Any], str], without: Col
         content.clear()
         content.update(items | kept)
 
-    return Place(read, write, naming)
+    return Container(read, write, path_of)
 
 
-def _of_sequence(content: Any, extend: Callable[[Iterable[Any]], None], path: str) -> Place:
+def _of_sequence(content: Any, extend: Callable[[Iterable[Any]], None], path: str) -> Container:
     def write(items: dict[Any, Any]) -> None:
         content.clear()
         extend(items.values())
 
-    return Place(lambda: dict(enumerate(content)), write, lambda _: path)
+    return Container(lambda: dict(enumerate(content)), write, lambda _: path)
 
 
-def _of_attribute(path: str, owner: Any, name: str) -> Place:
+def _of_attribute(path: str, owner: Any, name: str) -> Container:
     def write(items: dict[str, Any]) -> None:
         for key, value in items.items():
             setattr(owner, key, value)
 
-    return Place(lambda: {name: getattr(owner, name)} if hasattr(owner, name) else {}, write, lambda key: f"{path}.{key}")
+    return Container(
+        lambda: {name: getattr(owner, name)} if hasattr(owner, name) else {}, write, lambda key: f"{path}.{key}"
+    )
 
 
-def _of_state(path: str, get: Callable[[], Any], put: Callable[[Any], object]) -> Place:
-    return Place(lambda: {"": get()}, lambda items: put(items[""]), lambda _: path, opaque=True)
+def _of_state(path: str, get: Callable[[], Any], put: Callable[[Any], object]) -> Container:
+    return Container(lambda: {"": get()}, lambda items: put(items[""]), lambda _: path, opaque=True)
 
 
-def _inside(name: str, cell: types.CellType) -> dict[str, Any]:
+def _read_cell(name: str, cell: types.CellType) -> dict[str, Any]:
     try:
         return {name: cell.cell_contents}
-    except ValueError:  # nothing has been put into it yet
+    except ValueError:  # the cell is empty
         return {}
 
 
-def _into(name: str, cell: types.CellType, items: dict[str, Any]) -> None:
+def _write_cell(name: str, cell: types.CellType, items: dict[str, Any]) -> None:
     if name in items:
         cell.cell_contents = items[name]
     else:
@@ -166,21 +177,22 @@ def _into(name: str, cell: types.CellType, items: dict[str, Any]) -> None:
 
 
 def _names(code: types.CodeType) -> list[str]:
-    """The globals and attributes that a function, and those defined in it, refer to."""
+    """The names of globals and attributes in the code of a function and of the functions defined in it."""
     inner = [name for constant in code.co_consts if isinstance(constant, types.CodeType) for name in _names(constant)]
     return list(dict.fromkeys([*code.co_names, *inner]))
 
 
-def _looked_into(value: Any) -> bool:
+def _has_containers(value: Any) -> bool:
     kind = type(value)
     if isinstance(value, Tensor | nn.Module):
         return True
-    return _callers(kind.__module__) or f"{kind.__module__}.".startswith(STATEFUL)
+    return _is_callers(kind.__module__) or f"{kind.__module__}.".startswith(STATEFUL)
 
 
 @functools.cache
-def _callers(module: str | None) -> bool:
-    """Whether code of that module is the caller's own, and no library's; code that is made by decorators may name no module."""
+def _is_callers(module: str | None) -> bool:
+    """Whether a Python module belongs to the caller, not to a library. The code that decorators make may name no
+    module."""
     if not isinstance(module, str):
         return False
     root = module.partition(".")[0]
@@ -191,7 +203,7 @@ def _callers(module: str | None) -> bool:
 
 
 def _is_callers_module(value: Any) -> bool:
-    return isinstance(value, types.ModuleType) and _callers(value.__name__)
+    return isinstance(value, types.ModuleType) and _is_callers(value.__name__)
 
 
 def _is_function(value: Any) -> bool:
@@ -199,5 +211,5 @@ def _is_function(value: Any) -> bool:
 
 
 def _is_data(name: str, value: Any) -> bool:
-    """Whether it is an attribute of a class that calls may move, such as a counter."""
+    """Whether an attribute of a class is data that calls may change, such as a counter."""
     return not name.startswith("__") and not callable(value) and not hasattr(type(value), "__get__")
