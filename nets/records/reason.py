@@ -247,9 +247,28 @@ class Reason(Explained):
         "a tensor that was saved for {reader} is overwritten {when}, where autograd does not see it (through .data, or in a "
         "kernel): the backward pass reads other numbers than the forward pass had; write to a copy",
     )
-    OTHER_GRADIENT = (
-        "other gradient",
-        "wrong derivative {where}: at {at} it gives {found}, and {right} {otherwise}{mend}",
+    INCOMING_LAYOUT = (
+        "layout of the incoming gradient",
+        "{fault} where the incoming gradient is {layout} (strides {strides}), and not where it is contiguous{values}",
+    )
+    EXPANDED_INPUT = (
+        "expanded input",
+        "{fault} where {name} is expanded, as it is here, and not where every number has a place of its own{values}",
+    )
+    INTERLEAVED_CALLS = (
+        "interleaved calls",
+        "{fault} with two calls before a backward, and not with one: what the backward pass needs is kept {where} and not on "
+        "ctx{values}",
+    )
+    MISSING_GRADIENT = (
+        "missing gradient",
+        "{fault} where the gradient that arrives at {others} is None, as in a loss that uses {alone} alone, and not where it is "
+        "zero{values}",
+    )
+    OUTPUT_OVERWRITTEN = (
+        "output overwritten",
+        "{fault} where its output is overwritten in place after the call: save that output with ctx.save_for_backward, so that "
+        "autograd notices the write{values}",
     )
     OTHER_LAYOUT = (
         "other layout",

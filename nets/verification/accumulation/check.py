@@ -168,7 +168,7 @@ def _certificate(window: Window, closure: Closure | None) -> Certificate:
     elif whole_batch.obstacle and window.has_batch_norm:
         coupling = sample_coupling(window)
         reason = Finding(
-            coupling.reason, f"{coupling.message}; the whole batch, which cannot be put together, would have others"
+            coupling.reason, f"{coupling.message}; the whole batch, which cannot be concatenated, would have others"
         )
         checks = [check.explained(Verdict.INCONCLUSIVE, reason) for check in checks]
     return Certificate(tuple(checks), notes=notes(whole_batch, weights, state.harmless, closure, found, tolerance))

@@ -31,7 +31,7 @@ def notes(
         values = coefficients_text(weights.values)
         written.append(f"micro-batches of {sizes} samples weigh {values} in the loss over all of them")
     if whole_batch.obstacle:
-        why = f"the micro-batches were not put together ({whole_batch.obstacle})"
+        why = f"the micro-batches were not concatenated ({whole_batch.obstacle})"
         written.append(f"{why}: the loss is taken over the outputs of each alone")
     if whole_batch.relabelled:
         written.append(

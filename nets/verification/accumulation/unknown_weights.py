@@ -21,7 +21,7 @@ def check_without_weights(whole_batch: WholeBatch, closure: Closure | None) -> C
         InputError: without a loop, since there is nothing to check then.
     """
     window = whole_batch.window
-    why = f"the micro-batches cannot be put together ({whole_batch.obstacle})"
+    why = f"the micro-batches cannot be concatenated ({whole_batch.obstacle})"
     if closure is None:
         raise InputError(
             f"{why}; expected a closure to check, or outputs and targets that can be concatenated along their first "

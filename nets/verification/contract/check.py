@@ -78,8 +78,7 @@ def _check_missing_gradients(passes: BackwardPasses) -> list[Check]:
         if found is not None:
             others = " and at ".join(name for i, name in enumerate(names) if i not in used)
             alone = listed([names[i] for i in used])
-            where = f"where the gradient that arrives at {others} is None, as in a loss that uses {alone} alone"
-            return [found.check(where, "where that gradient is zero")]
+            return [found.check(Reason.MISSING_GRADIENT, others=others, alone=alone)]
     return []
 
 

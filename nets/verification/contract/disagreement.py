@@ -46,22 +46,18 @@ class Disagreement:
     expected: float = 0.0
     raised: str = ""
 
-    def check(self, where: str, otherwise: str, mend: str = "") -> Check:
+    def check(self, reason: Reason, **facts: object) -> Check:
         """The failed check.
 
         Args:
-            where: the circumstance in which the gradient is wrong.
-            otherwise: the one in which it is right.
-            mend: how to mend it.
+            reason: the circumstance in which the gradient is wrong.
+            facts: of the reason's sentence, besides the fault and the values.
         """
-        if self.raised:
-            reason = Reason.BACKWARD_RAISES.because(error=f"{self.raised} {where}{mend}")
-        else:
-            found, right = told_apart(self.found, self.expected)
-            reason = Reason.OTHER_GRADIENT.because(
-                where=where, at=self.at, found=found, right=right, otherwise=otherwise, mend=mend
-            )
-        return Check.without_entry(self.name, Method.REVERSE_MODE, Method.ITSELF, Verdict.FAIL, reason)
+        found, right = told_apart(self.found, self.expected)
+        fault = f"the backward pass raises {self.raised}" if self.raised else "wrong derivative"
+        values = "" if self.raised else f"; at {self.at} it gives {found}, not {right}"
+        why = reason.because(fault=fault, values=values, **facts)
+        return Check.without_entry(self.name, Method.REVERSE_MODE, Method.ITSELF, Verdict.FAIL, why)
 
 
 def find_disagreement(

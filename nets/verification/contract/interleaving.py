@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nets.records.check import Check
+from nets.records.reason import Reason
 from nets.verification.contract.disagreement import Disagreement, disagreement
 from nets.verification.contract.recorded import record
 from nets.verification.derivations.autograd_modes import quiet
@@ -43,10 +44,7 @@ def check_interleaved(problem: Problem) -> list[Check]:
         )
     if found is None:
         return []
-    cause = (
-        f"with two calls before a backward, since the backward pass needs values that are kept {where} and not on ctx"
-    )
-    return [found.check(cause, "where there is one call")]
+    return [found.check(Reason.INTERLEAVED_CALLS, where=where)]
 
 
 def _between(problem: Problem, before: Call, after: Call) -> Disagreement | None:

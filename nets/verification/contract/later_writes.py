@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nets.records.check import Check
+from nets.records.reason import Reason
 from nets.torch_internals import pytree
 from nets.verification.contract.disagreement import Disagreement, disagreement
 from nets.verification.contract.recorded import record
@@ -25,10 +26,7 @@ def check_later_writes(problem: Problem) -> list[Check]:
     found = _after_overwriting(problem, "output")
     if found is None:
         return []
-    mend = (
-        "; the backward pass reads that output: save it with ctx.save_for_backward, so that autograd notices the write"
-    )
-    return [found.check("where its output is overwritten in place after the call", "where it is not", mend)]
+    return [found.check(Reason.OUTPUT_OVERWRITTEN)]
 
 
 def kept_inputs(problem: Problem) -> list[str]:

@@ -85,8 +85,8 @@ def _check_layout(passes: BackwardPasses, layout: CotangentLayout) -> Check | No
     found = find_disagreement(passes, choose, expected, own_errors=False)
     if found is None:
         return None
-    where = f"where the incoming gradient is {layout.name} (strides {layout.strides(passes.call.cotangents)})"
-    return found.check(where, "where it is contiguous")
+    strides = layout.strides(passes.call.cotangents)
+    return found.check(Reason.INCOMING_LAYOUT, layout=layout.name, strides=strides)
 
 
 def check_expanded(problem: Problem, inputs: tuple[Any, ...]) -> list[Check]:
@@ -105,7 +105,7 @@ def check_expanded(problem: Problem, inputs: tuple[Any, ...]) -> list[Check]:
             gradients = call.pull_back(call.cotangents)
         found = disagreement(problem, gradients, expected)
         if found is not None:
-            return [found.check(f"where {name} is expanded, as it is here", "where it is written out")]
+            return [found.check(Reason.EXPANDED_INPUT, name=name)]
     return []
 
 

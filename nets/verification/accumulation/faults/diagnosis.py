@@ -40,7 +40,7 @@ def diagnose(evidence: Evidence) -> Finding:
     right_sum = right is not None and evidence.matches(weighted_sum(right, evidence.parts))
     if right_sum and coupling is not None:
         return Finding(coupling.reason, f"{off.message}; {coupling.message}; the loop itself is right")
-    # A loss in half precision may be off by so much that it cannot be told whether it is a sum.
+    # A loss in half precision may be off by so much that it cannot be decided whether it is a sum.
     half_precision = evidence.window.loss_eps > HALF_PRECISION_EPS
     if not evidence.weights.separable and coupling is None and not half_precision:
         return _and(off, LoopReason.NO_SUM_OVER_SAMPLES.because())

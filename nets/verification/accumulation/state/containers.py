@@ -40,43 +40,19 @@ class Container:
     opaque: bool = False
 
 
-def containers(path: str, value: Any) -> Iterator[Container]:
-    """The containers of an object that is found under this path."""
-    if isinstance(value, dict):
-        yield _of_dict(value, lambda name: f"{path}[{name!r}]")
-    elif isinstance(value, list | collections.deque):
-        yield _of_sequence(value, value.extend, path)
-    elif isinstance(value, set):
-        yield _of_sequence(value, value.update, path)
-    elif isinstance(value, types.FunctionType):
-        yield from _of_function(path, value)
-    elif isinstance(value, type):
-        if _is_callers(value.__module__):
-            yield from (
-                _of_attribute(path, value, name) for name, inner in vars(value).items() if _is_data(name, inner)
-            )
-    elif isinstance(value, np.ndarray):
-        yield _of_state(path, value.copy, lambda numbers: np.copyto(value, numbers))
-    elif isinstance(value, torch.Generator):
-        yield _of_state(path, value.get_state, value.set_state)
-    elif isinstance(value, random.Random):
-        yield _of_state(path, value.getstate, value.setstate)
-    elif isinstance(value, np.random.Generator):
-        bits: Any = value.bit_generator
-        yield _of_state(path, lambda: bits.state, lambda state: setattr(bits, "state", state))
-    else:
-        yield from _of_object(path, value)
+# The containers of an object, by its type.
 
 
-def _of_object(path: str, value: Any) -> Iterator[Container]:
+@functools.singledispatch
+def containers(value: Any, path: str) -> Iterator[Container]:
+    """The containers of an object that is found under this path: its attributes, hooks and slots."""
     own = None
     with contextlib.suppress(Exception):  # asking an object of the caller's for its attributes may raise anything
         own = vars(value)
-    if isinstance(own, dict) and _has_containers(value):
+    if isinstance(own, dict) and _has_state(value):
         named = OWN_NAMES if isinstance(value, nn.Module) else ()
         yield _of_dict(own, lambda name: f"{path}.{name}", without=named)
-        if named:
-            yield from (_of_dict(own[name], lambda key: f"{path}.{key}") for name in OWN_NAMES if name in own)
+        yield from (_of_dict(own[name], lambda key: f"{path}.{key}") for name in named if name in own)
     if isinstance(value, Tensor):
         for hooks in (value._backward_hooks, value._post_accumulate_grad_hooks):
             if hooks:
@@ -86,44 +62,110 @@ def _of_object(path: str, value: Any) -> Iterator[Container]:
         yield from (_of_attribute(path, value, name) for name in slots)
 
 
-def components(path: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Path and value of each component of an object that cannot be replaced, such as the items of a tuple."""
-    if isinstance(value, tuple | frozenset):
-        yield from ((f"{path}[{i}]", inner) for i, inner in enumerate(value))
-    elif isinstance(value, functools.partial):
-        yield from ((path, inner) for inner in (value.func, value.args, value.keywords))
-    elif isinstance(value, types.MethodType):
-        yield from ((path, inner) for inner in (value.__self__, value.__func__))
-    elif isinstance(value, types.BuiltinMethodType) and not isinstance(value.__self__, types.ModuleType):
-        yield path, value.__self__
-    elif isinstance(value, types.FunctionType):
-        yield from ((path, inner) for inner in (value.__defaults__, value.__kwdefaults__))
-    elif isinstance(value, type):
-        if _is_callers(value.__module__):
-            yield from (
-                (path, getattr(inner, "__func__", inner)) for inner in vars(value).values() if _is_function(inner)
-            )
-            yield from ((path, kind) for kind in value.__bases__)
-    elif not isinstance(value, types.ModuleType) and _has_containers(value):
-        yield type(value).__name__, type(value)
+@containers.register
+def _(value: dict, path: str) -> Iterator[Container]:  # type: ignore[type-arg]
+    yield _of_dict(value, lambda name: f"{path}[{name!r}]")
 
 
-def _of_function(path: str, function: types.FunctionType) -> Iterator[Container]:
-    yield _of_dict(function.__dict__, lambda name: f"{path}.{name}")
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        yield Container(functools.partial(_read_cell, name, cell), functools.partial(_write_cell, name, cell), str)
+@containers.register(list)
+@containers.register(collections.deque)
+def _(value: Any, path: str) -> Iterator[Container]:
+    yield _of_sequence(value, value.extend, path)
+
+
+@containers.register
+def _(value: set, path: str) -> Iterator[Container]:  # type: ignore[type-arg]
+    yield _of_sequence(value, value.update, path)
+
+
+@containers.register
+def _(value: types.FunctionType, path: str) -> Iterator[Container]:
+    yield _of_dict(value.__dict__, lambda name: f"{path}.{name}")
+    for name, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
+        read, write = functools.partial(_read_cell, name, cell), functools.partial(_write_cell, name, cell)
+        yield Container(read, write, str)
     # Only for functions of the caller's: those of a library refer to all of it.
-    if _is_callers(function.__module__):
-        names = _names(function.__code__)
-        scopes = [
-            function.__globals__,
-            *(vars(m) for m in map(function.__globals__.get, names) if _is_callers_module(m)),
-        ]
+    if _is_callers(value.__module__):
+        names = _names(value.__code__)
+        modules = [vars(m) for m in map(value.__globals__.get, names) if _is_callers_module(m)]
+        scopes = [value.__globals__, *modules]
         yield from (_of_key(scope, name) for scope in scopes for name in names if name in scope)
 
 
-def _of_key(scope: dict[str, Any], name: str) -> Container:
-    return Container(lambda: {name: scope[name]} if name in scope else {}, scope.update, str)
+@containers.register
+def _(value: type, path: str) -> Iterator[Container]:
+    if _is_callers(value.__module__):
+        yield from (_of_attribute(path, value, name) for name, inner in vars(value).items() if _is_data(name, inner))
+
+
+@containers.register
+def _(value: np.ndarray, path: str) -> Iterator[Container]:
+    yield _of_state(path, value.copy, lambda numbers: np.copyto(value, numbers))
+
+
+@containers.register
+def _(value: torch.Generator, path: str) -> Iterator[Container]:
+    yield _of_state(path, value.get_state, value.set_state)
+
+
+@containers.register
+def _(value: random.Random, path: str) -> Iterator[Container]:
+    yield _of_state(path, value.getstate, value.setstate)
+
+
+@containers.register
+def _(value: np.random.Generator, path: str) -> Iterator[Container]:
+    bits: Any = value.bit_generator
+    yield _of_state(path, lambda: bits.state, lambda state: setattr(bits, "state", state))
+
+
+# The components of an object, by its type.
+
+
+@functools.singledispatch
+def components(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Path and value of each component of an object that cannot be replaced, such as the items of a tuple or its
+    class."""
+    if _has_state(value):
+        yield type(value).__name__, type(value)
+
+
+@components.register(tuple)
+@components.register(frozenset)
+def _(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    yield from ((f"{path}[{i}]", inner) for i, inner in enumerate(value))
+
+
+@components.register
+def _(value: functools.partial, path: str) -> Iterator[tuple[str, Any]]:  # type: ignore[type-arg]
+    yield from ((path, inner) for inner in (value.func, value.args, value.keywords))
+
+
+@components.register
+def _(value: types.MethodType, path: str) -> Iterator[tuple[str, Any]]:
+    yield from ((path, inner) for inner in (value.__self__, value.__func__))
+
+
+@components.register
+def _(value: types.BuiltinMethodType, path: str) -> Iterator[tuple[str, Any]]:
+    if not isinstance(value.__self__, types.ModuleType):
+        yield path, value.__self__
+
+
+@components.register
+def _(value: types.FunctionType, path: str) -> Iterator[tuple[str, Any]]:
+    yield from ((path, inner) for inner in (value.__defaults__, value.__kwdefaults__))
+
+
+@components.register
+def _(value: type, path: str) -> Iterator[tuple[str, Any]]:
+    if _is_callers(value.__module__):
+        functions = [inner for inner in vars(value).values() if _is_function(inner)]
+        yield from ((path, getattr(inner, "__func__", inner)) for inner in functions)
+        yield from ((path, kind) for kind in value.__bases__)
+
+
+# Kinds of containers.
 
 
 def _of_dict(content: dict[Any, Any], path_of: Callable[[Any], str], without: Collection[str] = ()) -> Container:
@@ -140,6 +182,10 @@ def _of_dict(content: dict[Any, Any], path_of: Callable[[Any], str], without: Co
     return Container(read, write, path_of)
 
 
+def _of_key(scope: dict[str, Any], name: str) -> Container:
+    return Container(lambda: {name: scope[name]} if name in scope else {}, scope.update, str)
+
+
 def _of_sequence(content: Any, extend: Callable[[Iterable[Any]], None], path: str) -> Container:
     def write(items: dict[Any, Any]) -> None:
         content.clear()
@@ -149,13 +195,14 @@ def _of_sequence(content: Any, extend: Callable[[Iterable[Any]], None], path: st
 
 
 def _of_attribute(path: str, owner: Any, name: str) -> Container:
+    def read() -> dict[str, Any]:
+        return {name: getattr(owner, name)} if hasattr(owner, name) else {}
+
     def write(items: dict[str, Any]) -> None:
         for key, value in items.items():
             setattr(owner, key, value)
 
-    return Container(
-        lambda: {name: getattr(owner, name)} if hasattr(owner, name) else {}, write, lambda key: f"{path}.{key}"
-    )
+    return Container(read, write, lambda key: f"{path}.{key}")
 
 
 def _of_state(path: str, get: Callable[[], Any], put: Callable[[Any], object]) -> Container:
@@ -176,17 +223,23 @@ def _write_cell(name: str, cell: types.CellType, items: dict[str, Any]) -> None:
         del cell.cell_contents
 
 
+# Whose code it is.
+
+
 def _names(code: types.CodeType) -> list[str]:
     """The names of globals and attributes in the code of a function and of the functions defined in it."""
     inner = [name for constant in code.co_consts if isinstance(constant, types.CodeType) for name in _names(constant)]
     return list(dict.fromkeys([*code.co_names, *inner]))
 
 
-def _has_containers(value: Any) -> bool:
-    kind = type(value)
+def _has_state(value: Any) -> bool:
+    """Whether the attributes of an object are state: those of tensors, modules, optimizers and the caller's objects."""
+    if isinstance(value, types.ModuleType):
+        return False
     if isinstance(value, Tensor | nn.Module):
         return True
-    return _is_callers(kind.__module__) or f"{kind.__module__}.".startswith(STATEFUL)
+    kind = type(value).__module__
+    return _is_callers(kind) or f"{kind}.".startswith(STATEFUL)
 
 
 @functools.cache

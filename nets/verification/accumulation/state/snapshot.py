@@ -70,12 +70,12 @@ class Snapshot:
             self._seen[id(value)] = value
             if isinstance(value, Tensor):
                 self._add_tensor(root, path, value)
-            for container in containers(path, value):
+            for container in containers(value, path):
                 content = container.read()
                 self._containers.append((root, container, content))
                 if not container.opaque:
                     waiting.extend((root, container.path_of(name), inner) for name, inner in content.items())
-            waiting.extend((root, inner_path, inner) for inner_path, inner in components(path, value))
+            waiting.extend((root, inner_path, inner) for inner_path, inner in components(value, path))
 
     def __enter__(self) -> "Snapshot":
         for saved in self._tensors:

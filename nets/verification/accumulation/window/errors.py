@@ -24,29 +24,15 @@ def module_error(error: Exception, number: int, inputs: list[Any], everywhere: b
             "the module takes: tensors that differ in their first axis alone, such as sequences that are padded to "
             "one length."
         )
-    if everywhere:
-        return InputError(
-            f"{raised}; expected an input that it takes: module(input), module(*input) where the input is a tuple or "
-            "a list, module(**input) where it is a dict."
-        )
-    return InputError(
-        f"{raised} in double precision, and not in its own; expected one that runs in both: make its constants with "
-        "dtype=x.dtype."
-    )
+    expected = "module(input), module(*input) for a tuple or a list, or module(**input) for a dict to run"
+    return _error(raised, everywhere, expected, "make its constants with dtype=x.dtype")
 
 
 def loss_error(error: Exception, everywhere: bool) -> InputError:
-    """The error to raise for a loss that raises; `everywhere` if it also raises in the module's own precision."""
-    raised = f"the loss raises {_described(error)}"
-    if everywhere:
-        return InputError(
-            f"{raised}; expected loss(output, target) to be a scalar for the module's output and the target of each "
-            "micro-batch."
-        )
-    return InputError(
-        f"{raised} in double precision, and not in the module's own; expected loss(output, target) to be a scalar in "
-        "both: make a loss that has tensors of its own, such as weights, a module, so that they are cast too."
-    )
+    """The error to raise for a loss that raises; `everywhere` if it raises in the module's own precision, too."""
+    expected = "loss(output, target) to be a scalar for the module's output and the target of each micro-batch"
+    remedy = "make a loss that has tensors of its own, such as weights, a module, so that they are cast too"
+    return _error(f"the loss raises {_described(error)}", everywhere, expected, remedy)
 
 
 def backward_error(error: Exception) -> InputError:
@@ -58,17 +44,17 @@ def backward_error(error: Exception) -> InputError:
 
 
 def closure_error(error: Exception, everywhere: bool) -> InputError:
-    """The error to raise for a loop that raises; `everywhere` if it also raises in the module's own precision."""
-    raised = f"the closure raises {_described(error)}"
+    """The error to raise for a loop that raises; `everywhere` if it raises in the module's own precision, too."""
+    expected = "closure(module, loss, micro_batches) to run over these micro-batches and to leave its gradient in .grad"
+    remedy = "cast nothing to another dtype, and use the module, loss and micro-batches that are passed to it"
+    return _error(f"the closure raises {_described(error)}", everywhere, expected, remedy)
+
+
+def _error(raised: str, everywhere: bool, expected: str, remedy: str) -> InputError:
     if everywhere:
-        return InputError(
-            f"{raised}; expected closure(module, loss, micro_batches) to run over these micro-batches and to leave "
-            "its gradient in .grad."
-        )
+        return InputError(f"{raised}; expected {expected}.")
     return InputError(
-        f"{raised} in double precision, and not in the module's own; expected closure(module, loss, micro_batches) to "
-        "run in both: cast nothing to another dtype, and use the module, loss and micro-batches that are passed to "
-        "it."
+        f"{raised} in double precision, and not in its own; expected {expected}, in both precisions: {remedy}."
     )
 
 

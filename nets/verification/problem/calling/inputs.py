@@ -1,4 +1,4 @@
-"""The arguments of a module: copied, named, and put together again for each call."""
+"""The arguments of a module: copied, named, and put together for each call."""
 
 from typing import Any
 
