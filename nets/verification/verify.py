@@ -23,7 +23,6 @@ from nets.verification.checks.precision import check_as_is
 from nets.verification.checks.preconditions import check_behaviour, check_parameters_alone, check_pullback, moved_first
 from nets.verification.compare.judgement import Judge, Judgement, Options, declared
 from nets.verification.compare.witnesses import Forward, noted
-from nets.verification.contract.batching import check_batching
 from nets.verification.contract.check import check_contract
 from nets.verification.contract.elsewhere import check_elsewhere
 from nets.verification.contract.later_writes import kept_inputs
@@ -151,7 +150,7 @@ def verify(
         as_is += [check for check in later if check.parameter not in intended][:1] if certificate.passed else []
         if certificate.verdict != Verdict.FAIL:
             exact = tolerance is None and problem.dtype is torch.float64
-            as_is += check_contract(problem, inputs) or check_batching(problem) or check_left_out(module, problem)
+            as_is += check_contract(problem, inputs) or check_left_out(module, problem)
             as_is += check_elsewhere(problem, intended) if exact and all(check.verdict == Verdict.PASS for check in as_is) else []
         return replace(
             certificate,

@@ -15,6 +15,7 @@ from nets.records.method import Method
 from nets.records.reason import Reason
 from nets.records.verdict import Verdict
 from nets.text import listed
+from nets.verification.contract.batching import check_batching
 from nets.verification.contract.disagreement import find_disagreement
 from nets.verification.contract.graph_nodes import WatchWrites
 from nets.verification.contract.interleaving import check_interleaved
@@ -63,6 +64,7 @@ def check_contract(problem: Problem, inputs: tuple[Any, ...]) -> list[Check]:
         or check_layouts(passes)
         or check_expanded(problem, inputs)
         or check_later_writes(problem)
+        or check_batching(problem)
     )
 
 
