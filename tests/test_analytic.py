@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import nets
-from nets.verification.derivations.autograd_modes import complex_step, reverse_mode
+from nets.verification.derivations.complex_step import complex_step
+from nets.verification.derivations.reverse_mode import reverse_mode
 from nets.verification.problem.problem import Problem
 from tests.building import Written
 from tests.wrong.modules import ByHand

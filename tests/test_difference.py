@@ -1,4 +1,4 @@
-"""Central differences stay within their own error bars, the bars are narrow, and kinks are told from derivatives."""
+"""Central differences stay within their own error bars, the bars are narrow, and kinks are recognised."""
 
 import math
 
@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from nets.verification.compare.zeros import is_constant
-from nets.verification.derivations.autograd_modes import reverse_mode
-from nets.verification.derivations.differences import measure, measure_twice, refine
-from nets.verification.derivations.slopes import central
+from nets.verification.derivations.differences import measure, measure_twice
+from nets.verification.derivations.refinement import refine
+from nets.verification.derivations.reverse_mode import reverse_mode
+from nets.verification.derivations.variable import Variable
 from nets.verification.noise.output_noise import output_floor
 from nets.verification.problem.problem import Problem
 from tests.cases import NETWORKS, Case
@@ -28,12 +29,16 @@ class Elementwise(nn.Module):
         return self.function(x)  # type: ignore[operator]
 
 
+def variable_of(problem: Problem) -> Variable:
+    return Variable(problem, "input", output_floor(problem, seed=0))
+
+
 @EACH
 def test_the_error_of_four_evaluations_is_within_the_tolerance(case: Case) -> None:
     problem = Problem(case.network, (case.x,))
     floor, truth = output_floor(problem, seed=0), reverse_mode(problem)
     for name in problem.points:
-        measured = measure_twice(problem, name, floor, 2.0**-13)
+        measured = measure_twice(Variable(problem, name, floor), 2.0**-13)
         assert ((measured.jacobian - truth[name]).abs() <= measured.tolerance).all()
         assert measured.tolerance.max() < 1e-9
 
@@ -44,7 +49,7 @@ def test_the_error_of_two_evaluations_is_small(case: Case) -> None:
     problem = Problem(case.network, (case.x,))
     floor, truth = output_floor(problem, seed=0), reverse_mode(problem)
     for name in problem.points:
-        measured = measure(problem, name, floor, seed=0)
+        measured = measure(Variable(problem, name, floor))
         error = (measured.jacobian - truth[name]).abs()
         assert (error <= 10 * measured.tolerance).all() and (error <= measured.tolerance).double().mean() > 0.9
         assert measured.tolerance.max() < 1e-7
@@ -56,7 +61,7 @@ def test_a_refined_column_is_within_its_tolerance(case: Case) -> None:
     floor, truth = output_floor(problem, seed=0), reverse_mode(problem)
     for name, point in problem.points.items():
         for entry in range(0, point.numel(), 3):
-            column = refine(problem, name, entry, floor)
+            column = refine(Variable(problem, name, floor), entry)
             assert ((column.derivative - truth[name][:, entry]).abs() <= column.tolerance).all()
             assert column.tolerance.max() < 1e-10 and not column.kink.any()
 
@@ -66,9 +71,9 @@ def test_measuring_leaves_the_point_where_it_was() -> None:
     before = {name: point.clone() for name, point in problem.points.items()}
     floor = output_floor(problem, seed=0)
     for name in problem.points:
-        measure(problem, name, floor, seed=0)
-        refine(problem, name, 0, floor)
-        is_constant(problem, name, floor, seed=0)
+        measure(Variable(problem, name, floor))
+        refine(Variable(problem, name, floor), 0)
+        is_constant(Variable(problem, name, floor))
     assert all(torch.equal(before[name], point) for name, point in problem.points.items())
 
 
@@ -76,7 +81,7 @@ def test_measuring_leaves_the_point_where_it_was() -> None:
 def test_the_step_follows_the_scale_of_the_function(size: float) -> None:
     """Y = sin(X/s) at X of size s has slopes of 1/s, and noise u: six digits at least are left at every scale."""
     problem = Problem(Elementwise(lambda x: torch.sin(x / size)), (torch.linspace(0.1, 3, 7, dtype=torch.float64) * size,))
-    measured = measure(problem, "input", output_floor(problem, seed=0), seed=0)
+    measured = measure(variable_of(problem))
     expected = torch.diag(torch.cos(problem.points["input"] / size) / size)
     assert ((measured.jacobian - expected).abs() <= measured.tolerance).all()
     assert measured.tolerance.max() < 1e-6 / size
@@ -95,13 +100,13 @@ def test_the_step_follows_the_scale_of_the_function(size: float) -> None:
 def test_a_kink_is_where_the_slopes_to_both_sides_differ(function: object, kinks: list[bool]) -> None:
     """At X = −1, 0, 1; x|x| is smooth at 0, though its second derivative jumps there."""
     problem = Problem(Elementwise(function), (torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64),))
-    floor = output_floor(problem, seed=0)
-    assert [bool(refine(problem, "input", entry, floor).kink[entry]) for entry in range(3)] == kinks
+    variable = variable_of(problem)
+    assert [bool(refine(variable, entry).kink[entry]) for entry in range(3)] == kinks
 
 
 def test_a_kink_beside_the_point_does_not_spoil_the_derivative() -> None:
     problem = Problem(Elementwise(torch.relu), (torch.tensor([1e-5, -1e-5], dtype=torch.float64),))
-    columns = [refine(problem, "input", entry, output_floor(problem, seed=0)) for entry in (0, 1)]
+    columns = [refine(variable_of(problem), entry) for entry in (0, 1)]
     assert columns[0].derivative.tolist() == pytest.approx([1, 0], abs=1e-8)
     assert columns[1].derivative.tolist() == pytest.approx([0, 0], abs=1e-8)
 
@@ -109,13 +114,13 @@ def test_a_kink_beside_the_point_does_not_spoil_the_derivative() -> None:
 def test_a_step_out_of_the_domain_is_not_taken() -> None:
     """√X at X = 1e-6 is not a number from h = 1e-6 on."""
     problem = Problem(Elementwise(torch.sqrt), (torch.tensor([1e-6], dtype=torch.float64),))
-    column = refine(problem, "input", 0, output_floor(problem, seed=0))
+    column = refine(variable_of(problem), 0)
     assert column.derivative.item() == pytest.approx(0.5 / math.sqrt(1e-6), rel=1e-8)
 
 
 def test_the_central_difference_of_a_parabola_is_exact() -> None:
     problem = Problem(Elementwise(torch.square), (torch.tensor([3.0], dtype=torch.float64),))
-    assert central(problem, problem.points["input"], 0, 0.5).item() == 6
+    assert variable_of(problem).slopes(0, 0.5).central.item() == 6
 
 
 def test_constant_means_that_nothing_moves_the_output() -> None:
@@ -131,5 +136,5 @@ def test_constant_means_that_nothing_moves_the_output() -> None:
 
     problem = Problem(Invariant(), (torch.randn(4, 3, generator=torch.Generator().manual_seed(0)),))
     floor = output_floor(problem, seed=0)
-    assert is_constant(problem, "shift", floor, seed=0)
-    assert not is_constant(problem, "scale", floor, seed=0)
+    assert is_constant(Variable(problem, "shift", floor))
+    assert not is_constant(Variable(problem, "scale", floor))

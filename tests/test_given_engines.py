@@ -21,3 +21,8 @@ import nets
 def test_an_engine_that_returns_no_jacobians_is_an_input_error(engine: Callable[..., Any], message: str) -> None:
     with pytest.raises(nets.InputError, match=message):
         nets.verify(nets.mlp([2, 2]), torch.ones(1, 2), engines={"mine": engine})
+
+
+def test_an_engine_may_not_have_the_name_of_a_derivation_that_decisions_rest_on() -> None:
+    with pytest.raises(nets.InputError, match="'forward mode'"):
+        nets.verify(nets.mlp([2, 2]), torch.ones(1, 2), engines={"forward mode": lambda network, x: {}})

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 import nets
 from nets.records.certificate import Certificate
+from nets.records.reason import Reason
 from nets.verification.checks.precision import check_as_is
 from nets.verification.problem.problem import Problem
 from tests.half_modules import FAULTS, PRECISIONS, RIGHT, made, spoiled
@@ -24,7 +25,7 @@ EACH = [pytest.param(*case, marks=[] if case in FEW else pytest.mark.matrix, id=
 def as_is(module: nn.Module, x: Tensor, seed: int) -> Certificate:
     """The part of `verify` with dtype='as is' that this is about."""
     with torch.random.fork_rng(devices=[]):
-        checks, notes = check_as_is(module, (x,), Problem(module, (x,), seed=seed), seed)
+        checks, notes = check_as_is(module, (x,), Problem(module, (x,), seed=seed))
     return Certificate(tuple(checks), notes=tuple(notes))
 
 
@@ -100,10 +101,10 @@ def test_a_missing_term_fails_though_it_leaves_the_scale_as_it_is(precision: str
 
 def test_a_sum_that_is_off_is_named_with_what_it_is_and_what_rounding_explains() -> None:
     module, x = made("GELU", "bfloat16", 0)
-    sentence = as_is(spoiled(module, "0.weight", "a tenth too large"), x, 0).sentence()
-    assert "summed over its entries, the gradient by 0.weight is 1.1 times what it ought to be, give or take" in sentence
-    sentence = as_is(spoiled(module, "0.weight", "the first row zero"), x, 0).sentence()
-    assert "it looks like one row of 0.weight: 0" in sentence
+    (failed,) = [c for c in as_is(spoiled(module, "0.weight", "a tenth too large"), x, 0).checks if c.verdict == "fail"]
+    assert (failed.parameter, failed.reason) == ("0.weight", Reason.WRONG_SUM) and "1.1 times" in failed.message
+    (failed,) = [c for c in as_is(spoiled(module, "0.weight", "the first row zero"), x, 0).checks if c.verdict == "fail"]
+    assert failed.reason is Reason.ONE_SLICE and "row of 0.weight: 0" in failed.message
 
 
 def test_the_whole_certificate_of_a_module_in_bfloat16_states_what_would_have_been_seen() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 import nets
-from nets.verification.derivations.autograd_modes import reverse_mode
+from nets.verification.derivations.reverse_mode import reverse_mode
 from nets.verification.problem.problem import Problem
 
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 import nets
 from nets.verification.noise.output_noise import output_floor
 from nets.verification.probing.bisection import located
-from nets.verification.probing.prober import Move, Prober
+from nets.verification.probing.probe import Move
+from nets.verification.probing.prober import Prober
 from nets.verification.problem.problem import Problem
 from nets.verification.verify import BUDGET
 
@@ -146,7 +147,7 @@ def test_a_probe_that_fails_by_accident_is_no_fault() -> None:
     """What is wrong fails along every direction; here the difference of one probe alone is not what it should be."""
     module, x = _problem(None, 0)
     problem = Problem(module, (x,))
-    prober = Prober(problem, output_floor(problem, seed=0), seed=0)
+    prober = Prober(problem, output_floor(problem, seed=0))
     probe = prober.measured("weight", slice(0, 6_144))
     assert probe.excess <= 1
     assert located(prober, "weight", replace(probe, expected=2 * probe.expected), "reverse mode") is None

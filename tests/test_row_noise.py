@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import nets
-from nets.verification.derivations.autograd_modes import reverse_mode
+from nets.verification.derivations.reverse_mode import reverse_mode
 from nets.verification.noise.row_noise import SHARED, gradient_floor
 from nets.verification.problem.problem import Problem
 from tests.building import Written

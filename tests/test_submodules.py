@@ -24,7 +24,7 @@ X = torch.randn(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.fl
 
 def located(module: nn.Module, *inputs: Any) -> Location | None:
     """Where the fault of a module is that is known to have one."""
-    return locate(Problem(module, inputs), [FAILED], 0)
+    return locate(Problem(module, inputs), [FAILED])
 
 
 @pytest.mark.parametrize("fault", list(WHERE))

@@ -24,9 +24,11 @@ class Certificate:
     Attributes:
         checks: in the order of the parameters.
         formulas: parameter → its Jacobian in index form, where it is known in closed form.
-        notes: what else a reader must know: derivations that were not to be had, and with what probability a fault would be seen.
+        notes: what else a reader must know: derivations that were not to be had, and with what probability a fault
+            would be seen.
         location: the submodule that a wrong gradient comes from, where one was found.
-        tolerance: the error that the caller allows, in parts of the largest entry of each Jacobian; None where none is declared.
+        tolerance: the error that the caller allows, in parts of the largest entry of each Jacobian; None where none is
+            declared.
     """
 
     checks: tuple[Check, ...]
@@ -46,7 +48,8 @@ class Certificate:
 
     @property
     def entries(self) -> int:
-        """How many entries of Jacobians were checked, each counted once however many derivations it was held against."""
+        """How many entries of Jacobians were checked, each counted once however many derivations it was held
+        against."""
         found: dict[str, int] = {}
         for check in self.checks:
             if check.worst_index is not None:
@@ -55,15 +58,15 @@ class Certificate:
 
     @property
     def detects(self) -> float | None:
-        """The smallest relative fault common to all entries, such as a wrong scale, that the differences, which need no other
-        derivation's word, or the whole batch of an accumulation would have seen in every parameter that has a gradient; None where
-        there is no such check."""
+        """The smallest relative fault common to all entries, such as a wrong scale, that the differences, which need no
+        other derivation's word, or the whole batch of an accumulation would have seen in every parameter that has a
+        gradient; None where there is no such check."""
         return _least(check.detects for check in self.checks if check.against in INDEPENDENT)
 
     @property
     def detects_entry(self) -> float | None:
-        """The smallest fault of one entry alone, in parts of the largest of its parameter, that they would have seen wherever it
-        were."""
+        """The smallest fault of one entry alone, in parts of the largest of its parameter, that they would have seen
+        wherever it were."""
         return _least(check.detects_entry for check in self.checks if check.against in INDEPENDENT)
 
     def sentence(self) -> str:
@@ -81,8 +84,8 @@ class Certificate:
         return f"{words} {self.tolerance:.3g} of the largest entry" if self.tolerance is not None else ""
 
     def _passed(self) -> str:
-        """What was shown, and what was not: each derivation that every parameter that was checked was held against, and the
-        parameters that were not."""
+        """What was shown, and what was not: each derivation that every parameter that was checked was held against, and
+        the parameters that were not."""
         declared = [check.parameter for check in self.checks if check.against == Method.INTENTION]
         unchecked = f"{listed(declared)}: declared by the caller, not checked" if declared else ""
         checked = [check for check in self.checks if check.against != Method.INTENTION]
@@ -125,12 +128,13 @@ class Certificate:
         return "\n".join(filter(None, (self.table(), self.sentence())))
 
     def table(self) -> str:
-        """A row per parameter: entries, largest error against each derivation, verdict, and beneath it the formula and the worst
-        entry. Then what only answers yes or no, and the notes."""
+        """A row per parameter: entries, largest error against each derivation, verdict, and beneath it the formula and
+        the worst entry. Then what only answers yes or no, and the notes."""
         return "\n".join([*rows(self.checks, self.formulas), *answers(self.checks), *self.notes])
 
     def to_json(self) -> str:
-        """The certificate as JSON: {schema, verdict, formulas, notes, location, tolerance, checks: [the fields of Check]}.
+        """The certificate as JSON: {schema, verdict, formulas, notes, location, tolerance, checks: [the fields of
+        Check]}.
 
         A number that is not finite is written as the string 'inf', '-inf' or 'nan'.
         """
@@ -157,7 +161,9 @@ class Certificate:
             document = parsed(text)
             schema = document["schema"]
         except (ValueError, TypeError, KeyError) as error:
-            raise InputError(f"the text is no certificate ({one_line(error)}); expected what Certificate.to_json wrote.") from error
+            raise InputError(
+                f"the text is no certificate ({one_line(error)}); expected what Certificate.to_json wrote."
+            ) from error
         if schema not in READABLE:
             raise InputError(
                 f"the certificate has the schema {quoted(schema)}; expected {SCHEMA}: read it with the nets that wrote it."
@@ -167,7 +173,9 @@ class Certificate:
             formulas, notes = texts(document)
             found = cls(checks, formulas, notes, Location.from_dict(document.get("location")), declared(document))
             if not checks or document["verdict"] != found.verdict:
-                raise ValueError(f"the verdict is {quoted(document['verdict'])} where its checks make it '{found.verdict}'")
+                raise ValueError(
+                    f"the verdict is {quoted(document['verdict'])} where its checks make it '{found.verdict}'"
+                )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(
                 f"the certificate is damaged ({type(error).__name__}: {one_line(error)}); expected what Certificate.to_json wrote."
@@ -192,6 +200,11 @@ def _written(value: Any) -> Any:
 
 
 def _rank(check: Check) -> tuple[bool, bool, bool, bool]:
-    """The first of the checks that do not pass is told: a wrong backward before a wrong witness, one with an entry to show before
-    one that only says no, and differences before what rests on another derivation's word."""
-    return check.oracle in WITNESSES, check.worst_index is None, not rests_on_differences(check), check.against in WITNESSES
+    """The first of the checks that do not pass is told: a wrong backward before a wrong witness, one with an entry to
+    show before one that only says no, and differences before what rests on another derivation's word."""
+    return (
+        check.oracle in WITNESSES,
+        check.worst_index is None,
+        not rests_on_differences(check),
+        check.against in WITNESSES,
+    )

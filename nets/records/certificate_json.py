@@ -13,12 +13,23 @@ from nets.records.text_enum import TextEnum
 from nets.records.verdict import Verdict
 
 SCHEMA = "nets.certificate/4"
-"""Of `Certificate.to_json`, see docs/certificate.md; the number goes up when a field is added, changes its meaning or goes away."""
+"""Of `Certificate.to_json`, see docs/certificate.md; the number goes up when a field is added, changes its meaning or
+goes away."""
 
 READABLE = (*OLDER, SCHEMA)
 """What `Certificate.from_json` reads."""
 
-MEASURES = ("max_abs_error", "max_rel_error", "expected", "actual", "tolerance", "detects", "detects_entry", "ulp", "bound")
+MEASURES = (
+    "max_abs_error",
+    "max_rel_error",
+    "expected",
+    "actual",
+    "tolerance",
+    "detects",
+    "detects_entry",
+    "ulp",
+    "bound",
+)
 """The fields of a check that are a number or None."""
 
 KINDS: dict[str, tuple[type, ...]] = {
@@ -40,13 +51,17 @@ def parsed(text: str) -> Any:
     """What the text says.
 
     Raises:
-        ValueError: if it is no JSON; if it is nested deeper than Python follows, names a key twice, or has a number that is not
-            finite or takes more than 64 bits, or letters that no text in UTF-8 has.
+        ValueError: if it is no JSON; if it is nested deeper than Python follows, names a key twice, or has a number
+            that is not finite or takes more than 64 bits, or letters that no text in UTF-8 has.
         TypeError: if it is no text.
     """
     try:
         found = json.loads(
-            text, parse_float=_finite, parse_int=_whole, parse_constant=_no_number, object_pairs_hook=_with_keys_of_their_own
+            text,
+            parse_float=_finite,
+            parse_int=_whole,
+            parse_constant=_no_number,
+            object_pairs_hook=_with_keys_of_their_own,
         )
     except RecursionError:
         raise ValueError("it is nested too deeply") from None

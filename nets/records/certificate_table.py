@@ -25,8 +25,8 @@ NONE = "–"
 def rows(checks: Sequence[Check], formulas: Mapping[str, str]) -> list[str]:
     """A row for each parameter with entries, and for each other one that does not pass or is not checked.
 
-    The verdict of a row is that of all checks of its parameter, those included that only answer yes or no: a certificate that fails
-    has a row that fails, and one that passes has none.
+    The verdict of a row is that of all checks of its parameter, those included that only answer yes or no: a
+    certificate that fails has a row that fails, and one that passes has none.
     """
     entrywise = [check for check in checks if check.worst_index is not None]
     if not entrywise:
@@ -36,7 +36,8 @@ def rows(checks: Sequence[Check], formulas: Mapping[str, str]) -> list[str]:
     cells = [["parameter", "entries", *(SHORT.get(column, column) for column in columns), "verdict"]]
     beneath = [""]
     for name, own in _by_parameter(checks).items():
-        # Of two checks against one derivation the judged one has the column: another may be held against differences as well.
+        # Of two checks against one derivation the judged one has the column: another may be held against differences as
+        # well.
         shown = {c.against: c for c in sorted(own, key=lambda c: c.oracle == title) if c.worst_index is not None}
         verdict = "not checked" if all(c.against == Method.INTENTION for c in own) else overall(c.verdict for c in own)
         if not shown and verdict == Verdict.PASS:
@@ -49,7 +50,8 @@ def rows(checks: Sequence[Check], formulas: Mapping[str, str]) -> list[str]:
 
 
 def answers(checks: Sequence[Check]) -> list[str]:
-    """Checks that only answer yes, and do: a line for those of all parameters, and one for each derivation that has several."""
+    """Checks that only answer yes, and do: a line for those of all parameters, and one for each derivation that has
+    several."""
     plain = [c for c in checks if c.worst_index is None and c.verdict == Verdict.PASS and c.against != Method.INTENTION]
     lines = [str(check) for check in plain if check.parameter == "all"]
     for against in dict.fromkeys(check.against for check in plain if check.parameter != "all"):
@@ -80,7 +82,8 @@ def _aligned(cells: list[list[str]], beneath: list[str], title: str) -> list[str
     lines = [" " * (widths[0] + widths[1] + 4) + title]
     for row, formula in zip(cells, beneath, strict=True):
         padded = [
-            cell.rjust(w) if 0 < c < len(row) - 1 else cell.ljust(w) for c, (cell, w) in enumerate(zip(row, widths, strict=True))
+            cell.rjust(w) if 0 < c < len(row) - 1 else cell.ljust(w)
+            for c, (cell, w) in enumerate(zip(row, widths, strict=True))
         ]
         lines.append("  ".join(padded).rstrip())
         if formula:

@@ -17,33 +17,35 @@ class Check:
     """One derivation of ∂Y/∂parameter held against another.
 
     Attributes:
-        parameter: its name, as in `named_parameters()`; 'input' or 'input[0]', …; 'all' or 'output' where none is singled out.
+        parameter: its name, as in `named_parameters()`; 'input' or 'input[0]', …; 'all' or 'output' where none is
+            singled out.
         oracle: the derivation that is judged: a `Method`, or the name of an engine of the caller's.
         against: the derivation that it is held against.
         entries: how many entries of the Jacobian were compared.
         wrong: how many of them differ by more than the tolerance.
         max_abs_error: the largest |actual − expected|; None where the oracle only answers yes or no.
         max_rel_error: the same over the largest |expected|.
-        worst_index: the wrong entry with the largest error, or else the one that comes nearest to its tolerance: the key of the
-            output where there are several, the index of the output (n, k), then of the parameter (i, j).
+        worst_index: the wrong entry with the largest error, or else the one that comes nearest to its tolerance: the
+            key of the output where there are several, the index of the output (n, k), then of the parameter (i, j).
         expected: what `against` gives there.
         actual: what `oracle` gives there.
         tolerance: the error that rounding and truncation explain there.
-        detects: the smallest relative fault common to all entries, such as a wrong scale, that this check would have seen at this
-            point; None where the gradient is truly zero.
+        detects: the smallest relative fault common to all entries, such as a wrong scale, that this check would have
+            seen at this point; None where the gradient is truly zero.
         verdict: PASS, FAIL, or INCONCLUSIVE where there is no derivative or the check could not have seen a fault.
         reason: why; None for a plain pass.
         message: the reason in words, with its facts; '' for a plain pass. No code reads it.
         ulp: in low precision, the largest error in units in the last place of the largest entry.
-        detects_entry: the smallest fault of one entry alone, in parts of the largest entry, that this check would have seen
-            whichever entry it were; by probes, of an entry of the gradient of a random sum of the outputs.
-        bound: the absolute bound on a gradient that is zero where the output does depend on the parameter; None elsewhere.
-        output: what is differentiated there: 'Y', or "Y[1]" or "Y['key']" where the module returns several tensors; None where no
-            entry is shown.
+        detects_entry: the smallest fault of one entry alone, in parts of the largest entry, that this check would have
+            seen whichever entry it were; by probes, of an entry of the gradient of a random sum of the outputs.
+        bound: the absolute bound on a gradient that is zero where the output does depend on the parameter; None
+            elsewhere.
+        output: what is differentiated there: 'Y', or "Y[1]" or "Y['key']" where the module returns several tensors;
+            None where no entry is shown.
         output_index: the part of `worst_index` that is the index in that output.
         parameter_index: the part of `worst_index` that is the index in the parameter or input.
-        precision: the precision of the module as it stands, such as 'bfloat16', where that is what is judged; None of a copy in
-            float64.
+        precision: the precision of the module as it stands, such as 'bfloat16', where that is what is judged; None of a
+            copy in float64.
     """
 
     parameter: str
@@ -100,8 +102,8 @@ class Check:
             actual: what the oracle gives.
             expected: what it is held against; of the same shape.
             tolerance: what rounding and truncation explain, broadcasting to that shape.
-            shown: the place of the entry to show, counted along the flattened numbers; the one that is off by the most in units of
-                its tolerance if it is not given.
+            shown: the place of the entry to show, counted along the flattened numbers; the one that is off by the most
+                in units of its tolerance if it is not given.
             wrong: how many entries are wrong; those that are off by more than their tolerance if it is not given.
             entries: how many entries these numbers stand for; as many as there are if it is not given.
             scale: the largest |expected| of the Jacobian; that of these numbers if it is not given.
@@ -109,19 +111,19 @@ class Check:
         """
         error, tolerance = (actual - expected).abs_().nan_to_num_(nan=torch.inf), tolerance.expand_as(expected)
         largest = float(error.max())
-        excess = error.div_(tolerance.clamp(min=torch.finfo(error.dtype).tiny)) if shown is None or wrong is None else None
-        if excess is not None:
-            shown = int(excess.argmax()) if shown is None else shown
-            wrong = int((excess > 1).sum()) if wrong is None else wrong
+        if shown is None:
+            shown = int((error / tolerance.clamp(min=torch.finfo(error.dtype).tiny)).argmax())
+        wrong = int((error > tolerance).sum()) if wrong is None else wrong
         scale = float(expected.abs().max()) if scale is None else scale
+        relative = largest / scale if scale > 0 else math.inf if bool((error > tolerance).any()) else 0.0
         return cls(
             parameter=parameter,
             oracle=oracle,
             against=against,
             entries=expected.numel() if entries is None else entries,
-            wrong=wrong or 0,
+            wrong=wrong,
             max_abs_error=largest,
-            max_rel_error=largest / scale if scale > 0 else math.inf if wrong else 0.0,
+            max_rel_error=relative,
             expected=float(expected.reshape(-1)[shown]),
             actual=float(actual.reshape(-1)[shown]),
             tolerance=float(tolerance.reshape(-1)[shown]),
@@ -140,7 +142,8 @@ class Check:
         return replace(self, message=self.message + more)
 
     def looks_like(self, mistake: Finding | None) -> "Check":
-        """The same check with the mistake that explains what is wrong, which is its reason from now on; itself where none does."""
+        """The same check with the mistake that explains what is wrong, which is its reason from now on; itself where
+        none does."""
         if mistake is None:
             return self
         return replace(self, reason=mistake.reason, message=f"{self.message}; it looks like {mistake.message}")

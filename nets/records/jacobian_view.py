@@ -17,7 +17,8 @@ class Portrait:
         signed: whether they hold entries; otherwise norms of many entries, none below zero.
         closed: by the closed form.
         reverse: by reverse mode.
-        difference: of the two, entry by entry; where norms are shown, the norm of the differences, so that none cancels.
+        difference: of the two, entry by entry; where norms are shown, the norm of the differences, so that none
+            cancels.
         largest: the largest |entry| of all that the portrait stands for, shown or not.
         apart: the largest |closed form − reverse mode| of all of them.
         entries: how many that are.

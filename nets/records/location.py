@@ -17,7 +17,8 @@ class Location:
         by: its parameters and inputs whose gradient is wrong; none where the whole backward pass is.
         also: other submodules that are wrong alone as well.
         untried: children that cannot be called alone, in which the fault may lie as well.
-        failing: the last submodule, in the order of the forward pass, up to which all gradients are wrong; '' where there is none.
+        failing: the last submodule, in the order of the forward pass, up to which all gradients are wrong; '' where
+            there is none.
         passing: the first submodule from which on all gradients are right; '' where there is none.
     """
 
@@ -61,7 +62,9 @@ class Location:
             entries = value if isinstance(value, list) else []
             if not isinstance(value, kinds.get(name, str)) or not all(isinstance(entry, str) for entry in entries):
                 raise TypeError(f"{name} is {value!r}")
-        given: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
+        given: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
+        }
         return cls(**given)
 
 

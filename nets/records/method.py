@@ -6,8 +6,8 @@ from nets.records.text_enum import TextEnum
 class Method(TextEnum):
     """A derivation of ∂Y/∂p, or what stands in its place in a check.
 
-    An engine or a derivation of the caller's own has the name that the caller gives it, as plain text. No decision rests on such
-    a name, and none may be that of a member here.
+    An engine or a derivation of the caller's own has the name that the caller gives it, as plain text. No decision
+    rests on such a name, and none may be that of a member here.
     """
 
     CLOSED_FORM = "closed form"

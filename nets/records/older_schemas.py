@@ -1,4 +1,5 @@
-"""Certificates of schemas 1 to 3, which had no `Reason` and no precision: both stood in texts, whose beginnings were documented."""
+"""Certificates of schemas 1 to 3, which had no `Reason` and no precision: both stood in texts, whose beginnings were
+documented."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,8 +9,8 @@ from nets.records.method import Method
 from nets.records.reason import Explained, Reason
 
 OLDER = ("nets.certificate/1", "nets.certificate/2", "nets.certificate/3")
-"""In the first, no check says what it would have seen of a single entry. In the first two, the index of the output and that of the
-parameter stand in one list alone. In all three, `reason` is what `message` is now."""
+"""In the first, no check says what it would have seen of a single entry. In the first two, the index of the output and
+that of the parameter stand in one list alone. In all three, `reason` is what `message` is now."""
 
 BEGINNINGS: dict[str, Explained] = {
     "wrong derivative": Reason.WRONG_DERIVATIVE,

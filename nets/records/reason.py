@@ -1,7 +1,9 @@
-"""Why a check has its verdict: every reason, with the one sentence that says it and, where they are known, its likely causes.
+"""Why a check has its verdict: every reason, with the one sentence that says it and, where they are known, its likely
+causes.
 
-Code decides by the member, `check.reason is Reason.KINK`, and never by the sentence. A sentence may be mended without changing
-what any code does. The field names in braces are the facts that a check fills in: `Reason.OVERFLOW.because(what=...)`.
+Code decides by the member, `check.reason is Reason.KINK`, and never by the sentence. A sentence may be mended without
+changing what any code does. The field names in braces are the facts that a check fills in:
+`Reason.OVERFLOW.because(what=...)`.
 """
 
 from typing import NamedTuple
@@ -45,7 +47,8 @@ class Explained(TextEnum):
 class Reason(Explained):
     """The outcomes of a check that need a word, and the mistakes that a wrong derivative may look like.
 
-    A check has the most specific one that is known: of a wrong derivative that is the transposed of the right one, TRANSPOSED.
+    A check has the most specific one that is known: of a wrong derivative that is the transposed of the right one,
+    TRANSPOSED.
     """
 
     # There is no derivative at the point.
@@ -72,9 +75,13 @@ class Reason(Explained):
     TOO_SMALL = ("rounding", "rounding: the gradient is too small here to see {fault}")
     NO_LARGER_THAN_ROUNDING = (
         "no larger than rounding",
-        "rounding: the output does not change here, and the gradient is no larger than the rounding of the backward pass",
+        "rounding: the output does not change here, and the gradient is no larger than the rounding of the backward "
+        "pass",
     )
-    NO_SHARP_PROBE = ("no sharp probe", "rounding: a probe is off by {error:.3g}, and none of {tries} others is as sharp")
+    NO_SHARP_PROBE = (
+        "no sharp probe",
+        "rounding: a probe is off by {error:.3g}, and none of {tries} others is as sharp",
+    )
     SCALE_UNSEEN = ("scale unseen", "rounding: a scale that is off by less than {scale} cannot be seen here")
     ROWS_UNSEEN = (
         "rows unseen",
@@ -104,7 +111,10 @@ class Reason(Explained):
         "not deterministic",
         "not deterministic: two calls at the same point give {one} and {other} at {output}",
     )
-    OTHER_SHAPE = ("other number of outputs", "stateful: two calls at the same point return {first:,} and {now:,} numbers")
+    OTHER_SHAPE = (
+        "other number of outputs",
+        "stateful: two calls at the same point return {first:,} and {now:,} numbers",
+    )
     GRAD_OVERWRITTEN = (
         ".grad overwritten",
         "stateful: the second backward pass overwrites .grad instead of adding to it, at the same point",
@@ -181,8 +191,8 @@ class Reason(Explained):
     SHIFTED = ("shifted", "shifted by one along axis {axis} of {name}")
     SYMMETRIC_MATRIX = (
         "symmetric matrix",
-        "the gradient of a symmetric matrix: right along symmetric directions, and off by an antisymmetric part; declare it with "
-        "intended=, or parametrise the matrix by one of its triangles",
+        "the gradient of a symmetric matrix: right along symmetric directions, and off by an antisymmetric part; "
+        "declare it with intended=, or parametrise the matrix by one of its triangles",
     )
     RANDOM_NUMBERS_DRAWN_AGAIN = (
         "random numbers drawn again",
@@ -195,11 +205,13 @@ class Reason(Explained):
     )
     STRAIGHT_THROUGH = (
         "straight-through",
-        "straight-through: an identity in the backward pass where the forward pass has steps; declare it with intended=",
+        "straight-through: an identity in the backward pass where the forward pass has steps; declare it with "
+        "intended=",
     )
     STRAIGHT_THROUGH_A_PART = (
         "straight-through of a part",
-        "straight-through: the gradient of a part of the output, where the output itself moves in steps; declare it with intended=",
+        "straight-through: the gradient of a part of the output, where the output itself moves in steps; declare it "
+        "with intended=",
     )
     DETACHED = (
         "detached",

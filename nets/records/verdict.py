@@ -6,7 +6,8 @@ from nets.records.text_enum import TextEnum
 
 
 class Verdict(TextEnum):
-    """What a check says of a derivative. INCONCLUSIVE: there is no derivative, or the check could not have seen a fault."""
+    """What a check says of a derivative. INCONCLUSIVE: there is no derivative, or the check could not have seen a
+    fault."""
 
     PASS = "pass"
     FAIL = "fail"

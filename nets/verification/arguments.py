@@ -1,4 +1,4 @@
-"""What `verify` may be asked for."""
+"""The arguments of `verify`."""
 
 from collections.abc import Mapping
 
@@ -6,8 +6,9 @@ from torch import nn
 
 from nets.calculus.network import Network
 from nets.errors import InputError, quoted
+from nets.records.method import ENGINES, Method
 
-WORDS: dict[str, tuple[object, ...]] = {
+CHOICES: dict[str, tuple[object, ...]] = {
     "coverage": ("auto", "full"),
     "order": (1, 2),
     "dtype": ("float64", "as is"),
@@ -15,14 +16,26 @@ WORDS: dict[str, tuple[object, ...]] = {
 }
 
 
+NOT_ENGINES = [method for method in Method if method not in ENGINES]
+"""Names that no engine of the caller's may have, since decisions rest on them."""
+
+
 def check_arguments(
-    module: object, words: Mapping[str, object], *, seed: object, tolerance: object, closed_form: object, engines: object
+    module: object,
+    words: Mapping[str, object],
+    *,
+    seed: object,
+    tolerance: object,
+    closed_form: object,
+    engines: object,
 ) -> None:
     """InputError for the first argument of `verify` that cannot be used."""
     if not isinstance(module, nn.Module):
-        raise InputError(f"verify was given a {type(module).__name__}; expected a torch.nn.Module, and then its inputs.")
+        raise InputError(
+            f"verify was given a {type(module).__name__}; expected a torch.nn.Module, and then its inputs."
+        )
     for name, given in words.items():
-        _one_of(name, given, WORDS[name])
+        _one_of(name, given, CHOICES[name])
     if tolerance is not None and not (isinstance(tolerance, float) and 0 < tolerance < 1):
         raise InputError(
             f"tolerance is {quoted(tolerance)}; expected a number above 0 and below 1, in parts of the largest entry, or None."
@@ -36,7 +49,14 @@ def check_arguments(
             f"closed_form is {quoted(closed_form)}; expected a function closed_form(module, *inputs) of {{name: ∂Y/∂name}}."
         )
     if engines is not None and not (isinstance(engines, Mapping) and all(map(callable, engines.values()))):
-        raise InputError(f"engines is {quoted(engines)}; expected what nets.verification.derivations.engines.available() returns.")
+        raise InputError(
+            f"engines is {quoted(engines)}; expected what nets.verification.derivations.engines.available() returns."
+        )
+    taken = [name for name in engines or {} if name in NOT_ENGINES]
+    if taken:
+        raise InputError(
+            f"an engine is called {quoted(str(taken[0]))}, which is a derivation of verify itself; expected another name."
+        )
     if engines and not isinstance(module, Network):
         raise InputError(
             f"engines were given for a {type(module).__name__}; expected a nets.Network, whose layers they know: leave them out, "

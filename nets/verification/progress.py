@@ -1,4 +1,4 @@
-"""What a long verification shows while it goes on: a line on the standard error, if that is a terminal, which goes away again."""
+"""The progress of a long verification, as a line on the standard error that is erased at the end."""
 
 import contextlib
 import os
@@ -19,16 +19,20 @@ AFTER = 2.0
 
 REFRESHES_PER_SECOND = 5
 
+POINTS = "parameter or input"
+"""What is counted while a verification goes on."""
+
 PYTEST = "PYTEST_CURRENT_TEST"
 """The environment variable that pytest sets for as long as a test runs."""
 
 
 @contextlib.contextmanager
 def shown(title: str) -> Iterator[None]:
-    """Once the block has taken `AFTER` seconds, show its title, how long it has taken, and where `following` is.
+    """Once the block has taken `AFTER` seconds, show its title, the time since its start, and the position of
+    `following`.
 
-    Nothing is shown where the standard error is a pipe, a file or a notebook, nor under pytest. Of several threads that verify at
-    the same time, one is shown. However the block ends, the line is erased and the cursor is visible again.
+    Nothing is shown if the standard error is a pipe, a file or a notebook, nor under pytest. If several threads verify
+    at the same time, one of them is shown. However the block ends, the line is erased and the cursor is visible again.
     """
     if _current.get() is not None or not _on_a_terminal():
         yield
@@ -43,7 +47,7 @@ def shown(title: str) -> Iterator[None]:
 
 
 def following(what: str, points: Collection[T]) -> Iterator[T]:
-    """Pass `points` through; what is shown says which of them it is, counted as '`what` 3 of 8'."""
+    """Pass `points` through, and show the position among them as '`what` 3 of 8'."""
     line = _current.get()
     for number, point in enumerate(points, start=1):
         if line is not None:
@@ -54,8 +58,7 @@ def following(what: str, points: Collection[T]) -> Iterator[T]:
 
 
 class _Line:
-    """A progress bar that starts by itself when its time has come. A timer starts it, since a single call of a module may take
-    longer than that."""
+    """A progress bar that a timer starts, since a single call of a module may take longer than `AFTER`."""
 
     def __init__(self, title: str) -> None:
         self.title, self._began = title, time.monotonic()
@@ -89,7 +92,7 @@ class _Line:
         with self._lock:
             if self._stopped or not console.is_interactive or not _terminal.acquire(blocking=False):
                 return
-            # What the module prints is its own affair: to redirect it from this thread would undo redirections of the caller's.
+            # Without redirection: rich would undo the caller's own, from this thread.
             self._bar = Progress(
                 TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
                 BarColumn(bar_width=None),
@@ -111,7 +114,7 @@ class _Line:
             words, done, total = self._place
             (task,) = self._bar.task_ids
             self._bar.update(task, description=f"{self.title}{words}", completed=done or 0)
-            # `update` takes None for 'as before'; here it means that nobody knows how much is left.
+            # `update` takes None for 'as before'; here it means that the total is unknown.
             self._bar.tasks[0].total = total
 
 

@@ -25,13 +25,14 @@ MOST_OUTPUTS = 64
 def portraits(network: Network, x: Tensor) -> tuple[Portrait, ...]:
     """A portrait of ∂Y/∂p for every parameter p, and for the input, in double precision.
 
-    Where every entry finds a place, it is the Jacobian of the first sample: rows (k, i) and columns j for a weight, rows k and
-    columns i for a bias. Where not, it has the shape of the parameter and shows (Σ_nk (∂Y_nk/∂p)²)^½, the norm over samples and
-    outputs. Nothing of size (N, K, *p.shape) is formed.
+    Where every entry finds a place, it is the Jacobian of the first sample: rows (k, i) and columns j for a weight,
+    rows k and columns i for a bias. Where not, it has the shape of the parameter and shows (Σ_nk (∂Y_nk/∂p)²)^½, the
+    norm over samples and outputs. Nothing of size (N, K, *p.shape) is formed.
 
     Args:
         network: is left as it is.
-        x: X, shape (N, J); of very large networks the first samples and outputs only are looked at, and the portrait says so.
+        x: X, shape (N, J); of very large networks the first samples and outputs only are looked at, and the portrait
+            says so.
     """
     problem = Problem(network, (x,))
     module = problem.module
@@ -54,7 +55,8 @@ def portraits(network: Network, x: Tensor) -> tuple[Portrait, ...]:
 
 
 class _Sums:
-    """What is gathered of one Jacobian, row by row: all of the first sample if it is small, and squares over all of them."""
+    """What is gathered of one Jacobian, row by row: all of the first sample if it is small, and squares over all of
+    them."""
 
     def __init__(self, name: str, point: Tensor, outputs: int) -> None:
         # Each sample's outputs depend on its own row of X alone.
@@ -103,7 +105,13 @@ class _Sums:
         matrix = self._squares[0].ndim == 2
         if self._small:
             limited = "" if self._outputs == outputs else f", {some} outputs k"
-            axes = "rows k, i; columns j" if matrix else "rows k; columns j" if self.name == "input" else "rows k; columns i"
+            axes = (
+                "rows k, i; columns j"
+                if matrix
+                else "rows k; columns j"
+                if self.name == "input"
+                else "rows k; columns i"
+            )
             return f"sample 0{limited}; {axes}"
         axes = "rows i, columns j" if matrix else "columns j" if self.name == "input" else "columns i"
         return f"norm over {samples} sample{'s' if samples > 1 else ''} and {some} outputs; {axes}"

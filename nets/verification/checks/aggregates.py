@@ -1,4 +1,4 @@
-"""The gradient of a module in low precision, judged by sums over whole parameters, rows and columns."""
+"""The gradient of a module in low precision, checked in sums over whole parameters, rows and columns."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -15,18 +15,18 @@ from nets.verification.problem.problem import Problem
 from nets.verification.problem.randomness import signed, stream
 
 COTANGENTS = 16
-"""Random cotangents v for which vᵀ(∂Y/∂p) is computed. Each reaches all outputs, so no row of a parameter is left out."""
+"""Random cotangents v for which vᵀ(∂Y/∂p) is computed. Each reaches all outputs, and so every row of a parameter."""
 
 Gradients = dict[str, Tensor]
 """Point → G_c = v_cᵀ(∂Y/∂point) for each cotangent v_c, in float64, shape (C, *point.shape)."""
 
 
 class Wrong(NamedTuple):
-    """A slice whose sum is off.
+    """A slice with a wrong sum.
 
     Attributes:
         slice: which.
-        relative: by how much an entry of a right sum may be off, in parts of the slice's root mean square.
+        relative: the tolerance of an entry of a right sum, in parts of the slice's root mean square.
         words: what is wrong with it.
     """
 
@@ -37,14 +37,14 @@ class Wrong(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Power:
-    """What the sums over the slices of one point would have shown.
+    """The faults that the sums over the slices of one point would have shown.
 
     Attributes:
-        scale: the smallest wrong scale of the whole; infinite where there is no gradient.
-        slice: the smallest wrong scale of one slice, whichever it were of those that would be seen if they were zeroed.
-        unknown: how many slices could be zeroed and nothing would be seen.
-        share: the part of the gradient, of the sum of its squares, that they hold.
-        zero: whether one of them is zero, and may well be so by rounding.
+        scale: the smallest wrong scale of the whole; infinite if there is no gradient.
+        slice: the smallest wrong scale of any one slice, of those in which a zero would be seen.
+        unknown: how many slices could be zero unseen.
+        share: the part of the gradient, of the sum of its squares, that these hold.
+        zero: whether one of these is zero, which may come from rounding.
     """
 
     scale: float
@@ -62,10 +62,10 @@ class Aggregates:
         double: its copy in float64.
         noisy: where the noise of that precision is measured.
         dtype: that precision.
-        seed: of the cotangents and of the noise.
     """
 
-    def __init__(self, low: Problem, double: Problem, noisy: Noisy, dtype: torch.dtype, seed: int) -> None:
+    def __init__(self, low: Problem, double: Problem, noisy: Noisy, dtype: torch.dtype) -> None:
+        seed = double.seed
         drawn = signed(COTANGENTS * len(low.y), stream(seed, "cotangents in low precision"))
         # Rounded, so that they are the same in bfloat16, float16 and float64.
         self._v = drawn.to(torch.bfloat16).to(torch.float64).reshape(COTANGENTS, -1)
@@ -81,16 +81,16 @@ class Aggregates:
             self._run(MORE_RUNS)
 
     def zero(self, name: str) -> bool:
-        """Whether nothing but rounding noise is expected of the whole gradient."""
+        """Whether the whole gradient is expected to be rounding noise."""
         return not bool(self._sums[name].alive[0])
 
     def finite(self, name: str) -> bool:
-        """Whether the gradients of these random sums of the outputs are numbers."""
+        """Whether the gradients of these random sums of the outputs are finite."""
         return bool(torch.isfinite(self._actual[name]).all())
 
     def wrong(self, name: str) -> Wrong | None:
-        """The whole, where a wrong scale of it explains what is off, or else the slice that is off by the most in units of its
-        tolerance; None where none is off."""
+        """The whole, if a wrong scale of it explains every wrong sum, or else the slice with the largest error in units
+        of its tolerance; None if no sum is wrong."""
         actual, sums = self._actual[name], self._sums[name]
         excess = self._excess(name, actual - sums.expected)
         if not (excess > 1).any() or not self.finite(name):
@@ -102,19 +102,19 @@ class Aggregates:
         scale, rest = self._found(name)[:, which].tolist()
         allowed = sums.tolerance[:, which].tolist()
         if not sums.alive[which]:
-            return Wrong(part, allowed[1], f"{part.of(name)} ought to be zero, and rounding does not explain what it is")
+            return Wrong(part, allowed[1], f"{part.of(name)} should be zero, and rounding does not explain what it is")
         if excess[0, which] > 1:
-            times = f"{round(1 + scale, 9):.3g} times what it ought to be, give or take {at_least(allowed[0])}"
+            times = f"{round(1 + scale, 9):.3g} times what it should be, give or take {at_least(allowed[0])}"
             return Wrong(part, allowed[0], f"summed over its entries, {part.of(name)} is {times}")
         much = f"{rest:.3g} of its norm, where rounding explains {at_least(allowed[1])}"
         return Wrong(part, allowed[1], f"{part.of(name)} is off by {much}")
 
     def power(self, name: str) -> Power:
-        """What would have been seen: a fault moves a sum from where it is now to beyond its tolerance."""
+        """What would have been seen: a fault moves a sum from its present value to beyond its tolerance."""
         sums = self._sums[name]
         seen, rest = self._found(name).abs() + sums.tolerance
         alive, squares = sums.alive, sums.size.square()
-        # A slice that is zeroed takes its share out of the whole as well.
+        # A slice that is zero is missing in the whole as well.
         share = squares / squares[0].clamp(min=1e-300)
         whole = (share >= seen[0]) | (share.sqrt() >= rest[0])
         unknown = alive & (seen >= 1) & ~whole
@@ -144,7 +144,7 @@ class Aggregates:
         return self._sums[name].of(self._actual[name] - self._sums[name].expected)
 
     def _excess(self, name: str, off: Tensor) -> Tensor:
-        """Scale and rest of what is off, in units of their tolerances, shape (2, S)."""
+        """Scale and remainder of an error, in units of their tolerances, shape (2, S)."""
         found = self._sums[name].of(off).abs()
         excess = found / self._sums[name].tolerance
         return torch.where(found > 0, excess.nan_to_num(nan=torch.inf), 0.0)

@@ -1,8 +1,9 @@
-"""PyTorch's own `gradcheck` and `gradgradcheck`, turned on the closed form as the backward of a `torch.autograd.Function`.
+"""PyTorch's own `gradcheck` and `gradgradcheck`, run on the closed form as the backward of a `torch.autograd.Function`.
 
-Both move each number by one fixed step, 1e-6 as they come. Where a kink is nearer than that, as in a rectified network with small
-weights, what they find there is no derivative. So the step is chosen first, by differences along a few random directions, and
-what the tools object to is a fault only if a difference along one of these directions confirms it.
+Both move each number by one fixed step, 1e-6 by default. If a kink is nearer than that, as in a rectified network with
+small weights, the difference that they take is no derivative. So the step is chosen first, by differences along a few
+random directions, and an objection of the tools is a fault only if a difference along one of these directions confirms
+it.
 """
 
 from collections.abc import Callable
@@ -27,34 +28,34 @@ from nets.verification.problem.randomness import signed, stream
 
 FIRST_ORDER_BUDGET = 3_000
 SECOND_ORDER_BUDGET = 1_000
-"""Numbers in parameters and inputs up to which every entry is checked; the slow mode's time grows with their first and second
-power. Beyond, the fast mode checks one projection of them all, and the check says so."""
+"""Numbers in parameters and inputs up to which every entry is checked. The slow mode's time grows with their first and
+second power. Beyond, the fast mode checks one projection of all entries, and the check says so."""
 
 STEPS = (1e-6, 1e-8, 1e-10, 1e-12)
-"""Steps that are tried, PyTorch's own first. With the last a derivative of size one is known to a thousandth or so."""
+"""Steps that are tried, PyTorch's own first. The last gives a derivative of size one to about a thousandth."""
 
 ATOL, RTOL = 1e-5, 1e-3
-"""By how much the two tools, as they come, let a difference be off, and by what part of it."""
+"""The default tolerances of the two tools for a difference, absolute and relative."""
 
 DIRECTIONS, FAST_DIRECTIONS = 8, 2
-"""Random directions in each point along which the step is chosen, and where the tool itself looks along one alone."""
+"""Random directions in each point along which the step is chosen, in the slow mode and in the fast mode."""
 
 MARGIN = 2.0
-"""How much farther the point is moved to choose the step than the tools will move it."""
+"""To choose the step, the point is moved farther by this factor than the tools will move it."""
 
 Function = Callable[..., Tensor]
 Points = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Slopes:
-    """Differences of Σ_m w_m f_m for a random w along some directions, with each of STEPS; of shape (directions, steps).
+class DirectionalSlopes:
+    """Differences of Σ_m w_m f_m for a random w along some directions, with each of STEPS; shape (directions, steps).
 
     Attributes:
         central: (f(p + h t) − f(p − h t)) / 2h.
-        gap: by how much the slope to the right is larger than that to the left.
-        noise: what rounding may do to the first, shape (steps,).
-        exact: the slope along each direction as autograd has it, shape (directions,).
+        gap: by how much the slope on the right exceeds that on the left.
+        noise: the rounding error of the first, shape (steps,).
+        exact: the slope along each direction by autograd, shape (directions,).
     """
 
     central: Tensor
@@ -63,8 +64,8 @@ class Slopes:
     exact: Tensor
 
     def settled(self) -> Tensor:
-        """The steps with which nothing seems to lie between the points: the slope is the same with every smaller step, and there is
-        the same to both sides. Shape (steps,)."""
+        """The steps within which there seems to be no kink: with every smaller step the slope is the same, and the same
+        on both sides. Shape (steps,)."""
         found = []
         for step in range(len(STEPS)):
             slope, finer = self.central[:, step, None], slice(min(step + 1, len(STEPS) - 1), None)
@@ -74,7 +75,8 @@ class Slopes:
         return torch.stack(found)
 
     def confirm(self, step: int) -> bool:
-        """Whether autograd is wrong along one of the directions: by more than the rounding and the truncation of the difference."""
+        """Whether autograd is wrong along one of the directions, by more than the rounding and truncation of the
+        difference."""
         finer = min(step + 1, len(STEPS) - 1)
         slope, other = self.central[:, step], self.central[:, finer]
         allowed = SAFETY * (self.noise[step] + (slope - other).abs()) + 1e-9 * slope.abs()
@@ -89,8 +91,10 @@ def check_function(network: Network, problem: Problem) -> list[Check]:
         at = dict(zip(names, points, strict=True))
         return closed_form(network, at.pop("input"), at)
 
-    # Two samples show whether a sum over the batch is right; more would only repeat it.
-    points = tuple((point[:2] if name == "input" else point).clone().requires_grad_() for name, point in problem.points.items())
+    # Two samples are enough to show whether a sum over the batch is right.
+    points = tuple(
+        (point[:2] if name == "input" else point).clone().requires_grad_() for name, point in problem.points.items()
+    )
     y = function(*points)
     v = signed(y.numel(), stream(problem.seed, "cotangent of gradgradcheck")).to(y.dtype).reshape(y.shape)
 
@@ -101,12 +105,15 @@ def check_function(network: Network, problem: Problem) -> list[Check]:
     size, outputs = sum(point.numel() for point in points), y.numel()
     first = _Tool(Method.GRADCHECK, gradcheck, size * outputs, size <= FIRST_ORDER_BUDGET)
     second = _Tool(Method.GRADGRADCHECK, gradgradcheck, (size + outputs) * size, size <= SECOND_ORDER_BUDGET)
-    return [first.check(function, function, points, problem.seed), second.check(function, gradient, points, problem.seed)]
+    return [
+        first.check(function, function, points, problem.seed),
+        second.check(function, gradient, points, problem.seed),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
 class _Tool:
-    """One of the two, the entries that there are, and whether it looks at every one."""
+    """One of the two tools, the number of entries, and whether it checks every one."""
 
     name: Method
     run: Callable[..., bool]
@@ -114,18 +121,18 @@ class _Tool:
     slow: bool
 
     def check(self, function: Function, moved: Function, points: Points, seed: int) -> Check:
-        """A pass with a step that finds nothing; a failure where differences confirm what is found; else inconclusive.
+        """A pass if some step brings no objection; a failure if differences confirm the objection; else inconclusive.
 
         Args:
-            function: what the tool is turned on.
-            moved: the function that it takes differences of.
+            function: the function that the tool checks.
+            moved: the function of which it takes differences.
         """
         slopes = _slopes(moved, points, self.slow, seed)
         settled = slopes.settled()
-        # Where there is no such step there is a kink at the point or nearly so, which the tool may not notice.
+        # If there is no such step, there is a kink at the point or very near, which the tool may not notice.
         first = int(settled.int().argmax())
         if not self.slow and bool(settled[first]) and slopes.confirm(first):
-            # Where the fast mode finds something, it runs the slow mode to say where, which may take minutes.
+            # If the fast mode objects, it runs the slow mode to say where, which may take minutes.
             return self._objected("the slope along a random direction is not what autograd gives")
         failure = self._objection(function, points, STEPS[first])
         if failure and bool(settled[first]) and slopes.confirm(first):
@@ -143,7 +150,7 @@ class _Tool:
         return self._check(Verdict.FAIL, Reason.GRADCHECK_OBJECTS.because(scope=self._scope(), objection=objection))
 
     def _objection(self, function: Function, points: Points, eps: float) -> str:
-        """What the tool says is wrong; empty where nothing is."""
+        """The objection of the tool; '' if there is none."""
         try:
             # gradgradcheck draws its cotangents from the global generator, which verify puts back.
             self.run(function, points, eps=eps, atol=ATOL, rtol=RTOL, fast_mode=not self.slow)
@@ -159,14 +166,17 @@ class _Tool:
         return Check.without_entry("all", Method.CLOSED_FORM, self.name, verdict, found, entries=entries)
 
 
-def _slopes(moved: Function, points: Points, every: bool, seed: int) -> Slopes:
-    """Differences along random directions in each of the points. Where every entry is moved by a step of its own, a direction moves
-    each of them as far; else it has the length that the direction of the fast mode has."""
+def _slopes(moved: Function, points: Points, every: bool, seed: int) -> DirectionalSlopes:
+    """Differences along random directions in each of the points.
+
+    In the slow mode, which moves each entry by one step, a direction moves every entry that far. In the fast mode it
+    has the length of the direction of that mode.
+    """
     generator = stream(seed, "directions of gradcheck")
     value = moved(*points)
     w = signed(value.numel(), generator).to(value.dtype).reshape(value.shape)
     total = (w * value).sum()
-    # A layer that only multiplies by a number has a gradient that depends on nothing.
+    # The gradient of a layer that only multiplies by a number is constant.
     flat = tuple(torch.zeros_like(point) for point in points)
     gradients = torch.autograd.grad(total, points, materialize_grads=True) if total.requires_grad else flat
     base, rows, exact = value.detach(), [], []
@@ -178,12 +188,17 @@ def _slopes(moved: Function, points: Points, every: bool, seed: int) -> Slopes:
             rows.append([_slope(moved, points, place, h * t, h, base, w) for h in STEPS])
             exact.append(float((gradient.detach() * t).sum()))
     central, gap = torch.tensor(rows, dtype=torch.float64).unbind(-1)
-    return Slopes(central, gap, noise / torch.tensor(STEPS, dtype=torch.float64), torch.tensor(exact, dtype=torch.float64))
+    return DirectionalSlopes(
+        central, gap, noise / torch.tensor(STEPS, dtype=torch.float64), torch.tensor(exact, dtype=torch.float64)
+    )
 
 
 def _noise(moved: Function, points: Points, base: Tensor, w: Tensor, seed: int) -> float:
-    """What rounding may do to Σ_m w_m f_m: the largest change in some random runs, and at least a unit of each term."""
-    generator, found = stream(seed, "rounding for gradcheck"), float((w * base).abs().sum()) * torch.finfo(base.dtype).eps / 2
+    """The rounding error of Σ_m w_m f_m: the largest change in some random runs, and at least a unit of each term."""
+    generator, found = (
+        stream(seed, "rounding for gradcheck"),
+        float((w * base).abs().sum()) * torch.finfo(base.dtype).eps / 2,
+    )
     for _ in range(PASSES):
         with StochasticRounding(generator):
             noisy = moved(*points).detach()
@@ -191,11 +206,15 @@ def _noise(moved: Function, points: Points, base: Tensor, w: Tensor, seed: int) 
     return found
 
 
-def _slope(moved: Function, points: Points, place: int, by: Tensor, h: float, base: Tensor, w: Tensor) -> tuple[float, float]:
-    """The central difference and the gap between the slopes to both sides, of one move there and back."""
+def _slope(
+    moved: Function, points: Points, place: int, by: Tensor, h: float, base: Tensor, w: Tensor
+) -> tuple[float, float]:
+    """The central difference and the gap between the slopes to both sides, by two evaluations."""
     here = points[place].detach()
     upper, lower = here + by, here - by
-    above, below = (moved(*points[:place], there.requires_grad_(), *points[place + 1 :]).detach() for there in (upper, lower))
-    # How far p + h t and p − h t are apart when rounded, in units of t.
+    above, below = (
+        moved(*points[:place], there.requires_grad_(), *points[place + 1 :]).detach() for there in (upper, lower)
+    )
+    # The distance of p + h t and p − h t after rounding, in units of t.
     width = float((((upper - lower) * by).sum() / (by * by).sum()).detach()) * h
     return float((w * (above - below)).sum()) / width, float((w * ((above - base) - (base - below))).sum()) / h

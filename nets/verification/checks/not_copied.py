@@ -1,4 +1,5 @@
-"""What a copy of a module does not have, so that a verdict on the copy would be none on the module that was handed over."""
+"""What the copy of a module that is checked does not have: a verdict on the copy would not hold for the module
+itself."""
 
 import dis
 from collections.abc import Iterator
@@ -22,29 +23,35 @@ HOOKS = (
 
 
 def check_left_out(module: nn.Module, problem: Problem) -> list[Check]:
-    """An inconclusive check for each thing of the module that the problem, a copy of it, leaves out."""
+    """An inconclusive check for everything that the module has and the problem, its copy, does not."""
     found = []
     stale = list(_kept_graphs(module, problem))
     if stale:
-        found.append(f"the graph of {listed(stale)}, which an earlier call has made and this one does not make anew")
+        found.append(
+            f"the graph of {listed(stale)}, which an earlier call has recorded and this one does not record again"
+        )
     compiled = [name or "the module" for name, inner in module.named_modules() if inner._compiled_call_impl is not None]
     if compiled:
-        found.append(f"what module.compile() made of {listed(compiled)}: it was checked as it is written in Python")
+        found.append(f"the compiled form of {listed(compiled)}: the module was checked as it is written in Python")
     hooked = [name for name, parameter in module.named_parameters() if parameter._post_accumulate_grad_hooks]
     if hooked:
-        # They may well take a step of an optimizer, which would move the caller's parameters.
-        found.append(f"hooks that run after the accumulation in .grad of {listed(hooked)} are not looked at")
+        # They may take a step of an optimizer, which would move the caller's parameters.
+        found.append(f"hooks that run after the accumulation in .grad of {listed(hooked)} are not run")
     bound = list(dict.fromkeys(_bound_to_the_original(module)))
     if bound:
-        found.append(f"{listed(bound)} refers to the module that was given, and would do so in a copy: take it from the arguments")
+        found.append(
+            f"{listed(bound)} refers to the module that was given, in a copy as well: take the module from the arguments"
+        )
     return [
-        Check.without_entry("all", Method.REVERSE_MODE, Method.ITSELF, Verdict.INCONCLUSIVE, Reason.LEFT_OUT.because(what=what))
+        Check.without_entry(
+            "all", Method.REVERSE_MODE, Method.ITSELF, Verdict.INCONCLUSIVE, Reason.LEFT_OUT.because(what=what)
+        )
         for what in found
     ]
 
 
 def _kept_graphs(module: nn.Module, problem: Problem) -> Iterator[str]:
-    """Attributes that hold a tensor with a graph, and in the copy still one without when that was called with a graph."""
+    """Attributes that hold a tensor with a graph, and that a call of the copy does not set again."""
     graphs = [
         (f"{name}.{key}" if name else key, problem.module.get_submodule(name), key)
         for name, inner in module.named_modules()
@@ -60,7 +67,8 @@ def _kept_graphs(module: nn.Module, problem: Problem) -> Iterator[str]:
 
 
 def _bound_to_the_original(module: nn.Module) -> Iterator[str]:
-    """Functions in hooks and attributes that have the module, or a part of it, in their closure or among the globals they use."""
+    """Functions in hooks and attributes that refer to the module or a part of it, by their closure or by globals that
+    they use."""
     own = {id(part) for part in (*module.modules(), *module.parameters(), *module.buffers())}
     for name, inner in module.named_modules():
         place = f"{name}." if name else ""
@@ -78,7 +86,7 @@ def _bound_to_the_original(module: nn.Module) -> Iterator[str]:
 
 
 def _used_by(function: FunctionType) -> Iterator[Any]:
-    """What a function has in its closure, in its defaults, and among the globals whose names it reads."""
+    """The objects in the closure and the defaults of a function, and the globals that it reads."""
     for cell in function.__closure__ or ():
         try:
             yield cell.cell_contents

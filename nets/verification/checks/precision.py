@@ -1,4 +1,4 @@
-"""A module in the precision that it has: its backward pass against that of its copy in float64."""
+"""A module in its own precision: its backward pass against that of its copy in float64."""
 
 import math
 from dataclasses import replace
@@ -14,9 +14,10 @@ from nets.records.reason import Reason
 from nets.records.verdict import Verdict
 from nets.text import at_least, precision_name
 from nets.verification.checks.aggregates import Aggregates
-from nets.verification.checks.preconditions import check_behaviour
-from nets.verification.compare.comparison import POWER, Derivation, compare
-from nets.verification.derivations.autograd_modes import reverse_mode
+from nets.verification.checks.preconditions import check_preconditions
+from nets.verification.compare.comparison import POWER, compare
+from nets.verification.compare.derivation import Derivation
+from nets.verification.derivations.reverse_mode import reverse_mode
 from nets.verification.noise.low_precision import Noisy, coarsest, output_noise
 from nets.verification.noise.rounding import unit_roundoff
 from nets.verification.noise.row_noise import gradient_floor
@@ -25,62 +26,69 @@ from nets.verification.problem.problem import Problem
 from nets.verification.problem.randomness import stream
 
 SAFETY = 8.0
-"""Units of rounding noise, as stochastic arithmetic in the module's own precision shows it, by which an entry may be off."""
+"""Units of rounding noise by which an entry may be off. Stochastic arithmetic in the module's own precision measures
+it."""
 
 SUSPECTS = 16
-"""Outputs with an entry that is off whose derivatives are perturbed again."""
+"""Outputs with a suspicious entry whose noise is measured again."""
 
-AGAIN = 16
-"""Stochastic runs in which they are."""
+MORE_RUNS = 16
+"""Stochastic runs in which it is measured."""
 
 SCALE = 0.1
-"""A wrong scale that must have been seen for a verdict, in whatever precision."""
+"""A wrong scale that a check must have seen for a verdict, in any precision."""
 
 SHARE = 0.1
-"""The part of a gradient, of the sum of its squares, that rows may hold of which nothing is known one by one."""
+"""The part of a gradient, of the sum of its squares, that rows may hold in which a fault of that row alone is
+unseen."""
 
 
-def check_as_is(module: nn.Module, inputs: tuple[Any, ...], double: Problem, seed: int) -> tuple[list[Check], list[str]]:
-    """∂Y/∂p of the module as it stands against ∂Y/∂p of `double`, its copy in float64: entry by entry, and in sums over
-    whole parameters, rows and columns, of which more digits are known than of single entries.
+def check_as_is(module: nn.Module, inputs: tuple[Any, ...], double: Problem) -> tuple[list[Check], list[str]]:
+    """∂Y/∂p of the module as it stands against ∂Y/∂p of `double`, its copy in float64.
 
-    A verdict is given where a wrong scale of 128 unit roundoffs would have been seen, or of a tenth where that is less, or
-    of a thousandth where that is more; and where a zeroed row would have been seen, but for rows that hold less than a tenth
-    of the gradient together. The formula itself is proved by the other checks; what these find is what the precision does
-    to it. What it may do is measured on the copy, with results moved as the coarsest type in the module's forward rounds
-    them: a backward that loses more than that does not excuse itself. Only a module whose output loses more is measured as
-    it runs.
+    They are compared entry by entry, and in sums over whole parameters, rows and columns, in which more digits are
+    significant.
+
+    There is a verdict if the check would have seen a wrong scale of 128 unit roundoffs, or of a tenth if that is less,
+    or of a thousandth if that is more; and if it would have seen a zeroed row, except for rows that hold less than a
+    tenth of the gradient together. The other checks prove the formula; these find what the precision does to it. Noise
+    comes from the float64 copy, with results moved by the roundoff of the coarsest type in the module's forward: a
+    backward that loses more digits than that must not widen its own tolerance. The module itself is measured only if
+    its output is noisier than that, as under autocast.
 
     Returns:
         A check for each point, and a note of what the sums would have shown.
     """
-    low = Problem(module, inputs, dtype=None, seed=seed)
-    failed, _ = check_behaviour(low, seed)
+    low = Problem(module, inputs, dtype=None, seed=double.seed)
+    failed = check_preconditions(low).fatal
     if failed:
         return failed, []
     kept = coarsest(low)
     precision, eps = precision_name(kept), torch.finfo(kept).eps
-    off = (low.y - double.y).abs() > SAFETY * output_noise(double, kept, seed)
+    off = (low.y - double.y).abs() > SAFETY * output_noise(double, kept, double.seed)
     if off.any() and low.random:
         names = (f"{Method.FORWARD_PASS} in {precision}", f"{Method.FORWARD_PASS} in float64")
         found = Reason.OTHER_RANDOM_NUMBERS.because(precision=precision)
         return [Check.without_entry("output", *names, Verdict.INCONCLUSIVE, found, entries=len(off))], []
     noisy = Noisy(low, None) if off.any() else Noisy(double, kept)
-    aggregates, entries = Aggregates(low, double, noisy, kept, seed), _Entries(low, double, noisy, eps, seed)
+    aggregates, entries = Aggregates(low, double, noisy, kept), _Entries(low, double, noisy, eps)
     checks = [_judged(entries.check(name, aggregates), aggregates, eps) for name in low.points]
     return checks, _notes(checks, aggregates, precision)
 
 
 class _Entries:
-    """Every entry of ∂Y/∂p against the largest change that rounding makes in its row."""
+    """Every entry of ∂Y/∂p, with the largest change that rounding makes in its row as tolerance."""
 
-    def __init__(self, low: Problem, double: Problem, noisy: Noisy, eps: float, seed: int) -> None:
+    def __init__(self, low: Problem, double: Problem, noisy: Noisy, eps: float) -> None:
+        seed = double.seed
         self._low, self._noisy, self._generator = low, noisy, stream(seed, "noise of entries in low precision")
         self._actual, self._expected = reverse_mode(low), reverse_mode(double)
         self._tolerance = gradient_floor(double, self._expected, seed, eps)
         if noisy.problem is low:
             own = gradient_floor(low, self._actual, seed)
-            self._tolerance = {name: torch.maximum(noise, own[name].double()) for name, noise in self._tolerance.items()}
+            self._tolerance = {
+                name: torch.maximum(noise, own[name].double()) for name, noise in self._tolerance.items()
+            }
         self._actual = {name: jacobian.double() for name, jacobian in self._actual.items()}
         self._tolerance = {name: SAFETY * noise for name, noise in self._tolerance.items()}
         if any(len(self._off(name)) for name in self._actual):
@@ -91,7 +99,7 @@ class _Entries:
         check = self._compared(name, self._tolerance[name], aggregates.zero(name))
         wrong = aggregates.wrong(name)
         if check.verdict != Verdict.FAIL and wrong is not None:
-            # That the sum is off shows that its entries are: those that are off by more than the sum may be.
+            # If a sum is off, so are some of its entries: those that are off by more than the sum may be.
             inside = wrong.slice.mask(tuple(self._low.points[name].shape))
             allowed = wrong.relative * float(self._expected[name][:, inside].square().mean().sqrt())
             tolerance = torch.where(inside, self._tolerance[name].clamp(max=allowed), self._tolerance[name])
@@ -109,19 +117,21 @@ class _Entries:
         return replace(check, precision=precision)
 
     def _off(self, name: str) -> Tensor:
-        """The outputs with an entry that is off, the worst first."""
+        """The outputs with a wrong entry, the worst first."""
         excess = ((self._actual[name] - self._expected[name]).abs() / self._tolerance[name]).nan_to_num(nan=0.0).amax(1)
         return excess.argsort(descending=True)[: int((excess > 1).sum())]
 
     def _measure_again(self) -> None:
-        """Where rows of a point are off, widen its tolerance to what more runs do to the worst of them: a ReLU that rounding
-        switches now and then may not have switched in the first runs."""
+        """Widen the tolerance of points with wrong rows to what more runs change in the worst of these rows.
+
+        A ReLU that rounding switches now and then may not have switched in the first runs.
+        """
         off = {name: self._off(name) for name in self._actual}
         ranks = zip_longest(*(rows.tolist() for rows in off.values()))
         suspects = list(dict.fromkeys(row for rank in ranks for row in rank if row is not None))[:SUSPECTS]
         problem = self._noisy.problem
         still = self._expected if self._noisy.dtype is not None else self._actual
-        for _ in range(AGAIN):
+        for _ in range(MORE_RUNS):
             with self._noisy.rounding(self._generator):
                 moved = list(rows_of(problem.record, suspects))
             for name in (name for name, rows in off.items() if len(rows)):
@@ -131,7 +141,7 @@ class _Entries:
 
 
 def _judged(check: Check, aggregates: Aggregates, eps: float) -> Check:
-    """The check with what the sums would have seen, and inconclusive where that is too little."""
+    """The check with what the sums would have seen, and inconclusive if that is too little."""
     name = check.parameter
     if check.verdict == Verdict.FAIL or aggregates.zero(name):
         return check
@@ -149,7 +159,7 @@ def _judged(check: Check, aggregates: Aggregates, eps: float) -> Check:
 
 
 def _notes(checks: list[Check], aggregates: Aggregates, precision: str) -> list[str]:
-    """What would have been seen of single rows."""
+    """What would have been seen in single rows."""
     powers = [aggregates.power(check.parameter) for check in checks if check.verdict == Verdict.PASS]
     seen = [power.slice for power in powers if math.isfinite(power.slice)]
     if not seen:

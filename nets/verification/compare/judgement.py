@@ -1,8 +1,8 @@
-"""One derivation of ∂Y/∂p held against all others: who agrees, who is wrong, and who cannot tell.
+"""One derivation of ∂Y/∂p held against all others: which agree, which are wrong, and which cannot decide.
 
-The judged derivation fails where differences contradict it, where another derivation that a training step runs or that the caller
-states does, or where two witnesses agree against it that differences do not contradict. One witness alone leaves a note, see
-`nets.verification.compare.witnesses`.
+The judged derivation fails in three cases: differences contradict it; another derivation contradicts it that a training
+step runs or that the caller states; or two witnesses agree against it and differences do not contradict them. A single
+witness leaves a note, see `witnesses`.
 """
 
 from collections.abc import Mapping
@@ -16,24 +16,34 @@ from nets.records.method import WITNESSES, Method
 from nets.records.reason import PASSED, Reason
 from nets.records.verdict import Verdict
 from nets.text import listed
-from nets.verification.compare.comparison import POWER, Derivation, agree, by_difference, compare, odd_one_out
-from nets.verification.compare.witnesses import Doubt, Forward, corroborated, missing_forward_mode, slopes_by_forward_mode
+from nets.verification.compare.by_difference import by_difference
+from nets.verification.compare.comparison import POWER, compare
+from nets.verification.compare.derivation import Derivation, agree, odd_one_out
+from nets.verification.compare.witnesses import (
+    Doubt,
+    Forward,
+    corroborated,
+    missing_forward_mode,
+    slopes_by_forward_mode,
+)  # fmt: skip
 from nets.verification.compare.zeros import bound_of_zero, far_slope, is_constant
-from nets.verification.derivations import autograd_modes as oracles
+from nets.verification.derivations.complex_step import does_not_depend_on_the_step
 from nets.verification.derivations.user_jacobian import Engine
+from nets.verification.derivations.variable import Variable
 from nets.verification.noise.rounding import ROUNDING_SAFETY
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.pytree import largest
 
-SMALL = 1e-6
-"""The part of the largest entry up to which a fault may be meant: a guard against a division by zero, or an adaptive method."""
+GUARD = 1e-6
+"""A fault of up to this part of the largest entry may be meant: a guard against a division by zero, or an adaptive
+method."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a first-order certificate is drawn up with: the arguments of `verify`, and the caller's Jacobians of shape (M, P)."""
+    """What a first-order certificate is drawn up with: the arguments of `verify`, and the caller's Jacobians of shape
+    (M, P)."""
 
-    seed: int
     stated: Mapping[str, Tensor] = field(default_factory=dict)
     intended: tuple[str, ...] = ()
     engines: Mapping[str, Engine] = field(default_factory=dict)
@@ -42,7 +52,8 @@ class Options:
 
     @property
     def power(self) -> float:
-        """The relative fault that a check must have seen for a verdict: one within the declared tolerance cannot be."""
+        """The relative fault that a check must have seen for a verdict. No check can see one within the declared
+        tolerance."""
         return POWER + 2 * (self.tolerance or 0.0)
 
 
@@ -63,7 +74,7 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """The point at which derivations are held against each other.
+    """Holds the derivations of each point of a problem against each other.
 
     Attributes:
         problem: the function.
@@ -84,117 +95,151 @@ class Judge:
             name: the point.
             jacobians: derivation → ∂Y/∂p of shape (M, P), or None where the module has no such derivation.
         """
-        problem, seed = self.problem, self.options.seed
         found = {d: j.detach() for d, j in jacobians.items() if j is not None}
-        # A derivation that passes through an output of less precision than the rest is rounded there.
-        rounded = torch.maximum(problem.unit[:, None] * next(iter(found.values())).abs(), self.noise[name]).mul_(ROUNDING_SAFETY)
-        subject, *others = [Derivation(d, j, rounded) for d, j in found.items()]
+        # A derivation that passes an output of less precision than the rest is rounded there.
+        unit = self.problem.unit[:, None] * next(iter(found.values())).abs()
+        rounding = torch.maximum(unit, self.noise[name]).mul_(ROUNDING_SAFETY)
+        subject, *others = [Derivation(d, j, rounding) for d, j in found.items()]
         if name in self.options.intended:
-            own = [other for other in others if other.name in (Method.STATED_CLOSED_FORM, Method.BATCHED_REVERSE)]
-            checks = [compare(problem, name, subject, other, constant=True) for other in own]
-            # No word of what the output depends on, since no difference is looked at.
-            checks = [check.explained(check.verdict, PASSED) if check.verdict == Verdict.PASS else check for check in checks]
-            if name in self.options.stated:
-                return Judgement(checks)
-            return Judgement([declared(name, subject.name), *(check for check in checks if check.verdict == Verdict.FAIL)])
-        difference = by_difference(problem, name, subject.jacobian, self.floor, seed)
+            return self._as_intended(name, subject, others)
+        return _Point(self, name, subject, others).judgement(jacobians.keys() - found.keys())
+
+    def _as_intended(self, name: str, subject: Derivation, others: list[Derivation]) -> Judgement:
+        """A gradient that is meant to differ from the derivative, against what the caller states and its own batched
+        form."""
+        own = [other for other in others if other.name in (Method.STATED_CLOSED_FORM, Method.BATCHED_REVERSE)]
+        checks = [compare(self.problem, name, subject, other, constant=True) for other in own]
+        if name in self.options.stated:
+            # Whether the output depends on the point was not looked at: a pass says nothing about zero.
+            return Judgement([c.explained(c.verdict, PASSED) if c.verdict == Verdict.PASS else c for c in checks])
+        failed = [check for check in checks if check.verdict == Verdict.FAIL]
+        return Judgement([not_checked(name, subject.name), *failed])
+
+
+class _Point:
+    """The derivations of one point, with differences.
+
+    Attributes:
+        subject: the derivation that is judged.
+        others: those that it is held against, besides differences.
+        difference: central differences.
+        constant: whether Y is known not to depend on the point.
+    """
+
+    def __init__(self, judge: Judge, name: str, subject: Derivation, others: list[Derivation]) -> None:
+        self.judge, self.name = judge, name
+        self.problem, self.options = judge.problem, judge.options
+        variable = Variable(judge.problem, name, judge.floor)
+        difference = by_difference(variable, subject.jacobian)
         if bool(difference.zero_rows().any()) and not agree(subject, difference):
-            difference = replace(difference, nearby=far_slope(problem, name, seed))
-        if self.options.tolerance is not None:
+            difference = replace(difference, nearby=far_slope(judge.problem, name))
+        if judge.options.tolerance is not None:
             finite = difference.jacobian.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
-            subject = replace(subject, declared=self.options.tolerance * largest(finite))
-        # Only where the gradient cannot be measured does it matter whether it is truly zero.
+            subject = replace(subject, declared=judge.options.tolerance * largest(finite))
+        # Whether the gradient is truly zero matters only where it cannot be measured.
         faint = not bool((difference.jacobian.abs().mul_(POWER) > difference.tolerance).any())
-        constant = faint and is_constant(problem, name, self.floor, seed)
-        # A complex step through an operation that is not analytic is no derivative.
-        others = [
-            d
-            for d in others
-            if d.name != Method.COMPLEX_STEP
-            or agree(d, subject)
-            or (not compare(problem, name, d, difference, constant).wrong and oracles.is_analytic(problem, name, d.jacobian))
-        ]
-        judgement = self._weighed(name, subject, others, difference, constant)
-        judgement.missing += [d for d in (Method.BATCHED_REVERSE,) if d in jacobians and d not in found]
-        if Method.FORWARD_MODE not in found:
-            self._forward_slopes(name, subject, difference, judgement)
+        self.subject, self.difference, self.constant = subject, difference, faint and is_constant(variable)
+        self.others = [d for d in others if d.name != Method.COMPLEX_STEP or self._is_a_derivative(d)]
+
+    def judgement(self, missing: set[str]) -> Judgement:
+        """The verdict on each pair, and on a forward mode that was not among the derivations."""
+        judgement = self._weighed()
+        judgement.missing += [method for method in (Method.BATCHED_REVERSE,) if method in missing]
+        if Method.FORWARD_MODE not in {other.name for other in self.others}:
+            self._add_forward_slopes(judgement)
         return judgement
 
-    def _weighed(
-        self, name: str, subject: Derivation, others: list[Derivation], difference: Derivation, constant: bool
-    ) -> Judgement:
-        """The checks, without those against a single witness that differences do not bear out."""
-        problem = self.problem
-        bound = None if constant else self._bound(name, subject, others, difference)
-        power = self.options.power
-        checks = [compare(problem, name, subject, other, constant, power, bound) for other in (*others, difference)]
+    def _is_a_derivative(self, step: Derivation) -> bool:
+        """Whether a complex step counts: through an operation that is not analytic it is no derivative."""
+        if agree(step, self.subject):
+            return True
+        check = compare(self.problem, self.name, step, self.difference, self.constant)
+        return not check.wrong and does_not_depend_on_the_step(self.problem, self.name, step.jacobian)
+
+    def _weighed(self) -> Judgement:
+        """The checks, without those against a single witness that differences do not confirm."""
+        bound, power = None if self.constant else self._bound_of_zero(), self.options.power
+        against = [*self.others, self.difference]
+        checks = [compare(self.problem, self.name, self.subject, d, self.constant, power, bound) for d in against]
         off = {check.against: check for check in checks if check.verdict == Verdict.FAIL}
-        doubted = [other for other in others if other.name in WITNESSES and other.name in off]
-        if self.options.tolerance is None and difference.name in off:
-            checks = [_perhaps_meant(check) for check in checks]
-        if difference.name in off or corroborated(doubted, difference):
-            return Judgement(blamed(problem, name, [subject, *others, difference], checks, constant))
+        doubted = [other for other in self.others if other.name in WITNESSES and other.name in off]
+        if self.options.tolerance is None and self.difference.name in off:
+            checks = [_advise_tolerance(check) for check in checks]
+        if self.difference.name in off or corroborated(doubted, self.difference):
+            return Judgement(self._blame([self.subject, *against], checks))
         names = [witness.name for witness in doubted]
-        trusted = [other for other in others if other.name not in names]
+        trusted = [d for d in against if d.name not in names]
         kept = [check for check in checks if check.against not in names]
-        judgement = Judgement(blamed(problem, name, [subject, *trusted, difference], kept, constant))
+        judgement = Judgement(self._blame([self.subject, *trusted], kept))
         for witness in doubted:
-            against = compare(problem, name, witness, difference, constant, power)
-            if witness.name == Method.FORWARD_MODE and self.options.forward == "required":
-                because = f"; {subject.name} and {difference.name} agree, forward mode is the one that is wrong"
-                judgement.checks.append(against.because(because) if against.verdict == Verdict.FAIL else off[Method.FORWARD_MODE])
-            else:
-                judgement.doubts.append(Doubt(off[witness.name], against.verdict == Verdict.FAIL, off[witness.name].entry))
+            self._weigh_witness(witness, off[witness.name], judgement)
         return judgement
 
-    def _bound(self, name: str, subject: Derivation, others: list[Derivation], difference: Derivation) -> float | None:
-        """The absolute bound on a gradient that every derivation gives as zero, up to its rounding; None where one does not."""
-        zero = bool((subject.jacobian.abs() <= subject.tolerance).all()) and all(agree(subject, other) for other in others)
-        if not zero or (difference.kink is not None and bool(difference.kink.any())) or not agree(subject, difference):
+    def _weigh_witness(self, witness: Derivation, off: Check, judgement: Judgement) -> None:
+        """A witness that disagrees alone is a doubt, or a failure of forward mode where that is required."""
+        own = compare(self.problem, self.name, witness, self.difference, self.constant, self.options.power)
+        wrong = own.verdict == Verdict.FAIL
+        if witness.name == Method.FORWARD_MODE and self.options.forward == "required":
+            agreed = f"; {self.subject.name} and {self.difference.name} agree, forward mode is the one that is wrong"
+            judgement.checks.append(own.because(agreed) if wrong else off)
+        else:
+            judgement.doubts.append(Doubt(off, wrong, off.entry))
+
+    def _bound_of_zero(self) -> float | None:
+        """The absolute bound on a gradient that every derivation gives as zero, up to its rounding; None where one does
+        not."""
+        subject, difference = self.subject, self.difference
+        zero = bool((subject.jacobian.abs() <= subject.tolerance).all()) and all(agree(subject, d) for d in self.others)
+        if not zero or difference.has_kink or not agree(subject, difference):
             return None
         found = torch.maximum(difference.jacobian.abs(), subject.jacobian.abs())
-        return bound_of_zero(self.problem, name, found, difference.tolerance, self.options.seed)
+        return bound_of_zero(self.problem, self.name, found, difference.tolerance)
 
-    def _forward_slopes(self, name: str, subject: Derivation, difference: Derivation, judgement: Judgement) -> None:
-        """Forward mode along random directions, for a point that is too large for each of its entries; or that there is none."""
+    def _add_forward_slopes(self, judgement: Judgement) -> None:
+        """Forward mode along random directions, for a point that is too large for each of its entries; or that it is
+        missing."""
         required = self.options.forward == "required"
-        check, refuted = slopes_by_forward_mode(self.problem, name, subject, difference, self.noise[name], self.options.seed)
+        noise = self.judge.noise[self.name]
+        check, refuted = slopes_by_forward_mode(self.problem, self.name, self.subject, self.difference, noise)
         if check is None:
             judgement.missing.append(Method.FORWARD_MODE)
             if required:
-                judgement.checks.append(missing_forward_mode(self.problem, name))
-        elif check.verdict == Verdict.FAIL and not required and all(own.verdict != Verdict.FAIL for own in judgement.checks):
-            judgement.doubts.append(Doubt(check, refuted, f"a random direction of {name}"))
+                judgement.checks.append(missing_forward_mode(self.problem, self.name))
+        elif (
+            check.verdict == Verdict.FAIL and not required and all(c.verdict != Verdict.FAIL for c in judgement.checks)
+        ):
+            judgement.doubts.append(Doubt(check, refuted, f"a random direction of {self.name}"))
         else:
             judgement.checks.append(check)
 
+    def _blame(self, derivations: list[Derivation], checks: list[Check]) -> list[Check]:
+        """The same checks, and which derivation is wrong, if one disagrees with all the rest.
 
-def _perhaps_meant(check: Check) -> Check:
-    """The same, with advice where a fault is so small that it may be a guard or an adaptive method's own error."""
-    small = check.verdict == Verdict.FAIL and 0 < (check.max_rel_error or 0.0) <= SMALL
+        If that is not the judged one, it is held against differences in the place of the judged one.
+        """
+        if all(check.verdict != Verdict.FAIL for check in checks):
+            return checks
+        # The same backward pass in another order is no second witness, unless it gives something else.
+        witnesses = [d for d in derivations if d.name != Method.BATCHED_REVERSE or not agree(d, derivations[0])]
+        odd = odd_one_out(witnesses)
+        if odd is None:
+            return checks
+        rest = listed([d.name for d in witnesses if d is not odd])
+        blame = f"; {rest} agree, {odd.name} is the one that is wrong"
+        if odd is derivations[0]:
+            return [check.because(blame) if check.verdict == Verdict.FAIL else check for check in checks]
+        if odd is self.difference:
+            return checks
+        own = compare(self.problem, self.name, odd, self.difference, self.constant).because(blame)
+        return [own if check.against == odd.name else check for check in checks]
+
+
+def _advise_tolerance(check: Check) -> Check:
+    """The same, with advice if a fault is so small that it may be a guard or an adaptive method's own error."""
+    small = check.verdict == Verdict.FAIL and 0 < (check.max_rel_error or 0.0) <= GUARD
     return check.because("; if it is meant to be approximate, declare that with tolerance=") if small else check
 
 
-def declared(name: str, oracle: str) -> Check:
+def not_checked(name: str, oracle: str) -> Check:
     """The check of a gradient that is meant to differ from the derivative."""
     return Check.without_entry(name, oracle, Method.INTENTION, Verdict.PASS, Reason.DECLARED.because())
-
-
-def blamed(problem: Problem, name: str, derivations: list[Derivation], checks: list[Check], constant: bool) -> list[Check]:
-    """The same checks, with the derivation named that disagrees with the rest. Where that is not the one that was judged, it is
-    held against differences in its place."""
-    if all(check.verdict != Verdict.FAIL for check in checks):
-        return checks
-    # The same backward pass in another order is no second witness, unless it says something else.
-    witnesses = [d for d in derivations if d.name != Method.BATCHED_REVERSE or not agree(d, derivations[0])]
-    odd = odd_one_out(witnesses)
-    if odd is None:
-        return checks
-    rest = listed([d.name for d in witnesses if d is not odd])
-    verdict = f"; {rest} agree, {odd.name} is the one that is wrong"
-    if odd is derivations[0]:
-        return [check.because(verdict) if check.verdict == Verdict.FAIL else check for check in checks]
-    if odd is derivations[-1]:
-        return checks
-    own = compare(problem, name, odd, derivations[-1], constant).because(verdict)
-    return [own if check.against == odd.name else check for check in checks]

@@ -1,7 +1,9 @@
-"""Gradients that are zero: everywhere, or at a symmetric point, such as that of x² at 0, although the output depends on the point.
+"""Gradients that are zero: everywhere, or at a symmetric point such as x² at 0, although the output depends on the
+point.
 
-No relative fault can be seen there. What differences give is an absolute bound, |∂Y_m/∂p| ≤ |D_m| + its tolerance. It counts where
-it is far below the slopes that Y has over a finite distance: a bound of 1e-7 says nothing of a function that hardly moves.
+No relative fault can be seen there. Differences give an absolute bound, |∂Y_m/∂p| ≤ |D_m| + its tolerance. The bound
+counts if it is far below the slopes that Y has over a finite distance: 1e-7 says nothing about a function that hardly
+moves.
 """
 
 from collections.abc import Iterator
@@ -11,51 +13,56 @@ from torch import Tensor
 
 from nets.errors import InputError
 from nets.verification.derivations.slopes import SAFETY
+from nets.verification.derivations.variable import Variable
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.randomness import stream
 
 ZERO = 1e-6
-"""A gradient is called zero where its bound is at most this part of the module's own slopes nearby."""
+"""A gradient is called zero if its bound is at most this part of the module's own slopes nearby."""
 
 FAR = 1 / 8
 """How far each number of the point is moved to see these slopes."""
 
 NOISY = 1e-6
-"""The part of the largest output from which on the noise of an output is no mere rounding: it jumps at this point."""
+"""Above this part of the largest output, the noise of an output is no mere rounding: the output jumps at this point."""
 
 MOVES = 4
-"""Random directions in which the point is moved for that."""
+"""Random directions in which the point is moved."""
 
 
-def bound_of_zero(problem: Problem, name: str, jacobian: Tensor, tolerance: Tensor, seed: int) -> float | None:
-    """The absolute bound on every entry of ∂Y/∂p, from differences of shape (M, P) and their tolerance; None where the bound is not
-    small beside the slopes of Y over a distance of an eighth."""
-    slope = far_slope(problem, name, seed)
+def bound_of_zero(problem: Problem, name: str, jacobian: Tensor, tolerance: Tensor) -> float | None:
+    """The absolute bound on every entry of ∂Y/∂p, from differences of shape (M, P) and their tolerance.
+
+    None where the bound is not small beside the slopes of Y over a distance of an eighth.
+    """
+    slope = far_slope(problem, name)
     # Never below the rounding of the slopes, even where the differences happen to be exact.
     bound = max(float((jacobian.abs() + tolerance).max()), slope * 2.0**-52)
     return bound if 0 < bound <= ZERO * slope else None
 
 
-def far_slope(problem: Problem, name: str, seed: int) -> float:
-    """max_m |Y_m(p + s/8, q) − Y_m(p, q)| / (1/8) over some directions s of random signs; of steps that stay in the domain.
+def far_slope(problem: Problem, name: str) -> float:
+    """max_m |Y_m(p + s/8, q) − Y_m(p, q)| / (1/8) over some directions s of random signs, where the module can be
+    called.
 
-    The other points q are where they are, and then an eighth from there as well: the gradient by the weight of a normalization is
-    zero for equal inputs wherever that weight is.
+    The other points q are tried where they are, and an eighth from there: the gradient by the weight of a normalization
+    is zero for equal inputs, whatever the weight is.
     """
-    generator, largest = stream(seed, "slopes far away", name), 0.0
+    generator, largest = stream(problem.seed, "slopes far away", name), 0.0
     for others_too in (False, True):
         for before, after in _moves(problem, name, generator, others_too):
             largest = max(largest, float(((after - before).abs() / FAR).nan_to_num(nan=0.0, posinf=0.0).max()))
     return largest
 
 
-def is_constant(problem: Problem, name: str, floor: Tensor, seed: int) -> bool:
+def is_constant(variable: Variable) -> bool:
     """Whether Y stays the same, up to its noise, when the point moves by an eighth in random directions.
 
-    A gradient too small to be measured still moves Y then; one that is truly zero does not. Nothing is known where the noise is as
-    large as what could be seen, beside Y as it is here or where the other points have moved by an eighth.
+    A gradient too small to be measured still moves Y; one that is truly zero does not. False where the noise is as
+    large as what could be seen, compared with Y here and with Y where the other points have moved by an eighth.
     """
-    generator = stream(seed, "far moves", name)
+    problem, name, floor = variable.problem, variable.name, variable.floor
+    generator = variable.stream("far moves")
     moves = list(_moves(problem, name, generator, others_too=False))
     if len(moves) < MOVES or any(((after - before).abs() > SAFETY * floor).any() for before, after in moves):
         return False
@@ -69,9 +76,14 @@ def is_constant(problem: Problem, name: str, floor: Tensor, seed: int) -> bool:
     return bool(nearby) and not bool((floor > NOISY * max(nearby)).any())
 
 
-def _moves(problem: Problem, name: str, generator: torch.Generator, others_too: bool) -> Iterator[tuple[Tensor, Tensor]]:
-    """Y before and after the point moves by an eighth in random directions, where the module can be called there; the other points
-    where they are, or an eighth from there."""
+def _moves(
+    problem: Problem, name: str, generator: torch.Generator, others_too: bool
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Y before and after the point moves by an eighth in random directions, where the module can be called there.
+
+    Args:
+        others_too: whether the other points are an eighth away, too, before and after.
+    """
     with problem.put_back() as here:
 
         def move(point: str) -> None:
@@ -86,5 +98,5 @@ def _moves(problem: Problem, name: str, generator: torch.Generator, others_too: 
                 before = problem.evaluate() if others_too else problem.y
                 move(name)
                 yield before, problem.evaluate()
-            except InputError:  # it is not defined there
+            except InputError:  # the module is not defined there
                 continue

@@ -12,10 +12,10 @@ from nets.records.reason import Reason
 from nets.records.verdict import Verdict
 from nets.text import listed, one_line, told_apart
 from nets.torch_internals import custom_operators
+from nets.verification.attempt import quiet
 from nets.verification.compare.comparison import POWER
 from nets.verification.contract.graph_nodes import is_custom
 from nets.verification.contract.recorded import record
-from nets.verification.derivations.autograd_modes import quiet
 from nets.verification.noise.output_noise import FEW_PASSES, output_floor
 from nets.verification.noise.rounding import ROUNDING_SAFETY
 from nets.verification.problem.graph import nodes_of

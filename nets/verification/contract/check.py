@@ -33,7 +33,7 @@ MOST_FOR_PAIRS = 8
 output."""
 
 
-def check_writes(problem: Problem, seed: int) -> list[Check]:
+def check_writes(problem: Problem) -> list[Check]:
     """A failed check where a backward writes into its incoming gradient; none where none does."""
     call = record(problem)
     if not call.outputs:

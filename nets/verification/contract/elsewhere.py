@@ -17,7 +17,7 @@ from nets.records.method import Method
 from nets.records.reason import Reason
 from nets.records.verdict import Verdict
 from nets.text import told_apart
-from nets.verification.derivations.autograd_modes import quiet
+from nets.verification.attempt import quiet
 from nets.verification.derivations.slopes import SAFETY
 from nets.verification.problem.graph import pull_back
 from nets.verification.problem.problem import Problem

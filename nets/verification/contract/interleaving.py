@@ -13,9 +13,9 @@ from torch import Tensor
 
 from nets.records.check import Check
 from nets.records.reason import Reason
+from nets.verification.attempt import quiet
 from nets.verification.contract.disagreement import Disagreement, disagreement
 from nets.verification.contract.recorded import record
-from nets.verification.derivations.autograd_modes import quiet
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.randomness import stream
 

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from nets.records.reason import Finding, Reason
 from nets.torch_internals import version
+from nets.verification.attempt import quiet
 from nets.verification.compare.comparison import POWER
 from nets.verification.contract.graph_nodes import name_of
 from nets.verification.contract.recorded import record
-from nets.verification.derivations.autograd_modes import quiet
 from nets.verification.problem.graph import nodes_of
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.pytree import same_numbers

@@ -1,4 +1,4 @@
-"""Derivations that the caller brings along: a closed form, and other engines; as the Jacobians that they state."""
+"""Jacobians that the caller gives: a closed form, and other engines."""
 
 from collections.abc import Callable, Mapping
 
@@ -19,11 +19,12 @@ ClosedForm = Callable[..., Mapping[str, Tensor]]
 """(module, *inputs) → {name: ∂Y/∂name of shape (*Y.shape, *parameter.shape)}."""
 
 
-def stated_jacobians(problem: Problem, closed_form: ClosedForm | None, intended: tuple[str, ...]) -> dict[str, Tensor]:
-    """The caller's own Jacobians, flattened to (M, P).
+def user_jacobians(problem: Problem, closed_form: ClosedForm | None, intended: tuple[str, ...]) -> dict[str, Tensor]:
+    """The Jacobians of the caller's `closed_form`, flattened to (M, P).
 
     Raises:
-        InputError: if `intended` or what `closed_form` returns names no point, or `closed_form` fails or returns something else.
+        InputError: if `intended` or what `closed_form` returns names no point, or `closed_form` fails or returns
+            something else.
     """
     if not isinstance(intended, tuple | list) or not all(isinstance(name, str) for name in intended):
         raise InputError(f"intended is {quoted(intended)}; expected a tuple of names, such as ('weight',).")
@@ -37,8 +38,9 @@ def stated_jacobians(problem: Problem, closed_form: ClosedForm | None, intended:
 
 
 def engine_jacobians(problem: Problem, network: Network, name: str, engine: Engine) -> dict[str, Tensor] | None:
-    """The Jacobians of another engine, which gives that by the input for each sample, as the closed form does; flattened to (M, P).
-    None where the network is out of its reach.
+    """The Jacobians of another engine, flattened to (M, P); None where the engine cannot compute this network.
+
+    As in the closed form, the Jacobian by the input may have one block for each sample.
 
     Raises:
         InputError: if the engine fails, or returns something else.
@@ -48,7 +50,7 @@ def engine_jacobians(problem: Problem, network: Network, name: str, engine: Engi
         found = engine(network, problem.points["input"])
     except OutOfReachError:
         return None
-    except Exception as error:  # whatever is wrong in a function of the user's
+    except Exception as error:  # the function is the caller's, and may raise anything
         raise InputError(
             f"{who} raises {type(error).__name__} ({one_line(error)}); expected engine(network, x) of {{name: ∂Y/∂name}}."
         ) from error
@@ -57,14 +59,17 @@ def engine_jacobians(problem: Problem, network: Network, name: str, engine: Engi
             f"{who} returned {quoted(found)}; expected a dict {{name: ∂Y/∂name}} of {', '.join(problem.points)}: leave it out "
             "if it does not know all of them."
         )
-    blocks = {n: torch.block_diag(*j) if n == "input" and isinstance(j, Tensor) and j.ndim == 3 else j for n, j in found.items()}
+    blocks = {
+        n: torch.block_diag(*j) if n == "input" and isinstance(j, Tensor) and j.ndim == 3 else j
+        for n, j in found.items()
+    }
     return {n: _flat(problem, who, n, blocks[n]) for n in problem.points}
 
 
 def _called(problem: Problem, closed_form: ClosedForm) -> Mapping[str, Tensor]:
     try:
         found = problem.call_with(closed_form)
-    except Exception as error:  # whatever is wrong in a function of the user's
+    except Exception as error:  # the function is the caller's, and may raise anything
         raise InputError(
             f"closed_form raises {type(error).__name__} ({one_line(error)}); expected closed_form(module, *inputs) to run on "
             "copies in double precision and to return {name: ∂Y/∂name}."

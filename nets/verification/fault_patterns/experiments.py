@@ -1,5 +1,8 @@
-"""Causes that are found by trying them: the backward pass or the module is run with one thing held as the cause would have it, and
-the cause is named only if the gradient then fits to within the error of the difference that it is held against."""
+"""Mistakes that are found by trying them.
+
+The backward pass or the module is run again as if the mistake had been made. The mistake is named only if the gradient
+then fits to within the error of a difference.
+"""
 
 import math
 from collections.abc import Callable
@@ -11,6 +14,7 @@ import torch
 from torch import Tensor
 
 from nets.records.reason import Finding, Reason
+from nets.verification.attempt import attempt
 from nets.verification.derivations.slopes import SAFETY, slopes_along
 from nets.verification.fault_patterns.fault import Fault
 from nets.verification.fault_patterns.rerun import draws_again
@@ -22,17 +26,17 @@ REACHES = tuple(2.0**-k for k in (14, 17, 11, 20, 8, 5, 2))
 """How far a point is moved along a direction of length one."""
 
 PRECISE = 1e-7
-"""The relative error of a slope with which no other step is tried."""
+"""With a smaller relative error of the slope, no other step is tried."""
 
 SEVERAL_DIGITS = 16.0
-"""Units of the last place by which a sum over many operations may be off, where only one is known."""
+"""Units in the last place by which a sum over many operations may be off, where the rounding of only one is known."""
 
-_FOUND: WeakKeyDictionary[Problem, dict[str, Finding | None]] = WeakKeyDictionary()
-"""What was found before, since one gradient is held against several derivations."""
+_KNOWN: WeakKeyDictionary[Problem, dict[str, Finding | None]] = WeakKeyDictionary()
+"""What was found before: one gradient is held against several derivations."""
 
 
 class Slope(NamedTuple):
-    """vᵀ(∂Y/∂p) t by differences, and how far off it may be."""
+    """vᵀ(∂Y/∂p) t by differences, and its error."""
 
     value: float
     tolerance: float
@@ -42,55 +46,58 @@ class Slope(NamedTuple):
 
 
 def found_by_experiment(fault: Fault) -> Finding | None:
-    """The cause that fits, for a fault of the module's own backward pass."""
+    """The mistake that fits a fault of the module's own backward pass."""
     problem, name = fault.problem, fault.name
-    gradient, told = problem.gradient[name].reshape(-1), problem.cotangent.to(fault.actual.dtype) @ fault.actual
+    gradient, judged = problem.gradient[name].reshape(-1), problem.cotangent.to(fault.actual.dtype) @ fault.actual
     # A closed form or another engine has no backward pass that could be run again.
-    if bool(((gradient - told).abs() > 1e-6 * told.abs().max()).any()):
+    if bool(((gradient - judged).abs() > 1e-6 * judged.abs().max()).any()):
         return None
     return experiment(problem, name)
 
 
 def experiment(problem: Problem, name: str) -> Finding | None:
-    """The cause that fits the gradient of vᵀY by the module's backward pass; None where none does."""
-    known = _FOUND.setdefault(problem, {})
+    """The mistake that fits the gradient of vᵀY by the module's backward pass; None where none does."""
+    known = _KNOWN.setdefault(problem, {})
     if name not in known:
-        try:
-            known[name] = backward_cause(problem) or _swapped(problem, name) or _surrogate(problem, name)
-        except Exception:  # a module may raise whatever it likes when it is run in other ways than its own
-            known[name] = None
+        tried = attempt(lambda: drawn_again(problem) or _swapped(problem, name) or _surrogate(problem, name))
+        known[name] = tried.or_none()
     return known[name]
 
 
-def backward_cause(problem: Problem) -> Finding | None:
-    """What the backward pass does besides computing: it draws random numbers of its own."""
+def drawn_again(problem: Problem) -> Finding | None:
+    """The backward pass draws random numbers of its own."""
     if draws_again(problem):
         return Reason.RANDOM_NUMBERS_DRAWN_AGAIN.because()
     return None
 
 
 def _swapped(problem: Problem, name: str) -> Finding | None:
-    """Two points of one shape, each with the gradient of the other."""
+    """Two points of the same shape, each with the gradient of the other."""
     v, t = problem.cotangent, _direction(problem, name)
     for other, point in problem.points.items():
         if other == name or point.shape != problem.points[name].shape:
             continue
         own, its = (float(problem.gradient[p].reshape(-1) @ t) for p in (name, other))
         here = _slope(problem, name, v, t)
-        if here.fits(its) and not here.fits(own) and (there := _slope(problem, other, v, t)).fits(own) and not there.fits(its):
+        if (
+            here.fits(its)
+            and not here.fits(own)
+            and (there := _slope(problem, other, v, t)).fits(own)
+            and not there.fits(its)
+        ):
             first, second = (point for point in problem.points if point in (name, other))
             return Reason.SWAPPED.because(first=first, second=second)
     return None
 
 
 def _surrogate(problem: Problem, name: str) -> Finding | None:
-    """A function that differs from the module by design, and has the gradient that the module gives."""
+    """A function that was differentiated in the place of the module: its slope is that of the module's gradient."""
     v, t = problem.cotangent, _direction(problem, name)
-    told = float(problem.gradient[name].reshape(-1) @ t)
+    given = float(problem.gradient[name].reshape(-1) @ t)
     true = _slope(problem, name, v, t)
     for surrogate in surrogates(problem):
         slope = _slope(problem, name, v, t, surrogate)
-        if slope.fits(told) and not true.fits(told) and slope.tolerance <= 1e-3 * abs(told - true.value):
+        if slope.fits(given) and not true.fits(given) and slope.tolerance <= 1e-3 * abs(given - true.value):
             return (surrogate.reason_if_flat if true.fits(0.0) else surrogate.reason).because()
     return None
 
@@ -102,7 +109,7 @@ def _direction(problem: Problem, name: str) -> Tensor:
 
 
 def _slope(problem: Problem, name: str, v: Tensor, t: Tensor, surrogate: Surrogate | None = None) -> Slope:
-    """The slope at the step at which it is known best."""
+    """The slope at the step with the smallest error."""
     point = problem.points[name].view(-1)
     inside: Callable[[], AbstractContextManager[object]] = nullcontext if surrogate is None else surrogate.active
     best = Slope(math.nan, math.inf)

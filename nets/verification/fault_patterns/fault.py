@@ -1,4 +1,4 @@
-"""A Jacobian that is wrong, and what is known of each of its entries."""
+"""A wrong Jacobian, and what is known about each of its entries."""
 
 from dataclasses import dataclass
 
@@ -8,23 +8,24 @@ from torch import Tensor
 from nets.verification.problem.problem import Problem
 
 ALIKE = 1e-6
-"""Two Jacobians are alike when they differ by less than this part of the larger one; a pattern is then no accident."""
+"""Two Jacobians are alike if they differ by less than this part of the larger one: then a pattern is no accident."""
 
 LARGE, FAR = 1e-3, 100.0
-"""The part of themselves, or the units of the tolerance, by which half of the wrong entries must be off for a place to be named."""
+"""A fault stands out if half of the wrong entries are off by this part of themselves, or by so many units of the
+tolerance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A Jacobian that is wrong.
+    """A wrong Jacobian.
 
     Attributes:
         problem: the function.
         name: which of its points.
         actual: the wrong Jacobian, shape (M, P).
         expected: the right one.
-        wrong: where they differ by more than can be explained, shape (M, P).
-        tolerance: what can be explained, shape (M, P).
+        wrong: where they differ by more than rounding and truncation explain, shape (M, P).
+        tolerance: what these explain, shape (M, P).
     """
 
     problem: Problem
@@ -40,29 +41,35 @@ class Fault:
         return self.problem.points[self.name].shape
 
     def like(self, other: Tensor) -> bool:
-        """Whether what is there is this, to a millionth of the largest entry or within the tolerance."""
+        """Whether the wrong Jacobian is this one, to a millionth of the largest entry or within the tolerance."""
         slack = ALIKE * torch.maximum(self.actual.abs().max(), other.abs().max())
         return bool(((self.actual - other).abs() <= self.tolerance.clamp(min=float(slack))).all())
 
     def right(self) -> Tensor:
-        """Where a fault of the usual size would have been seen, and is not, shape (M, P)."""
+        """The entries that are known to be right: a fault of the usual size would have been seen. Shape (M, P)."""
         return ~self.wrong & (self._visible() > self.tolerance)
 
     def stands_out(self) -> bool:
-        """Whether the wrong entries are off by a large part of themselves, or by far more than could be explained: only then do the
-        others tell where the fault is, since a fault that is everywhere, and just large enough to be seen, is seen in a few
-        entries."""
+        """Whether the wrong entries are off by a large part of themselves, or by many units of the tolerance.
+
+        Only then does it mean something that other entries are right: a fault that is everywhere, and just large enough
+        to be seen, is seen in a few entries alone.
+        """
         errors = (self.actual - self.expected).abs()[self.wrong]
         parts = errors / self.expected.abs()[self.wrong]
-        units = errors / self.tolerance.expand_as(self.expected)[self.wrong].clamp(min=torch.finfo(self.expected.dtype).tiny)
+        units = errors / self.tolerance.expand_as(self.expected)[self.wrong].clamp(
+            min=torch.finfo(self.expected.dtype).tiny
+        )
         return any(float(x.nan_to_num(nan=torch.inf).median()) > bar for x, bar in ((parts, LARGE), (units, FAR)))
 
     def unknown(self) -> Tensor:
-        """Where the derivative is not zero and a fault of the usual size would not have been seen, shape (M, P)."""
+        """The entries that are not zero and in which a fault of the usual size would not have been seen. Shape (M,
+        P)."""
         return ~self.wrong & (self._visible() <= self.tolerance) & (self.expected.abs() > self.tolerance)
 
     def _visible(self) -> Tensor:
-        """By how much each entry would be off with a fault of the usual size: the median, in parts of the entry, of those seen."""
+        """By how much each entry would be off with a fault of the usual size, the median of those seen in parts of the
+        entry."""
         expected = self.expected[self.wrong].abs()
         parts = (self.actual[self.wrong] - self.expected[self.wrong]).abs() / expected
         return self.expected.abs() * min(1.0, float(parts.nan_to_num(nan=1.0).median()))

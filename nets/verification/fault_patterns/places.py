@@ -1,6 +1,6 @@
-"""Causes that say where the wrong entries are: one entry, one row, some samples, one side of a kink.
+"""Where the wrong entries are: one entry, one row, some samples, one side of a kink.
 
-Each holds for what is known: it names a place only if no entry that may be wrong as well, unseen, lies outside of it.
+A place is named only if no entry outside of it may be wrong unseen.
 """
 
 from nets.records.reason import Finding, Reason
@@ -8,6 +8,7 @@ from nets.verification.fault_patterns.fault import Fault
 
 
 def one_row(fault: Fault) -> Finding | None:
+    """One entry of the point, or one row, column or slice."""
     shape, wrong, name = fault.shape, fault.wrong, fault.name
     bad, unknown = wrong.any(0), fault.unknown().any(0) & ~fault.right().any(0)
     known = not bool((unknown & ~bad).any())
@@ -29,7 +30,7 @@ def one_slice(name: str, axis: int, number: int) -> Finding:
 
 
 def samples(fault: Fault) -> Finding | None:
-    """Some samples count and others do not, in a sum over all of them, which the gradient by an input is not."""
+    """Some samples are missing in a sum over all of them. A gradient by an input is no such sum."""
     problem = fault.problem
     rows = problem.outputs.samples(problem.samples)
     if rows is None or problem.samples < 2 or fault.name not in problem.parameters:
@@ -42,13 +43,13 @@ def samples(fault: Fault) -> Finding | None:
 
 
 def side(fault: Fault) -> Finding | None:
-    """Wrong for the small numbers and right for the large, or the other way about."""
+    """Wrong where the numbers of the point are small and right where they are large, or the reverse."""
     name, values, bad = fault.name, fault.problem.points[fault.name].reshape(-1), fault.wrong.any(0)
     good = ~bad & fault.right().any(0)
     unknown = ~bad & ~good & fault.unknown().any(0)
     if int(bad.sum()) < 2 or int(good.sum()) < 2:
         return None
-    # What is not known lies on the side of the wrong ones, or between the two.
+    # The unknown entries lie on the side of the wrong ones, or between the two.
     if values[bad | unknown].max() < values[good].min():
         return Reason.BELOW_A_KINK.because(name=name, bound=float(values[good].min()))
     if values[bad | unknown].min() > values[good].max():

@@ -1,4 +1,4 @@
-"""Causes that put right numbers in wrong places: transposed, conjugated, shifted, or the same for every output."""
+"""Right numbers in wrong places: transposed, conjugated, shifted, or the same for every output."""
 
 import torch
 from torch import Tensor
@@ -7,8 +7,8 @@ from nets.records.reason import Finding, Reason
 from nets.verification.fault_patterns.fault import Fault
 
 
-def upstream_ignored(fault: Fault) -> Finding | None:
-    """A backward that takes the gradient that reaches it for a constant gives the same for every output."""
+def cotangent_ignored(fault: Fault) -> Finding | None:
+    """A backward that does not use its incoming gradient gives the same for every output."""
     same = len(fault.actual) > 1 and fault.like(fault.actual[:1].expand_as(fault.actual))
     if same and not bool(((fault.expected - fault.expected[:1]).abs() <= fault.tolerance).all()):
         return Reason.COTANGENT_IGNORED.because()
@@ -24,18 +24,24 @@ def transposed(fault: Fault) -> Finding | None:
 
 
 def conjugated(fault: Fault) -> Finding | None:
-    """Imaginary parts of the wrong sign: of the gradient, of the gradient that reaches it, or of the number it is multiplied by."""
+    """Imaginary parts of the wrong sign: of the gradient, of the incoming gradient, or of the number it is multiplied
+    by."""
     columns = torch.ones(fault.shape, dtype=fault.expected.dtype)
     if fault.problem.is_complex(fault.name):
         columns[..., 1] = -1
     columns, rows = columns.reshape(1, -1), fault.problem.outputs.signs.to(fault.expected.dtype)[:, None]
-    # Signs that are the same for all entries are no conjugation.
-    signs = [sign for sign in (columns * rows, columns.expand_as(fault.expected), rows.expand_as(fault.expected)) if sign.min() < 0]
+    # The same sign for all entries is no conjugation.
+    signs = [
+        sign
+        for sign in (columns * rows, columns.expand_as(fault.expected), rows.expand_as(fault.expected))
+        if sign.min() < 0
+    ]
     return Reason.NOT_CONJUGATED.because() if any(fault.like(sign * fault.expected) for sign in signs) else None
 
 
 def shifted(fault: Fault) -> Finding | None:
-    """Each number in the place of its neighbour along one axis, of the point or of the output; what enters at the edge is free."""
+    """Each number in the place of its neighbour along one axis, of the point or of the output. The edge may hold
+    anything."""
     for axis, size in enumerate(fault.shape):
         if size > 2 and any(_neighbours(fault, (len(fault.actual), *fault.shape), axis + 1, by) for by in (1, -1)):
             return Reason.SHIFTED.because(axis=axis, name=fault.name)
@@ -49,7 +55,7 @@ def shifted(fault: Fault) -> Finding | None:
 
 
 def _neighbours(fault: Fault, shape: tuple[int, ...], axis: int, by: int) -> bool:
-    """Whether all but the edge of the Jacobian, of that shape, is what should stand one further along the axis."""
+    """Whether the Jacobian, of that shape, is the right one shifted along the axis, except at the edge."""
     moved, edge = fault.expected.reshape(shape).roll(by, axis), 0 if by == 1 else shape[axis] - 1
     inner = [k for k in range(shape[axis]) if k != edge]
     actual, own = (part.reshape(shape) for part in (fault.actual, fault.tolerance.expand_as(fault.actual)))
@@ -63,8 +69,10 @@ def _neighbours(fault: Fault, shape: tuple[int, ...], axis: int, by: int) -> boo
 
 
 def symmetric(fault: Fault) -> Finding | None:
-    """The gradient by a symmetric or Hermitian matrix, of which the function reads one triangle: right along every symmetric
-    direction, so that what it is off by is antisymmetric."""
+    """The gradient by a symmetric or Hermitian matrix of a function that reads one of its triangles.
+
+    It is right along every symmetric direction, so its error is antisymmetric.
+    """
     compound = fault.problem.is_complex(fault.name)
     matrix = fault.shape[:-1] if compound else fault.shape
     if len(matrix) < 2 or matrix[-1] != matrix[-2] or matrix[-1] < 2:

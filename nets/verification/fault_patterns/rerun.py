@@ -1,4 +1,4 @@
-"""The same backward pass run again, with other random numbers."""
+"""The backward pass run again with other random numbers."""
 
 from torch import Tensor
 
@@ -7,15 +7,14 @@ from nets.verification.problem.problem import Problem
 from nets.verification.problem.pytree import largest
 from nets.verification.problem.randomness import SOURCES, seeded
 
-APART = 1e-6
-"""The part of the largest entry by which two gradients differ that are not the same up to rounding."""
+DIFFERENT = 1e-6
+"""Two gradients are different if they differ by more than this part of the largest entry."""
 
 Gradient = dict[str, Tensor]
 
 
 def draws_again(problem: Problem) -> bool:
-    """Whether the gradient follows the random numbers that are drawn while the backward pass runs: others with another seed, the
-    same with the same."""
+    """Whether the gradient depends on random numbers that the backward pass draws: it follows the seed of that pass."""
     first, other, same = (_gradient(problem, seed) for seed in (problem.seed, problem.seed + 1, problem.seed))
     return not _differ(first, same) and _differ(first, other)
 
@@ -27,4 +26,4 @@ def _gradient(problem: Problem, seed: int) -> Gradient:
 
 
 def _differ(one: Gradient, other: Gradient) -> bool:
-    return any(largest(one[name] - other[name]) > APART * largest(one[name]) for name in one)
+    return any(largest(one[name] - other[name]) > DIFFERENT * largest(one[name]) for name in one)

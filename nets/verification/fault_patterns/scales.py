@@ -1,4 +1,4 @@
-"""Causes that multiply every entry alike: a zero, a sign, an average in the place of a sum."""
+"""One factor for all entries: zero, a sign, an average in the place of a sum."""
 
 import torch
 
@@ -9,17 +9,18 @@ from nets.verification.problem.problem import Problem
 
 
 def zero(fault: Fault) -> Finding | None:
+    """No gradient at all."""
     return Reason.NO_GRADIENT.because() if not fault.actual.any() and fault.expected.any() else None
 
 
 def scaled(fault: Fault) -> Finding | None:
-    """One factor for all entries, and what it may come from."""
-    factor = _ratio(fault)
+    """One factor, and what it may come from."""
+    factor = _least_squares_factor(fault)
     off, slack = (fault.actual - factor * fault.expected).abs(), min(ALIKE, abs(factor - 1) / 100)
-    # Within the tolerance also where nothing was seen to be wrong, so it is not a few entries alone that are off.
+    # Within the tolerance also for the entries that count as right, so that the factor is that of every entry.
     if factor == 0 or bool((off > fault.tolerance + slack * (factor * fault.expected).abs()).any()):
         return None
-    # The factor is known as well as the entry that is known best.
+    # The accuracy of the factor is that of the entry that is known best.
     accuracy = float((fault.tolerance / fault.expected.abs())[fault.wrong].min())
     if abs(factor - 1) <= accuracy or digits(factor) == "1":
         return None
@@ -34,10 +35,11 @@ def named_factor(problem: Problem, name: str, factor: float, accuracy: float) ->
 
 
 def _counted(problem: Problem, name: str, factor: float, accuracy: float) -> Finding | None:
-    """A factor that is the number of samples or the size of an axis, or one over it: a sum for an average, or the reverse."""
+    """A factor that is the number of samples or the size of an axis, or its inverse: a sum for an average, or the
+    reverse."""
     samples = problem.samples
     if samples == 2 and abs(2 * factor - 1) < accuracy:
-        # A half may as well be a half.
+        # With two samples, a half need not come from an average.
         return Reason.HALF_OF_TWO.because()
     if samples > 2 and abs(factor * samples - 1) < accuracy:
         return Reason.AVERAGED_OVER_THE_BATCH.because(samples=samples)
@@ -52,14 +54,19 @@ def _counted(problem: Problem, name: str, factor: float, accuracy: float) -> Fin
 
 
 def _axes(problem: Problem, name: str) -> list[tuple[str, int]]:
-    """Axes that may have been summed over, with their sizes: those of the point, of the inputs and of the outputs, then all numbers
-    of one of these."""
+    """The axes that may have been summed over, with their sizes: those of the point, the inputs and the outputs.
+
+    Then all the numbers of one of these together.
+    """
     shapes = {name: tuple(problem.points[name].shape)} | problem.shapes()
     named = [(f"axis {axis} of {tensor}", size) for tensor, shape in shapes.items() for axis, size in enumerate(shape)]
-    return [*named, *((f"all of {tensor}", torch.Size(shape).numel()) for tensor, shape in shapes.items() if len(shape) > 1)]
+    return [
+        *named,
+        *((f"all of {tensor}", torch.Size(shape).numel()) for tensor, shape in shapes.items() if len(shape) > 1),
+    ]
 
 
-def _ratio(fault: Fault) -> float:
-    """By how much all of the wrong entries were multiplied, in the sense of least squares."""
+def _least_squares_factor(fault: Fault) -> float:
+    """The factor between the wrong entries and the right ones, by least squares."""
     expected = fault.expected[fault.wrong]
     return float((fault.actual[fault.wrong] * expected).sum() / expected.square().sum().clamp(min=1e-300))

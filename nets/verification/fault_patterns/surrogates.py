@@ -1,7 +1,8 @@
 """Functions whose derivative a module gives on purpose in the place of its own.
 
-Some operations of the module are replaced: at the point they give what they gave, and off the point they move as the gradient takes
-them to move. If the slopes of that function are those of the gradient, it is the function that was differentiated.
+Some operations of the module are replaced. At the point, a replacement has the same result; off the point, it moves as
+a common surrogate gradient assumes. If the slopes of the resulting function are those of the gradient, that function
+was differentiated.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -19,44 +20,44 @@ from nets.verification.problem.problem import Problem
 aten = torch.ops.aten
 
 
-class Then(NamedTuple):
-    """An operation at the point itself: what it was given, and what it gave."""
+class AtThePoint(NamedTuple):
+    """An operation at the point itself: its arguments and its result."""
 
     given: tuple[Any, ...]
     result: Any
 
 
-Rule = Callable[[Then, tuple[Any, ...]], Any]
-"""(the operation at the point, what it is given now) → what it gives now."""
+Rule = Callable[[AtThePoint, tuple[Any, ...]], Any]
+"""(the operation at the point, its arguments now) → its result now."""
 
 
-def _constant(then: Then, given: tuple[Any, ...]) -> Tensor:
-    return then.result.clone()
+def _constant(at: AtThePoint, given: tuple[Any, ...]) -> Tensor:
+    return at.result.clone()
 
 
-def _identity(then: Then, given: tuple[Any, ...]) -> Tensor:
-    return then.result + (given[0] - then.given[0])
+def _identity(at: AtThePoint, given: tuple[Any, ...]) -> Tensor:
+    return at.result + (given[0] - at.given[0])
 
 
-def _clipped(then: Then, given: tuple[Any, ...]) -> Tensor:
-    """The identity for numbers between −1 and 1."""
-    return then.result + (given[0] - then.given[0]) * (then.given[0].abs() <= 1)
+def _clipped(at: AtThePoint, given: tuple[Any, ...]) -> Tensor:
+    """The identity for numbers between −1 and 1, and constant elsewhere."""
+    return at.result + (given[0] - at.given[0]) * (at.given[0].abs() <= 1)
 
 
-def _masked(then: Then, given: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
-    """The identity where a quantized number is in range: (output, mask)."""
-    output, mask = then.result
-    return output + (given[0] - then.given[0]) * mask, mask
+def _masked(at: AtThePoint, given: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
+    """The identity where a quantized number is in range. The result is (output, mask)."""
+    output, mask = at.result
+    return output + (given[0] - at.given[0]) * mask, mask
 
 
-def _gamma(then: Then, given: tuple[Any, ...]) -> Tensor:
-    slope = aten._standard_gamma_grad(then.given[0], then.result)
-    return then.result + slope * (given[0] - then.given[0])
+def _gamma(at: AtThePoint, given: tuple[Any, ...]) -> Tensor:
+    slope = aten._standard_gamma_grad(at.given[0], at.result)
+    return at.result + slope * (given[0] - at.given[0])
 
 
-def _dirichlet(then: Then, given: tuple[Any, ...]) -> Tensor:
-    """x_j moves by s_j − x_j Σ_i s_i, where s_i is the derivative of x_i by α_i alone times the move of α_i."""
-    concentration, x = then.given[0], then.result
+def _dirichlet(at: AtThePoint, given: tuple[Any, ...]) -> Tensor:
+    """x_j moves by s_j − x_j Σ_i s_i, where s_i is the derivative of x_i by α_i alone times the change of α_i."""
+    concentration, x = at.given[0], at.result
     total = concentration.sum(-1, keepdim=True).expand_as(concentration)
     moved = torch._dirichlet_grad(x, concentration, total) * (given[0] - concentration)
     return x + moved - x * moved.sum(-1, keepdim=True)
@@ -75,9 +76,9 @@ class Surrogate:
 
     Args:
         problem: the module at its point.
-        rules: operation → what it is replaced by.
-        reason: what it says of the gradient, if this is the function that was differentiated.
-        reason_if_flat: the same where the module's own slope is zero.
+        rules: operation → its replacement.
+        reason: the mistake, if this is the function that was differentiated.
+        reason_if_flat: the mistake, if the module's own slope is zero.
     """
 
     def __init__(self, problem: Problem, rules: Mapping[Any, Rule], reason: Reason, reason_if_flat: Reason) -> None:
@@ -90,11 +91,11 @@ class Surrogate:
     @property
     def occurs(self) -> bool:
         """Whether the module does any of the operations."""
-        return bool(self._replacing.then)
+        return bool(self._replacing.recorded)
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """While the module runs, and not in what is done with its output."""
+        """Replace the operations of the module, and not those that are applied to its output."""
         module, mode = self._problem.module, self._replacing
 
         def enter(*_: object) -> None:
@@ -113,18 +114,18 @@ class Surrogate:
 
 
 class _Replacing(TorchDispatchMode):
-    """Operations by their rules, in the order in which they are called.
+    """Replaces operations by their rules, in the order in which they are called.
 
     Attributes:
         recording: whether this is the run at the point itself, in which nothing is replaced.
-        then: what was recorded.
-        turn: how many of the operations were called in this run.
+        recorded: the operations of that run.
+        turn: how many of them were called so far in this run.
     """
 
     def __init__(self, rules: Mapping[Any, Rule]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.rules, self.recording, self.turn = rules, True, 0
-        self.then: list[Then] = []
+        self.recorded: list[AtThePoint] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -132,14 +133,16 @@ class _Replacing(TorchDispatchMode):
         if rule is None:
             return result
         if self.recording:
-            self.then.append(Then(*pytree.tree_map_only(Tensor, torch.clone, (args, result))))
+            self.recorded.append(AtThePoint(*pytree.tree_map_only(Tensor, torch.clone, (args, result))))
             return result
         self.turn += 1
-        return rule(self.then[self.turn - 1], args)
+        if self.turn > len(self.recorded):
+            raise RuntimeError("the module calls more of these operations here than at the point")
+        return rule(self.recorded[self.turn - 1], args)
 
 
 def surrogates(problem: Problem) -> Iterator[Surrogate]:
-    """Those whose operations the module does."""
+    """The surrogates whose operations the module has."""
     for rules, reason, reason_if_flat in (
         (SAMPLERS, Reason.IMPLICIT_REPARAMETRISATION, Reason.IMPLICIT_REPARAMETRISATION),
         (IDENTITY, Reason.STRAIGHT_THROUGH, Reason.STRAIGHT_THROUGH),

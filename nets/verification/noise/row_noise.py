@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from nets.verification.derivations.autograd_modes import batched_reverse, reverse_mode
+from nets.verification.derivations.reverse_mode import batched_reverse, reverse_mode
 from nets.verification.noise.output_noise import beside
 from nets.verification.noise.rounding import ROUNDING_SAFETY, StochasticRounding, WithoutRounding
 from nets.verification.problem.graph import pull_back, rows_of

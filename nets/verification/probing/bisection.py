@@ -1,8 +1,9 @@
-"""From a probe that fails to the entry that is wrong: by halving, with one difference for each half of what is left.
+"""From a probe that fails to the wrong entry, by bisection: one difference for each halving.
 
-For the direction t of the probe, the error E·t of a range of entries is the sum of those of its halves, so that one of the two has
-at least half of it. Measuring one half gives the other. After log₂ P halvings of the point, and log₂ M of the outputs, there is
-one entry of the Jacobian, which is then measured with all care. What the entries around it look like tells the pattern.
+For the direction t of the probe, the error E·t of a range of entries is the sum of the errors of its halves, so one of
+the two has at least half of it. Measuring one half gives the other. After log₂ P halvings of the point and log₂ M of
+the outputs, one entry of the Jacobian is left, and is measured with all care. The entries around it show which mistake
+it may be.
 """
 
 import math
@@ -14,31 +15,32 @@ from nets.records.method import Method
 from nets.records.reason import Finding, Reason
 from nets.records.verdict import Verdict
 from nets.text import digits
-from nets.verification.derivations.differences import Refined, refine
 from nets.verification.derivations.domain import edge
+from nets.verification.derivations.refinement import Refined, refine
+from nets.verification.derivations.variable import Variable
 from nets.verification.fault_patterns.experiments import experiment
 from nets.verification.fault_patterns.fault import ALIKE
 from nets.verification.fault_patterns.places import one_slice
 from nets.verification.fault_patterns.scales import named_factor
-from nets.verification.probing.prober import Probe, Prober, split
+from nets.verification.probing.probe import Probe, split
+from nets.verification.probing.prober import Prober
 from nets.verification.problem.randomness import stream
 
 AROUND = 8
-"""Entries of the same row, of the same column and of neither that are looked at for the pattern."""
+"""Entries of the same row, of the same column and of neither that are measured to find the mistake."""
 
 TRIES = 8
-"""Probes that are tried after one that fails."""
+"""Further probes after one that fails."""
 
 CONFIRMED = 3
-"""How many of them must fail as well, where no single entry is seen to be wrong."""
+"""How many of them must fail as well, if no single entry is found to be wrong."""
 
 
 def located(prober: Prober, name: str, probe: Probe, oracle: str) -> Check | None:
-    """The check that shows the wrong entry behind a probe that fails; None where another probe of the range agrees that would have
-    seen the fault as well.
+    """The check that shows the wrong entry behind a probe that fails.
 
-    A step that happens to cross a kink can make a probe fail by accident. What is wrong fails along every direction that knows
-    enough.
+    None if another probe of the same range agrees, and would have seen the fault: a step that crosses a kink can make
+    one probe fail by accident, and a fault shows along every direction with a small enough tolerance.
     """
     failed, looked = 1, False
     for _ in range(TRIES):
@@ -62,7 +64,7 @@ def located(prober: Prober, name: str, probe: Probe, oracle: str) -> Check | Non
 
 
 def failing(prober: Prober, name: str, probe: Probe, oracle: str) -> Check | None:
-    """The check of a point of which a probe fails, without a search for the entry; None where another probe agrees."""
+    """The check of a point with a probe that fails, without a search for the entry; None if another probe agrees."""
     other = prober.measured(name, probe.entries)
     if other.excess <= 1 or other.kinked or probe.kinked:
         return None
@@ -74,32 +76,33 @@ def _by_probes(name: str, oracle: str, verdict: Verdict, found: Finding) -> Chec
 
 
 def _confirmed(prober: Prober, name: str, probe: Probe, oracle: str) -> Check | None:
-    """The check of the entry that is off by the most, if it is."""
+    """The check of the entry with the largest error, if that entry is wrong."""
     entry = _entry(prober, name, probe)
-    column = refine(prober.problem, name, entry, prober.floor)
+    column = refine(Variable(prober.problem, name, prober.floor), entry)
     row, actual = _output(prober, name, entry, column)
-    if bool(column.kink.any()) or not abs(actual - float(column.derivative[row])) <= float(column.tolerance[row]) + prober.allowed(
-        name
-    ):
+    if bool(column.kink.any()) or not abs(actual - float(column.derivative[row])) <= float(
+        column.tolerance[row]
+    ) + prober.allowed(name):
         return _shown(prober, name, entry, row, actual, column, probe, oracle)
     return None
 
 
 def _foreseen(probe: Probe, other: Probe) -> float:
-    """By how much another probe would be off, were the fault behind one that fails an entry or a scale: the smaller of the two."""
+    """By how much another probe would be off if the fault were one entry, or if it were a scale: the smaller of the
+    two."""
     error = abs(probe.actual - probe.expected)
     return min(error / 2, error / max(abs(probe.expected), 1e-300) * abs(other.expected))
 
 
 def _entry(prober: Prober, name: str, probe: Probe) -> int:
-    """Halve the range, going on with the half that has the larger error, down to one entry."""
+    """Halve the range, each time going on with the half that has the larger error, down to one entry."""
     entries, t, error = probe.entries, probe.direction, probe.actual - probe.expected
     while len(t) > 1:
         left, right = split(slice(0, len(t)), 2)
         half = slice(entries.start, entries.start + left.stop)
         actual = float(prober.gradient[name][half] @ t[left])
         own = actual - prober.slope(name, half, t[left], probe.reach)
-        # An error that is no number is larger than every other.
+        # NaN counts as larger than every other error.
         if not abs(own) < abs(error - own):
             entries, t, error = half, t[left], own
         else:
@@ -108,7 +111,7 @@ def _entry(prober: Prober, name: str, probe: Probe) -> int:
 
 
 def _output(prober: Prober, name: str, entry: int, column: Refined) -> tuple[int, float]:
-    """The output whose derivative by this entry is off by the most, and that derivative."""
+    """The output whose derivative by this entry has the largest error, and that derivative."""
     rows, v = slice(0, len(prober.v)), prober.v
     error = float(prober.gradient[name][entry] - v @ column.derivative)
     while rows.stop - rows.start > 1:
@@ -122,8 +125,10 @@ def _output(prober: Prober, name: str, entry: int, column: Refined) -> tuple[int
     return rows.start, float(prober.pull_back(unit)[name][entry])
 
 
-def _shown(prober: Prober, name: str, entry: int, row: int, actual: float, column: Refined, probe: Probe, oracle: str) -> Check:
-    """The check of that one entry, with what the ones around it look like."""
+def _shown(
+    prober: Prober, name: str, entry: int, row: int, actual: float, column: Refined, probe: Probe, oracle: str
+) -> Check:
+    """The check of that one entry, with the mistake that the entries around it show."""
     expected, tolerance = float(column.derivative[row]), float(column.tolerance[row]) + prober.allowed(name)
     looked, off, mistake = 1, 0, None
     if column.kink.any():
@@ -153,7 +158,7 @@ def _shown(prober: Prober, name: str, entry: int, row: int, actual: float, colum
 
 
 def _pattern(prober: Prober, name: str, entry: int, probe: Probe) -> tuple[int, int, Finding | None]:
-    """How many entries of the gradient of vᵀY were looked at, how many are off, and what that looks like."""
+    """How many entries of the gradient of vᵀY were measured, how many are off, and the mistake that this may be."""
     shape = tuple(prober.problem.points[name].shape)
     entries = _around(prober, name, shape, entry)
     singles = prober.singles(name, entries, probe.reach)
@@ -168,10 +173,10 @@ def _pattern(prober: Prober, name: str, entry: int, probe: Probe) -> tuple[int, 
 
 
 def _around(prober: Prober, name: str, shape: tuple[int, ...], entry: int) -> list[int]:
-    """The entry, then some that share one of its indices, then some that need share none."""
+    """The entry, then some that share one of its indices, then some at random."""
     place = torch.stack(torch.unravel_index(torch.tensor(entry), shape))
     strides = torch.tensor([math.prod(shape[axis + 1 :]) for axis in range(len(shape))])
-    generator = stream(prober.seed, "entries around", name)
+    generator = stream(prober.problem.seed, "entries around", name)
     found = [entry]
     for axis in (*range(len(shape)), None):
         drawn = torch.stack([torch.randint(0, size, (AROUND,), generator=generator) for size in shape], 1)
@@ -182,7 +187,7 @@ def _around(prober: Prober, name: str, shape: tuple[int, ...], entry: int) -> li
 
 
 def _scaled(prober: Prober, name: str, singles: list[Probe], probe: Probe) -> Finding | None:
-    """What was done to all entries alike, if anything; the probe knows the factor to more digits than single entries do."""
+    """One factor for all entries, which the probe gives to more digits than single entries do."""
     if probe.expected == 0:
         return None
     factor, unsure = probe.actual / probe.expected, probe.tolerance / abs(probe.expected)
@@ -196,12 +201,12 @@ def _scaled(prober: Prober, name: str, singles: list[Probe], probe: Probe) -> Fi
 
 
 def _tried(prober: Prober, name: str) -> Finding | None:
-    """What fits when it is tried, where the gradient is that of a backward pass."""
+    """A mistake that is found by trying it, if the gradient comes from a backward pass."""
     return experiment(prober.problem, name) if prober.closed is None else None
 
 
 def _moved(prober: Prober, name: str, shape: tuple[int, ...], singles: list[Probe]) -> Finding | None:
-    """Whether each number stands in the place of its neighbour along one axis; what enters at the edge is free."""
+    """Whether each number stands in the place of its neighbour along one axis. The edge may hold anything."""
     one = torch.ones(1, dtype=torch.float64)
     for axis, size in enumerate(shape):
         stride = math.prod(shape[axis + 1 :])
@@ -209,12 +214,16 @@ def _moved(prober: Prober, name: str, shape: tuple[int, ...], singles: list[Prob
             inner = [s for s in singles if 0 <= s.entries.start // stride % size - by < size]
             wrong = [s for s in inner if s.excess > 1]
             moved = (prober.at(name, slice(e := s.entries.start - by * stride, e + 1), one, s.reach) for s in inner)
-            if wrong and all(abs(s.actual - m.expected) <= s.tolerance + m.tolerance for s, m in zip(inner, moved, strict=True)):
+            if wrong and all(
+                abs(s.actual - m.expected) <= s.tolerance + m.tolerance for s, m in zip(inner, moved, strict=True)
+            ):
                 return Reason.SHIFTED.because(axis=axis, name=name)
     return None
 
 
-def _conjugated(prober: Prober, name: str, shape: tuple[int, ...], entries: list[int], singles: list[Probe]) -> Finding | None:
+def _conjugated(
+    prober: Prober, name: str, shape: tuple[int, ...], entries: list[int], singles: list[Probe]
+) -> Finding | None:
     """Whether the imaginary parts of the gradient have the wrong sign and its real parts are right."""
     if not prober.problem.is_complex(name):
         return None
@@ -224,12 +233,12 @@ def _conjugated(prober: Prober, name: str, shape: tuple[int, ...], entries: list
 
 
 def _placed(name: str, shape: tuple[int, ...], entries: list[int], singles: list[Probe]) -> Finding | None:
-    """Where the wrong entries are, if that is plain; the first is the one that was found."""
+    """Where the wrong entries are, if that is simple to say. The first entry is the one that was found."""
     places = torch.stack(torch.unravel_index(torch.tensor(entries), shape), 1)
     wrong = torch.tensor([single.excess > 1 for single in singles])
-    # Where the gradient is zero, a wrong one may be zero as well.
+    # A wrong gradient may be zero where the right one is, too.
     counts = wrong | torch.tensor([abs(single.expected) > single.tolerance for single in singles])
-    # By how much each would be off with a fault of the same size in parts of the entry; what would not be seen may be wrong.
+    # An entry may be wrong unseen if a fault of the same size, in parts of the entry, is within its tolerance.
     part = min(1.0, abs(singles[0].actual - singles[0].expected) / max(abs(singles[0].expected), 1e-300))
     seen = torch.tensor([part * abs(single.expected) > single.tolerance for single in singles])
     if bool((counts & ~wrong & ~seen).any()):

@@ -1,4 +1,5 @@
-"""How a point too large for every entry is covered by probes, and with what probability they would have seen a fault."""
+"""How probes cover a point that is too large for every entry, and with what probability they would have seen a
+fault."""
 
 import torch
 from torch import Tensor
@@ -10,65 +11,70 @@ from nets.records.verdict import Verdict
 from nets.text import at_least
 from nets.verification.compare.comparison import POWER
 from nets.verification.compare.zeros import bound_of_zero, is_constant
+from nets.verification.derivations.variable import Variable
 from nets.verification.noise.rounding import ROUNDING_SAFETY
 from nets.verification.probing.bisection import failing, located
-from nets.verification.probing.prober import Probe, Prober, split
+from nets.verification.probing.probe import Probe, split
+from nets.verification.probing.prober import Prober
 from nets.verification.problem.pytree import largest
 from nets.verification.problem.randomness import stream
 
 BLOCKS = 4
-"""Blocks of rows that each point is cut into, each probed with signs of its own."""
+"""Blocks of rows that each point is divided into, each probed along a direction of its own."""
 
-SMALL = 1_024
+ONE_BLOCK = 1_024
 """Numbers in a point up to which it is one block."""
 
 SEARCHES = 1
-"""Points in which the entry that is wrong is looked for; of the others it is told that they are wrong."""
+"""Points in which the wrong entry is searched for; for the others, the check says that they are wrong."""
 
 ENTRIES = 2
-"""Single entries that are probed besides, each in a block of its own."""
+"""Single entries that are probed as well, each in a part of its own."""
 
 
-def check_by_probes(prober: Prober, name: str, oracle: str, seed: int) -> Check:
-    """One check of one point; its reason says what it would have seen."""
+def check_by_probes(prober: Prober, name: str, oracle: str) -> Check:
+    """The check of one point; its message says what it would have seen."""
     point = prober.problem.points[name]
     width = point[0].numel() if point.ndim else 1
     everything = slice(0, point.numel())
-    many = point.numel() > SMALL
+    many = point.numel() > ONE_BLOCK
     blocks = split(everything, min(BLOCKS, point.numel() // width), width) if many else []
-    generator = stream(seed, "single entries", name)
+    generator = stream(prober.problem.seed, "single entries", name)
     chosen = [
         int(torch.randint(part.start, part.stop, (), generator=generator))
         for part in split(everything, min(ENTRIES, point.numel()))
     ]
     parts = [*blocks, *(slice(entry, entry + 1) for entry in chosen)]
     whole, probes = prober.look(name, [(part, prober.weights(part.stop - part.start)) for part in parts])
-    # Where there is one block, it is the whole that stands for it.
+    # If there is one block, the whole stands for it.
     probes = probes if many and probes else [whole, *probes]
     worst = max([whole, *probes], key=lambda probe: probe.excess)
     if worst.excess > 1:
-        # Where one submodule is wrong, so is the gradient of everything before it: a search in each would show no more.
+        # If one submodule is wrong, so is the gradient of everything before it: a search in each would show nothing
+        # new.
         fault = failing(prober, name, worst, oracle) if prober.searched >= SEARCHES else None
         if fault is None:
             prober.searched += 1
             fault = located(prober, name, worst, oracle)
         if fault is not None:
             return fault
-    check = _held(prober, name, oracle, whole, [p for p in probes if p.entries.stop - p.entries.start > 1] or probes, worst, seed)
+    check = _held(
+        prober, name, oracle, whole, [p for p in probes if p.entries.stop - p.entries.start > 1] or probes, worst
+    )
     kinked = any(probe.kinked for probe in [whole, *probes])
     return check.explained(Verdict.INCONCLUSIVE, Reason.KINK.because()) if kinked else check
 
 
-def _held(prober: Prober, name: str, oracle: str, whole: Probe, probes: list[Probe], worst: Probe, seed: int) -> Check:
-    """The check of a point at which no fault was found, nor a kink."""
-    # The probe of the whole alone has an error bar of its own, so what it knows it knows with a fault there as well.
+def _held(prober: Prober, name: str, oracle: str, whole: Probe, probes: list[Probe], worst: Probe) -> Check:
+    """The check of a point at which neither a fault nor a kink was found."""
+    # Only the probe of the whole has an error bar of its own, which holds in the presence of a fault as well.
     detects = whole.bound / max(abs(whole.actual), 1e-300)
-    # Of the error of an entry it shows half at least, since no direction weighs it by less.
+    # It shows at least half of the error of an entry, since every weight is at least 1/2.
     single = 2 * whole.bound / max(largest(prober.gradient[name]), 1e-300)
-    # What is declared is no want of sharpness.
+    # The declared tolerance does not make a probe less sharp.
     sharp = (whole.bound - 2 * prober.allowed_along(name, whole.direction)) / max(abs(whole.actual), 1e-300)
-    constant = sharp > POWER and is_constant(prober.problem, name, prober.floor, seed)
-    bound = _bound_of_zero(prober, name, [whole, *probes], seed) if sharp > POWER and not constant else None
+    constant = sharp > POWER and is_constant(Variable(prober.problem, name, prober.floor))
+    bound = _bound_of_zero(prober, name, [whole, *probes]) if sharp > POWER and not constant else None
     if constant:
         found = Reason.ZERO_EVERYWHERE.because(what="output")
     elif bound is not None:
@@ -98,20 +104,24 @@ def _held(prober: Prober, name: str, oracle: str, whole: Probe, probes: list[Pro
     )
 
 
-def _bound_of_zero(prober: Prober, name: str, probes: list[Probe], seed: int) -> float | None:
-    """The absolute bound on the entries of a gradient of vᵀY that is zero up to its rounding, where it is small beside the slopes
-    that Y has nearby; else None. Of the error of an entry a probe shows half at least, since no direction weighs it by less."""
+def _bound_of_zero(prober: Prober, name: str, probes: list[Probe]) -> float | None:
+    """The absolute bound on the entries of a gradient of vᵀY that is zero up to its rounding.
+
+    None if the bound is not small beside the slopes that Y has nearby. A probe shows at least half of the error of an
+    entry, since every weight is at least 1/2.
+    """
     if largest(prober.gradient[name]) > ROUNDING_SAFETY * largest(prober.rounding[name]):
         return None
     bound = torch.tensor([2 * max(probe.bound for probe in probes)])
-    return bound_of_zero(prober.problem, name, torch.zeros(1), bound, seed)
+    return bound_of_zero(prober.problem, name, torch.zeros(1), bound)
 
 
 def _power(prober: Prober, name: str, probes: list[Probe], detects: float) -> Finding:
     """With what probability these probes would have seen one entry zeroed, one row zeroed or flipped, or a wrong scale.
 
-    An entry e that is wrong by its own size moves the probe by |g_e t_e|, for certain; a row by a random sum of the size
-    ‖g_r t_r‖, which falls within the tolerance with a probability of about tolerance / ‖g_r t_r‖. Averaged over entries and rows.
+    An entry e that is wrong by its own size changes the probe by |g_e t_e|. A row r changes it by a random sum of the
+    size ‖g_r t_r‖, which lies within the tolerance with a probability of about tolerance / ‖g_r t_r‖. Averaged over
+    entries and rows.
     """
     point = prober.problem.points[name]
     width = point[0].numel() if point.ndim else 1
@@ -126,7 +136,7 @@ def _power(prober: Prober, name: str, probes: list[Probe], detects: float) -> Fi
 
 
 def check_stated(prober: Prober, name: str, oracle: str, jacobian: Tensor) -> Check:
-    """A Jacobian of the caller's, shape (M, P): every entry of vᵀJ against the gradient of vᵀY."""
+    """A Jacobian that the caller states, shape (M, P): every entry of vᵀJ against the gradient of vᵀY."""
     noise = max(float(prober.rounding[name].abs().max()), float(prober.gradient[name].abs().max()) * 2.0**-53)
     off = int(((prober.v @ jacobian - prober.gradient[name]).abs() > ROUNDING_SAFETY * noise).sum())
     return _entries_off(name, oracle, Method.STATED_CLOSED_FORM, off, jacobian.shape[1])

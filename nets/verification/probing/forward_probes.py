@@ -1,7 +1,8 @@
-"""Forward mode of a module that is too large for every entry: ∂Y/∂t along random directions t, against the gradient times them.
+"""Forward mode of a module that is too large for every entry: ∂Y/∂t along random directions t, against the gradient
+times t.
 
-One call moves all points together, each along a direction that is scaled so that no point's part is drowned by another's. Only
-where that call disagrees, or where forward mode is required, does each point get a call of its own.
+One call moves all points together, each along a direction that is scaled so that all of them contribute alike. Each
+point gets a call of its own only if that call disagrees, or if forward mode is required.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,14 +10,13 @@ from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from nets.records.check import Check
 from nets.records.method import Method
 from nets.records.reason import Reason
 from nets.records.verdict import Verdict
 from nets.verification.compare.witnesses import Doubt, Forward, missing_forward_mode
-from nets.verification.derivations.autograd_modes import forward_along, quiet
+from nets.verification.derivations.forward_mode import forward_along, forward_together
 from nets.verification.noise.rounding import ROUNDING_SAFETY
 from nets.verification.probing.prober import Prober
 from nets.verification.problem.randomness import signed, stream
@@ -26,8 +26,8 @@ DIRECTIONS = 4
 
 
 @dataclass(slots=True)
-class Found:
-    """What forward mode says.
+class ForwardMode:
+    """What forward mode gave.
 
     Attributes:
         checks: the judged derivation against forward mode.
@@ -39,37 +39,37 @@ class Found:
     doubts: list[Doubt] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
-    def lacks(self, prober: Prober, name: str, forward: Forward) -> None:
-        """A point without forward mode, which does not pass where that is required."""
+    def add_missing(self, prober: Prober, name: str, forward: Forward) -> None:
+        """A point without forward mode. It does not pass if forward mode is required."""
         self.missing.append(name)
         if forward == "required":
             self.checks.append(missing_forward_mode(prober.problem, name))
 
 
-def forward_of_module(prober: Prober, names: Sequence[str], oracle: str, forward: Forward) -> Found:
+def forward_of_module(prober: Prober, names: Sequence[str], oracle: str, forward: Forward) -> ForwardMode:
     """The gradient of vᵀY times random directions against forward mode along them.
 
     Args:
         prober: the gradient.
         names: the points whose gradients differences do not contradict.
-        oracle: what gave that gradient.
-        forward: 'required' to make what is missing or wrong a check that does not pass.
+        oracle: the derivation that gave that gradient.
+        forward: 'required' if a missing or wrong forward mode must not pass.
     """
-    found, generator = Found(), stream(prober.seed, "directions of forward mode")
+    found, generator = ForwardMode(), stream(prober.problem.seed, "directions of forward mode")
     directions = {name: _direction(prober, name, generator) for name in names}
     if not names:
         return found
     if forward == "optional":
-        tangent = _together(prober, directions)
+        tangent = forward_together(prober.problem, directions)
         if tangent is None:
-            return Found(missing=list(names))
+            return ForwardMode(missing=list(names))
         check = _held(prober, "all", directions, tangent, oracle)
         if check.verdict == Verdict.PASS:
-            return Found([check])
+            return ForwardMode([check])
     for name, t in directions.items():
         slopes = forward_along(prober.problem, name, t.reshape(1, *prober.problem.points[name].shape))
         if slopes is None:
-            found.lacks(prober, name, forward)
+            found.add_missing(prober, name, forward)
             continue
         check = _held(prober, name, {name: t}, slopes[:, 0], oracle)
         if check.verdict == Verdict.PASS or forward == "required":
@@ -81,27 +81,29 @@ def forward_of_module(prober: Prober, names: Sequence[str], oracle: str, forward
     return found
 
 
-def forward_of_closed_form(prober: Prober, names: Iterable[str], forward: Forward) -> Found:
+def forward_of_closed_form(prober: Prober, names: Iterable[str], forward: Forward) -> ForwardMode:
     """∂Y/∂t by the closed form against forward mode, along random directions t of each point."""
     assert prober.closed is not None
-    found = Found()
+    found = ForwardMode()
     for name in names:
         point, jacobian = prober.problem.points[name], prober.closed[name]
         directions = torch.stack([prober.weights(point.numel()).reshape(point.shape) for _ in range(DIRECTIONS)])
         slopes = forward_along(prober.problem, name, directions)
         if slopes is None:
-            found.lacks(prober, name, forward)
+            found.add_missing(prober, name, forward)
             continue
         ours = torch.stack([jacobian.jvp(t).reshape(-1) for t in directions], 1)
-        # A sum over P numbers of either sign is off by about √P times what one of them is.
+        # A sum of P rounding errors of random sign is about √P times as large as one of them.
         tolerance = ROUNDING_SAFETY * float(slopes.abs().max()) * point.numel() ** 0.5 * 2.0**-53
         error = (ours - slopes).abs().nan_to_num_(nan=torch.inf)
         off, worst = int((error > tolerance).sum()), int(error.argmax())
         seen = Reason.SLOPES_ALONG.because(directions=DIRECTIONS, off=off, slopes=slopes.numel())
         verdict = Verdict.FAIL if off else Verdict.PASS
-        check = Check.without_entry(name, Method.CLOSED_FORM, Method.FORWARD_MODE, verdict, seen, entries=slopes.numel())
+        check = Check.without_entry(
+            name, Method.CLOSED_FORM, Method.FORWARD_MODE, verdict, seen, entries=slopes.numel()
+        )
         check = replace(check, wrong=off, actual=float(ours.view(-1)[worst]), expected=float(slopes.reshape(-1)[worst]))
-        # The pullback has been held against differences: v·(J t) = (vᵀJ)·t bears out the pushforward.
+        # The pullback agrees with differences, and v·(J t) = (vᵀJ)·t then confirms the pushforward.
         apart = (prober.v @ ours - directions.reshape(DIRECTIONS, -1) @ prober.gradient[name]).abs()
         if off and forward == "optional" and bool((apart <= tolerance * len(prober.v) ** 0.5).all()):
             found.doubts.append(Doubt(check, True, f"a random direction of {name}"))
@@ -131,16 +133,3 @@ def _direction(prober: Prober, name: str, generator: torch.Generator) -> Tensor:
     size = float(torch.linalg.vector_norm(gradient))
     t = signed(len(gradient), generator)
     return t / size if size > 0 else t / len(t) ** 0.5
-
-
-def _together(prober: Prober, directions: Mapping[str, Tensor]) -> Tensor | None:
-    """∂Y/∂t with all points moved at once; None where the module has no forward mode."""
-    problem = prober.problem
-    with quiet(), torch.no_grad():
-        try:
-            with forward_ad.dual_level():
-                moved = {n: forward_ad.make_dual(problem.points[n], t.view_as(problem.points[n])) for n, t in directions.items()}
-                tangent: Tensor | None = forward_ad.unpack_dual(problem({**problem.points, **moved})).tangent
-                return torch.zeros_like(problem.y) if tangent is None else tangent
-        except Exception:  # a module may raise whatever it likes at numbers of another kind
-            return None

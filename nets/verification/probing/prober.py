@@ -1,94 +1,48 @@
-"""Parameters too large to check entry by entry: random directions, and what they would have seen.
+"""Points too large to check entry by entry: random directions, and what they would have seen.
 
-For a cotangent v and a direction t, both with random signs and sizes between 1/2 and 1, the number vᵀ(∂Y/∂p) t is known twice:
-as the gradient of vᵀY, which the module's backward gives, times t; and as a difference of vᵀY along t. An error E of the gradient
-shows as E·t, which a single wrong entry, row or scale cannot make vanish, and which several can only make vanish by accident,
-since hardly two entries weigh the same. Each point is probed block by block of its rows, so that a small gradient in one block is
-not drowned by a large one in another, and at single entries. What fails is looked for by `nets.verification.probing.bisection`.
+For a cotangent v and a direction t, both with random signs and sizes between 1/2 and 1, the number vᵀ(∂Y/∂p) t is
+computed twice: as the gradient of vᵀY, which the module's backward gives, times t; and as a difference of vᵀY along t.
+An error E of the gradient changes the first by E·t. A single wrong entry, row or scale cannot make E·t zero, and
+several can only by accident, since hardly two entries have the same weight. Each point is probed in blocks of rows, so
+that the rounding of a large gradient in one block does not hide a small one in another, and at single entries.
+`bisection` finds the wrong entry behind a probe that fails.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from itertools import chain, pairwise
-from typing import NamedTuple
+from dataclasses import replace
+from itertools import chain
 
 import torch
 from torch import Tensor
 from torch.func import vmap
 
 from nets.calculus.jacobian import Jacobian
-from nets.verification.derivations.autograd_modes import CHUNK, quiet
+from nets.verification.attempt import attempt
+from nets.verification.derivations.columns import CHUNK
 from nets.verification.derivations.differences import units
 from nets.verification.derivations.slopes import SAFETY
 from nets.verification.noise.rounding import ROUNDING_SAFETY, StochasticRounding
+from nets.verification.probing.probe import Move, Probe, Slope, doubled, length, moves_of, same_slope
 from nets.verification.problem.graph import handed_out
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.pytree import largest
 from nets.verification.problem.randomness import signed, stream
 
 REACHES = tuple(2.0**-k for k in (14, 17, 11, 20, 8, 23, 5))
-"""How far a point is moved, in the order in which it is tried: far enough to be measured, too near to cross many kinks."""
+"""How far a point is moved, in the order of trial: far enough to be measured, and too near to cross many kinks."""
 
-TWICE = 2
-"""Reaches that are precise enough and disagree by the same, after which no other is tried."""
+CONFIRMATIONS = 2
+"""After so many precise reaches that disagree with the gradient and agree with each other, no other is tried."""
 
-NEARER = tuple(2.0**-k for k in range(26, 44, 2))
-"""Reaches that are tried where every other seems to cross a kink, largest first."""
+FINE_REACHES = tuple(2.0**-k for k in range(26, 44, 2))
+"""Reaches that are tried if every other seems to cross a kink, largest first."""
 
 UNSURE = 1e-3
-"""The relative error of a difference from which on it decides nothing."""
+"""A difference with a larger relative error decides nothing."""
 
-ENOUGH = 1e-6
-"""The relative error of a difference with which no other reach is tried."""
-
-
-Move = tuple[slice, Tensor, float]
-"""The range of entries that is moved, the direction t, and h: to p + h t and to p − h t."""
-
-
-class Slope(NamedTuple):
-    """Of f = vᵀY along a move: (f(p + h t) − f(p − h t)) / 2h, and (f(p + h t) − 2 f(p) + f(p − h t)) / h; and h."""
-
-    mean: float
-    bend: float
-    step: float
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """vᵀ(∂Y/∂p) t by both derivations.
-
-    Attributes:
-        entries: the range of entries of the flattened point that the direction moves.
-        direction: t, of the same length.
-        actual: by the backward pass.
-        expected: by differences.
-        tolerance: how far apart rounding and truncation may have put them.
-        reach: h ‖t‖, how far the point was moved for the difference.
-        truncation: the error of the difference that rounding does not explain, measured here or at a larger direction.
-        kinked: whether the slopes to the two sides stay apart as the step shrinks.
-    """
-
-    entries: slice
-    direction: Tensor
-    actual: float
-    expected: float
-    tolerance: float
-    reach: float
-    truncation: float
-    kinked: bool
-
-    @property
-    def bound(self) -> float:
-        """An error of the gradient along t that would have been seen for certain."""
-        return self.tolerance + abs(self.actual - self.expected)
-
-    @property
-    def excess(self) -> float:
-        """|actual − expected| in units of the tolerance; infinite where one of the two is no number."""
-        excess = abs(self.actual - self.expected) / self.tolerance
-        return excess if excess == excess else math.inf
+PRECISE = 1e-6
+"""With a smaller relative error of the difference, no other reach is tried."""
 
 
 class Prober:
@@ -97,8 +51,8 @@ class Prober:
     Attributes:
         gradient: vᵀ(∂Y/∂p) of every point, flattened, by the derivation that is judged.
         backward: the same by the module's backward.
-        searched: in how many points the entry that is wrong was looked for.
-        noise: what rounding may do to vᵀY.
+        searched: the number of points in which the wrong entry was searched for.
+        noise: the rounding error of vᵀY.
         declared: how far off the caller allows an entry of the gradient to be, in parts of the largest.
     """
 
@@ -106,21 +60,22 @@ class Prober:
         self,
         problem: Problem,
         floor: Tensor,
-        seed: int,
         closed: Mapping[str, Jacobian] | None = None,
         declared: float = 0.0,
     ) -> None:
-        self.problem, self.floor, self.seed, self.closed, self.declared = problem, floor, seed, closed, declared
-        self.generator = stream(seed, "directions")
+        self.problem, self.floor, self.closed, self.declared = problem, floor, closed, declared
+        self.generator = stream(problem.seed, "directions")
         self.here = {name: point.reshape(-1).clone() for name, point in problem.points.items()}
         self.v = problem.cotangent
         self.backward = {name: gradient.reshape(-1) for name, gradient in problem.gradient.items()}
-        # Of its own generator, so that the directions are the same whatever the module does in between, a fault of it included.
-        with StochasticRounding(stream(seed, "rounding of the probed gradient")):
+        # A generator of its own, so that the directions are the same whatever the module does, faults included.
+        with StochasticRounding(stream(problem.seed, "rounding of the probed gradient")):
             noisy = self._pulled_back(self.v)
-        self.rounding = {name: (noisy[name] - gradient).nan_to_num_(nan=0.0) for name, gradient in self.backward.items()}
+        self.rounding = {
+            name: (noisy[name] - gradient).nan_to_num_(nan=0.0) for name, gradient in self.backward.items()
+        }
         self.gradient = self.backward if closed is None else self.pull_back(self.v)
-        self.noise = _length(self.v * floor)
+        self.noise = length(self.v * floor)
         self.searched, self._batched = 0, not problem.random
 
     def pull_back(self, v: Tensor) -> dict[str, Tensor]:
@@ -134,22 +89,23 @@ class Prober:
         return self.declared * largest(self.gradient[name])
 
     def allowed_along(self, name: str, t: Tensor) -> float:
-        """How far off that lets the slope along a direction of random signs be: errors within it add up to SAFETY times the length
-        of the vector of them at most."""
-        return SAFETY * self.allowed(name) * _length(t) if self.declared else 0.0
+        """How far off the slope along a direction of random signs may be then: SAFETY times the length of the vector of
+        errors."""
+        return SAFETY * self.allowed(name) * length(t) if self.declared else 0.0
 
     def weights(self, count: int) -> Tensor:
         """A fresh direction."""
         return signed(count, self.generator)
 
     def look(self, name: str, parts: list[tuple[slice, Tensor]]) -> tuple[Probe, list[Probe]]:
-        """The probe of a whole point along a fresh direction, and those of parts of it along given ones, at the reach that served
-        the first; none of these where that one disagrees.
+        """The probe of a whole point along a fresh direction, and those of parts of it along given ones.
 
-        All of them from one call of the module under vmap, if the point is not too large, the module can be batched and the first
-        reach is precise enough. What disagrees there is measured again, by calls of its own: it is doubted before the module is."""
+        The parts are probed at the reach that suits the whole, and only if the whole agrees. All come from one call of
+        the module under vmap, if the point is not too large, the module can be batched and the first reach is precise
+        enough. A batched probe that disagrees is repeated unbatched, to rule out vmap.
+        """
         everything, t, reach = slice(0, len(self.here[name])), self.weights(len(self.here[name])), REACHES[0]
-        moves = [*_doubled(everything, t, reach), *_moves(parts, reach)]
+        moves = [*doubled(everything, t, reach), *moves_of(parts, reach)]
         sides = self._at_once(name, moves)
         if sides is not None:
             narrow, wide, *others = self._slopes(moves, sides)
@@ -159,20 +115,22 @@ class Prober:
         whole = self.measured(name, everything, t)
         if whole.excess > 1:
             return whole, []
-        return whole, self._like(whole, name, parts, self._differences(name, _moves(parts, whole.reach)))
+        return whole, self._like(whole, name, parts, self._differences(name, moves_of(parts, whole.reach)))
 
     def measured(self, name: str, entries: slice, t: Tensor | None = None) -> Probe:
-        """The probe along a direction, a fresh one where none is given, at the first reach that is precise enough and agrees, or
-        else at the one with the smallest sum of truncation error and noise, of those that cross no kink if there are any.
+        """The probe along a direction, a fresh one if none is given, at the first reach that is precise enough and
+        agrees.
 
-        Where one reach disagrees, by having crossed a kink perhaps, another that agrees counts only if it would have seen as
-        much."""
+        If there is none, the reach with the smallest tolerance counts, if possible one that crosses no kink. After a
+        reach that disagrees, perhaps since it crosses a kink, another that agrees counts only if it would have seen a
+        fault of that size.
+        """
         t = self.weights(entries.stop - entries.start) if t is None else t
         found, doubted, doubt = list[Probe](), list[Probe](), math.inf
         point = self.problem.points[name]
-        # In units of one, then of the point's own size.
-        for reach in chain(REACHES, (unit * reach for unit in units(point)[1:] for reach in REACHES), NEARER):
-            if reach == NEARER[0] and any(map(self._precise, found)):
+        # In units of one, then in units of the point's own size.
+        for reach in chain(REACHES, (unit * reach for unit in units(point)[1:] for reach in REACHES), FINE_REACHES):
+            if reach == FINE_REACHES[0] and any(map(self._precise, found)):
                 break
             found.append(probe := self.at(name, entries, t, reach))
             enough = self._precise(probe) and probe.tolerance <= doubt / 2
@@ -181,22 +139,24 @@ class Prober:
             if enough:
                 doubt = abs(probe.actual - probe.expected)
                 doubted.append(probe)
-            if len(doubted) == TWICE and _alike(*doubted):
+            if len(doubted) == CONFIRMATIONS and same_slope(*doubted):
                 break
-        best = min(found, key=lambda probe: (probe.kinked, probe.tolerance if probe.tolerance == probe.tolerance else math.inf))
-        # Where a longer move crosses a kink and a shorter one is lost in rounding, it is the kink that hides the derivative.
+        best = min(
+            found, key=lambda probe: (probe.kinked, probe.tolerance if probe.tolerance == probe.tolerance else math.inf)
+        )
+        # If longer moves cross a kink and shorter ones are lost in rounding, the kink hides the derivative.
         hidden = best.tolerance > UNSURE * abs(best.expected) and any(probe.kinked for probe in found)
         return replace(best, kinked=best.kinked or hidden)
 
     def at(self, name: str, entries: slice, t: Tensor, reach: float) -> Probe:
         """The probe along t at that reach, with an error bar from another at twice the reach."""
-        return self._with_bar(name, entries, t, reach, *self._differences(name, _doubled(entries, t, reach)))
+        return self._with_bar(name, entries, t, reach, *self._differences(name, doubled(entries, t, reach)))
 
     def singles(self, name: str, entries: list[int], reach: float) -> list[Probe]:
         """The probe along each of these entries, all from one call of the module if it can be batched."""
         one = torch.ones(1, dtype=torch.float64)
         parts = [slice(entry, entry + 1) for entry in entries]
-        moves = [move for part in parts for move in _doubled(part, one, reach)]
+        moves = [move for part in parts for move in doubled(part, one, reach)]
         sides = self._at_once(name, moves)
         slopes = self._differences(name, moves) if sides is None else self._slopes(moves, sides)
         pairs = zip(slopes[::2], slopes[1::2], strict=True)
@@ -204,7 +164,7 @@ class Prober:
 
     def slope(self, name: str, entries: slice, t: Tensor, reach: float) -> float:
         """vᵀ(∂Y/∂p) t by one difference."""
-        return self._differences(name, _moves([(entries, t)], reach))[0].mean
+        return self._differences(name, moves_of([(entries, t)], reach))[0].mean
 
     def _with_bar(self, name: str, entries: slice, t: Tensor, reach: float, narrow: Slope, wide: Slope) -> Probe:
         # D(2h) − D(h) = 3 h² f‴/6
@@ -215,7 +175,8 @@ class Prober:
         return self._probe(name, entries, t, narrow, reach, truncation, kinked)
 
     def _like(self, whole: Probe, name: str, parts: list[tuple[slice, Tensor]], slopes: list[Slope]) -> list[Probe]:
-        """Probes at the reach that served another, with its truncation error; at one of its own where that does not agree."""
+        """Probes at the reach of another, with its truncation error. One that disagrees is measured at a reach of its
+        own."""
         probes = [
             self._probe(name, entries, t, slope, whole.reach, whole.truncation, kinked=False)
             for (entries, t), slope in zip(parts, slopes, strict=True)
@@ -224,20 +185,24 @@ class Prober:
 
     @staticmethod
     def _precise(probe: Probe) -> bool:
-        """Whether no other reach need be tried, unless this one disagrees."""
-        return probe.tolerance <= ENOUGH * abs(probe.expected) and not probe.kinked
+        """Whether no other reach is needed, unless this one disagrees."""
+        return probe.tolerance <= PRECISE * abs(probe.expected) and not probe.kinked
 
-    def _probe(self, name: str, entries: slice, t: Tensor, slope: Slope, reach: float, truncation: float, kinked: bool) -> Probe:
+    def _probe(
+        self, name: str, entries: slice, t: Tensor, slope: Slope, reach: float, truncation: float, kinked: bool
+    ) -> Probe:
         """The probe with its tolerance."""
         # A sum of rounding errors of random sign is about as large as the length of the vector of them.
-        rounding = _length(self.rounding[name][entries] * t)
+        rounding = length(self.rounding[name][entries] * t)
         actual = float(self.gradient[name][entries] @ t)
         error = truncation + self.noise / slope.step
-        tolerance = self.allowed_along(name, t) + SAFETY * error + ROUNDING_SAFETY * max(rounding, abs(actual) * 2.0**-53)
+        tolerance = (
+            self.allowed_along(name, t) + SAFETY * error + ROUNDING_SAFETY * max(rounding, abs(actual) * 2.0**-53)
+        )
         return Probe(entries, t, actual, slope.mean, max(tolerance, 1e-300), reach, truncation, kinked)
 
     def _differences(self, name: str, moves: list[Move]) -> list[Slope]:
-        """By a call of the module for each side of each move."""
+        """The slopes by one call of the module for each side of each move."""
         return self._slopes(moves, [self._sides(name, *move) for move in moves])
 
     def _slopes(self, moves: list[Move], sides: list[tuple[Tensor, Tensor]]) -> list[Slope]:
@@ -259,19 +224,20 @@ class Prober:
             point.copy_(here)
 
     def _at_once(self, name: str, moves: list[Move]) -> list[tuple[Tensor, Tensor]] | None:
-        """The same for each move, from copies of the point under vmap; None where they are too large or the module cannot be
-        batched."""
+        """The same for each move, from copies of the point under vmap.
+
+        None if the copies are too large or the module cannot be batched.
+        """
         if not self._batched or 2 * len(moves) * len(self.here[name]) > CHUNK:
             return None
         copies = self.here[name].repeat(2, len(moves), 1)
         for (entries, t, h), above, below in zip(moves, *copies, strict=True):
             above[entries].add_(t, alpha=h)
             below[entries].sub_(t, alpha=h)
-        try:
-            with quiet(), torch.no_grad():
-                moved = copies.view(-1, *self.problem.points[name].shape)
-                sides = vmap(lambda point: self.problem.along(name, point))(moved)
-        except Exception:  # whatever it is that cannot be batched
+        moved = copies.view(-1, *self.problem.points[name].shape)
+        with torch.no_grad():
+            sides = attempt(lambda: vmap(lambda point: self.problem.along(name, point))(moved)).or_none()
+        if sides is None:
             self._batched = False
             return None
         return list(zip(*sides.view(2, len(moves), -1), strict=True))
@@ -280,31 +246,3 @@ class Prober:
         y, leaves = self.problem.record()
         found = handed_out(y, v, leaves)
         return {name: gradient.reshape(-1) for name, gradient in found.items()}
-
-
-def _alike(one: Probe, other: Probe) -> bool:
-    """Whether differences at two reaches give the same: neither has crossed a kink."""
-    return abs(one.expected - other.expected) <= one.tolerance + other.tolerance
-
-
-def _moves(parts: list[tuple[slice, Tensor]], reach: float) -> list[Move]:
-    """Each of them as far as the reach."""
-    return [(entries, t, reach / _length(t)) for entries, t in parts]
-
-
-def _doubled(entries: slice, t: Tensor, reach: float) -> list[Move]:
-    """As far as the reach, and twice as far."""
-    h = reach / _length(t)
-    return [(entries, t, h), (entries, t, 2 * h)]
-
-
-def _length(vector: Tensor) -> float:
-    """‖vector‖, by the function behind `Tensor.norm`, which takes several times as long to get there."""
-    return float(torch.linalg.vector_norm(vector))
-
-
-def split(entries: slice, parts: int, width: int = 1) -> list[slice]:
-    """A range in parts of about the same length, each a whole number of rows of that width."""
-    rows = (entries.stop - entries.start) // width
-    marks = [entries.start + width * (rows * part // parts) for part in range(parts + 1)]
-    return [slice(start, stop) for start, stop in pairwise(marks)]

@@ -1,8 +1,10 @@
-"""Where in a deep module a gradient goes wrong: each submodule by itself, at the inputs that it has within the module.
+"""Which submodule of a deep module has a wrong gradient: each is tried alone, at the inputs that it has within the
+module.
 
-A call of the module is recorded as a tree of calls of its submodules. The vector-Jacobian product of each child is held against
-differences of that child alone, along random directions. The search goes on in the first child that is wrong, until there is none:
-then the fault lies in that submodule, outside its children.
+A call of the module is recorded as a tree of calls of its submodules. The vector-Jacobian product of each child is held
+against differences of that child alone, along random directions. The search goes on inside the first child that is
+wrong, until no child
+is: then the fault lies in that submodule, outside its children.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,13 +20,14 @@ from nets.records.check import Check
 from nets.records.location import Location
 from nets.records.method import Method
 from nets.records.verdict import Verdict
-from nets.verification.checks.preconditions import check_behaviour
+from nets.verification.attempt import Available, attempt
+from nets.verification.checks.preconditions import check_preconditions
 from nets.verification.noise.output_noise import FEW_PASSES, output_floor
 from nets.verification.probing.prober import Prober
 from nets.verification.problem.problem import Problem
 
 AGAIN = 2
-"""Fresh directions along which a gradient must be wrong as well, since a step may cross a kink by accident."""
+"""Further directions along which a gradient must be wrong, since a step may cross a kink by accident."""
 
 
 @dataclass
@@ -34,7 +37,7 @@ class Call:
     Attributes:
         name: its dotted name.
         module: the submodule.
-        arguments: what it was given: positional arguments and those by name, the tensors as copies without a graph.
+        arguments: its positional and its keyword arguments, the tensors as copies without a graph.
         children: the calls that it made itself.
     """
 
@@ -46,7 +49,7 @@ class Call:
 
 @dataclass(frozen=True)
 class _Fixed:
-    """A tensor that is not differentiated by, such as a mask."""
+    """A tensor with no gradient, such as a mask."""
 
     tensor: Tensor
 
@@ -56,8 +59,8 @@ class _Alone(nn.Module):
 
     Args:
         module: the submodule.
-        arguments: what it is given. Its inputs are the tensors that have a graph, with zeros for what is not finite, such as a mask
-            of −∞, which is put back.
+        arguments: its arguments. Its inputs are those tensors that had a graph. Numbers that are not finite, such as a
+            mask of −∞, are zero in the inputs, and are put back in the call.
     """
 
     def __init__(self, module: nn.Module, arguments: tuple[tuple[Any, ...], dict[str, Any]]) -> None:
@@ -69,7 +72,7 @@ class _Alone(nn.Module):
         # A function, since a copy of the module copies every other attribute.
         self._structured: Callable[[list[Any]], Any] = lambda leaves: pytree.tree_unflatten(leaves, structure)
         self.inputs = tuple(_finite(leaves[i]) for i in self._given)
-        # As a list, which no one takes for buffers of the module.
+        # In a list, so that they are not taken for buffers.
         self._infinite = [leaves[i].detach() for i in self._given]
 
     def forward(self, *inputs: Tensor) -> Any:
@@ -84,9 +87,10 @@ def _finite(tensor: Tensor) -> Tensor:
     return torch.where(tensor.isfinite(), tensor, 0.0).detach().requires_grad_()
 
 
-def locate(problem: Problem, checks: Sequence[Check], seed: int) -> Location | None:
-    """The submodule that a wrong backward pass comes from; None where the module has no children, or no part of it can be shown to
-    be wrong alone.
+def locate(problem: Problem, checks: Sequence[Check]) -> Location | None:
+    """The submodule that a wrong backward pass comes from.
+
+    None if the module has no children, or no part of it can be shown to be wrong alone.
 
     Args:
         problem: the module at its point.
@@ -100,12 +104,12 @@ def locate(problem: Problem, checks: Sequence[Check], seed: int) -> Location | N
         return None
     here, also, untried = _Tried(root, ()), dict[str, None](), list[str]()
     while True:
-        found, untried = _wrong_children(here.call, seed)
+        found, untried = _wrong_children(here.call, problem.seed)
         if not found:
             break
         here, *rest = found
         also |= dict.fromkeys(one.call.name for one in rest if one.call.name != here.call.name)
-    wrong = here.wrong if here.call is not root else wrong_points(root, seed)
+    wrong = here.wrong if here.call is not root else wrong_points(root, problem.seed)
     if wrong is None or (here.call is root and not wrong):
         return None
     failing, passing = _bounds(root, checks)
@@ -115,15 +119,17 @@ def locate(problem: Problem, checks: Sequence[Check], seed: int) -> Location | N
 
 
 class _Tried(NamedTuple):
-    """A call and its points whose gradient is wrong."""
+    """A call, and its points whose gradient is wrong."""
 
     call: Call
     wrong: tuple[str, ...]
 
 
 def _wrong_children(call: Call, seed: int) -> tuple[list[_Tried], list[str]]:
-    """Those of its children that are wrong alone; and the names of those that cannot be called alone. What those call themselves
-    stands in their place."""
+    """The children that are wrong alone, and the names of those that cannot be called alone.
+
+    The children of a child that cannot be called alone take its place.
+    """
     found, untried = list[_Tried](), list[str]()
     for child in call.children:
         wrong = wrong_points(child, seed)
@@ -137,7 +143,7 @@ def _wrong_children(call: Call, seed: int) -> tuple[list[_Tried], list[str]]:
 
 
 def recorded(problem: Problem) -> Call | None:
-    """A call of the module as a tree; None where it cannot be called with a graph."""
+    """A call of the module as a tree; None if it cannot be called with a graph."""
     names = {module: name for name, module in problem.module.named_modules()}
     open_calls: list[Call] = []
     roots: list[Call] = []
@@ -151,11 +157,8 @@ def recorded(problem: Problem) -> Call | None:
         open_calls.pop()
 
     with _hooked(names, enter, leave):
-        try:
-            problem.record()
-        except Exception:  # a module may raise whatever it likes
-            return None
-    return roots[0] if roots else None
+        recorded = attempt(problem.record)
+    return roots[0] if roots and isinstance(recorded, Available) else None
 
 
 def _kept(tensor: Tensor) -> Tensor | _Fixed:
@@ -178,22 +181,24 @@ def _hooked(modules: Iterable[nn.Module], enter: Any, leave: Any) -> Iterator[No
 
 
 def wrong_points(call: Call, seed: int) -> tuple[str, ...] | None:
-    """The parameters and inputs of a submodule by which its own gradient is wrong, 'all' where its backward pass fails; none where
-    all are right. None where nothing can be told, as where it returns no tensor."""
-    try:
-        with torch.enable_grad():
-            alone = _Alone(call.module, call.arguments)
-            problem = Problem(alone, alone.inputs, seed=seed)
-            failed, _ = check_behaviour(problem, seed)
-            if failed:
-                own = tuple(
-                    check.parameter for check in failed if check.verdict == Verdict.FAIL and check.oracle == Method.REVERSE_MODE
-                )
-                return own or None
-            prober = Prober(problem, output_floor(problem, seed, FEW_PASSES), seed)
-            return tuple(name.removeprefix("module.") for name in problem.points if _is_wrong(prober, name))
-    except Exception:  # a submodule may raise whatever it likes when it is called alone
-        return None
+    """The parameters and inputs by which a submodule's own gradient is wrong, 'all' if its backward pass fails; () if
+    all are right.
+
+    None if the submodule cannot be checked alone, for example since it returns no tensor.
+    """
+    with torch.enable_grad():
+        return attempt(lambda: _wrong_points(call, seed)).or_none()
+
+
+def _wrong_points(call: Call, seed: int) -> tuple[str, ...] | None:
+    alone = _Alone(call.module, call.arguments)
+    problem = Problem(alone, alone.inputs, seed=seed)
+    failed = [check for check in check_preconditions(problem).fatal if check.oracle == Method.REVERSE_MODE]
+    if failed:
+        return tuple(check.parameter for check in failed if check.verdict == Verdict.FAIL) or None
+    prober = Prober(problem, output_floor(problem, seed, FEW_PASSES))
+    own_names = {f"module.{name}": name for name, _ in call.module.named_parameters()}
+    return tuple(own_names.get(name, name) for name in problem.points if _is_wrong(prober, name))
 
 
 def _is_wrong(prober: Prober, name: str) -> bool:
@@ -203,8 +208,8 @@ def _is_wrong(prober: Prober, name: str) -> bool:
 
 
 def _bounds(root: Call, checks: Sequence[Check]) -> tuple[str, str]:
-    """The last submodule up to which all gradients are wrong and the first from which on all are right, in the order of the forward
-    pass; empty where the two are mixed."""
+    """In the order of the forward pass, the last submodule up to which all gradients are wrong, and the first from
+    which on all are right; '' for both if right and wrong ones are mixed."""
     order = {name: place for place, name in enumerate(dict.fromkeys(_names(root)))}
     failing, passing = dict[int, str](), dict[int, str]()
     for name in dict.fromkeys(check.parameter for check in checks):

@@ -1,0 +1,77 @@
+"""Try a derivation that a module may not have: no forward-mode rule, an operation that cannot be batched, no complex
+form."""
+
+import contextlib
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from nets.errors import InputError
+from nets.text import one_line
+from nets.torch_internals import no_vmap_warnings
+
+T = TypeVar("T")
+
+OWN_CODE = Path(__file__).parent
+"""The code of verification itself. An error that begins here, and is of no kind that PyTorch raises for a module, is a
+defect."""
+
+
+@dataclass(frozen=True, slots=True)
+class Available(Generic[T]):
+    """What a derivation gave."""
+
+    value: T
+
+    def or_none(self) -> T | None:
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """Why the module has no such derivation."""
+
+    error: Exception
+
+    @property
+    def why(self) -> str:
+        return f"{type(self.error).__name__}: {one_line(self.error)}"
+
+    def or_none(self) -> None:
+        return None
+
+
+def attempt(derivation: Callable[[], T]) -> Available[T] | Unavailable:
+    """What a derivation gives, or why the module does not have it.
+
+    PyTorch raises RuntimeError or NotImplementedError where an operation lacks a rule, and code of the module or of
+    PyTorch that is run in another way than usual may raise anything. Every other error is a defect of
+    `nets.verification` and is raised: a misspelt name must not look like a module without forward mode.
+    """
+    try:
+        with quiet():
+            return Available(derivation())
+    except (RuntimeError, NotImplementedError, InputError) as error:
+        return Unavailable(error)
+    except Exception as error:
+        if _began_in_own_code(error):
+            raise
+        return Unavailable(error)
+
+
+def _began_in_own_code(error: Exception) -> bool:
+    """Whether the innermost Python function that an error passed through is one of `nets.verification`."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return Path(frames[-1].f_code.co_filename).is_relative_to(OWN_CODE)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silence PyTorch's warnings about its own batching rules and its deprecated compiler: the user cannot act on
+    them."""
+    with warnings.catch_warnings(), no_vmap_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -1,0 +1,134 @@
+"""What a module keeps between calls: the gradient must not depend on earlier calls, nor on an earlier walk through the
+graph."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nets.errors import InputError
+from nets.records.check import Check
+from nets.records.reason import Reason
+from nets.text import told_apart
+from nets.torch_internals import pytree
+from nets.verification.attempt import Available, Unavailable, attempt
+from nets.verification.checks.answers import Preconditions, differs, failed, failed_output, raised
+from nets.verification.fault_patterns.experiments import drawn_again
+from nets.verification.problem.copies import copied
+from nets.verification.problem.graph import dense, handed_out
+from nets.verification.problem.problem import Problem
+from nets.verification.problem.pytree import largest, like
+from nets.verification.problem.randomness import stream
+
+SAME = 1e-9
+"""Two gradients of the same numbers are the same if they differ by less than this part of the largest entry."""
+
+Gradients = Mapping[str, Tensor]
+
+
+def accumulated(problem: Problem) -> tuple[list[Check], Gradients]:
+    """A backward pass that accumulates in `.grad`, as a training loop does: −2 G + G must be −G.
+
+    Returns:
+        The failed check, if there is one; and the gradient of −8 vᵀY by a second walk through the same graph, empty if
+        it cannot be walked twice or overflows.
+    """
+    y, leaves = problem.record()
+    if not y.requires_grad:
+        return [], {}
+    # −2 G, or −G/2 if that would overflow.
+    held = -2.0 if math.isfinite(2 * _largest_gradient(problem)) else -0.5
+    try:
+        for name, leaf in leaves.items():
+            leaf.grad = torch.empty_like(leaf).copy_(like(held * problem.gradient[name].contiguous(), leaf))
+        backward = attempt(lambda: y.backward(problem.cotangent.clone(), retain_graph=True))
+        if isinstance(backward, Unavailable):
+            return [raised(backward)], {}
+        for name, leaf in leaves.items():
+            first, found = problem.gradient[name], dense(leaf.grad, leaf)
+            if largest(found - (1 + held) * first) > SAME * largest(first):
+                overwritten = largest(found - first) <= SAME * largest(first)
+                reason = Reason.GRAD_OVERWRITTEN if overwritten else Reason.OTHER_SECOND_GRADIENT
+                return [failed(name, reason.because()).looks_like(drawn_again(problem))], {}
+    finally:
+        for parameter in problem.module.parameters():
+            parameter.grad = None
+    # A backward that frees what it kept raises an error in a second walk.
+    walked = attempt(lambda: handed_out(y, _multiple(problem) * problem.cotangent, leaves))
+    if isinstance(walked, Available) and all(torch.isfinite(g).all() for g in walked.value.values()):
+        return [], walked.value
+    return [], {}
+
+
+def first_called_elsewhere(
+    problem: Problem, elsewhere: Callable[[], Problem], walked_again: Gradients
+) -> Preconditions:
+    """The gradient of −8 vᵀY after a first call at another point, and by a later walk at this one: both must be −8 G.
+
+    Otherwise the module keeps something that it should not keep, a value or the v that reached it first; or its
+    backward is not linear in v.
+    """
+    try:
+        moved = elsewhere()
+    except InputError:  # the module does not take the other point
+        return Preconditions([], [])
+    y, leaves = moved.record()
+    # Not to the last digit, since PyTorch may take another path if a graph is recorded.
+    if (y.detach() - problem.y).abs().max() > SAME * problem.y.abs().max():
+        return Preconditions([failed_output(Reason.OUTPUT_REMEMBERS.because())], [])
+    multiple, deferred = _multiple(problem), list[Check]()
+    for name, found in handed_out(y, multiple * problem.cotangent, leaves).items():
+        expected = multiple * problem.gradient[name]
+        size = SAME * largest(expected)
+        if largest(found - walked_again[name]) > size:
+            reason = Reason.OTHER_SECOND_WALK if largest(found - expected) <= size else Reason.GRADIENT_REMEMBERS
+            return Preconditions([failed(name, reason.because()).looks_like(drawn_again(problem))], [])
+        if differs(found, expected):
+            deferred.append(_not_linear(problem, name, found, expected))
+    return Preconditions([], deferred)
+
+
+def moved_first(module: nn.Module, inputs: tuple[Any, ...], problem: Problem) -> Problem:
+    """The problem, with a module whose first call was at another point: inputs and parameters up to a tenth larger.
+
+    Raises:
+        InputError: if the module does not take these.
+    """
+    generator = stream(problem.seed, "another point")
+    chosen = any(isinstance(x, Tensor) and x.requires_grad for x in pytree.tree_leaves(inputs))
+
+    def moved(x: Any) -> Any:
+        # Only points are moved, since nothing else could be put back.
+        if not isinstance(x, Tensor) or not x.is_floating_point() or (chosen and not x.requires_grad):
+            return x
+        factor = 1 + 0.1 * torch.rand(x.shape, generator=generator).to(x)
+        return (x.detach() * factor).requires_grad_(x.requires_grad)
+
+    elsewhere = copied(module, problem.dtype)
+    with torch.no_grad():
+        for parameter in elsewhere.parameters():
+            if parameter.requires_grad:
+                parameter.mul_(1 + 0.1 * torch.rand(parameter.shape, generator=generator).to(parameter))
+    found = Problem(elsewhere, pytree.tree_map(moved, inputs), dtype=problem.dtype, seed=problem.seed)
+    for name, point in found.points.items():
+        point.copy_(problem.points[name])
+    return found
+
+
+def _not_linear(problem: Problem, name: str, found: Tensor, expected: Tensor) -> Check:
+    entry = int((found - expected).abs().argmax())
+    gives, right = told_apart(float(found.reshape(-1)[entry]), float(expected.reshape(-1)[entry]))
+    where = list(problem.point_index(name, entry))
+    how = f"of −8 times that gradient it makes {gives} at entry {where}, where {right} is −8 times what it made of it"
+    return failed(name, Reason.NOT_LINEAR.because(how=how))
+
+
+def _multiple(problem: Problem) -> float:
+    """The factor of a cotangent that is far from v: −8, or −1/8 if the gradient would overflow."""
+    return -8.0 if math.isfinite(8 * _largest_gradient(problem)) else -0.125
+
+
+def _largest_gradient(problem: Problem) -> float:
+    return max(map(largest, problem.gradient.values()))

@@ -1,0 +1,25 @@
+"""The closed form of a `Network`: the chain rule over the layers' own derivatives."""
+
+import torch
+from torch import Tensor
+
+from nets.calculus.jacobians import jacobians
+from nets.calculus.network import Network
+from nets.verification.problem.problem import Problem
+
+
+def closed_form(network: Network, problem: Problem) -> dict[str, Tensor]:
+    """∂Y/∂p of every point, shape (M, P)."""
+    found = {}
+    for name, jacobian in jacobians(network, problem.points["input"]).items():
+        if name not in problem.points:
+            continue
+        dense = jacobian.dense()
+        # No output of a sample depends on another sample: ∂Y_nk/∂X_mj = δ_nm ∂Y_nk/∂X_nj.
+        found[name] = torch.block_diag(*dense) if name == "input" else dense.reshape(len(problem.y), -1)
+    return found
+
+
+def network_of(problem: Problem) -> Network | None:
+    """The module of a problem if it is a `Network`, which has a closed form."""
+    return problem.module if isinstance(problem.module, Network) else None

@@ -1,0 +1,177 @@
+"""One column of a Jacobian by differences, measured with all care: E(h) over a ladder of steps, for each output at its
+best step."""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from nets.verification.derivations.differences import LADDER, extrapolated
+from nets.verification.derivations.kinks import kink
+from nets.verification.derivations.slopes import SAFETY, Slopes
+from nets.verification.derivations.variable import Variable
+
+WIDER_LADDER = (2.0, *LADDER)
+"""Steps for one entry. A wider one is prepended, since the widest only serves as a comparison."""
+
+FINER_LADDER = (*LADDER, *(2.0**-k for k in range(29, 45, 3)))
+"""Steps for an entry on which the ladder does not settle: fine enough for sin 10⁸x, which turns within most of its
+steps."""
+
+NEAR_STEPS = (512.0, 64.0, 8.0, 1.0)
+"""Steps for one entry, in units of a step that suits D(h), where its neighbours were measured over the whole ladder."""
+
+MOVES = 1e-2
+"""A step moves an output if that changes by this part of itself at least."""
+
+SETTLED = 1e-3
+"""An entry is settled if its relative error is smaller."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refined:
+    """One column, ∂Y/∂p for one number p; each of shape (M,).
+
+    Attributes:
+        derivative: E(h).
+        tolerance: how far off it may be.
+        kink: where f has no derivative at p.
+        step: the step at which it was measured.
+        steepest: a slope so steep that f would turn within the smallest step, so that no difference can measure it.
+    """
+
+    derivative: Tensor
+    tolerance: Tensor
+    kink: Tensor
+    step: Tensor
+    steepest: Tensor
+
+
+def refine(variable: Variable, entry: int) -> Refined:
+    """One column by E(h), for each output at the step with the smallest error of its own."""
+    rungs, floor = _Rungs(variable, entry), variable.floor
+    units = _units_of_one(variable.size(entry))
+    *found, near = _best_of(rungs, floor, sorted({h * unit for h in WIDER_LADDER for unit in units}, reverse=True))
+    derivative, error, step = found
+    # Where the ladder settles, finer steps would add only the rounding within a kernel, which is not measured. They are
+    # needed where the ladder reaches across a kink beside the point.
+    unsettled = SAFETY * error > SETTLED * derivative.abs()
+    if bool(unsettled[derivative.abs().argmax()]) or bool(near.any()):
+        unsettled |= near
+        *finer, _ = _best_of(rungs, floor, sorted({h * unit for h in FINER_LADDER for unit in units}, reverse=True))
+        derivative, error, step = (torch.where(unsettled, new, old) for new, old in zip(finer, found, strict=True))
+    return Refined(derivative, SAFETY * error, kink(variable, entry), step, rungs.steepest())
+
+
+def refine_near(variable: Variable, entry: int, step: float) -> Refined:
+    """One column by E(h), at a few steps that suit a similar one; over the whole ladder where these do not settle.
+
+    Args:
+        step: a step that suits D(h). A larger one suits E(h).
+    """
+    rungs = _Rungs(variable, entry)
+    *found, near = _best_of(rungs, variable.floor, [step * ratio for ratio in NEAR_STEPS])
+    derivative, error, suited = found
+    if bool((SAFETY * error > SETTLED * derivative.abs())[derivative.abs().argmax()]) or bool(near.any()):
+        return refine(variable, entry)
+    return Refined(derivative, SAFETY * error, kink(variable, entry), suited, rungs.steepest())
+
+
+class _Rungs(dict[float, tuple[Slopes, Slopes]]):
+    """h → the slopes at h and at 2h along one entry of a point, each measured when it is first asked for."""
+
+    def __init__(self, variable: Variable, entry: int) -> None:
+        super().__init__()
+        self._variable, self._entry = variable, entry
+
+    def __missing__(self, h: float) -> tuple[Slopes, Slopes]:
+        self[h] = self._variable.slopes(self._entry, h), self._variable.slopes(self._entry, 2 * h)
+        return self[h]
+
+    def steepest(self) -> Tensor:
+        """The slope at which f would go through an eighth of its range within the smallest step, shape (M,).
+
+        The range is the one that the steps have seen. Infinite where it is a small part of f itself, and may be
+        rounding.
+        """
+        slopes = [(h, narrow) for h, (narrow, _) in self.items()]
+        reach = (
+            torch.stack([(s.central.abs() + s.gap.abs() / 2) * h for h, s in slopes])
+            .nan_to_num(nan=0.0, posinf=0.0)
+            .amax(0)
+        )
+        here = self._variable.size(self._entry)
+        least = max(min(_units_of_one(here)) * FINER_LADDER[-1], math.ulp(here))
+        return torch.where(reach > MOVES * self._variable.problem.y.abs(), reach / (8 * least), torch.inf)
+
+
+def _units_of_one(size: float) -> tuple[float, ...]:
+    """The units of the steps along one number: one, and its own size, since a kink may lie as near to it as zero
+    does."""
+    return (1.0,) if size == 0 or 1 / 8 < size < 8 else (1.0, size)
+
+
+def _best_of(rungs: _Rungs, floor: Tensor, ladder: list[float]) -> tuple[Tensor, ...]:
+    """E(h), its error and h, for each output at the step with the smallest error; and whether a kink or jump seems to
+    be near.
+
+    Near means within the steps: the slopes to the two sides are as far apart at a smaller step as at the one before, or
+    farther.
+    """
+    pairs = [rungs[h] for h in ladder]
+    found = [extrapolated(narrow.central, wide.central) for narrow, wide in pairs]
+    derivatives = torch.stack([derivative for derivative, _ in found])
+    noise = torch.stack(
+        [1.5 * torch.maximum(floor, wide.noise) / h for h, (_, wide) in zip(ladder, pairs, strict=True)]
+    )
+    errors = torch.maximum(torch.stack([error for _, error in found])[1:], _still_moving(derivatives, ladder))
+    ahead = _off_a_smaller_step(derivatives[1:], noise[1:], ladder[1:])
+    errors = (torch.maximum(errors, ahead) + noise[1:]).nan_to_num(nan=torch.inf)
+    steps, gaps = torch.tensor(ladder, dtype=floor.dtype), torch.stack([narrow.gap.abs() for narrow, _ in pairs])
+    clear = gaps > 4 * SAFETY * floor / steps[:, None]
+    # Across a kink the gap is the same at every step; across a jump it grows as the step shrinks; of a smooth function
+    # it is proportional to the step.
+    proportional = (steps[:-1] / steps[1:]).log2()[:, None]
+    level = clear[1:] & clear[:-1] & ((gaps[1:] / gaps[:-1]).log2() > -(proportional / 2).clamp(max=1))
+    near = level.any(0)
+    # Steps that reach across a kink do not measure the slope at the point, as long as others stay on this side of it.
+    across = (level | torch.cat([level[1:], torch.zeros_like(level[:1])])) & ~level.all(0)
+    error, choice = _consistent(derivatives[1:], errors.masked_fill(across, torch.inf)).min(0)
+    return derivatives[1:].gather(0, choice[None])[0], error, steps[1:][choice], near
+
+
+def _still_moving(derivatives: Tensor, ladder: list[float]) -> Tensor:
+    """How far each E(h) but the first may still move, from how far it has moved since the last step.
+
+    Where E is off by C hᵖ, it has moved by (rᵖ − 1) C hᵖ from a step r times as large. For a smooth f, p = 4. The order
+    p is taken from the last two moves, and lies between 1 and 4.
+    """
+    moves = (derivatives[1:] - derivatives[:-1]).abs()
+    ratios = torch.tensor([wide / narrow for wide, narrow in pairwise(ladder)], dtype=moves.dtype)[:, None]
+    order = torch.ones_like(moves)
+    order[1:] = ((moves[:-1] / moves[1:]).log2() / ratios[1:].log2()).nan_to_num(nan=1.0).clamp(1.0, 4.0)
+    return moves / (ratios**order - 1)
+
+
+def _off_a_smaller_step(derivatives: Tensor, noise: Tensor, ladder: list[float]) -> Tensor:
+    """How far each E(h) is from that of the next step of half its size or less, beyond the noise there.
+
+    A kink between the two steps changes the one with the larger step.
+    """
+    ahead = torch.zeros_like(derivatives)
+    for wide, h in enumerate(ladder):
+        narrow = next((n for n, step in enumerate(ladder) if step <= h / 2), None)
+        if narrow is not None:
+            ahead[wide] = ((derivatives[wide] - derivatives[narrow]).abs() - noise[narrow]).clamp(min=0.0)
+    return ahead
+
+
+def _consistent(derivatives: Tensor, errors: Tensor) -> Tensor:
+    """The errors, infinite for a step that a smaller one contradicts, since f turns within it. Shape (steps, M)."""
+    found = errors.clone()
+    for wide in range(len(errors) - 1):
+        apart = (derivatives[wide] - derivatives[wide + 1 :]).abs() > SAFETY * (errors[wide] + errors[wide + 1 :])
+        found[wide] = found[wide].masked_fill(apart.any(0), torch.inf)
+    return found

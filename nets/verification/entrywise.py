@@ -1,0 +1,120 @@
+"""The certificate of a module that is small enough to check every entry of its Jacobians."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+from torch import Tensor
+
+from nets.calculus.formulas import formulas
+from nets.calculus.network import Network
+from nets.records.certificate import Certificate
+from nets.records.check import Check
+from nets.records.method import Method
+from nets.records.reason import Reason
+from nets.records.verdict import Verdict
+from nets.text import listed
+from nets.verification.checks.gradcheck import check_function
+from nets.verification.checks.linearity import check_pullback
+from nets.verification.compare.judgement import Judge, Judgement, Options
+from nets.verification.compare.witnesses import notes_of_doubts
+from nets.verification.derivations.closed_form import closed_form, network_of
+from nets.verification.derivations.complex_step import complex_step
+from nets.verification.derivations.forward_mode import forward_mode
+from nets.verification.derivations.reverse_mode import batched_reverse, reverse_mode
+from nets.verification.derivations.user_jacobian import engine_jacobians
+from nets.verification.noise.output_noise import output_floor
+from nets.verification.noise.rounding import ROUNDING_SAFETY
+from nets.verification.noise.row_noise import gradient_floor
+from nets.verification.problem.problem import Problem
+from nets.verification.problem.pytree import largest
+from nets.verification.progress import POINTS, following
+
+COMPLEX_BUDGET = 1_000
+"""Numbers in parameters and inputs up to which the complex step is taken along each; it has no batched form."""
+
+Jacobians = Mapping[str, Tensor | None]
+"""Derivation → ∂Y/∂p, shape (M, P); None where the module has no such derivation. The first one is judged."""
+
+
+def entrywise_certificate(problem: Problem, options: Options) -> Certificate:
+    """Every entry of every Jacobian by the derivation that is judged, against every other derivation."""
+    network = network_of(problem)
+    if network is None:
+        return _module_certificate(problem, options)
+    return _network_certificate(network, problem, options)
+
+
+def missing_notes(missing: Mapping[Method, list[str]]) -> list[str]:
+    """A note for each derivation that the module does not have for some points."""
+    return [f"no {derivation} for {listed(names)}" for derivation, names in missing.items() if names]
+
+
+def _module_certificate(problem: Problem, options: Options) -> Certificate:
+    """The module's own backward pass against everything else."""
+    reverse, batched = reverse_mode(problem), batched_reverse(problem)
+    judge = _judge(problem, reverse, options)
+    failed = check_pullback(problem, reverse, judge.noise, options.intended)
+    small = sum(point.numel() for point in problem.points.values()) <= COMPLEX_BUDGET
+
+    def derivations(name: str) -> Jacobians:
+        return {
+            Method.REVERSE_MODE: reverse[name],
+            Method.BATCHED_REVERSE: None if batched is None else batched[name],
+            Method.FORWARD_MODE: forward_mode(problem, name),
+            Method.COMPLEX_STEP: complex_step(problem, name) if small else None,
+            Method.STATED_CLOSED_FORM: options.stated.get(name),
+        }
+
+    judgements = _judgements(judge, derivations)
+    return Certificate((*_checks(judgements.values()), *failed), notes=_notes(judgements))
+
+
+def _network_certificate(network: Network, problem: Problem, options: Options) -> Certificate:
+    """The closed form against everything else, and as a function against `gradcheck`."""
+    closed, reverse = closed_form(network, problem), reverse_mode(problem)
+    engines = {name: engine_jacobians(problem, network, name, engine) for name, engine in options.engines.items()}
+
+    def derivations(name: str) -> Jacobians:
+        return {
+            Method.CLOSED_FORM: closed[name],
+            Method.REVERSE_MODE: reverse[name],
+            Method.FORWARD_MODE: forward_mode(problem, name),
+            **{engine: None if found is None else found[name] for engine, found in engines.items()},
+            Method.STATED_CLOSED_FORM: options.stated.get(name),
+        }
+
+    judgements = _judgements(_judge(problem, reverse, options), derivations)
+    checks, function = _checks(judgements.values()), check_function(network, problem)
+    if any(check.reason is Reason.KINK for check in checks):
+        # At a kink gradcheck measures the mean of two slopes, and reports a mismatch.
+        function = [replace(c, verdict=Verdict.INCONCLUSIVE) if c.verdict == Verdict.FAIL else c for c in function]
+    written = formulas(network, problem.points["input"])
+    known = {name: str(formula) for name, formula in written.items() if name in problem.points}
+    return Certificate((*checks, *function), known, _notes(judgements))
+
+
+def _judge(problem: Problem, reverse: Mapping[str, Tensor], options: Options) -> Judge:
+    noise = gradient_floor(problem, reverse, problem.seed)
+    if options.tolerance is not None:
+        # The error that is allowed in an approximate gradient may also show between two walks through its graph.
+        least = {name: options.tolerance * largest(jacobian) / ROUNDING_SAFETY for name, jacobian in reverse.items()}
+        noise = {name: rows.clamp(min=least[name]) for name, rows in noise.items()}
+    return Judge(problem, output_floor(problem, problem.seed), noise, options)
+
+
+def _judgements(judge: Judge, derivations: Callable[[str], Jacobians]) -> dict[str, Judgement]:
+    return {name: judge.judged(name, derivations(name)) for name in following(POINTS, judge.problem.points)}
+
+
+def _checks(judgements: Iterable[Judgement]) -> list[Check]:
+    return [check for judgement in judgements for check in judgement.checks]
+
+
+def _notes(judgements: Mapping[str, Judgement]) -> tuple[str, ...]:
+    """The derivations that the module does not have, and the witnesses that disagree."""
+    missing = {
+        method: [name for name, judgement in judgements.items() if method in judgement.missing]
+        for method in (Method.FORWARD_MODE, Method.BATCHED_REVERSE)
+    }
+    doubts = [doubt for judgement in judgements.values() for doubt in judgement.doubts]
+    return (*missing_notes(missing), *notes_of_doubts(doubts))
