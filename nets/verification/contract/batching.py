@@ -1,5 +1,6 @@
 """The rule for vmap of a `torch.autograd.Function`: a batched call must give what the calls give one by one."""
 
+import functools
 from collections.abc import Callable, Iterator
 
 import torch
@@ -10,9 +11,9 @@ from nets.records.check import Check
 from nets.records.method import Method
 from nets.records.reason import Reason
 from nets.records.verdict import Verdict
-from nets.text import listed, one_line, told_apart
+from nets.text import listed, told_apart
 from nets.torch_internals import custom_operators
-from nets.verification.attempt import quiet
+from nets.verification.attempt import Available, attempt
 from nets.verification.compare.comparison import POWER
 from nets.verification.contract.graph_nodes import is_custom
 from nets.verification.contract.recorded import record
@@ -44,14 +45,13 @@ def check_batching(problem: Problem) -> list[Check]:
     for batched in [list(problem.points), *([name] for name in problem.points if len(problem.points) > 1)]:
         moved = {name: _copies(problem, name) for name in batched}
         for axis in (0, -1):
-            try:
-                with quiet():
-                    found = _difference(problem, moved, axis)
-            except Exception as error:  # a module that cannot be batched may raise anything
-                if axis == 0:
-                    break
-                # A module that can be batched along one axis can be batched along any.
-                found = f"with the batch along the last axis it raises {type(error).__name__}: {one_line(error)}"
+            attempted = attempt(functools.partial(_difference, problem, moved, axis))
+            if isinstance(attempted, Available):
+                found = attempted.value
+            elif axis == 0:
+                break
+            else:  # a module that can be batched along one axis can be batched along any
+                found = f"with the batch along the last axis it raises {attempted.why}"
             if found:
                 wrong = Reason.WRONG_VMAP_RULE.because(functions=listed(functions), points=listed(batched), what=found)
                 return [

@@ -10,7 +10,8 @@ from nets.records.check import Check
 from nets.records.method import Method
 from nets.records.reason import Reason
 from nets.records.verdict import Verdict
-from nets.text import indexed, one_line, told_apart
+from nets.text import indexed, told_apart
+from nets.verification.attempt import Available, attempt
 from nets.verification.contract.graph_nodes import custom_backward_raises
 from nets.verification.contract.recorded import BackwardPasses, Choice, record
 from nets.verification.noise.rounding import ROUNDING_SAFETY, StochasticRounding
@@ -81,13 +82,12 @@ def find_disagreement(
 
 
 def _disagreement(passes: BackwardPasses, choice: Choice, expected: Gradients, own_errors: bool) -> Disagreement | None:
-    try:
-        found = passes.pull_back(choice)
-    except Exception as error:  # a backward of the caller's may raise anything
-        if not own_errors and not custom_backward_raises(passes.call.outputs, lambda: passes.pull_back(choice)):
-            return None
-        return Disagreement("all", raised=f"{type(error).__name__}: {one_line(error)}")
-    return disagreement(passes.problem, found, expected)
+    found = attempt(lambda: passes.pull_back(choice))
+    if isinstance(found, Available):
+        return disagreement(passes.problem, found.value, expected)
+    if not own_errors and not custom_backward_raises(passes.call.outputs, lambda: passes.pull_back(choice)):
+        return None
+    return Disagreement("all", raised=found.why)
 
 
 def disagreement(problem: Problem, found: Gradients, expected: Gradients) -> Disagreement | None:

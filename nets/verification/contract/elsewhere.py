@@ -17,7 +17,7 @@ from nets.records.method import Method
 from nets.records.reason import Reason
 from nets.records.verdict import Verdict
 from nets.text import told_apart
-from nets.verification.attempt import quiet
+from nets.verification.attempt import attempt
 from nets.verification.derivations.slopes import SAFETY
 from nets.verification.problem.graph import pull_back
 from nets.verification.problem.problem import Problem
@@ -81,14 +81,8 @@ def check_elsewhere(problem: Problem, intended: Collection[str] = ()) -> list[Ch
         intended: points whose gradient is meant to differ from the derivative.
     """
     names = [name for name in problem.points if name not in intended]
-    try:
-        with quiet():
-            here = _slope(problem, names, problem.gradient)
-            if here.wrong or not here.precise:
-                return []
-            found = _wrong_twice(problem, names, _larger) or _wrong_twice(problem, names, _rolled)
-    except Exception:  # the module cannot be called at the other point, or has no graph there
-        return []
+    # None also where the module cannot be called at the other point, or has no graph there.
+    found = attempt(lambda: _wrong_elsewhere(problem, names)).or_none()
     if found is None:
         return []
     name, slope = found
@@ -96,6 +90,13 @@ def check_elsewhere(problem: Problem, intended: Collection[str] = ()) -> list[Ch
     reason = Reason.KEPT_FROM_AN_EARLIER_CALL.because(name=name, gives=gives, right=right)
     point = "all" if name == ALL else name
     return [Check.without_entry(point, Method.REVERSE_MODE, Method.ITSELF, Verdict.FAIL, reason)]
+
+
+def _wrong_elsewhere(problem: Problem, names: list[str]) -> tuple[str, Slope] | None:
+    here = _slope(problem, names, problem.gradient)
+    if here.wrong or not here.precise:
+        return None
+    return _wrong_twice(problem, names, _larger) or _wrong_twice(problem, names, _rolled)
 
 
 def _wrong_twice(problem: Problem, names: list[str], move: Move) -> tuple[str, Slope] | None:

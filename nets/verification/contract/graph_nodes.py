@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nets.verification.attempt import Unavailable, attempt
 from nets.verification.problem.graph import nodes_of
 from nets.verification.problem.pytree import same_numbers
 
@@ -74,11 +75,7 @@ def custom_backward_raises(outputs: Iterable[Tensor], backward_pass: Callable[[]
         return hook
 
     handles = [node.register_prehook(begin(node)) for node in nodes_of(outputs)]
-    try:
-        backward_pass()
-    except Exception:  # a backward of the caller's may raise anything
-        return current[0] is not None and is_custom(current[0])
-    finally:
-        for handle in handles:
-            handle.remove()
-    return False
+    found = attempt(backward_pass)
+    for handle in handles:
+        handle.remove()
+    return isinstance(found, Unavailable) and current[0] is not None and is_custom(current[0])

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nets.records.check import Check
 from nets.records.reason import Reason
-from nets.verification.attempt import quiet
+from nets.verification.attempt import attempt
 from nets.verification.contract.disagreement import Disagreement, disagreement
 from nets.verification.contract.recorded import record
 from nets.verification.problem.problem import Problem
@@ -49,16 +49,19 @@ def check_interleaved(problem: Problem) -> list[Check]:
 
 def _between(problem: Problem, before: Call, after: Call) -> Disagreement | None:
     """How the gradient of a call differs from its usual value, with another call before it and one after."""
-    try:
-        with quiet(), torch.enable_grad():
+
+    def gradient() -> dict[str, Tensor]:
+        with torch.enable_grad():
             held = before()
             call = record(problem)
             held = held, after()
             found = call.pull_back(call.cotangents)
             del held
-    except Exception:  # the module cannot be called at the other point, or has no graph there
-        return None
-    return disagreement(problem, found, problem.gradient)
+            return found
+
+    # None where the module cannot be called at the other point, or has no graph there.
+    found = attempt(gradient).or_none()
+    return None if found is None else disagreement(problem, found, problem.gradient)
 
 
 def _larger(x: Tensor) -> Tensor:

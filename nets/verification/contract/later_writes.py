@@ -14,8 +14,9 @@ from torch import Tensor
 from nets.records.check import Check
 from nets.records.reason import Reason
 from nets.torch_internals import pytree
+from nets.verification.attempt import attempt
 from nets.verification.contract.disagreement import Disagreement, disagreement
-from nets.verification.contract.recorded import record
+from nets.verification.contract.recorded import RecordedCall, record
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.pytree import differentiable
 
@@ -44,30 +45,22 @@ def _after_overwriting(problem: Problem, what: str) -> Disagreement | None:
     """How the gradient changes once the inputs or outputs of a call are overwritten; None where it does not."""
     given: list[Any] = []
     handle = problem.module.register_forward_pre_hook(lambda _, arguments: given.extend(arguments))
-    try:
-        call = record(problem)
-    except Exception:  # the module returns fewer numbers here than at first
+    call = attempt(lambda: record(problem)).or_none()
+    handle.remove()
+    if call is None:  # the module returns fewer numbers here than at first
         return None
-    finally:
-        handle.remove()
     tensors = call.outputs if what == "output" else [x for x in pytree.tree_leaves(given) if differentiable(x)]
     # Only tensors of this call are overwritten, not parameters, buffers or leaves.
     state = [*problem.module.parameters(), *problem.module.buffers(), *call.leaves.values()]
     shared = {x.untyped_storage().data_ptr() for x in state}
     chosen = [x for x in tensors if x.untyped_storage().data_ptr() not in shared]
-    try:
-        for x in chosen:
-            _overwrite(x)
-        found = call.pull_back(call.cotangents)
-        return disagreement(problem, found, problem.gradient)
-    except (
-        Exception
-    ):  # autograd has noticed, the tensor cannot be written to, or the module returns less with rounded numbers
-        return None
+    # None where autograd has noticed, a tensor cannot be written to, or the module returns less with rounded numbers.
+    return attempt(lambda: _after_writing(problem, call, chosen)).or_none()
 
 
-def _overwrite(x: Tensor) -> None:
-    """Write other numbers into the memory of a tensor, by operations that autograd counts but does not
-    differentiate."""
-    with torch.no_grad():
-        x.detach().mul_(-2).add_(1)
+def _after_writing(problem: Problem, call: RecordedCall, tensors: list[Tensor]) -> Disagreement | None:
+    for x in tensors:
+        # Other numbers in the same memory, by operations that autograd counts but does not differentiate.
+        with torch.no_grad():
+            x.detach().mul_(-2).add_(1)
+    return disagreement(problem, call.pull_back(call.cotangents), problem.gradient)

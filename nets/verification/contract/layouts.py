@@ -15,6 +15,7 @@ from torch import Tensor
 from nets.records.check import Check
 from nets.records.reason import Finding, Reason
 from nets.text import listed
+from nets.verification.attempt import attempt
 from nets.verification.contract.disagreement import disagreement, find_disagreement
 from nets.verification.contract.recorded import BackwardPasses, Choice, record
 from nets.verification.problem.problem import Problem
@@ -76,9 +77,9 @@ def check_layouts(passes: BackwardPasses) -> list[Check]:
 
 
 def _check_layout(passes: BackwardPasses, layout: CotangentLayout) -> Check | None:
-    try:
-        expected = passes.pull_back(layout.choose_contiguous) if layout.repeats else passes.problem.gradient
-    except Exception:  # a backward of the caller's that raises for contiguous cotangents, too
+    usual = passes.problem.gradient
+    expected = attempt(lambda: passes.pull_back(layout.choose_contiguous)).or_none() if layout.repeats else usual
+    if expected is None:  # the backward raises for contiguous cotangents, too
         return None
     # An operation of PyTorch may raise for a layout that it does not support, as view_as_real does.
     choose: Choice = layout.choose
@@ -101,8 +102,7 @@ def check_expanded(problem: Problem, inputs: tuple[Any, ...]) -> list[Check]:
         expected = dict(problem.gradient)
         expected[name] = layout.summed(expected[name])
         with problem.laid_out(name, layout):
-            call = record(problem)
-            gradients = call.pull_back(call.cotangents)
+            gradients = _gradient(problem)
         found = disagreement(problem, gradients, expected)
         if found is not None:
             return [found.check(Reason.EXPANDED_INPUT, name=name)]
@@ -112,15 +112,17 @@ def check_expanded(problem: Problem, inputs: tuple[Any, ...]) -> list[Check]:
 def depends_on_layout(problem: Problem) -> Finding | None:
     """Why a gradient is wrong, where it changes once a parameter or an input is contiguous; None where it does not."""
     for name, layout in problem.layouts.items():
-        try:
-            with problem.laid_out(name, None):
-                call = record(problem)
-                found = call.pull_back(call.cotangents)
-            if disagreement(problem, found, problem.gradient):
-                return Reason.OTHER_LAYOUT.because(name=name, strides=layout.strides)
-        except Exception:  # a module may rely on that layout
-            continue
+        with problem.laid_out(name, None):
+            found = attempt(lambda: _gradient(problem)).or_none()  # None where the module relies on that layout
+        if found is not None and disagreement(problem, found, problem.gradient):
+            return Reason.OTHER_LAYOUT.because(name=name, strides=layout.strides)
     return None
+
+
+def _gradient(problem: Problem) -> dict[str, Tensor]:
+    """The gradient of vᵀY by a new call."""
+    call = record(problem)
+    return call.pull_back(call.cotangents)
 
 
 def _permuted(order: Callable[[int], list[int]], least: int) -> Lay:

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from nets.torch_internals import pytree
+from nets.verification.problem.calling.errors import OtherOutputsError
 from nets.verification.problem.graph import dense
 from nets.verification.problem.problem import Problem
-from nets.verification.problem.pytree import differentiable
+from nets.verification.problem.pytree import as_real, differentiable
 
 Cotangents = Sequence[Tensor | None]
 """A cotangent for each output; None where no gradient arrives at it."""
@@ -45,10 +46,17 @@ class RecordedCall:
 
 
 def record(problem: Problem) -> RecordedCall:
-    """A new call, at the point of the problem."""
+    """A new call, at the point of the problem.
+
+    Raises:
+        InputError: if the module returns another number of outputs than at first.
+    """
     output, leaves = problem.record_output()
     outputs, names, cotangents, start = list[Tensor](), list[str](), list[Tensor](), 0
     tensors = [leaf for leaf in pytree.tree_leaves(output) if differentiable(leaf)]
+    count = sum(as_real(tensor).numel() for tensor in tensors)
+    if count != len(problem.y):
+        raise OtherOutputsError(len(problem.y), count)
     for tensor, key in zip(tensors, problem.outputs.places, strict=True):
         size = tensor.numel() * (2 if tensor.is_complex() else 1)
         part = problem.cotangent[start : start + size]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nets.records.reason import Finding, Reason
 from nets.torch_internals import version
-from nets.verification.attempt import quiet
+from nets.verification.attempt import attempt
 from nets.verification.compare.comparison import POWER
 from nets.verification.contract.graph_nodes import name_of
 from nets.verification.contract.recorded import record
@@ -106,17 +106,17 @@ def overwritten(problem: Problem) -> Finding | None:
     It explains the gradient if the saved numbers, restored, give the slope that a difference shows along a random
     direction, and the gradient as it is does not.
     """
-    try:
-        with quiet():
-            if not _pull_back(problem, restore=False, follow=False)[0].reader:
-                return None
-            saved, found = _pull_back(problem, restore=False, follow=True)
-            _, restored = _pull_back(problem, restore=True, follow=False)
-            if not _mended(problem, found, restored):
-                return None
-    except (
-        Exception
-    ):  # a forward that cannot be combined with hooks on saved tensors, such as one with a transform of torch.func
+    # None also where a forward cannot be combined with hooks on saved tensors, such as one with a transform of
+    # torch.func.
+    return attempt(lambda: _overwritten(problem)).or_none()
+
+
+def _overwritten(problem: Problem) -> Finding | None:
+    if not _pull_back(problem, restore=False, follow=False)[0].reader:
+        return None
+    saved, found = _pull_back(problem, restore=False, follow=True)
+    _, restored = _pull_back(problem, restore=True, follow=False)
+    if not _mended(problem, found, restored):
         return None
     when = f"by {saved.writer}" if saved.writer else "after it was saved"
     return Reason.SAVED_TENSOR_OVERWRITTEN.because(reader=saved.reader, when=when)

@@ -10,6 +10,7 @@ from torch.nn.parameter import is_lazy
 from nets.errors import InputError
 from nets.text import one_line
 from nets.torch_internals import custom_operators, gradient_hooks, own_buffers, pytree
+from nets.verification.attempt import callers_errors_as
 from nets.verification.problem.strides import duplicate
 
 COMPLEX = {torch.float64: torch.complex128, torch.float32: torch.complex64}
@@ -63,13 +64,15 @@ def cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
 
 def _deep(module: nn.Module, kept: dict[int, Any]) -> nn.Module:
     """A deep copy; `kept` maps the id of an object to what stands for it in the copy."""
-    try:
+    with callers_errors_as(_uncopied):
         return copy.deepcopy(module, kept | library_operators(module) | _without_graphs(module))
-    except Exception as error:
-        raise InputError(
-            f"the module cannot be copied ({one_line(error)}); expected one that copy.deepcopy takes, since only a "
-            "copy is moved and called: keep no tensors with a graph as its attributes."
-        ) from error
+
+
+def _uncopied(error: Exception) -> InputError:
+    return InputError(
+        f"the module cannot be copied ({one_line(error)}); expected one that copy.deepcopy takes, since only a copy is "
+        "moved and called: keep no tensors with a graph as its attributes."
+    )
 
 
 def _without_graphs(module: nn.Module) -> dict[int, Any]:

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nets.errors import InputError
 from nets.records.reason import Finding
 from nets.torch_internals import pytree
+from nets.verification.attempt import attempt, callers_errors_as
 from nets.verification.problem.calling.errors import (
     OtherOutputsError,
     first_call_error,
@@ -87,13 +87,8 @@ class Problem:
         if the caller's do and the module cannot be called otherwise.
         """
         watched = Watched()
-        try:
-            with watched:
-                output = self._output_in_some_mode()
-        except InputError:
-            raise
-        except Exception as error:  # a module of the caller's may raise anything
-            raise first_call_error(module, inputs, self.dtype, error) from error
+        with callers_errors_as(lambda error: first_call_error(module, inputs, self.dtype, error)), watched:
+            output = self._output_in_some_mode()
         self._copy.drawn = watched.drawn
         return output
 
@@ -132,12 +127,9 @@ class Problem:
 
     def evaluate(self) -> Tensor:
         """Y, shape (M,), without a graph."""
-        try:
-            with self._grad_mode():
-                # A copy, since the output may be a parameter itself.
-                y = flattened(self.call(self._inputs.leaves), self.dtype).detach().clone()
-        except Exception as error:  # a module of the caller's may raise anything
-            raise later_call_error(error) from error
+        with callers_errors_as(later_call_error), self._grad_mode():
+            # A copy, since the output may be a parameter itself.
+            y = flattened(self.call(self._inputs.leaves), self.dtype).detach().clone()
         if len(y) != len(self.y):
             raise OtherOutputsError(len(self.y), len(y))
         return y
@@ -216,16 +208,17 @@ class Problem:
         """Whether the pure function depends on a point as the module does. It does not where the module also keeps the
         parameter in a list, which no call can replace, or where the module cannot be called as a pure function."""
         if name not in self._replaceable:
-            moved = self.points[name] * (1 + 2.0**-10) + 2.0**-10
-            try:
-                with self.put_back(name), self._grad_mode():
-                    pure = self.along(name, moved)
-                    self.points[name].copy_(moved)
-                    y = self.evaluate()
-                self._replaceable[name] = not bool((pure - y).abs().max() > 1e-9 * y.abs().max())
-            except Exception:  # a module of the caller's may raise anything
-                self._replaceable[name] = False
+            self._replaceable[name] = attempt(lambda: self._same_as_pure(name)).or_none() or False
         return self._replaceable[name]
+
+    def _same_as_pure(self, name: str) -> bool:
+        """Whether the module and the pure function have the same output where a point has moved."""
+        moved = self.points[name] * (1 + 2.0**-10) + 2.0**-10
+        with self.put_back(name), self._grad_mode():
+            pure = self.along(name, moved)
+            self.points[name].copy_(moved)
+            y = self.evaluate()
+        return not bool((pure - y).abs().max() > 1e-9 * y.abs().max())
 
     # Names, indices and layouts.
 

@@ -13,6 +13,7 @@ from nets.calculus.function import closed_form
 from nets.calculus.network import Network
 from nets.records.reason import Finding, Reason
 from nets.torch_internals import pytree
+from nets.verification.attempt import Available, attempt
 from nets.verification.problem.copies import library_operators
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.pytree import as_real, flattened, input_names
@@ -112,17 +113,15 @@ class SecondOrder(Problem):
     def raising(self) -> Finding | None:
         """Why the gradient cannot be differentiated; None where it can be."""
         y, leaves = self.record()
-        try:
-            # Into .grad, since torch.autograd.grad skips nodes that do not lead to the leaves, as those of
-            # once_differentiable.
-            torch.autograd.backward(y, self.cotangent)
-        except Exception:  # a backward of the caller's may raise anything
-            kept = kept_values(self, self.using_pullback).attributes
-            return (Reason.INTERMEDIATE_KEPT if kept else Reason.BACKWARD_NOT_DIFFERENTIABLE).because()
-        finally:
-            for leaf in leaves.values():
-                leaf.grad = None
-        return None
+        # Into .grad, since torch.autograd.grad skips nodes that do not lead to the leaves, as those of
+        # once_differentiable.
+        found = attempt(lambda: torch.autograd.backward(y, self.cotangent))
+        for leaf in leaves.values():
+            leaf.grad = None
+        if isinstance(found, Available):
+            return None
+        kept = kept_values(self, self.using_pullback).attributes
+        return (Reason.INTERMEDIATE_KEPT if kept else Reason.BACKWARD_NOT_DIFFERENTIABLE).because()
 
     @contextlib.contextmanager
     def using_pullback(self, pullback: Pullback) -> Iterator[None]:

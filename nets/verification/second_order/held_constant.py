@@ -20,6 +20,7 @@ from torch.autograd.function import BackwardCFunction
 from torch.autograd.graph import saved_tensors_hooks
 
 from nets.torch_internals import pytree
+from nets.verification.attempt import Unavailable, attempt
 from nets.verification.derivations.slopes import SAFETY, slopes_along
 from nets.verification.problem.graph import nodes_of
 from nets.verification.problem.problem import Problem
@@ -125,11 +126,11 @@ def held_constant_explains(
     ours, truth = stated @ t, expected @ t
     scale = torch.maximum(ours.abs().max(), truth.abs().max())
     for held in Held if kept.attributes else ():
-        try:
-            with saved_tensors_hooks(*_saved_tensor_hooks(kept, held)), using_pullback(_holding(kept, held)):
-                derivative, error = _derivative(problem, name, t)
-        except Exception:  # a backward that is given values of another point may raise anything
+        with saved_tensors_hooks(*_saved_tensor_hooks(kept, held)), using_pullback(_holding(kept, held)):
+            found = attempt(lambda: _derivative(problem, name, t))
+        if isinstance(found, Unavailable):  # the backward fails with values of another point
             continue
+        derivative, error = found.value
         tolerance = SAFETY * error + FITS * scale
         if bool(((ours - derivative).abs() <= tolerance).all() and ((ours - truth).abs() > 10 * tolerance).any()):
             return True
@@ -153,11 +154,15 @@ def _holding(kept: KeptValues, held: Held) -> Pullback:
 
     def pullback(y: Tensor, v: Tensor, points: Mapping[str, Tensor]) -> dict[str, Tensor]:
         nodes = _custom_functions(y)
+        if len(nodes) != len(kept.attributes):
+            raise RuntimeError("the graph has other custom Functions at another point")
         for index, (node, first) in enumerate(zip(nodes, kept.attributes, strict=True)):
             if held is Held.RESULT:
-                node.register_hook(lambda results, _, index=index: kept.results[index])
+                node.register_hook(lambda results, _, index=index: kept.results.get(index))
                 continue
             leaves, structure = pytree.tree_flatten(vars(node))
+            if len(leaves) != len(first):
+                raise RuntimeError("a Function keeps another number of values on ctx at another point")
             for i, leaf in enumerate(leaves):
                 if differentiable(leaf) and (held is Held.EVERYTHING_KEPT or not leaf.requires_grad):
                     leaves[i] = first[i]

@@ -14,7 +14,8 @@ from nets.records.check import Check
 from nets.records.method import Method
 from nets.records.reason import Finding, Reason
 from nets.records.verdict import Verdict
-from nets.text import one_line, told_apart
+from nets.text import told_apart
+from nets.verification.attempt import Unavailable, attempt
 from nets.verification.compare.comparison import POWER
 from nets.verification.problem.pytree import as_real, largest
 from nets.verification.problem.randomness import signed, stream
@@ -33,11 +34,10 @@ NOISE = 1e-12
 
 def check_incoming(second: SecondOrder) -> list[Check]:
     """A failed check where the derivative of the gradient by the incoming gradient is wrong; none where it is right."""
-    try:
-        found, expected = (side.detach() for side in _both_sides(second))
-    except Exception as error:  # a backward of the caller's may raise anything
-        raised = f"{type(error).__name__}: {one_line(error)}"
-        return [_failed(Reason.NOT_DIFFERENTIABLE_BY_COTANGENT.because(error=raised))]
+    sides = attempt(lambda: _both_sides(second))
+    if isinstance(sides, Unavailable):
+        return [_failed(Reason.NOT_DIFFERENTIABLE_BY_COTANGENT.because(error=sides.why))]
+    found, expected = (side.detach() for side in sides.value)
     off = (found - expected).abs()
     # Where the gradient is zero, both sides are rounding noise.
     tolerance = max(POWER * largest(expected), NOISE * largest(second.first.y))

@@ -12,6 +12,7 @@ from torch import Tensor
 from nets.torch_internals import pytree
 from nets.verification.accumulation.window.micro_batches import Pair
 from nets.verification.accumulation.window.window import Window
+from nets.verification.attempt import Unavailable, attempt
 from nets.verification.problem.pytree import as_real, differentiable
 
 
@@ -35,13 +36,12 @@ def _only_labels(window: Window, m: int, index: int) -> bool:
     """Whether the outputs of a micro-batch stay the same when a constant is added to one of its inputs."""
     leaves, structure = pytree.tree_flatten(window.pairs[m][0])
     shifted = [leaf + _span(leaf) if i == index else leaf for i, leaf in enumerate(leaves)]
-    try:
-        outputs = window.forward(pytree.tree_unflatten(shifted, structure))
-    except Exception:  # integers that are more than labels, such as indices out of range, may raise anything
+    found = attempt(lambda: window.forward(pytree.tree_unflatten(shifted, structure)))
+    if isinstance(found, Unavailable):  # the integers are more than labels, such as indices
         return False
     one, other = (
         [as_real(leaf) for leaf in pytree.tree_leaves(tree) if differentiable(leaf)]
-        for tree in (window.alone[m], outputs)
+        for tree in (window.alone[m], found.value)
     )
     return [leaf.shape for leaf in one] == [leaf.shape for leaf in other] and all(map(torch.allclose, one, other))
 

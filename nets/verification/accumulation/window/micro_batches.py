@@ -51,13 +51,13 @@ def cloned(tree: Any) -> Any:
 
 
 def call(module: nn.Module, given: Any, single: bool) -> Any:
-    """`module(*given)` for a tuple or list, `module(**given)` for a dict, `module(given)` otherwise or where it is
-    `single`."""
-    if single:
-        return module(given)
-    if isinstance(given, tuple | list):
+    """`module(*given)` for a tuple or list, `module(**given)` for a dict of names, `module(given)` otherwise or where
+    it is `single`."""
+    if not single and isinstance(given, tuple | list):
         return module(*given)
-    return module(**given) if isinstance(given, dict) else module(given)
+    if not single and isinstance(given, dict) and all(isinstance(name, str) for name in given):
+        return module(**given)
+    return module(given)
 
 
 def is_single_argument(module: nn.Module, pairs: list[Pair]) -> bool:

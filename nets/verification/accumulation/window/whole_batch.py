@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from nets.errors import InputError
-from nets.text import one_line
 from nets.torch_internals import pytree
 from nets.verification.accumulation.rounding.equality import RoundingNoise
 from nets.verification.accumulation.window.concatenation import (
@@ -28,6 +27,7 @@ from nets.verification.accumulation.window.weights import (
     weights_from_gradients,
 )  # fmt: skip
 from nets.verification.accumulation.window.window import Closure, Window, finite
+from nets.verification.attempt import Unavailable, attempt
 from nets.verification.problem.pytree import as_real, differentiable, largest
 
 
@@ -99,16 +99,15 @@ class WholeBatch:
         if self._targets is None:
             candidates, obstacle = [], "their targets cannot be concatenated"
         for number, given in enumerate(candidates):
+            outputs = attempt(functools.partial(self.window.forward, given))
+            if isinstance(outputs, Unavailable):
+                obstacle = f"called with all of them at once, the module raises {outputs.why}"
+                continue
+            self._inputs, self._outputs = given, outputs.value
             try:
-                self._inputs, self._outputs = given, self.window.forward(given)
                 finite(self._loss_of(self._outputs))
             except InputError as error:
                 loss_error, obstacle = error, "the loss cannot be called with all of them at once"
-                continue
-            except Exception as error:  # a module of the caller's may raise anything
-                obstacle = (
-                    f"called with all of them at once, the module raises {type(error).__name__}, {one_line(error)}"
-                )
                 continue
             self._pieces = self._split_outputs()
             obstacle = self._objection(number)
@@ -176,16 +175,17 @@ class WholeBatch:
     def _independent_of_order(self, candidate: int) -> bool:
         """Whether the micro-batches concatenated in reverse order give the same gradient."""
         before, reverse = (self._inputs, self._targets), self.window.pairs[::-1]
-        try:
+
+        def same_gradient() -> bool:
             here = flat(self.gradient())
             self._inputs = joined_inputs(reverse, self.window.single)[0][candidate]
             self._targets = concatenated([target for _, target in reverse])
             there = flat(self.gradient())
             return RoundingNoise(lambda: [flat(self.gradient())], [there], self.window.seed).explains([here], [there])
-        except Exception:  # a module of the caller's may raise anything for an input that is no batch
-            return False
-        finally:
-            self._inputs, self._targets = before
+
+        same = attempt(same_gradient).or_none()  # None where the module fails with an input that is no batch
+        self._inputs, self._targets = before
+        return bool(same)
 
     def _split_outputs(self) -> list[Any] | None:
         sizes = self.window.sizes

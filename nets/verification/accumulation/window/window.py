@@ -24,6 +24,7 @@ from nets.verification.accumulation.window.micro_batches import (
     sample_count,
 )  # fmt: skip
 from nets.verification.accumulation.window.weights import Gradients
+from nets.verification.attempt import callers_errors_as
 from nets.verification.problem.pytree import as_real, described, differentiable
 from nets.verification.problem.randomness import SOURCES, Watched, seeded, stream
 from nets.verification.progress import following
@@ -129,8 +130,9 @@ class Window:
         Raises:
             InputError: where the loss raises, or is no real scalar.
         """
+        copy = cloned(target)
         try:
-            value = self.loss(output, cloned(target))
+            value = self.loss(output, copy)
         except (InputError, CannotReplay):
             raise
         except Exception as error:  # a loss of the caller's may raise anything
@@ -154,7 +156,7 @@ class Window:
             value = self.loss_of(pytree.tree_unflatten(points, structure), target)
         if not free or not value.requires_grad:
             return []
-        with _backward():
+        with callers_errors_as(backward_error):
             return [as_real(g) for g in torch.autograd.grad(value, free, allow_unused=True, materialize_grads=True)]
 
     # Gradients by the parameters.
@@ -165,7 +167,7 @@ class Window:
         with self.snapshot.without_accumulation_hooks(), seeded(tuple(SOURCES), self.seed):
             value = loss()
             if value.requires_grad:
-                with _backward():
+                with callers_errors_as(backward_error):
                     value.backward()
         found = self._gradients()
         self.snapshot.clear_gradients()
@@ -236,13 +238,13 @@ class Window:
         Raises:
             InputError: where the module cannot be called with it, or returns nothing that can be differentiated.
         """
-        try:
-            outputs = self.forward(self.pairs[m][0])
-        except InputError:
-            raise
-        except Exception as error:  # a module of the caller's may raise anything
+
+        def refusal(error: Exception) -> InputError:
             everywhere = self._raises(lambda pairs: call(self.module, pairs[m][0], self.single))
-            raise module_error(error, m + 1, [given for given, _ in self.pairs], everywhere) from error
+            return module_error(error, m + 1, [given for given, _ in self.pairs], everywhere)
+
+        with callers_errors_as(refusal):
+            outputs = self.forward(self.pairs[m][0])
         if not any(map(differentiable, pytree.tree_leaves(outputs))):
             raise InputError(
                 f"the module returns {described(outputs)}; expected tensors of floating-point or complex numbers."
@@ -282,14 +284,6 @@ def finite(value: Tensor) -> Tensor:
             "or token must count."
         )
     return value
-
-
-@contextmanager
-def _backward() -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # a backward pass of the caller's may raise anything
-        raise backward_error(error) from error
 
 
 def _detached(outputs: Any) -> Any:

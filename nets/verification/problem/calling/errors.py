@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from nets.errors import InputError
 from nets.text import one_line
 from nets.torch_internals import pytree
+from nets.verification.attempt import Unavailable, attempt
 from nets.verification.problem.copies import copied, copied_input
 
 
@@ -84,9 +85,6 @@ def _own_error(module: nn.Module, inputs: tuple[Any, ...]) -> Exception | None:
     for x, original in zip(pytree.tree_leaves(given), pytree.tree_leaves(inputs), strict=True):
         if isinstance(x, Tensor) and original.requires_grad:
             x.requires_grad_()
-    try:
-        with torch.enable_grad():
-            copied(module, None)(*given)
-    except Exception as error:  # a module of the caller's may raise anything
-        return error
-    return None
+    with torch.enable_grad():
+        found = attempt(lambda: copied(module, None)(*given))
+    return found.error if isinstance(found, Unavailable) else None
