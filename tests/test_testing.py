@@ -13,7 +13,7 @@ from nets.records.reason import Reason
 from nets.records.verdict import Verdict
 from nets.testing import assert_gradients
 from nets.text import told_apart
-from nets.verification.problem.problem import Place
+from nets.verification.problem.outputs import EntryIndex
 
 X = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
 
@@ -113,7 +113,7 @@ def test_a_certificate_with_a_field_of_another_kind_is_damaged(field: str, value
     ("key", "entry"), [((), "∂Y[1, 2] / ∂w[0]"), ((1,), "∂Y[1][1, 2] / ∂w[0]"), (("loss",), "∂Y['loss'][1, 2] / ∂w[0]")]
 )
 def test_the_index_of_the_output_and_of_the_parameter_are_told_apart(key: tuple, entry: str) -> None:
-    place = Place(key, (1, 2), (0,)).fields()
+    index = EntryIndex(key, (1, 2), (0,)).fields()
     check = Check(
         "w",
         "a",
@@ -122,7 +122,7 @@ def test_the_index_of_the_output_and_of_the_parameter_are_told_apart(key: tuple,
         1,
         1.0,
         1.0,
-        **place,
+        **index,
         expected=1.0,
         actual=2.0,
         tolerance=0.0,

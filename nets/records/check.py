@@ -107,7 +107,7 @@ class Check:
             wrong: how many entries are wrong; those that are off by more than their tolerance if it is not given.
             entries: how many entries these numbers stand for; as many as there are if it is not given.
             scale: the largest |expected| of the Jacobian; that of these numbers if it is not given.
-            fields: of the check, such as those of `Place.fields()`, which say where the entry stands.
+            fields: of the check, such as those of `EntryIndex.fields()`, which say where the entry stands.
         """
         error, tolerance = (actual - expected).abs_().nan_to_num_(nan=torch.inf), tolerance.expand_as(expected)
         largest = float(error.max())

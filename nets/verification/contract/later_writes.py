@@ -30,7 +30,7 @@ def check_later_writes(problem: Problem) -> list[Check]:
     return [found.check(Reason.OUTPUT_OVERWRITTEN)]
 
 
-def kept_inputs(problem: Problem) -> list[str]:
+def unsaved_inputs_note(problem: Problem) -> list[str]:
     """A note where writing into an input changes the gradient. It is no failure: Functions often keep an input as an
     attribute of ctx, and callers seldom overwrite it."""
     if _after_overwriting(problem, "input") is None:

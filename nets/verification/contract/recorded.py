@@ -57,7 +57,7 @@ def record(problem: Problem) -> RecordedCall:
     count = sum(as_real(tensor).numel() for tensor in tensors)
     if count != len(problem.y):
         raise OtherOutputsError(len(problem.y), count)
-    for tensor, key in zip(tensors, problem.outputs.places, strict=True):
+    for tensor, key in zip(tensors, problem.outputs.keys, strict=True):
         size = tensor.numel() * (2 if tensor.is_complex() else 1)
         part = problem.cotangent[start : start + size]
         start += size

@@ -100,7 +100,7 @@ class SavedTensors:
         return saved.numbers.clone() if self.restore else saved.tensor
 
 
-def overwritten(problem: Problem) -> Finding | None:
+def overwritten_tensor(problem: Problem) -> Finding | None:
     """Which saved tensor was overwritten, if that explains a wrong gradient; None otherwise.
 
     It explains the gradient if the saved numbers, restored, give the slope that a difference shows along a random

@@ -9,10 +9,10 @@ from nets.errors import InputError
 from nets.text import indexed
 from nets.torch_internals import pytree
 from nets.verification.problem.copies import check_tensor
-from nets.verification.problem.pytree import as_real, described, differentiable, key, unravelled
+from nets.verification.problem.pytree import as_real, described, differentiable, keys_of, unravelled
 
 
-class Place(NamedTuple):
+class EntryIndex(NamedTuple):
     """The indices of an entry of ∂Y/∂p.
 
     Attributes:
@@ -46,7 +46,7 @@ class Outputs:
     """The output tensors that can be differentiated, in the order in which they are flattened to Y of shape (M,).
 
     Attributes:
-        places: the key of each tensor in the output, such as ('logits',); () where the output is one tensor.
+        keys: the key of each tensor in the output, such as ('logits',); () where the output is one tensor.
         unit: the unit roundoff of each number in the precision in which the module returns it, shape (M,).
         signs: −1 for each number that is the imaginary part of another, 1 for all others, shape (M,).
 
@@ -77,7 +77,7 @@ class Outputs:
                 f"the module returned {described(output)}; expected at least one floating-point number in a tensor, "
                 f"since nothing else can be differentiated: {mend}."
             )
-        self.places = [key(path) for path, leaf in found if differentiable(leaf)]
+        self.keys = [keys_of(path) for path, leaf in found if differentiable(leaf)]
         self._shapes = [tuple(as_real(tensor).shape) for tensor in tensors]
         self.unit = torch.cat([torch.full((as_real(t).numel(),), torch.finfo(t.dtype).eps / 2) for t in tensors])
         self.signs = torch.cat([_signs(tensor) for tensor in tensors])
@@ -92,24 +92,24 @@ class Outputs:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of each tensor: 'Y', or 'Y[0]', …"""
         return {
-            Place(place, (), (), self.letter).output: shape
-            for place, shape in zip(self.places, self._shapes, strict=True)
+            EntryIndex(key, (), (), self.letter).output: shape
+            for key, shape in zip(self.keys, self._shapes, strict=True)
         }
 
-    def place(self, row: int) -> tuple[tuple[Any, ...], tuple[int, ...]]:
+    def index(self, row: int) -> tuple[tuple[Any, ...], tuple[int, ...]]:
         """The key of a tensor, and the index in it, of one of the M numbers."""
-        for place, shape in zip(self.places, self._shapes, strict=True):
+        for key, shape in zip(self.keys, self._shapes, strict=True):
             size = int(torch.Size(shape).numel())
             if row < size:
-                return place, unravelled(row, shape)
+                return key, unravelled(row, shape)
             row -= size
         raise IndexError(row)
 
     def name(self, row: int) -> str:
         """The name of one of the M numbers, such as 'Y[0, 2]', or "Y['key'][0, 2]" where the module returns several
         tensors."""
-        place, index = self.place(row)
-        return f"{Place(place, index, (), self.letter).output}{indexed(index)}"
+        key, index = self.index(row)
+        return f"{EntryIndex(key, index, (), self.letter).output}{indexed(index)}"
 
     def samples(self, count: int) -> Tensor | None:
         """The sample n that each number belongs to, shape (M,); None unless the first axis of every tensor has the size

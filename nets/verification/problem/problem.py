@@ -21,7 +21,7 @@ from nets.verification.problem.calling.functional import PureFunction
 from nets.verification.problem.calling.inputs import Inputs
 from nets.verification.problem.calling.module_copy import ModuleCopy
 from nets.verification.problem.graph import pull_back
-from nets.verification.problem.outputs import Outputs, Place
+from nets.verification.problem.outputs import EntryIndex, Outputs
 from nets.verification.problem.points import check_points
 from nets.verification.problem.pytree import differentiable, flattened, unravelled
 from nets.verification.problem.randomness import Watched, signed, stream
@@ -247,10 +247,10 @@ class Problem:
         tensors = self._copy.parameters | {n: self._inputs.leaves[i] for n, i in self._inputs.indices.items()}
         return tensors[name].is_complex()
 
-    def place(self, name: str, row: int, column: int) -> Place:
+    def entry_index(self, name: str, row: int, column: int) -> EntryIndex:
         """The indices of an entry of the (M, P) matrix ∂Y/∂name."""
-        key, index = self.outputs.place(row)
-        return Place(key, index, self.point_index(name, column), self.letter)
+        key, index = self.outputs.index(row)
+        return EntryIndex(key, index, self.point_index(name, column), self.letter)
 
     def point_index(self, name: str, column: int) -> tuple[int, ...]:
         """The index of one of the P numbers of a point."""

@@ -65,7 +65,7 @@ def unravelled(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(int(i) for i in torch.unravel_index(torch.tensor(flat), shape)) if shape else ()
 
 
-def key(path: tuple[Any, ...]) -> tuple[Any, ...]:
+def keys_of(path: tuple[Any, ...]) -> tuple[Any, ...]:
     """The keys and indices that lead to a leaf in nested lists, tuples and dicts."""
     return tuple(getattr(step, "key", getattr(step, "idx", getattr(step, "name", str(step)))) for step in path)
 
@@ -74,7 +74,7 @@ def input_names(paths: list[tuple[Any, ...]]) -> list[str]:
     """The names of the inputs: 'input', or 'input[0]', 'input[1]', … where there are several."""
     if len(paths) == 1:
         return ["input"]
-    return ["input" + "".join(f"[{part}]" for part in key(path)) for path in paths]
+    return ["input" + "".join(f"[{part}]" for part in keys_of(path)) for path in paths]
 
 
 def described(output: Any) -> str:

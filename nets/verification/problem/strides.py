@@ -146,7 +146,7 @@ def expanded_inputs(inputs: tuple[Any, ...]) -> dict[str, Expanded]:
     return {name: Expanded(axes, x.stride()) for name, x in tensors.items() if (axes := _expanded_axes(x))}
 
 
-def written_out(inputs: tuple[Any, ...]) -> list[str]:
+def expanded_inputs_note(inputs: tuple[Any, ...]) -> list[str]:
     """A note that names the expanded inputs; none where there are none."""
     names = expanded_inputs(inputs)
     reason = (
