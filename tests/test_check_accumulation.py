@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import nets
+from nets.records.loop_reason import LoopReason
+from nets.records.reason import Reason
 from nets.testing import assert_accumulation
 from nets.verification.accumulation.check import _check
 from tests.right_loops import RAGGED, RIGHT, Setting, by_samples, mlp, samples, sentences, token_sum, tokens
@@ -197,6 +199,27 @@ def test_noise_as_large_as_the_gradients_does_not_show_that_a_gradient_is_zero()
     assert _check("bias", 0 * small, 0 * small, 1e-300, 0.0).verdict == "pass"
 
 
+def test_the_reason_of_a_loop_reads_back_from_json() -> None:
+    certificate = nets.check_accumulation(mlp(), F.mse_loss, RAGGED, mean_of_means)
+    again = nets.Certificate.from_json(certificate.to_json())
+    assert {check.reason for check in again.checks} == {LoopReason.MEAN_OF_MEANS} and again == certificate
+    assert not {reason.value for reason in Reason} & {reason.value for reason in LoopReason}
+
+
+def test_a_dict_with_other_keys_than_names_is_one_argument() -> None:
+    class Summed(nn.Linear):
+        def forward(self, given: dict[int, Tensor]) -> Tensor:
+            return super().forward(given[0] + given[1])
+
+    batches = [({0: x, 1: x.flip(0)}, y) for x, y in RAGGED]
+
+    def loop(module: nn.Module, loss: Any, micro_batches: list[Any]) -> None:
+        for given, target in micro_batches:
+            (loss(module(given), target) * len(target) / 10).backward()
+
+    assert nets.check_accumulation(Summed(3, 2), F.mse_loss, batches, loop).passed
+
+
 def test_a_data_loader_and_an_iterator_are_accepted() -> None:
     loader = torch.utils.data.DataLoader(
         list(zip(*(torch.cat(t) for t in zip(*RAGGED, strict=True)), strict=True)), batch_size=4, shuffle=True
@@ -219,77 +242,6 @@ def test_the_certificate_reads_back_from_json_and_states_its_power() -> None:
     with pytest.raises(nets.GradientError, match="mean of means"):
         wrong.raise_if_failed()
     assert str(wrong).splitlines()[0].strip() == "largest error of the accumulated gradient against"
-
-
-class Held:
-    """A loop that works on a model of its own."""
-
-    def __init__(self) -> None:
-        self.module = mlp()
-
-    def __call__(self, module: nn.Module, loss: Any, micro_batches: list[Any]) -> None:
-        by_samples(self.module, loss, [(x.float(), t.float()) for x, t in micro_batches])
-
-
-def raising(module: nn.Module, loss: Any, micro_batches: list[Any]) -> None:
-    for x, target in micro_batches:
-        loss(module(x.float()), target).backward()
-
-
-def per_sample(y: Tensor, target: Tensor) -> Tensor:
-    return (y - target).square()
-
-
-def per_output(y: Tensor) -> Tensor:
-    return y.sum()
-
-
-def of_threes(y: Tensor, target: Tensor) -> Tensor:
-    return F.mse_loss(y @ torch.ones(3, 3, dtype=y.dtype), target)
-
-
-def of_two(module: nn.Module, loss: Any) -> None:
-    loss(module(RAGGED[0][0]), RAGGED[0][1]).backward()
-
-
-class Silent(nn.Module):
-    def forward(self, x: Tensor) -> None:
-        return None
-
-
-HELD = Held()
-GIVEN: dict[str, tuple[tuple[Any, ...], str]] = {
-    "no module": ((F.relu, F.mse_loss, RAGGED), "was given a function; expected a torch.nn.Module"),
-    "no loss": ((mlp(), "mse", RAGGED), "loss is 'mse'; expected a function"),
-    "no micro-batches": ((mlp(), F.mse_loss, []), "there are no micro-batches; expected a list"),
-    "no pairs": ((mlp(), F.mse_loss, [x for x, _ in RAGGED]), "micro-batch 1 is a Tensor; expected a pair"),
-    "no tensors": ((mlp(), F.mse_loss, [(1, 2)]), "micro-batch 1 .* int; expected tensors"),
-    "all empty": ((mlp(), F.mse_loss, samples((0, 0), 3)), "every micro-batch is empty"),
-    "all masked": ((mlp(), F.cross_entropy, [(x, torch.full((len(x),), -100)) for x, _ in RAGGED]), "the loss of the whole batch "),
-    "other widths": ((mlp(), F.mse_loss, samples((2,), 3) + samples((2,), 4)), r"shapes such as \(2, 3\) and \(2, 4\); .* pad"),
-    "a complex loss": ((mlp(), lambda y, t: 1j * (y - t).mean(), RAGGED), r"the loss is a complex number; expected a real one"),
-    "no scalar": ((mlp(), per_sample, RAGGED), r"the loss is \(10, 2\); expected a scalar"),
-    "no parameters": ((nn.Tanh(), F.mse_loss, [(t, t) for _, t in RAGGED]), "no parameter that requires a gradient"),
-    "raises": ((mlp(), F.mse_loss, RAGGED, raising), "the closure raises RuntimeError .* cast nothing to another dtype"),
-    "no function": ((mlp(), F.mse_loss, RAGGED, "loop"), "closure is 'loop'; expected a function"),
-    "nothing to iterate": ((mlp(), F.mse_loss, 3), "the micro-batches are a int that cannot be iterated over"),
-    "a loss of one argument": ((mlp(), per_output, RAGGED), r"the loss raises TypeError \(.*\); expected loss\(output, target\)"),
-    "another shape": ((mlp(), of_threes, RAGGED), r"the loss raises RuntimeError \(.*10x2 and 3x3\)\); expected loss"),
-    "two inputs": ((nn.Bilinear(3, 3, 2), F.mse_loss, RAGGED), r"the module raises TypeError \(.*'input2'\) for micro-batch 1"),
-    "a loop of two": ((mlp(), F.mse_loss, RAGGED, of_two), r"the closure raises TypeError \(.*\); expected closure\(module, loss"),
-    "no tensor": ((nn.Sequential(mlp(), Silent()), F.mse_loss, RAGGED), "the module returns a NoneType; expected tensors of"),
-    "another model": ((HELD.module, F.mse_loss, RAGGED, HELD), "the closure raises RuntimeError .* cast nothing to an"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", list(GIVEN))
-def test_what_cannot_be_checked_is_an_input_error_of_one_line(name: str) -> None:
-    given, expected = GIVEN[name]
-    with pytest.raises(nets.InputError, match=expected) as raised:
-        nets.check_accumulation(*given)
-    assert "\n" not in str(raised.value)
-    # Only code that runs in its own precision is told to mind the precision.
-    assert ("precision" in str(raised.value)) == (name in ("raises", "another model"))
 
 
 def test_at_most_three_mistakes_are_named_for_one_fault() -> None:
