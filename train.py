@@ -130,15 +130,15 @@ def train(
     from nets.telemetry.screen import progress, say
     from nets.training.descend import count_steps
     from nets.training.evaluation import evaluate
-    from nets.training.gradients.layer_looks import gradient_flow
+    from nets.training.gradients.layer_statistics import snapshot
 
     total = count_steps(len(data.train), *(descent.get(key) for key in ("epochs", "steps", "batch_size")))
     looks = {1, total, *range(0, total, max(1, total // 50))}
     portraits = {1, total, *range(0, total, max(1, total // 5))}
     named = dict(network.named_parameters())
     looked_at = data.train.take(slice(0, 256))
-    records, flows = [], [gradient_flow(network, loss, looked_at)]
-    board.flow(flows[0])
+    records, snapshots = [], [snapshot(network, loss, looked_at)]
+    board.snapshot(snapshots[0])
     started = time.perf_counter()
     try:
         with contextlib.closing(progress(steps, total, console)) as followed:
@@ -147,20 +147,20 @@ def train(
                 seen: dict[str, Any] = {}
                 if step.step in looks:
                     test = evaluate(network, loss, data.test, data.classes)
-                    flows.append(gradient_flow(network, loss, looked_at, step.step))
-                    seen |= {"test_loss": test.loss, "test_accuracy": test.accuracy, "flow": flows[-1]}
+                    snapshots.append(snapshot(network, loss, looked_at, step.step))
+                    seen |= {"test_loss": test.loss, "test_accuracy": test.accuracy, "snapshot": snapshots[-1]}
                 if step.step in portraits:
                     seen |= {"parameters": named, "gradients": {key: p.grad for key, p in named.items()}}
                 board.write(step, **seen)
     except BaseException:
         # Whatever ends the descent, what was seen up to there can be looked at.
         if records:
-            flows.append(gradient_flow(network, loss, looked_at, len(records)))
-            said = report(records, flows, board, directory)
+            snapshots.append(snapshot(network, loss, looked_at, len(records)))
+            said = report(records, snapshots, board, directory)
             say(console, "\n".join(["", *said.faults, "", said.layers]))
         raise
     seconds = time.perf_counter() - started
-    said = report(records, flows, board, directory)
+    said = report(records, snapshots, board, directory)
     say(console, f"\n{said.layers}\n")
     (directory / "weights.safetensors").write_bytes(safetensors.torch.save(dict(network.state_dict())))
 

@@ -21,6 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 __all__ = ["TorchDispatchMode", "pytree"]
 
 
+@cache
 def _private(module: str, name: str) -> Any:
     """The attribute `name` of a module of PyTorch's, or None where this release has none."""
     try:
@@ -122,6 +123,17 @@ def is_compiler_error(error: Exception) -> bool:
 # Tensors and graphs.
 
 
+def memory(tensor: Tensor) -> int:
+    """A number for the memory of a tensor, which its views share. Fallback: its address, which empty tensors share as well."""
+    storage = tensor.untyped_storage()
+    return getattr(storage, "_cdata", None) or storage.data_ptr()
+
+
+def is_view(tensor: Tensor) -> bool:
+    """Whether a tensor is a view of another one."""
+    return tensor._base is not None
+
+
 def version(tensor: Tensor) -> int:
     """The number of writes to the memory of a tensor, which autograd counts."""
     return tensor._version
@@ -163,9 +175,14 @@ def module_hooks(module: nn.Module) -> list[Callable[..., Any]]:
     return [hook for name in MODULE_HOOKS for hook in vars(module).get(name, {}).values()]
 
 
+def forward_hooks(module: nn.Module) -> tuple[Mapping[int, Any], Mapping[int, Any]]:
+    """The tables of the hooks that a call of the module runs, after and before its forward."""
+    return module._forward_hooks, module._forward_pre_hooks
+
+
 def has_forward_hooks(module: nn.Module) -> bool:
     """Whether a call of the module runs hooks."""
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+    return any(forward_hooks(module))
 
 
 def is_compiled(module: nn.Module) -> bool:
@@ -181,6 +198,11 @@ def own_parameters(module: nn.Module) -> dict[str, nn.Parameter | None]:
 def own_buffers(module: nn.Module) -> dict[str, Tensor | None]:
     """The table of a module's own buffers, without those of its children. Writing to it replaces a buffer."""
     return module._buffers
+
+
+def own_modules(module: nn.Module) -> dict[str, nn.Module | None]:
+    """The table of a module's children. Writing to it replaces one."""
+    return module._modules
 
 
 # Many tensors at once.
@@ -222,3 +244,8 @@ def copy(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> None:
             t.copy_(other)
     else:
         found(tensors, others)
+
+
+def fused_sgd() -> Callable[..., None] | None:
+    """The kernel of `torch.optim.SGD(fused=True)`: V ← μ V + G + λ θ, θ ← θ − η V in place. Fallback: None."""
+    return getattr(torch, "_fused_sgd_", None)

@@ -10,14 +10,15 @@ import torch
 
 import nets
 from nets.data import digits
-from nets.records.layer_statistics import Flow, LayerFlow, Slopes
-from nets.telemetry.diagnosis.attenuation import LEGEND, dead, first_lost, passage, saturated, table
+from nets.records.layer_statistics import Snapshot, LayerStatistics, SlopeStatistics
+from nets.telemetry.diagnosis.attenuation import dead, first_not_finite, passage, saturated
 from nets.telemetry.diagnosis.gradients import diagnose
-from nets.training.gradients.layer_looks import gradient_flow
+from nets.telemetry.diagnosis.layer_table import LEGEND, table
+from nets.training.gradients.layer_statistics import snapshot
 
 SEEDS = range(3)
 DEEP = [64, *[24] * 9, 10]
-Made = tuple[nets.Step, Flow, nets.Network, nets.Batch]
+Made = tuple[nets.Step, Snapshot, nets.Network, nets.Batch]
 
 
 def started(
@@ -34,9 +35,9 @@ def started(
     data = nets.Batch(scale * data.inputs, data.targets)
     network = nets.mlp(sizes, activation, "identity", gain=gain, generator=torch.Generator().manual_seed(seed))
     edit(network)
-    flow = gradient_flow(network, nets.CrossEntropy(), data)
+    seen = snapshot(network, nets.CrossEntropy(), data)
     steps = nets.descend(network, data, loss=nets.CrossEntropy(), learning_rate=learning_rate, steps=1, engine="autograd")
-    return next(steps), flow, network, data
+    return next(steps), seen, network, data
 
 
 def times(text: str) -> float:
@@ -49,8 +50,8 @@ def times(text: str) -> float:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_saturated_layer_is_named_with_its_share_and_its_factor(seed: int) -> None:
-    step, flow, _, data = started(seed, [64, 32, 32, 10], "tanh", edit=lambda network: network[2].weight.data.mul_(100))
-    (sentence,) = diagnose(step, flow)
+    step, seen, _, data = started(seed, [64, 32, 32, 10], "tanh", edit=lambda network: network[2].weight.data.mul_(100))
+    (sentence,) = diagnose(step, seen).values()
     pattern = (
         r"saturated: layer 2: (\d+) % of the outputs of its Tanh have 1 − Y² < 0\.01, so the gradient shrinks ([\d.,]+)-fold "
         r"here; predicted attenuation ([\d.,]+) \(before the first step\)\."
@@ -68,14 +69,14 @@ def test_a_saturated_layer_is_named_with_its_share_and_its_factor(seed: int) -> 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_inputs_that_are_not_scaled_saturate_the_first_layer(seed: int) -> None:
-    sentence = diagnose(*started(seed, [64, 32, 32, 10], "sigmoid", scale=3000.0)[:2])[0]
+    (sentence, *_) = diagnose(*started(seed, [64, 32, 32, 10], "sigmoid", scale=3000.0)[:2]).values()
     assert re.match(r"saturated: layer 0: >?\d+ % of the outputs of its Sigmoid have Y\(1 − Y\) < 0\.01, so", sentence)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_dead_units_are_named_with_their_share(seed: int) -> None:
-    step, flow, _, _ = started(seed, [64, 32, 32, 10], "relu", 1.4, edit=lambda network: network[2].bias.data[:28].sub_(30))
-    (sentence,) = diagnose(step, flow)
+    step, seen, _, _ = started(seed, [64, 32, 32, 10], "relu", 1.4, edit=lambda network: network[2].bias.data[:28].sub_(30))
+    (sentence,) = diagnose(step, seen).values()
     found = re.fullmatch(
         r"dead: layer 2: (\d+) % of its 32 units have \[Z > 0\] = 0 for each of 256 samples: nothing passes back through them, and "
         r"the weights that feed them stay as they are \(before the first step\)\.",
@@ -86,16 +87,16 @@ def test_dead_units_are_named_with_their_share(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_layer_that_is_dead_altogether_explains_a_gradient_of_zero(seed: int) -> None:
-    step, flow, _, _ = started(seed, [64, 32, 32, 10], "relu", 1.4, edit=lambda network: network[2].bias.data.sub_(30))
-    first, second = diagnose(step, flow)
+    step, seen, _, _ = started(seed, [64, 32, 32, 10], "relu", 1.4, edit=lambda network: network[2].bias.data.sub_(30))
+    first, second = diagnose(step, seen).values()
     assert first.startswith("dead: layer 2: 100 % of its 32 units")
     assert second.startswith("gradients vanish: ‖∂ℓ/∂θ‖ of 2.weight is exactly 0") and "From layer" not in second
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_weights_that_are_all_too_small_are_the_reason_of_a_vanishing_gradient(seed: int) -> None:
-    step, flow, _, _ = started(seed, [64, *[24] * 19, 10], "tanh", 0.5)
-    (sentence,) = diagnose(step, flow)
+    step, seen, _, _ = started(seed, [64, *[24] * 19, 10], "tanh", 0.5)
+    (sentence,) = diagnose(step, seen).values()
     pattern = (
         r"gradients vanish: .+ From layer 38 back to layer (\d+) the gradient shrinks ([\d.,e+]+)-fold, predicted attenuation "
         r"([\d.,e+]+): it shrinks ([\d.]+)-fold at each of (\d+) layers from layer 38 on, through weights of ‖W‖_F/√I = 0\.5\d? "
@@ -112,8 +113,8 @@ def test_weights_that_are_all_too_small_are_the_reason_of_a_vanishing_gradient(s
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_slopes_are_the_reason_where_sigmoids_make_it_vanish(seed: int) -> None:
-    step, flow, _, _ = started(seed, DEEP, "sigmoid")
-    (sentence,) = diagnose(step, flow)
+    step, seen, _, _ = started(seed, DEEP, "sigmoid")
+    (sentence,) = diagnose(step, seen).values()
     # σ′ is a quarter at most, and near that at the start.
     assert re.search(r"it shrinks 4(\.\d)?-fold at each of 9 layers .+ and slopes of 0\.2[2345]? \(root mean square\)", sentence), (
         sentence
@@ -122,8 +123,8 @@ def test_slopes_are_the_reason_where_sigmoids_make_it_vanish(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_single_layer_that_loses_the_gradient_is_named(seed: int) -> None:
-    step, flow, _, _ = started(seed, [64, *[32] * 5, 10], "tanh", edit=lambda network: network[4].weight.data.mul_(1e-4))
-    sentence = next(sentence for sentence in diagnose(step, flow) if "vanish" in sentence)
+    step, seen, _, _ = started(seed, [64, *[32] * 5, 10], "tanh", edit=lambda network: network[4].weight.data.mul_(1e-4))
+    sentence = next(sentence for sentence in diagnose(step, seen).values() if "vanish" in sentence)
     reason = r"shrinks [\d,]+-fold, predicted attenuation [\d,]+(: it shrinks [\d,]+-fold between layer 4 and layer 2 alone)?"
     assert re.search(reason + r", by the weights of layer 4, ‖W‖_F/√I = 0\.0001", sentence), sentence
 
@@ -131,8 +132,8 @@ def test_a_single_layer_that_loses_the_gradient_is_named(seed: int) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_weights_that_are_all_too_large_are_the_reason_of_an_exploding_gradient(seed: int) -> None:
     # tanh holds the signal while the gradient grows.
-    step, flow, _, _ = started(seed, [64, *[24] * 19, 10], "tanh", 8.0, learning_rate=1e-30)
-    (sentence,) = diagnose(step, flow)
+    step, seen, _, _ = started(seed, [64, *[24] * 19, 10], "tanh", 8.0, learning_rate=1e-30)
+    (sentence,) = diagnose(step, seen).values()
     pattern = (
         r"gradients explode: .+ the gradient grows ([\d.,e+]+)-fold, predicted growth ([\d.,e+]+): it grows ([\d.]+)-fold at each "
         r"of \d+ layers from layer 38 on, through weights of ‖W‖_F/√I = (\S+) and .+"
@@ -147,8 +148,8 @@ def test_weights_that_are_all_too_large_are_the_reason_of_an_exploding_gradient(
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_signal_that_grows_is_a_reason_as_well(seed: int) -> None:
     # Half of the slopes of a ReLU are zero, which leaves 6/√2 of the gain for each layer, forward as well as back.
-    step, flow, _, _ = started(seed, [64, *[24] * 19, 10], "relu", 6.0)
-    (sentence,) = diagnose(step, flow)
+    step, seen, _, _ = started(seed, [64, *[24] * 19, 10], "relu", 6.0)
+    (sentence,) = diagnose(step, seen).values()
     found = re.search(
         r"the update of (\d+)\.weight is .+ The signal has grown, too: the input of layer \1 is (\S+) times", sentence
     )
@@ -158,8 +159,8 @@ def test_a_signal_that_grows_is_a_reason_as_well(seed: int) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_numbers_that_overflow_are_traced_to_the_layer_where_they_begin(seed: int) -> None:
     # 1e13 in each of three layers: 1e26 is a float32, 1e39 is none.
-    step, flow, network, data = started(seed, [64, 32, 32, 32, 10], "relu", 1e13)
-    (sentence,) = diagnose(step, flow)
+    step, seen, network, data = started(seed, [64, 32, 32, 32, 10], "relu", 1e13)
+    (sentence,) = diagnose(step, seen).values()
     values = network.trace(data.inputs)
     begins = next(index for index, value in enumerate(values) if not value.isfinite().all())
     lost = int((~values[begins + 1].isfinite()).sum())
@@ -174,65 +175,65 @@ def test_numbers_that_overflow_are_traced_to_the_layer_where_they_begin(seed: in
 # What there is to say where a network is not at hand.
 
 
-TANH = Slopes("1", "Tanh", "1 − Y²", 0.5, (0.1, 0.2, 0.3, 0.4, 0.9), 0.0, 0.0, 0.0)
+TANH = SlopeStatistics("1", "Tanh", "1 − Y²", 0.5, (0.1, 0.2, 0.3, 0.4, 0.9), 0.0, 0.0, 0.0)
 
 
-def layer(name: str, cotangents: tuple[float, float, float] = (1.0, 1.0, 1.0), *activations: Slopes, **other: float) -> LayerFlow:
-    made = LayerFlow(name, 8, activations, 1.0, 0, 1.0, 1.0, cotangents)
+def layer(name: str, cotangents: tuple[float, float, float] = (1.0, 1.0, 1.0), *activations: SlopeStatistics, **other: float) -> LayerStatistics:
+    made = LayerStatistics(name, 8, activations, 1.0, 0, 0, 1.0, 1.0, cotangents)
     return replace(made, **other)  # type: ignore[arg-type]
 
 
-def look(*layers: LayerFlow, updates: int = 900) -> Flow:
-    return Flow(updates, 256, layers)
+def snapshot_of(*layers: LayerStatistics, updates: int = 900) -> Snapshot:
+    return Snapshot(updates, 256, layers)
 
 
 def test_the_sentence_of_a_saturated_layer() -> None:
     # The example of the task that this was written for.
     ill = layer("4", (80.0, 1.0, 1.0), replace(TANH, flat=0.97), slope=1 / 78)
-    assert saturated(look(layer("2"), ill)) == (
+    assert saturated(snapshot_of(layer("2"), ill)) == (
         "saturated: layer 4: 97 % of the outputs of its Tanh have 1 − Y² < 0.01, so the gradient shrinks 80-fold here; "
         "predicted attenuation 78 (after step 900)."
     )
-    assert str(saturated(look(ill, replace(ill, name="6"), replace(ill, name="8")))).endswith(
+    assert str(saturated(snapshot_of(ill, replace(ill, name="6"), replace(ill, name="8")))).endswith(
         "; likewise layers 6, 8 (after step 900)."
     )
 
 
 def test_where_saturation_and_death_begin() -> None:
     for flat, lost, speaks in ((0.91, 5.1, True), (0.89, 5.1, False), (0.91, 4.9, False)):
-        one = look(layer("0", (lost, 1.0, 1.0), replace(TANH, flat=flat), slope=1 / 50))
+        one = snapshot_of(layer("0", (lost, 1.0, 1.0), replace(TANH, flat=flat), slope=1 / 50))
         assert (saturated(one) is not None) is speaks
     for share, speaks in ((0.76, True), (0.74, False)):
-        one = look(layer("0", (1.0, 1.0, 1.0), replace(TANH, flat=share, zero=share, dead=share)))
+        one = snapshot_of(layer("0", (1.0, 1.0, 1.0), replace(TANH, flat=share, zero=share, dead=share)))
         assert (dead(one) is not None) is speaks
     # A layer to which no gradient comes says nothing of its own measurement.
-    blind = look(layer("0", (0.0, 0.0, 0.0), replace(TANH, flat=0.97), slope=1 / 50))
+    blind = snapshot_of(layer("0", (0.0, 0.0, 0.0), replace(TANH, flat=0.97), slope=1 / 50))
     assert "so predicted attenuation 50 (after" in str(saturated(blind))
 
 
 def test_an_output_that_is_saturated_because_it_is_right_is_no_fault() -> None:
     # Where 1 − Y² is small the error is, too: the gradient passes where it is needed.
-    right = look(layer("0", (1.3, 1.0, 1.0), replace(TANH, flat=0.97), slope=1 / 78))
+    right = snapshot_of(layer("0", (1.3, 1.0, 1.0), replace(TANH, flat=0.97), slope=1 / 78))
     assert saturated(right) is None and dead(right) is None
 
 
 def test_where_not_finite_begins() -> None:
     nan = math.nan
-    assert first_lost(look(layer("0"), layer("2", lost=3, input_norm=5.0), layer("4", (nan, nan, nan), lost=8))) == (
+    assert first_not_finite(snapshot_of(layer("0"), layer("2", not_finite=3, input_norm=5.0), layer("4", (nan, nan, nan), not_finite=8))) == (
         "It begins in layer 2: 3 of its 2,048 outputs are not finite, for inputs of norm 5 and weights of ‖W‖_F/√I = 1."
     )
-    assert first_lost(look(layer("0", weight=nan))) == "It begins in the parameters of layer 0: not all of its weights are finite."
-    back = look(layer("0", (nan, nan, nan)), layer("2", (1.0, 1.0, math.inf)), layer("4"))
-    assert first_lost(back) == "It begins on its way back, in layer 2, though every output is finite."
-    assert first_lost(look(layer("0", (nan, nan, nan)))) == "It begins at the loss, in layer 0, though every output is finite."
-    assert first_lost(look(layer("0"), layer("2"))) is None
+    assert first_not_finite(snapshot_of(layer("0", broken_parameters=3))) == "It begins in the parameters of layer 0: not all of its weights are finite."
+    back = snapshot_of(layer("0", (nan, nan, nan)), layer("2", (1.0, 1.0, math.inf)), layer("4"))
+    assert first_not_finite(back) == "It begins on its way back, in layer 2, though every output is finite."
+    assert first_not_finite(snapshot_of(layer("0", (nan, nan, nan)))) == "It begins at the loss, in layer 0, though every output is finite."
+    assert first_not_finite(snapshot_of(layer("0"), layer("2"))) is None
 
 
 def test_a_passage_says_nothing_of_what_did_not_happen() -> None:
-    flow = look(layer("0"), layer("2"), layer("4"))
+    seen = snapshot_of(layer("0"), layer("2"), layer("4"))
     for early, late in (("0", "4"), ("4", "0"), ("0", "0"), ("conv", "4"), ("0", "")):
-        assert passage(flow, early, late, grows=False) == passage(flow, early, late, grows=True) == ""
-    lost = look(layer("0", (0.0, 0.0, 0.0)), layer("2", (0.0, 0.0, 0.0), slope=0.0), layer("4"))
+        assert passage(seen, early, late, grows=False) == passage(seen, early, late, grows=True) == ""
+    lost = snapshot_of(layer("0", (0.0, 0.0, 0.0)), layer("2", (0.0, 0.0, 0.0), slope=0.0), layer("4"))
     assert passage(lost, "0", "4", grows=False) == (
         "From layer 2 back it is exactly 0, by the slopes of layer 2, 0 (root mean square)."
     )
@@ -242,12 +243,12 @@ def test_a_passage_says_nothing_of_what_did_not_happen() -> None:
 @pytest.mark.parametrize("number", [0.0, math.nan, math.inf, 1e-320, 1e300])
 def test_whatever_the_numbers_are_something_can_be_said(number: float) -> None:
     # Every place of a record, one at a time and all at once.
-    slopes = Slopes("1", "Tanh", "1 − Y²", number, (number,) * 5, 0.97, 0.5, 0.9)
-    ill = LayerFlow("2", 8, (slopes,), number, 3, number, number, (number, number, number))
+    slopes = SlopeStatistics("1", "Tanh", "1 − Y²", number, (number,) * 5, 0.97, 0.5, 0.9)
+    ill = LayerStatistics("2", 8, (slopes,), number, 3, 1, number, number, (number, number, number))
     for layers in ((layer("0"), ill, layer("4")), (ill, replace(ill, name="4")), (ill,)):
-        flow = look(*layers)
-        said = [saturated(flow), dead(flow), first_lost(flow), table([flow]), table([flow, flow])]
-        said += [passage(flow, early, late, grows=grows) for early in "024" for late in "024" for grows in (True, False)]
+        seen = snapshot_of(*layers)
+        said = [saturated(seen), dead(seen), first_not_finite(seen), table([seen]), table([seen, seen])]
+        said += [passage(seen, early, late, grows=grows) for early in "024" for late in "024" for grows in (True, False)]
         assert any(said)
 
 
@@ -259,21 +260,21 @@ def test_whatever_the_numbers_are_something_can_be_said(number: float) -> None:
 def test_the_table_fits_a_terminal(layers: int, activation: str) -> None:
     network = nets.mlp([4] * (layers + 1), activation, activation)
     data = nets.Batch(torch.ones(3, 4), torch.zeros(3, 4))
-    flows = [gradient_flow(network, nets.MeanSquaredError(), data, updates) for updates in (0, 50, 123456)]
-    lines = table(flows).splitlines()
+    snapshots = [snapshot(network, nets.MeanSquaredError(), data, updates) for updates in (0, 50, 123456)]
+    lines = table(snapshots).splitlines()
     assert max(map(len, [*lines, *LEGEND.splitlines()])) <= 80
     assert "before the first step" in lines[1] and "after step 123,456" in lines[1]
     assert len(lines) == (3 + layers + (layers > 1) if layers <= 24 else 3 + 25 + 1)
-    assert len(table(flows, most_rows=None).splitlines()) == 3 + layers + (layers > 1)
+    assert len(table(snapshots, most_rows=None).splitlines()) == 3 + layers + (layers > 1)
     if layers == 60:
         assert lines[15] == "… 36 more layers, on the Text page of TensorBoard"
 
 
 def test_the_table_holds_the_numbers() -> None:
-    flow = look(
+    seen = snapshot_of(
         layer("0", (6.0, 3.0, 2.0), replace(TANH, flat=0.25, dead=0.996), weight=0.5, slope=0.8), layer("2", (8.0, 8.0, 1e-5))
     )
-    assert table([flow]).splitlines() == [
+    assert table([seen]).splitlines() == [
         "Attenuation of the gradient on its way back through each layer",
         "           after step 900",
         "layer      measured predicted  flat  dead",
@@ -306,8 +307,8 @@ def test_silent_on_healthy_networks(activation: str, gain: float, layers: int, o
             [64, *[24] * (layers - 1), 10], activation, output, gain=gain, generator=torch.Generator().manual_seed(seed)
         )
         seen = train.take(slice(0, 256))
-        first = gradient_flow(network, loss, seen)
+        first = snapshot(network, loss, seen)
         steps = list(nets.descend(network, train, loss=loss, learning_rate=0.02, momentum=0.9, batch_size=64, epochs=2, seed=seed))
         assert steps[-1].loss < steps[0].loss
-        assert diagnose(steps[0], first) == ()
-        assert diagnose(steps[-1], gradient_flow(network, loss, seen, len(steps))) == ()
+        assert diagnose(steps[0], first) == {}
+        assert diagnose(steps[-1], snapshot(network, loss, seen, len(steps))) == {}

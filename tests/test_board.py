@@ -1,9 +1,11 @@
 """What TensorBoard shows of a run, read back and held against the records it came from."""
 
+import gc
 import math
 import os
 import subprocess
 import sys
+import weakref
 from collections import Counter
 from pathlib import Path
 
@@ -191,3 +193,14 @@ def test_a_step_after_the_end_is_told(tmp_path: Path) -> None:
     board.close()
     with pytest.raises(ValueError, match="after it was closed"):
         board.write(records(1)[0])
+
+
+def test_a_board_that_is_dropped_writes_its_steps_and_is_collected(tmp_path: Path) -> None:
+    board = Board(tmp_path)
+    for step in records(5):
+        board.write(step)
+    reference = weakref.ref(board)
+    del board
+    gc.collect()
+    assert reference() is None
+    assert [step for step, _ in series(read(tmp_path), "loss/train")] == [1, 2, 3, 4, 5]

@@ -53,19 +53,19 @@ def first_step(layers: int, gain: float, *, learning_rate: float = 0.1, activati
 )
 def test_silent_on_networks_with_a_usual_start(layers: int, gain: float, activation: type[torch.nn.Module]) -> None:
     # Gains: He et al. 2015 for ReLU, √2; for tanh a little over 1 holds the size of the signal through twenty layers.
-    assert diagnose(first_step(layers, gain, activation=activation)) == ()
+    assert diagnose(first_step(layers, gain, activation=activation)) == {}
 
 
 def test_twenty_tanh_layers_with_a_poor_start_vanish() -> None:
     record = first_step(20, 0.4, activation=torch.nn.Tanh)
-    (sentence,) = diagnose(record)
+    (sentence,) = diagnose(record).values()
     smallest = min((norm, name) for name, norm in record.gradient_norm.items() if name.endswith("weight"))
     assert sentence.startswith(f"gradients vanish: ‖∂ℓ/∂θ‖ of {smallest[1]} is {smallest[0]:.2g}, ")
     assert "that of 38.bias: it hardly learns (step 7)." in sentence
 
 
 def test_twenty_layers_with_weights_too_large_explode() -> None:
-    (sentence,) = diagnose(first_step(20, 5.0, activation=torch.nn.ReLU))
+    (sentence,) = diagnose(first_step(20, 5.0, activation=torch.nn.ReLU)).values()
     assert sentence.startswith("gradients explode: the update of ")
 
 
@@ -117,14 +117,14 @@ def test_the_factor_of_a_thousand_is_where_it_begins_to_speak() -> None:
     ids=["well", "minimum", "bottom", "bias", "one layer", "zero", "zero last layer", "second step", "unused", "none"],
 )
 def test_silent_where_nothing_is_wrong(record: Step) -> None:
-    assert diagnose(record) == ()
+    assert diagnose(record) == {}
 
 
 def test_a_gradient_of_exactly_zero_is_named() -> None:
     assert vanishing(step({"0.weight": 0.0, "2.weight": 0.0, "4.weight": 0.25})) == (
         "gradients vanish: ‖∂ℓ/∂θ‖ of 2.weight is exactly 0, while that of 4.weight is 0.25: it does not learn at all (step 7)."
     )
-    assert diagnose(step({"0.weight": 0.0, "0.bias": 0.0}, loss=0.69)) == (
+    assert (*diagnose(step({"0.weight": 0.0, "0.bias": 0.0}, loss=0.69)).values(),) == (
         "gradients vanish: every gradient is exactly 0, so the loss stays at 0.69 (step 7).",
     )
 
@@ -139,7 +139,7 @@ def test_a_weight_at_zero_that_never_leaves_it_is_no_excuse() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_what_is_not_finite_is_the_only_sentence(value: float) -> None:
     norms = {"0.weight": 1e-9, "2.weight": value, "2.bias": value}
-    assert diagnose(step(norms, dict.fromkeys(norms, 99.0), loss=value)) == (
+    assert (*diagnose(step(norms, dict.fromkeys(norms, 99.0), loss=value)).values(),) == (
         f"not finite: ‖∂ℓ/∂θ‖ of 2.weight and 1 more is {value} at step 7, the loss is {value}.",
     )
 

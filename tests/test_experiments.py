@@ -129,7 +129,7 @@ def test_twenty_layers_that_start_too_small_learn_nothing(seed: int) -> None:
     accuracy = descent.held_out().accuracy
     assert accuracy is not None and accuracy < 0.2
     for step in (steps[0], steps[-1]):
-        (sentence,) = diagnose(step)
+        (sentence,) = diagnose(step).values()
         assert sentence.startswith("gradients vanish: ")
     assert steps[0].gradient_norm["0.weight"] < 1e-4 * steps[0].gradient_norm["38.bias"]
 

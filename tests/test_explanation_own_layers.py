@@ -1,6 +1,7 @@
 """Layers of a user's own are explained like those of the package; what they do not write is a named factor with its number."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -33,23 +34,23 @@ NETWORKS = {
 def test_every_derivation_notation_and_sum_over_paths_is_reverse_mode(name: str, around: str) -> None:
     network = NETWORKS[around](OWN[name]()).double()
     for parameter, point in {**dict(network.named_parameters()), "input": X[0]}.items():
-        for index in {(0,) * point.ndim, tuple(size - 1 for size in point.shape)}:
-            for k in range(network(X).shape[1]):
-                explanation = nets.explain(network, X, parameter, index, sample=1, output=k)
-                x = X.clone().requires_grad_()
-                leaf = x if parameter == "input" else point
-                (gradient,) = torch.autograd.grad(network(x)[1, k], leaf, allow_unused=True)
-                truth = float(gradient[1][index] if parameter == "input" else gradient[index])
-                *exact, difference = explanation.derivations.values()
-                numbers = [*exact, *(notation.value for notation in explanation.notations)]
-                numbers.append(explanation.paths.total * explanation.shared_factor)
-                assert numbers == pytest.approx([truth] * len(numbers), rel=1e-11, abs=1e-14)
-                assert difference == pytest.approx(truth, rel=1e-6, abs=1e-8)
-                assert all(factor.consistent for factor in explanation.factors)
-                if explanation.paths.count == 1:
-                    assert math.prod(factor.value for factor in explanation.factors) == pytest.approx(truth, abs=1e-14)
-                assert (explanation.zero != "") == (explanation.value == 0)
-                assert max(map(len, str(explanation).splitlines())) <= 80
+        index = tuple(size - 1 for size in point.shape)
+        for k in (0, network(X).shape[1] - 1):
+            explanation = nets.explain(network, X, parameter, index, sample=1, output=k)
+            x = X.clone().requires_grad_()
+            leaf = x if parameter == "input" else point
+            (gradient,) = torch.autograd.grad(network(x)[1, k], leaf, allow_unused=True)
+            truth = float(gradient[1][index] if parameter == "input" else gradient[index])
+            *exact, difference = explanation.derivations.values()
+            numbers = [*exact, *(notation.value for notation in explanation.notations)]
+            numbers.append(explanation.paths.total * explanation.shared_factor)
+            assert numbers == pytest.approx([truth] * len(numbers), rel=1e-11, abs=1e-14)
+            assert difference == pytest.approx(truth, rel=1e-6, abs=1e-8)
+            assert all(factor.consistent for factor in explanation.factors)
+            if explanation.paths.count == 1:
+                assert math.prod(factor.value for factor in explanation.factors) == pytest.approx(truth, abs=1e-14)
+            assert (explanation.zero != "") == (explanation.value == 0)
+            assert max(map(len, str(explanation).splitlines())) <= 80
 
 
 @pytest.mark.parametrize("around", NETWORKS)
@@ -147,6 +148,66 @@ def test_zero_is_explained_by_the_factor_or_by_the_units_that_are_fed() -> None:
     apart = nets.explain(network, X, "0.weight[2]", output=1)
     assert apart.value == 0 and "δ_1,2 = 0" in apart.zero and "output=2" in apart.zero
     assert nets.explain(network, X, "0.weight[2]").output == 2
+
+
+class Rounded(torch.autograd.Function):
+    """The identity, with a backward of its own and no forward mode."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: Any, v: Tensor) -> Tensor:
+        return v
+
+
+class Own(nets.Layer):
+    """Y = X by a function of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return Rounded.apply(x)
+
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return v
+
+
+def test_a_derivation_that_pytorch_does_not_have_is_absent() -> None:
+    explanation = nets.explain(between(Own()), X, "0.bias[1]")
+    assert list(explanation.derivations) == ["closed form", "reverse mode", "central difference"]
+    assert "Three derivations" in str(explanation) and "The first two are within" in explanation.agreement
+    assert "do not agree" not in explanation.agreement
+
+
+class Detached(Own):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.detach() * 1
+
+
+class WrongShape(Own):
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return v.sum(-1, keepdim=True)
+
+
+class NoLeadingAxes(Own):
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return v @ torch.eye(5, dtype=v.dtype)
+
+
+@pytest.mark.parametrize(
+    ("layer", "facts"),
+    [
+        (Detached(), ["0.bias", "Y_", "detach"]),
+        (WrongShape(), ["layer 1, WrongShape", "the shape"]),
+        (NoLeadingAxes(), ["layer 1, NoLeadingAxes", "fails"]),
+    ],
+    ids=["detached", "wrong shape", "error"],
+)
+def test_a_layer_that_cannot_be_explained_is_refused_in_a_sentence(layer: nets.Layer, facts: list[str]) -> None:
+    with pytest.raises(nets.InputError) as error:
+        nets.explain(between(layer), X, "0.bias[1]", output=0)
+    text = str(error.value)
+    assert all(fact in text for fact in facts) and "\n" not in text, text
 
 
 def test_a_layer_without_gradients_is_refused_with_its_parameter() -> None:

@@ -141,7 +141,7 @@ def test_the_module_and_x_stay_as_they_are() -> None:
 def test_boxes_and_labels_do_not_overlap(name: str) -> None:
     drawn = PICTURES[name]()
     drawing = Drawing(drawn.output, drawn.backward_steps)
-    places = list(drawing.layout.places.values())
+    places = list(drawing.layout.boxes.values())
     for one, other in itertools.combinations(places, 2):
         disjoint = (
             abs(one.x - other.x) >= (one.width + other.width) / 2

@@ -8,25 +8,25 @@ from running import events
 
 import nets
 from nets.data import digits
-from nets.records.layer_statistics import Flow
-from nets.telemetry.diagnosis.attenuation import LEGEND, table
+from nets.records.layer_statistics import Snapshot
+from nets.telemetry.diagnosis.layer_table import LEGEND, table
 from nets.telemetry.report import Report, report
 from nets.telemetry.tensorboard.board import Board
-from nets.training.gradients.layer_looks import gradient_flow
+from nets.training.gradients.layer_statistics import snapshot
 
 
-def run(sizes: list[int], activation: str, gain: float, learning_rate: float, folder: Path) -> tuple[Report, list[Flow]]:
+def run(sizes: list[int], activation: str, gain: float, learning_rate: float, folder: Path) -> tuple[Report, list[Snapshot]]:
     data = digits(targets="classes").train.take(slice(0, 256))
     network = nets.mlp(sizes, activation, "identity", gain=gain, generator=torch.Generator().manual_seed(0))
-    flows, steps = [gradient_flow(network, nets.CrossEntropy(), data)], []
+    snapshots, steps = [snapshot(network, nets.CrossEntropy(), data)], []
     try:
         for step in nets.descend(network, data, loss=nets.CrossEntropy(), learning_rate=learning_rate, steps=60):
             steps.append(step)
     except nets.DivergenceError:
         pass
-    flows.append(gradient_flow(network, nets.CrossEntropy(), data, len(steps)))
+    snapshots.append(snapshot(network, nets.CrossEntropy(), data, len(steps)))
     with Board(folder) as board:
-        return report(steps, flows, board, folder), flows
+        return report(steps, snapshots, board, folder), snapshots
 
 
 def text(folder: Path) -> str:
@@ -35,10 +35,10 @@ def text(folder: Path) -> str:
 
 
 def test_a_healthy_run_has_a_table_and_no_sentence(tmp_path: Path) -> None:
-    found, flows = run([64, 16, 10], "tanh", 1.0, 0.1, tmp_path)
-    assert found == Report((), f"{table(flows)}\n{LEGEND}")
+    found, snapshots = run([64, 16, 10], "tanh", 1.0, 0.1, tmp_path)
+    assert found == Report((), f"{table(snapshots)}\n{LEGEND}")
     assert found.diagnosis.startswith("gradients neither vanish nor explode")
-    assert text(tmp_path) == f"**healthy**\n\n```\n{table(flows)}\n\n{LEGEND}\n```"
+    assert text(tmp_path) == f"**healthy**\n\n```\n{table(snapshots)}\n\n{LEGEND}\n```"
     pictures = {path.stem: path.read_bytes() for path in tmp_path.glob("*.png")}
     assert pictures.keys() == {"gradients", "flow", "saturation"}
     board = events(tmp_path)
@@ -63,16 +63,16 @@ def test_a_fault_at_the_start_does_not_hide_what_it_ends_in(tmp_path: Path) -> N
 
 
 def test_many_layers_are_all_on_the_board_and_some_on_the_screen(tmp_path: Path) -> None:
-    found, flows = run([64, *[8] * 29, 10], "identity", 1.0, 1e-6, tmp_path)
+    found, snapshots = run([64, *[8] * 29, 10], "identity", 1.0, 1e-6, tmp_path)
     assert "… 6 more layers" in found.layers
-    assert table(flows, most_rows=None) in text(tmp_path) and "more layers" not in text(tmp_path)
+    assert table(snapshots, most_rows=None) in text(tmp_path) and "more layers" not in text(tmp_path)
     assert not (tmp_path / "saturation.png").exists()
 
 
 def test_a_picture_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
     data = nets.Batch(torch.ones(4, 2), torch.zeros(4, 1))
     network = nets.mlp([2, 1], output="tanh")
-    flow = gradient_flow(network, nets.MeanSquaredError(), data)
+    seen = snapshot(network, nets.MeanSquaredError(), data)
     steps = list(nets.descend(network, data, loss=nets.MeanSquaredError(), learning_rate=0.1, steps=2))
     with Board(tmp_path) as board, pytest.raises(nets.InputError, match=r"gradients\.png' cannot be written"):
-        report(steps, [flow], board, tmp_path / "nowhere")
+        report(steps, [seen], board, tmp_path / "nowhere")

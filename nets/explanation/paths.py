@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 
 from nets.calculus.network import Network
+from nets.errors import InputError
+from nets.text import one_line
 
 MAX_SHOWN = 5
 """Paths that are kept one by one, the largest first."""
@@ -87,10 +89,27 @@ def local_jacobians(network: Network, values: list[Tensor], start: int) -> list[
         network: the layers.
         values: X and the output of every layer, for a batch of one sample.
         start: the first layer.
+
+    Raises:
+        InputError: if a pullback fails, or returns another shape than the input's.
     """
-    indices = range(start, len(network))
-    each = [network.layers[index].local_jacobian(values[index], values[index + 1])[0] for index in indices]
-    return [LocalJacobian(index, local) for index, local in zip(indices, each, strict=True)]
+    return [LocalJacobian(i, _local_jacobian(network, i, *values[i : i + 2])) for i in range(start, len(network))]
+
+
+def _local_jacobian(network: Network, index: int, x: Tensor, y: Tensor) -> Tensor:
+    layer = network.layers[index]
+    shape = (y.numel(),) if layer.elementwise else (y.numel(), x.numel())
+    try:
+        local = layer.local_jacobian(x, y)[0]
+        error = "" if tuple(local.shape) == shape else f"returns derivatives of the shape {tuple(local.shape)}"
+    except (RuntimeError, IndexError) as failure:
+        error = f"fails with {one_line(failure)}"
+    if error:
+        raise InputError(
+            f"the pullback of layer {index}, {type(layer).__name__}, {error}; expected v of any shape (…, "
+            f"{', '.join(map(str, y.shape))}) → Σ_i v_i ∂Y_i/∂X_j of the shape (…, {', '.join(map(str, x.shape))})."
+        )
+    return local
 
 
 def paths_between(chain: list[LocalJacobian], output: int, targets: Mapping[int, float], size: int) -> Paths:

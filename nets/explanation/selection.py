@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from nets.errors import InputError, quoted
@@ -62,10 +63,8 @@ def output_unit(given: object, shape: tuple[int, ...]) -> int:
     """An output in the order of `flatten`, given as such a number or as its index in a sample of this shape."""
     if not isinstance(given, tuple) or len(given) != len(shape):
         return unit_index("output", given, math.prod(shape))
-    unit = 0
-    for part, size in zip(given, shape, strict=True):
-        unit = unit * size + unit_index("output", part, size)
-    return unit
+    index = [unit_index("output", part, size) for part, size in zip(given, shape, strict=True)]
+    return int(np.ravel_multi_index(index, shape))
 
 
 def entry_name(name: str, index: tuple[int, ...]) -> str:

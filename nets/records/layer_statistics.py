@@ -1,32 +1,32 @@
-"""What a look at a network found in each of its layers: records, made by `nets.training.gradients.layer_looks`.
+"""The statistics of each layer of a network at one moment of a run; `nets.training.gradients.layer_statistics` computes them.
 
-A layer is here what textbooks call one: a Linear with the activations behind it, X → Z = W X + B → Y = f(Z), under the name of
-its Linear.
+A layer means here what textbooks call one: a layer that mixes units with the elementwise layers behind it, such as
+X → Z = W X + B → Y = f(Z). It has the name of the first of them.
 """
 
 import math
 from dataclasses import dataclass
 
 FLAT = 0.01
-"""|f′| below which an activation passes next to nothing back. tanh gets there at |Z| = 3, where it is within 0.5 % of ±1."""
+"""A slope below it in size passes next to nothing back. tanh reaches it at |Z| = 3, where it is within 0.5 % of ±1."""
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-"""Of |f′|, kept to be drawn."""
+"""The quantiles of |f′| that are kept for a picture."""
 
 
 @dataclass(frozen=True, slots=True)
-class Slopes:
-    """f′(Z_ni) of one activation, over N samples and I units.
+class SlopeStatistics:
+    """The slopes f′(Z_ni) of one elementwise layer, over N samples and I units.
 
     Attributes:
         name: its place in the network, such as '1'.
-        kind: such as 'Tanh'.
+        kind: its class, such as 'Tanh'.
         formula: f′ for a reader, such as '1 − Y²'.
         rms: (mean f′²)^½.
         quantiles: of |f′|, see QUANTILES.
         flat: the share of the N·I slopes with |f′| < FLAT.
-        zero: the share of them that is exactly 0.
-        dead: the share of the I units whose slope is exactly 0 at each of the N samples.
+        zero: the share of the slopes that are exactly 0.
+        dead: the share of the I units whose slope is exactly 0 for each of the N samples.
     """
 
     name: str
@@ -40,58 +40,60 @@ class Slopes:
 
 
 @dataclass(frozen=True, slots=True)
-class LayerFlow:
+class LayerStatistics:
     """One layer, X → Z → Y, and the gradient on its way back through it.
 
     Attributes:
-        name: the place of its Linear in the network, such as '0', as in the name of its parameters.
+        name: its place in the network, such as '0', as in the names of its parameters.
         units: I, the width of Y.
-        activations: the slopes of each activation, in order; empty for a Linear alone.
+        activations: the slopes of each elementwise layer, in order; empty where there is none.
         input_norm: ‖X‖.
-        lost: how many of the numbers in Y are not finite.
-        weight: ‖W‖_F / √I; one without a Linear, NaN for a layer of another kind, of which nothing is predicted.
-        slope: (mean f′²)^½, f′ being the product of the slopes of all its activations; one where there is none.
+        not_finite: how many of the numbers in Y are not finite.
+        broken_parameters: how many of the numbers in its parameters are not finite.
+        weight: the factor by which X → Z changes the norm of a cotangent, ‖W‖_F / √I of a Linear; 1 where X is Z.
+        slope: (mean f′²)^½, where f′ is the product of the slopes of all its elementwise layers; 1 where there is none.
         cotangents: ‖∂ℓ/∂Y‖, ‖∂ℓ/∂Z‖, ‖∂ℓ/∂X‖.
     """
 
     name: str
     units: int
-    activations: tuple[Slopes, ...]
+    activations: tuple[SlopeStatistics, ...]
     input_norm: float
-    lost: int
+    not_finite: int
+    broken_parameters: int
     weight: float
     slope: float
     cotangents: tuple[float, float, float]
 
     @property
     def predicted(self) -> float:
-        """How many times smaller the gradient gets in this layer by the weights and slopes alone: 1 / (weight · slope)."""
+        """The predicted attenuation: 1 / (weight · slope)."""
         return ratio(1.0, self.weight * self.slope)
 
     @property
     def measured(self) -> float:
-        """How many times smaller it does get: ‖∂ℓ/∂Y‖ / ‖∂ℓ/∂X‖."""
+        """The measured attenuation: ‖∂ℓ/∂Y‖ / ‖∂ℓ/∂X‖. Below 1 the gradient grows on its way back."""
         return ratio(self.cotangents[0], self.cotangents[2])
 
     @property
     def measured_slope(self) -> float:
-        """The part of that which the slopes have: ‖∂ℓ/∂Y‖ / ‖∂ℓ/∂Z‖, predicted as 1 / slope."""
+        """The part of the attenuation that the slopes cause: ‖∂ℓ/∂Y‖ / ‖∂ℓ/∂Z‖, predicted as 1 / slope."""
         return ratio(self.cotangents[0], self.cotangents[1])
 
 
 @dataclass(frozen=True, slots=True)
-class Flow:
-    """A look at a network after some updates.
+class Snapshot:
+    """The statistics of all layers at one moment of a run.
 
     Attributes:
-        updates: how many.
-        samples: N, the samples it was looked at with.
+        updates: the number of updates made before.
+        samples: N, the samples that were passed through the network.
         layers: from input to output.
     """
 
     updates: int
     samples: int
-    layers: tuple[LayerFlow, ...]
+    layers: tuple[LayerStatistics, ...]
 
 
 def ratio(large: float, small: float) -> float:

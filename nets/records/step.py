@@ -110,12 +110,16 @@ class _PerParameter(Mapping[str, float]):
 class _GradientNorms(_PerParameter):
     """‖∂ℓ/∂θ_p‖."""
 
+    __slots__ = ()
+
     def __getitem__(self, name: str) -> float:
         return float(self._block.row(self._row)[1 + self._block.place[name]])
 
 
 class _UpdateRatios(_PerParameter):
     """‖Δθ_p‖ / ‖θ_p‖."""
+
+    __slots__ = ()
 
     def __getitem__(self, name: str) -> float:
         values, count = self._block.row(self._row), len(self._block.names)
@@ -176,7 +180,8 @@ class Step:
     def total_gradient_norm(self) -> float:
         """(Σ_p ‖∂ℓ/∂θ_p‖²)^½."""
         norms = self.block.row(self.row)[1 : self.block.decisive].astype(np.float64)
-        return float(np.sqrt((norms * norms).sum()))
+        with np.errstate(over="ignore"):
+            return float(np.sqrt((norms * norms).sum()))
 
     @property
     def update_ratio(self) -> Mapping[str, float]:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, jvp
 
+from nets.errors import InputError
 from nets.explanation.explain.partial_derivative import PartialDerivative
 
 STEP = 2.0**-17
@@ -16,17 +17,30 @@ def step_size(partial: PartialDerivative) -> float:
 
 
 def reverse_mode(partial: PartialDerivative) -> float:
-    """∂Y_k/∂θ by PyTorch's backward pass."""
+    """∂Y_k/∂θ by PyTorch's backward pass.
+
+    Raises:
+        InputError: if no recorded operation leads from θ to Y_k.
+    """
     point = partial.point.clone().requires_grad_()
-    (gradient,) = torch.autograd.grad(_output(partial, point), point, allow_unused=True)
-    return 0.0 if gradient is None else float(gradient[partial.index])
+    y = _output(partial, point)
+    (gradient,) = torch.autograd.grad(y, point, allow_unused=True) if y.requires_grad else (None,)
+    if gradient is None:
+        raise InputError(
+            f"PyTorch records no operation from {partial.name} to Y_{partial.output}; expected layers whose forward "
+            "consists of recorded operations: look for detach, no_grad or NumPy in a forward."
+        )
+    return float(gradient[partial.index])
 
 
-def forward_mode(partial: PartialDerivative) -> float:
-    """∂Y_k/∂θ by a dual number, θ + ε, without any backward pass."""
+def forward_mode(partial: PartialDerivative) -> float | None:
+    """∂Y_k/∂θ by a dual number, θ + ε, without any backward pass; None if an operation has no forward mode in PyTorch."""
     direction = torch.zeros_like(partial.point)
     direction[partial.index] = 1
-    tangent: Tensor = jvp(lambda point: _output(partial, point), (partial.point,), (direction,))[1]
+    try:
+        tangent: Tensor = jvp(lambda point: _output(partial, point), (partial.point,), (direction,))[1]
+    except (NotImplementedError, RuntimeError):  # the same forward ran before, so only its derivative can be missing
+        return None
     return float(tangent.detach())
 
 

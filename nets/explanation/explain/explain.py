@@ -4,7 +4,7 @@ import copy
 import math
 from dataclasses import replace
 
-import torch
+import numpy as np
 from torch import Tensor, nn
 
 from nets.calculus.formulas import formulas
@@ -17,7 +17,7 @@ from nets.explanation.explain.derivations import central_difference, forward_mod
 from nets.explanation.explain.notations import notations
 from nets.explanation.explain.partial_derivative import PartialDerivative
 from nets.explanation.explain.report import Explanation
-from nets.explanation.paths import local_jacobians, paths_between
+from nets.explanation.paths import LocalJacobian, local_jacobians, paths_between
 from nets.explanation.picture.graph.network_graph import network_graph
 from nets.explanation.picture.picture import picture_of
 from nets.explanation.selection import output_unit, select_entry, unit_index
@@ -48,27 +48,28 @@ def explain(
             the later layers are elementwise; otherwise the output that θ moves most.
 
     Raises:
-        InputError: if there is no such number, or if the output is not finite at this sample.
+        InputError: if there is no such number, if the output is not finite at this sample, or if a layer's pullback,
+            gradients or forward cannot be used.
     """
     network = copy.deepcopy(network if isinstance(network, Network) else Network.from_torch(network)).double()
     n, x = _sample(network, x, sample)
     points = {**{name: point.requires_grad_() for name, point in network.named_parameters()}, "input": x[0]}
     partial = PartialDerivative(network, x, *select_entry(points, parameter, index), output=0)
     _expect_finite(partial.values, n)
+    chain = local_jacobians(network, partial.values, partial.layer + 1)
     jacobian = jacobians(network, x)[partial.name]
     shape = tuple(partial.values[-1].shape[1:])
-    chain = local_jacobians(network, partial.values, partial.layer + 1)
     if output is not None:
         k = output_unit(output, shape)
     elif partial.effect.single and not any(local.dense for local in chain):
         (k,) = partial.effect.units
     else:
         k = max(range(math.prod(shape)), key=lambda k: abs(_entry(jacobian, shape, k, partial.index)))
-    return _explanation(replace(partial, output=k), n, _entry(jacobian, shape, k, partial.index))
+    return _explanation(replace(partial, output=k), n, chain, _entry(jacobian, shape, k, partial.index))
 
 
-def _explanation(partial: PartialDerivative, sample: int, value: float) -> Explanation:
-    chain = local_jacobians(partial.network, partial.values, partial.layer + 1)
+def _explanation(partial: PartialDerivative, sample: int, chain: list[LocalJacobian], value: float) -> Explanation:
+    derivations = _derivations(partial, value)
     size = partial.values[partial.layer + 1][0].numel()
     paths = paths_between(chain, partial.output, partial.effect.units, size)
     factors = chain_factors(partial, chain, paths)
@@ -85,12 +86,7 @@ def _explanation(partial: PartialDerivative, sample: int, value: float) -> Expla
         paths=paths,
         shared_factor=partial.effect.shared,
         fed_units=tuple(partial.effect.units),
-        derivations={
-            "closed form": value,
-            "reverse mode": reverse_mode(partial),
-            "forward mode": forward_mode(partial),
-            "central difference": central_difference(partial),
-        },
+        derivations=derivations,
         step=step_size(partial),
         setting=setting,
         notations=written,
@@ -98,9 +94,18 @@ def _explanation(partial: PartialDerivative, sample: int, value: float) -> Expla
     )
 
 
+def _derivations(partial: PartialDerivative, closed_form: float) -> dict[str, float]:
+    forward = forward_mode(partial)
+    return {
+        "closed form": closed_form,
+        "reverse mode": reverse_mode(partial),
+        **({} if forward is None else {"forward mode": forward}),
+        "central difference": central_difference(partial),
+    }
+
+
 def _entry(jacobian: Jacobian, shape: tuple[int, ...], unit: int, index: tuple[int, ...]) -> float:
-    k = torch.unravel_index(torch.tensor(unit), shape)
-    return jacobian.entry(0, *map(int, k), *index)
+    return jacobian.entry(0, *map(int, np.unravel_index(unit, shape)), *index)
 
 
 def _sample(network: Network, x: Tensor, sample: int) -> tuple[int, Tensor]:

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -66,7 +67,7 @@ class PartialDerivative:
     def effect(self) -> "Effect":
         """How θ moves the output of its own layer; the input is the output of layer −1."""
         if self.layer < 0:
-            j = _flat(self.index, self.point)
+            j = int(np.ravel_multi_index(self.index, self.point.shape))
             return Effect(f"X_{j}", {j: 1.0}, 1.0, (), single=True)
         layer, place = self.network.layers[self.layer], self.places[self.layer]
         written, unit, factors = layer.parameter_factors(place, self.parameter, self.index_texts, FREE)
@@ -116,8 +117,3 @@ class Effect:
 def number_of(factor: Factor) -> float:
     """The number of a factor whose letters are numbers of units."""
     return float(factor.numbers(0)[tuple(map(int, factor.letters))].detach())
-
-
-def _flat(index: tuple[int, ...], tensor: Tensor) -> int:
-    """The position of an index in the flattened tensor."""
-    return int(torch.arange(tensor.numel()).reshape(tensor.shape)[index])

@@ -17,6 +17,8 @@ from nets.explanation.picture.picture import BackwardPicture
 from nets.explanation.selection import entry_name
 from nets.text import listed
 
+_COUNT = {2: "two", 3: "three", 4: "four"}
+
 
 @dataclass(frozen=True, repr=False)  # beside its HTML a notebook keeps the repr
 class Explanation:
@@ -31,7 +33,8 @@ class Explanation:
         paths: from Y_k to the units that θ feeds; their products add up to ∂Y_nk/∂θ.
         shared_factor: what the product along every path is multiplied by: X_j for a weight, 1 for a bias and the input.
         fed_units: the units of the output of θ's own layer that θ moves.
-        derivations: name → value: closed form, reverse mode, forward mode, central difference.
+        derivations: name → value: closed form, reverse mode, forward mode, central difference; no forward mode if PyTorch
+            has none of an operation in a layer's forward.
         step: h of the central difference.
         setting: lines of Python that all notations begin with; they need `network` in float64 and `x` of one sample.
         notations: entry by entry, as a matrix product, as a vector-Jacobian product, in PyTorch; each executed.
@@ -77,7 +80,7 @@ class Explanation:
         if not zeros:
             return "the product of the factors is below the smallest number there is."
         everywhere = "" if self.paths.count == 1 else " on the largest path, so it is zero on every path"
-        return f"{' and '.join(zeros)}{everywhere}: what is multiplied by zero does not get through."
+        return f"{' and '.join(zeros)}{everywhere}: a product with a factor of zero is zero."
 
     def _no_path(self) -> str:
         k, i, *others = self.output, *self.fed_units
@@ -92,11 +95,11 @@ class Explanation:
     @property
     def agreement(self) -> str:
         """How far the derivations differ from each other."""
-        exact = [self.derivations[name] for name in ("closed form", "reverse mode", "forward mode")]
-        spread, error = max(exact) - min(exact), abs(self.derivations["central difference"] - self.value)
+        *exact, difference = self.derivations.values()
+        spread, error = max(exact) - min(exact), abs(difference - self.value)
         close = math.isclose(max(exact), min(exact), rel_tol=1e-9, abs_tol=1e-12)
         sentences = [
-            f"The first three are within {spread:.1e} of each other, "
+            f"The first {_COUNT[len(exact)]} are within {spread:.1e} of each other, "
             f"the difference (h = {self.step:.1e}) within {error:.1e}."
         ]
         if not close or error > 1e-6 * max(1.0, abs(self.value)):
@@ -122,14 +125,14 @@ class Explanation:
             parts += self._paths()
         derivations = [(name, exact_text(value)) for name, value in self.derivations.items()]
         parts += [
-            Title("Four derivations", 2),
+            Title(f"{_COUNT[len(derivations)].capitalize()} derivations", 2),
             Table(("", "value"), tuple(derivations), numbers=1),
             Note(self.agreement),
         ]
-        parts += [Title("Four notations, each run as it stands", 2)]
+        parts += [Title("Four notations, each executed", 2)]
         rows = [(each.name, each.statement, exact_text(each.value), each.code) for each in self.notations]
         parts += [Table(("notation", "statement", "value", "code"), tuple(rows), numbers=2, code=3)]
-        parts += [Note("Each code follows on these lines, with network in float64 and x the one sample:", self.setting)]
+        parts += [Note("Each code follows these lines; network is in float64, and x is the one sample:", self.setting)]
         return parts
 
     def _chain_title(self) -> str:

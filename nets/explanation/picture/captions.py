@@ -43,7 +43,7 @@ def _gradient(step: BackwardStep, y: str) -> str:
     derivative = f"∂{_name(y)}/∂{name}"
     users = [_name(edge.target.name) for edge, _ in step.received]
     if not users:
-        return f"<b>{derivative} = 1</b>: the number moves as much as itself."
+        return f"<b>{derivative} = 1</b>: the derivative of a number by itself."
     if len(users) == 1:
         return f"<b>{_full(derivative, step.gradient)}</b>: it has one user, {users[0]}."
     total = sum_text([contribution for _, contribution in step.received])
@@ -65,7 +65,7 @@ def _contribution(step: BackwardStep, edge: Edge, contribution: Tensor) -> str:
         )
     else:
         result = f"{value_text(gradient)} through {label.text} gives <b>{value_text(contribution)}</b>"
-    return f"It hands on to {_name(edge.source.name)}: {result}"
+    return f"It contributes to {_name(edge.source.name)}: {result}"
 
 
 def _name(name: str) -> str:

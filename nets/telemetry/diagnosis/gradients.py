@@ -1,127 +1,115 @@
-"""What is wrong with the gradients of one step, in a sentence with its number and its parameter.
+"""What is wrong with the gradients of one step: a sentence for each fault, with its number and its parameter.
 
-What is wrong is read from the Step record: the loss, the gradient norms and the update ratios. The order of the
-parameters in it is taken as their order in the network, from input to output, and 'a.b.weight' as a parameter
-of the layer 'a.b'. Where in the network it comes from, and by what, is read from the Flow of a look at its layers.
+A fault is found in the Step record: the loss, the gradient norms and the update ratios. The order of its parameters is taken as
+their order in the network, from input to output, and 'a.b.weight' as a parameter of the layer 'a.b'. Where the fault begins, and by
+what, is read from a Snapshot of the layers.
 
-A bias serves as the measure of what arrives at its layer, since ∂ℓ/∂B = Σ_n δ_n, but is never itself called too
-small: before a normalisation, for one, its true gradient is zero.
+A bias measures what arrives at its layer, since ∂ℓ/∂B = Σ_n δ_n, but is never itself called too small: before a normalisation, for
+example, its true gradient is zero.
 """
 
 import math
 from collections.abc import Mapping
 
-from nets.records.layer_statistics import Flow
+from nets.records.layer_statistics import Snapshot
 from nets.records.step import Step
-from nets.telemetry.diagnosis.attenuation import dead, first_lost, passage, saturated
-
-#: In networks that train, norms of the weights' gradients lie within two orders of magnitude of each other
-#: (measured: a factor of at most 20 in 11 digit classifiers of 1 to 20 layers). A healthy step changes a weight
-#: by about 1e-3 of itself; with a gradient 10⁴ times smaller that is 1e-7, about the 6e-8 (2⁻²⁴) at which
-#: float32 rounds the change away. 10³ speaks just before that point.
-LAYER_FACTOR = 1e3
-
-#: An update ten times as long as the parameter leaves nothing of what was learnt. Ratios of about one are usual
-#: after a start at zero, where the first update is the whole parameter.
-UPDATE_RATIO = 10.0
+from nets.telemetry.diagnosis import sentences
+from nets.telemetry.diagnosis.attenuation import dead, first_not_finite, passage, saturated
+from nets.telemetry.diagnosis.sentences import Fault
+from nets.telemetry.diagnosis.thresholds import LAYER_FACTOR, UPDATE_RATIO
 
 
-def diagnose(step: Step, flow: Flow | None = None) -> tuple[str, ...]:
-    """Every sentence that there is reason for; none where the gradients are healthy.
+def diagnose(step: Step, snapshot: Snapshot | None = None) -> dict[Fault, str]:
+    """Fault → sentence; empty where the gradients are healthy.
 
-    What is not finite makes the rest meaningless, and is then the only sentence.
+    Numbers that are not finite make all others meaningless, and are then the only fault.
 
     Args:
         step: the record of a step.
-        flow: a look at the layers at about that step; with it, each sentence says in which layer the fault begins and by what, and
+        snapshot: the layers at about that step. With it, each sentence says in which layer the fault begins and by what, and
             saturated and dead layers are found.
     """
-    broken = not_finite(step, flow)
+    broken = not_finite(step, snapshot)
     if broken is not None:
-        return (broken,)
-    local = [sentence for look in (saturated, dead) if flow is not None and (sentence := look(flow)) is not None]
-    # A layer that is named there needs no naming as a reason.
-    rest = flow if not local else None
-    return tuple(sentence for sentence in (*local, vanishing(step, rest), exploding(step, rest)) if sentence is not None)
+        return {Fault.NOT_FINITE: broken}
+    local = {} if snapshot is None else {Fault.SATURATED: saturated(snapshot), Fault.DEAD: dead(snapshot)}
+    # A layer that is named as saturated or dead is not named again as the reason of another fault.
+    rest = None if any(local.values()) else snapshot
+    found = {**local, Fault.VANISHING: vanishing(step, rest), Fault.EXPLODING: exploding(step, rest)}
+    return {fault: sentence for fault, sentence in found.items() if sentence is not None}
 
 
-def not_finite(step: Step, flow: Flow | None = None) -> str | None:
+def not_finite(step: Step, snapshot: Snapshot | None = None) -> str | None:
     """The loss, a gradient norm or the total is NaN or infinite.
 
-    An infinite update ratio alone is no fault: it is what a parameter that starts at zero has.
+    An infinite update ratio alone is no fault: a parameter that starts at zero has it.
     """
     broken = _not_finite(step)
-    return None if broken is None else _with(broken, None if flow is None else first_lost(flow))
+    return None if broken is None else _with(broken, None if snapshot is None else first_not_finite(snapshot))
 
 
 def _not_finite(step: Step) -> str | None:
-    where = f"at step {step.step}"
-    broken = [name for name, norm in step.gradient_norm.items() if not math.isfinite(norm)]
+    broken = {name: norm for name, norm in step.gradient_norm.items() if not math.isfinite(norm)}
     if broken:
         more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
-        norm = step.gradient_norm[broken[0]]
-        return f"not finite: ‖∂ℓ/∂θ‖ of {broken[0]}{more} is {norm} {where}, the loss is {step.loss:.4g}."
+        name, norm = next(iter(broken.items()))
+        return sentences.NOT_FINITE_NORM.format(name=name, more=more, norm=norm, step=step.step, loss=step.loss)
     if not math.isfinite(step.loss):
-        return f"not finite: the loss is {step.loss} {where}, though every gradient norm is finite."
+        return sentences.NOT_FINITE_LOSS.format(loss=step.loss, step=step.step)
     if not math.isfinite(step.total_gradient_norm):
-        total = step.total_gradient_norm
-        return f"not finite: the total gradient norm is {total} {where}, though that of each parameter is finite."
+        return sentences.NOT_FINITE_TOTAL.format(total=step.total_gradient_norm, step=step.step)
     lost = [name for name, ratio in step.update_ratio.items() if math.isnan(ratio)]
-    if lost:
-        return f"not finite: the update of {lost[0]} is NaN {where}, though its gradient is finite."
-    return None
+    return sentences.NOT_FINITE_UPDATE.format(name=lost[0], step=step.step) if lost else None
 
 
-def vanishing(step: Step, flow: Flow | None = None) -> str | None:
-    """A weight has a gradient at least 1,000 times smaller than that of a later layer, or none at all.
+def vanishing(step: Step, snapshot: Snapshot | None = None) -> str | None:
+    """A weight has a gradient at least LAYER_FACTOR times smaller than a later layer's, or none at all.
 
-    Every gradient small at once is no fault: that is what a minimum looks like. Nor is a gradient of zero
-    behind a weight that starts at zero and is about to leave it.
+    Gradients that are all small are no fault: a minimum looks like that. Nor is a gradient of zero behind a weight that starts at
+    zero and is about to leave it.
     """
     if step.gradient_norm and step.total_gradient_norm == 0 and step.loss > 0:
-        return f"gradients vanish: every gradient is exactly 0, so the loss stays at {step.loss:.4g} (step {step.step})."
+        return sentences.ALL_ZERO.format(loss=step.loss, step=step.step)
     gap = _widest_gap(_layers(step.gradient_norm)[::-1])
     if gap is None:
         return None
     (late, large), (early, small) = gap
-    if small > 0:
-        how = f"is {small:.2g}, {_factor(large, small)} times smaller than that of {late}: it hardly learns"
-    elif any(math.isinf(step.update_ratio.get(name, 0)) and norm for name, norm in _weights(step.gradient_norm).items()):
+    weights = _weights(step.gradient_norm)
+    if small == 0 and any(math.isinf(step.update_ratio[name]) and norm for name, norm in weights.items()):
         return None
+    if small > 0:
+        factor = _factor(large, small)
+        sentence = sentences.SMALL.format(early=early, small=small, factor=factor, late=late, step=step.step)
     else:
-        how = f"is exactly 0, while that of {late} is {large:.2g}: it does not learn at all"
-    return _with(f"gradients vanish: ‖∂ℓ/∂θ‖ of {early} {how} (step {step.step}).", _passage(flow, early, late, grows=False))
+        sentence = sentences.ZERO.format(early=early, late=late, large=large, step=step.step)
+    return _with(sentence, _passage(snapshot, early, late, grows=False))
 
 
-def exploding(step: Step, flow: Flow | None = None) -> str | None:
-    """An update is ten times as long as its weight, or a weight has a gradient 1,000 times that of a later weight.
+def exploding(step: Step, snapshot: Snapshot | None = None) -> str | None:
+    """An update is UPDATE_RATIO times as long as its weight, or a weight has a gradient LAYER_FACTOR times a later weight's.
 
-    Weights alone are compared here: a bias beside a weight that gets little input has a large gradient, and
-    nothing grows.
+    Weights alone are compared: a bias beside a weight that gets little input has a large gradient, and nothing grows.
     """
     ratios = {name: ratio for name, ratio in _weights(step.update_ratio).items() if math.isfinite(ratio)}
     longest = max(ratios, key=ratios.__getitem__, default=None)
     if longest is not None and ratios[longest] >= UPDATE_RATIO:
         norm = step.gradient_norm.get(longest, math.nan)
-        sentence = (
-            f"gradients explode: the update of {longest} is {ratios[longest]:.2g} times as long as {longest} itself, "
-            f"with ‖∂ℓ/∂θ‖ = {norm:.2g} (step {step.step})."
-        )
-        return _with(sentence, _passage(flow, longest, list(step.gradient_norm)[-1], grows=True))
+        sentence = sentences.LONG_UPDATE.format(name=longest, ratio=ratios[longest], norm=norm, step=step.step)
+        return _with(sentence, _passage(snapshot, longest, list(step.gradient_norm)[-1], grows=True))
     gap = _widest_gap(_layers(_weights(step.gradient_norm)))
-    if gap is None or gap[1][1] == 0:  # no gradient at all in a later layer is no growth in an earlier one
+    if gap is None or gap[1][1] == 0:  # a later layer without a gradient is no growth in an earlier one
         return None
     (early, large), (late, small) = gap
-    sentence = (
-        f"gradients explode: ‖∂ℓ/∂θ‖ of {early} is {large:.2g}, {_factor(large, small)} times larger than that of "
-        f"{late}: it grows on its way back to the input (step {step.step})."
-    )
-    return _with(sentence, _passage(flow, early, late, grows=True))
+    factor = _factor(large, small)
+    sentence = sentences.LARGE.format(early=early, large=large, factor=factor, late=late, step=step.step)
+    return _with(sentence, _passage(snapshot, early, late, grows=True))
 
 
-def _passage(flow: Flow | None, early: str, late: str, *, grows: bool) -> str:
+def _passage(snapshot: Snapshot | None, early: str, late: str, *, grows: bool) -> str:
     """What happened between the layers of two parameters."""
-    return "" if flow is None else passage(flow, early.rpartition(".")[0], late.rpartition(".")[0], grows=grows)
+    if snapshot is None:
+        return ""
+    return passage(snapshot, early.rpartition(".")[0], late.rpartition(".")[0], grows=grows)
 
 
 def _with(sentence: str, reason: str | None) -> str:
@@ -129,7 +117,7 @@ def _with(sentence: str, reason: str | None) -> str:
 
 
 def _weights(numbers: Mapping[str, float]) -> dict[str, float]:
-    """Those of the parameters that are no bias."""
+    """The numbers of all parameters but biases."""
     return {name: number for name, number in numbers.items() if name.rpartition(".")[2] != "bias"}
 
 
@@ -145,7 +133,7 @@ def _layers(norms: Mapping[str, float]) -> list[dict[str, float]]:
 def _widest_gap(layers: list[dict[str, float]]) -> tuple[tuple[str, float], tuple[str, float]] | None:
     """The largest norm and, in a layer further on in the list, the weight whose norm is smallest beside it.
 
-    None where no ratio of two such norms reaches `LAYER_FACTOR`.
+    None where no ratio of two such norms reaches LAYER_FACTOR.
     """
     widest, found = 0.0, None
     largest = ("", 0.0)
@@ -159,6 +147,6 @@ def _widest_gap(layers: list[dict[str, float]]) -> tuple[tuple[str, float], tupl
 
 
 def _factor(large: float, small: float) -> str:
-    """How many times larger, as a person writes it: 1,234 or 2.0e+06."""
+    """A ratio: 1,234 or 2.0e+06."""
     ratio = large / small
     return f"{ratio:,.0f}" if ratio < 1e5 else f"{ratio:.1e}"

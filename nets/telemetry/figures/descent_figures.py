@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from nets.errors import InputError
-from nets.records.step import Step
+from nets.records.step import Step, numbers_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,7 +83,8 @@ def draw_gradient_norms(figure: "Figure", steps: Sequence[Step]) -> "Axes":
     """
     from matplotlib.ticker import MaxNLocator
 
-    names = list(steps[0].gradient_norm)
+    runs = numbers_of(steps)
+    names = list(runs[0].names)
     layers = list(dict.fromkeys(_layer(name) for name in names))
     colours = dict(zip(layers, depth_colours(len(layers)), strict=True))
     many = len(names) > NAMED_PARAMETERS
@@ -93,12 +94,11 @@ def draw_gradient_norms(figure: "Figure", steps: Sequence[Step]) -> "Axes":
     axes = figure.add_subplot()
     axes.set_yscale("log", nonpositive="mask")
     numbers = np.array([step.step for step in steps])
-    for name in names:
-        norms = np.array([step.gradient_norm[name] for step in steps], dtype=float)
+    for name, norms in zip(names, np.concatenate([run.gradient_norm for run in runs]).T, strict=True):
         style = STYLE_OF_LEAF.get(name.rpartition(".")[2], ":")
         look = {"color": colours[_layer(name)], "linestyle": style, "linewidth": 0.9 if many else 1.4}
         _line(axes, numbers, norms, stretch, band=not many, label=name, **look)
-    totals = np.array([step.total_gradient_norm for step in steps], dtype=float)
+    totals = np.concatenate([run.total_gradient_norm for run in runs])
     _line(axes, numbers, totals, stretch, band=not many, label="total", color="black", linestyle="-", linewidth=2.4)
 
     drawn = "" if stretch == 1 else f" (median of {stretch} steps" + (")" if many else "; band: smallest to largest)")

@@ -1,4 +1,4 @@
-"""Pictures of how the gradient flows back through the layers of a run, and of the slopes that it meets, drawn from its looks."""
+"""Pictures of how the gradient snapshots back through the layers of a run, and of the slopes that it meets, drawn from its looks."""
 
 import math
 import os
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nets.errors import InputError
-from nets.records.layer_statistics import FLAT, Flow, Slopes
-from nets.telemetry.diagnosis.attenuation import moment
+from nets.records.layer_statistics import FLAT, Snapshot, SlopeStatistics
+from nets.telemetry.diagnosis.numbers import moment
 from nets.telemetry.figures.descent_figures import depth_colours, paper, save
 
 if TYPE_CHECKING:
@@ -24,54 +24,54 @@ MOST_PANELS = 12
 MOST_NAMES = 20
 
 
-def flow_figure(flows: Sequence[Flow], path: str | os.PathLike[str]) -> None:
+def flow_figure(snapshots: Sequence[Snapshot], path: str | os.PathLike[str]) -> None:
     """Write the picture of ‖∂ℓ/∂Y‖ of every layer as a PNG file at `path`: over the steps, and from the output back to the input,
     measured and predicted.
 
     Raises:
         InputError: there is no look, or nothing can be written at `path`.
     """
-    _some(flows)
-    figure = paper(12, min(9.0, max(4.4, 1.6 + 0.28 * len(flows[0].layers))))
+    _some(snapshots)
+    figure = paper(12, min(9.0, max(4.4, 1.6 + 0.28 * len(snapshots[0].layers))))
     over_steps, backwards = figure.subplots(1, 2, width_ratios=(1.15, 1))
-    draw_flow(figure, over_steps, flows)
-    draw_attenuation(backwards, [flows[0], flows[-1]] if len(flows) > 1 else flows)
+    draw_flow(figure, over_steps, snapshots)
+    draw_attenuation(backwards, [snapshots[0], snapshots[-1]] if len(snapshots) > 1 else snapshots)
     save(figure, Path(path))
 
 
-def saturation_figure(flows: Sequence[Flow], path: str | os.PathLike[str]) -> bool:
+def saturation_figure(snapshots: Sequence[Snapshot], path: str | os.PathLike[str]) -> bool:
     """Write the picture of |f′| of every activation over the steps as a PNG file at `path`; False if there is no activation.
 
     Raises:
         InputError: there is no look, or nothing can be written at `path`.
     """
-    _some(flows)
-    count = len(_activations(flows[0]))
+    _some(snapshots)
+    count = len(_activations(snapshots[0]))
     if not count:
         return False
     if count <= MOST_PANELS:
         columns = min(count, 3)
         rows = math.ceil(count / columns)
         figure = paper(max(6.5, 4.1 * columns), 1.0 + 2.6 * rows)
-        draw_slopes(figure, flows, rows, columns)
+        draw_slopes(figure, snapshots, rows, columns)
     else:
         figure = paper(12, min(9.0, 1.6 + 0.28 * count))
-        draw_slope_maps(figure, flows)
+        draw_slope_maps(figure, snapshots)
     save(figure, Path(path))
     return True
 
 
-def draw_flow(figure: "Figure", axes: "Axes", flows: Sequence[Flow]) -> None:
+def draw_flow(figure: "Figure", axes: "Axes", snapshots: Sequence[Snapshot]) -> None:
     """A map of ‖∂ℓ/∂Y‖: a row for each layer, input below, a column for each look. What is zero or not finite stays grey."""
     from matplotlib.colors import LogNorm
 
-    norms = np.array([_cotangents(flow) for flow in flows], dtype=float).T
+    norms = np.array([_cotangents(snapshot) for snapshot in snapshots], dtype=float).T
     shown = np.ma.masked_where(~np.isfinite(norms) | (norms <= 0), norms)
     low, high = (shown.min(), shown.max()) if shown.count() else (0.1, 1.0)
     # A whole decade at least, so that a gradient that is the same everywhere looks the same everywhere.
     middle = math.sqrt(low) * math.sqrt(high)
     low, high = min(low, middle / 10**0.5), max(high, middle * 10**0.5)
-    mesh = _map(axes, shown, flows, ["X", *(layer.name for layer in flows[0].layers)], norm=LogNorm(low, high))
+    mesh = _map(axes, shown, snapshots, ["X", *(layer.name for layer in snapshots[0].layers)], norm=LogNorm(low, high))
     figure.colorbar(mesh, ax=axes, label="‖∂ℓ/∂Y‖", pad=0.02)
     axes.set_ylabel("layer, from the network's input X (below) to output")
     grey = "" if shown.count() == shown.size else " (grey: zero or not finite)"
@@ -80,7 +80,7 @@ def draw_flow(figure: "Figure", axes: "Axes", flows: Sequence[Flow]) -> None:
         axes.text(0.5, 0.5, "every gradient is zero or not finite", transform=axes.transAxes, ha="center")
 
 
-def draw_attenuation(axes: "Axes", looks: Sequence[Flow]) -> None:
+def draw_attenuation(axes: "Axes", looks: Sequence[Snapshot]) -> None:
     """‖∂ℓ/∂Y‖ from the output back to the input, as measured, and as weights and slopes predict it from the output on."""
     names = [layer.name for layer in looks[0].layers]
     places = np.arange(len(names) + 1)
@@ -106,15 +106,15 @@ def draw_attenuation(axes: "Axes", looks: Sequence[Flow]) -> None:
     axes.legend(frameon=False, fontsize="small")
 
 
-def draw_slopes(figure: "Figure", flows: Sequence[Flow], rows: int, columns: int) -> None:
+def draw_slopes(figure: "Figure", snapshots: Sequence[Snapshot], rows: int, columns: int) -> None:
     """A panel for each activation: median of |f′| over the steps, in bands that hold half and nine tenths of all."""
-    steps = [flow.updates for flow in flows]
+    steps = [snapshot.updates for snapshot in snapshots]
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     for index, axes in enumerate(panels):
-        if index >= len(_activations(flows[0])):
+        if index >= len(_activations(snapshots[0])):
             axes.set_axis_off()
             continue
-        series = [_activations(flow)[index] for flow in flows]
+        series = [_activations(snapshot)[index] for snapshot in snapshots]
         bands = np.array([one.quantiles for one in series]).T
         colour = depth_colours(3)[1]
         axes.fill_between(steps, bands[0], bands[4], color=colour, alpha=0.15, linewidth=0, label="nine tenths")
@@ -123,68 +123,68 @@ def draw_slopes(figure: "Figure", flows: Sequence[Flow], rows: int, columns: int
         axes.plot(steps, [one.flat for one in series], color="black", linewidth=1.2, linestyle=":", label=f"share below {FLAT}")
         axes.set_title(_title(series), loc="left", fontsize="medium")
         axes.grid(True, alpha=0.3)
-        _step_axis(axes, flows, labelled=index + columns >= len(_activations(flows[0])))
+        _step_axis(axes, snapshots, labelled=index + columns >= len(_activations(snapshots[0])))
         axes.set_ylim(-0.02, max(1.02, axes.get_ylim()[1]))
         if index % columns == 0:
             axes.set_ylabel("|f′|")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=4, frameon=False, fontsize="small")
 
 
-def draw_slope_maps(figure: "Figure", flows: Sequence[Flow]) -> None:
+def draw_slope_maps(figure: "Figure", snapshots: Sequence[Snapshot]) -> None:
     """Two maps with a row for each activation, input below, and a column for each look: rms of f′, and share of |f′| < 0.01."""
-    names = [one.name for one in _activations(flows[0])]
-    kinds = list(dict.fromkeys(f"{one.kind}, f′ = {one.formula}" for one in _activations(flows[0])))
+    names = [one.name for one in _activations(snapshots[0])]
+    kinds = list(dict.fromkeys(f"{one.kind}, f′ = {one.formula}" for one in _activations(snapshots[0])))
     for axes, (title, label, values) in zip(
         figure.subplots(1, 2, sharey=True),
         (
-            (f"Slopes ({'; '.join(kinds)})", "(mean f′²)^½", [[one.rms for one in _activations(flow)] for flow in flows]),
-            (f"Share of the slopes below {FLAT}", "share", [[one.flat for one in _activations(flow)] for flow in flows]),
+            (f"Slopes ({'; '.join(kinds)})", "(mean f′²)^½", [[one.rms for one in _activations(snapshot)] for snapshot in snapshots]),
+            (f"Share of the slopes below {FLAT}", "share", [[one.flat for one in _activations(snapshot)] for snapshot in snapshots]),
         ),
         strict=True,
     ):
         shown = np.ma.masked_invalid(np.array(values, dtype=float).T)
         high = max(1.0, shown.max()) if shown.count() else 1.0
-        mesh = _map(axes, shown, flows, names, vmin=0, vmax=high)
+        mesh = _map(axes, shown, snapshots, names, vmin=0, vmax=high)
         figure.colorbar(mesh, ax=axes, label=label, pad=0.02)
         axes.set_title(title, loc="left", fontsize="medium")
     figure.axes[0].set_ylabel("activation, from input (below) to output")
 
 
-def _map(axes: "Axes", values: "NDArray[np.float64]", flows: Sequence[Flow], names: list[str], **scale: object):  # type: ignore[no-untyped-def]
+def _map(axes: "Axes", values: "NDArray[np.float64]", snapshots: Sequence[Snapshot], names: list[str], **scale: object):  # type: ignore[no-untyped-def]
     """Coloured cells; each reaches from its look to halfway to the next ones."""
     axes.set_facecolor("0.85")
-    steps = np.array([flow.updates for flow in flows], dtype=float)
+    steps = np.array([snapshot.updates for snapshot in snapshots], dtype=float)
     edges = np.concatenate([steps[:1] - 0.5, (steps[1:] + steps[:-1]) / 2, steps[-1:] + 0.5])
     mesh = axes.pcolormesh(edges, np.arange(len(names) + 1) - 0.5, values, cmap="viridis", **scale)  # type: ignore[arg-type]
     every = math.ceil(len(names) / MOST_NAMES)
     axes.set_yticks(range(0, len(names), every), names[::every])
-    _step_axis(axes, flows, labelled=True)
+    _step_axis(axes, snapshots, labelled=True)
     return mesh
 
 
-def _step_axis(axes: "Axes", flows: Sequence[Flow], *, labelled: bool) -> None:
+def _step_axis(axes: "Axes", snapshots: Sequence[Snapshot], *, labelled: bool) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-    if len(flows) > 1:
-        axes.set_xlim(flows[0].updates, flows[-1].updates)
+    if len(snapshots) > 1:
+        axes.set_xlim(snapshots[0].updates, snapshots[-1].updates)
     if labelled:
         axes.set_xlabel("step")
         axes.tick_params(labelbottom=True)
 
 
-def _cotangents(flow: Flow) -> list[float]:
+def _cotangents(snapshot: Snapshot) -> list[float]:
     """‖∂ℓ/∂X‖ at the input of the network, then ‖∂ℓ/∂Y‖ of each layer."""
-    return [flow.layers[0].cotangents[2], *(layer.cotangents[0] for layer in flow.layers)]
+    return [snapshot.layers[0].cotangents[2], *(layer.cotangents[0] for layer in snapshot.layers)]
 
 
-def _title(series: list[Slopes]) -> str:
+def _title(series: list[SlopeStatistics]) -> str:
     formula = next((one.formula for one in series if one.formula.startswith("|")), series[0].formula)
     return f"{series[0].name}  {series[0].kind}: f′ = {formula.strip('|')}"
 
 
-def _activations(flow: Flow) -> list[Slopes]:
-    return [one for layer in flow.layers for one in layer.activations]
+def _activations(snapshot: Snapshot) -> list[SlopeStatistics]:
+    return [one for layer in snapshot.layers for one in layer.activations]
 
 
 def _positive(numbers: list[float]) -> "NDArray[np.float64]":
@@ -193,6 +193,6 @@ def _positive(numbers: list[float]) -> "NDArray[np.float64]":
     return np.where(np.isfinite(array) & (array > 0), array, np.nan)
 
 
-def _some(flows: Sequence[Flow]) -> None:
-    if not flows:
-        raise InputError("The run was never looked at, and a picture of its gradient flow needs one look: take it at step 0.")
+def _some(snapshots: Sequence[Snapshot]) -> None:
+    if not snapshots:
+        raise InputError("The run was never looked at, and a picture of its gradient snapshot needs one look: take it at step 0.")

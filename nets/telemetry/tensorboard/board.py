@@ -12,7 +12,7 @@ import numpy as np
 from tensorboard.plugins.custom_scalar.layout_pb2 import Category, Chart, Layout, MultilineChartContent
 
 from nets.errors import InputError
-from nets.records.layer_statistics import Flow
+from nets.records.layer_statistics import Snapshot
 from nets.records.noise_scale import RunningNoise
 from nets.records.step import Step
 from nets.telemetry.tensorboard.buffered_writer import BufferedWriter
@@ -78,7 +78,7 @@ class Board:
         test_accuracy: float | None = None,
         parameters: "Mapping[str, Tensor] | None" = None,
         gradients: "Mapping[str, Tensor] | None" = None,
-        flow: Flow | None = None,
+        snapshot: Snapshot | None = None,
     ) -> None:
         """One Event with every number of `step`, and with whatever else is known at that step.
 
@@ -90,15 +90,15 @@ class Board:
             test_accuracy: share of them that is classified right, 0 to 1.
             parameters: parameter → θ_p, for histograms.
             gradients: parameter → ∂ℓ/∂θ_p, for histograms.
-            flow: a look at the layers.
+            snapshot: a look at the layers.
         """
         self._write_layout(accumulates=step.accumulation.block is not None)
-        if all(extra is None for extra in (test_loss, test_accuracy, parameters, gradients, flow)):
+        if all(extra is None for extra in (test_loss, test_accuracy, parameters, gradients, snapshot)):
             self._steps.add(step)
             return
         self._steps.flush()
         values = scalar_values({tag: float(column[0]) for tag, column in columns([step], self._noise).items()})
-        values += _evaluation(test_loss, test_accuracy) + _histograms(parameters, gradients) + _layers(flow)
+        values += _evaluation(test_loss, test_accuracy) + _histograms(parameters, gradients) + _layers(snapshot)
         self._events.write(step.step, values)
 
     def evaluation(self, step_number: int, loss: float, accuracy: float | None = None) -> None:
@@ -118,9 +118,9 @@ class Board:
         """Histograms of every parameter and gradient, where no Step goes with them (as the network was made, say)."""
         self._events.write(step_number, _histograms(parameters, gradients))
 
-    def flow(self, flow: Flow) -> None:
+    def snapshot(self, snapshot: Snapshot) -> None:
         """A look at the layers, where no Step goes with it (before the first, say)."""
-        self._events.write(flow.updates, _layers(flow))
+        self._events.write(snapshot.updates, _layers(snapshot))
 
     def diagnosis(self, sentences: Sequence[str], table: str) -> None:
         """What ails the gradients, if anything does, and the table of the layers, on the Text page."""
@@ -188,9 +188,9 @@ def _evaluation(loss: float | None, accuracy: float | None) -> list[Value]:
     return scalar_values({tag: number for tag, number in known.items() if number is not None})
 
 
-def _layers(flow: Flow | None) -> list[Value]:
+def _layers(snapshot: Snapshot | None) -> list[Value]:
     numbers: dict[str, float] = {}
-    for layer in () if flow is None else flow.layers:
+    for layer in () if snapshot is None else snapshot.layers:
         numbers[f"cotangent/{layer.name}"] = layer.cotangents[0]
         numbers[f"attenuation/{layer.name}/measured"] = layer.measured
         numbers[f"attenuation/{layer.name}/predicted"] = layer.predicted

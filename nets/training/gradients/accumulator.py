@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from nets import torch_internals
 from nets.calculus.norms import norm_tensors
 from nets.records.contributions import WINDOWS, ContributionBlock
 
@@ -32,8 +33,8 @@ class Accumulator:
             self._sums = list(self.total.values())
             self._second = [torch.zeros_like(gradient) for gradient in self._sums]
         else:
-            torch._foreach_zero_(self._sums)
-            torch._foreach_zero_(self._second)
+            torch_internals.zero(self._sums)
+            torch_internals.zero(self._second)
         block = self._blocks.get(contributions)
         if block is None or block.used == WINDOWS:
             block = self._blocks[contributions] = ContributionBlock(tuple(gradients), contributions, self._sums[0])
@@ -43,16 +44,16 @@ class Accumulator:
     def add(self, into: Tensor, loss: Tensor, gradients: dict[str, Tensor], weight: float, parts: int) -> None:
         """S ← S + w G and S′ ← S′ + N G; ℓ, ‖G_p‖ and ‖S_p‖ are written to `into`."""
         found = list(gradients.values())
-        torch._foreach_add_(self._sums, found, alpha=weight)
-        torch._foreach_add_(self._second, found, alpha=parts)
+        torch_internals.add(self._sums, found, weight)
+        torch_internals.add(self._second, found, parts)
         torch.stack([loss, *norm_tensors(found + self._sums, into.dtype)], out=into)
 
     def replace(self, total: dict[str, Tensor]) -> None:
         """Take S from elsewhere, such as the average over several processes."""
-        torch._foreach_copy_(self._sums, list(total.values()))
+        torch_internals.copy(self._sums, list(total.values()))
 
     def finish(self, into: Tensor, whole: int) -> dict[str, Tensor]:
         """End a window and return S; ‖S_p − S′_p / N‖ is written to `into`."""
-        torch._foreach_add_(self._second, self._sums, alpha=-whole)
+        torch_internals.add(self._second, self._sums, -whole)
         torch.stack(norm_tensors(self._second, into.dtype), out=into).div_(whole)
         return self.total

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nets import torch_internals
 from nets.training.optimizers.update_rule import Change, RuleState, UpdateRule
 from nets.validation import number
 
@@ -28,6 +29,7 @@ class SGD(UpdateRule):
         self.momentum = number("momentum", momentum, least=0, below=1)
         self.weight_decay = number("weight_decay", weight_decay, least=0)
         self._follows_gradient = self.momentum == 0 and self.weight_decay == 0
+        self._kernel = torch_internals.fused_sgd()
         self._options: dict[str, Any] = {"lr": self.learning_rate, "momentum": self.momentum, "dampening": 0.0}
         self._options |= {"nesterov": False, "maximize": False, "is_first_step": False}
 
@@ -37,24 +39,24 @@ class SGD(UpdateRule):
 
     def step(self, state: RuleState, parameters: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
         """Δθ_p = −η V_p, after V_p ← μ V_p + G_p + λ θ_p."""
-        velocities = state.get("velocity")
-        if velocities is None:
-            return list(torch._foreach_mul(gradients, -self.learning_rate))
-        torch._foreach_mul_(velocities, self.momentum)
-        torch._foreach_add_(velocities, gradients)
-        torch._foreach_add_(velocities, parameters, alpha=self.weight_decay)
-        return list(torch._foreach_mul(velocities, -self.learning_rate))
+        velocities = state.get("velocity", gradients)
+        if velocities is not gradients:
+            for v, gradient, parameter in zip(velocities, gradients, parameters, strict=True):
+                v.mul_(self.momentum).add_(gradient).add_(parameter, alpha=self.weight_decay)
+        return [-self.learning_rate * v for v in velocities]
 
     def apply_fused(
         self, state: RuleState, parameters: list[Tensor], gradients: list[Tensor], skip: Tensor | None = None
     ) -> Change:
         """The same update by PyTorch's fused kernel, which reads and writes each number once."""
+        if self._kernel is None:
+            return self.apply(state, parameters, gradients, skip)
         velocities = state.get("velocity", [])
         directions, buffers, decay = gradients, velocities, self.weight_decay
         if velocities and self.momentum == 0:
             # At momentum 0 the kernel keeps no V. It is computed here, since the record holds its norm.
-            torch._foreach_copy_(velocities, gradients)
-            torch._foreach_add_(velocities, parameters, alpha=decay)
+            torch_internals.copy(velocities, gradients)
+            torch_internals.add(velocities, parameters, decay)
             directions, buffers, decay = velocities, [], 0.0
-        torch._fused_sgd_(parameters, directions, buffers, weight_decay=decay, found_inf=skip, **self._options)
+        self._kernel(parameters, directions, buffers, weight_decay=decay, found_inf=skip, **self._options)
         return velocities or gradients, -self.learning_rate

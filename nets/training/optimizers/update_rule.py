@@ -5,6 +5,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from nets import torch_internals
+
 RuleState = dict[str, list[Tensor]]
 """What a rule keeps between two updates: name → tensors, such as 'velocity' → one tensor for each parameter."""
 
@@ -60,7 +62,7 @@ class UpdateRule(ABC):
                 for tensor, old in zip(tensors, before[name], strict=True):
                     tensor.copy_(torch.where(skipped, old, tensor))
             changes = [change.masked_fill(skipped, 0) for change in proposed]
-        torch._foreach_add_(parameters, changes)
+        torch_internals.add(parameters, changes, 1.0)
         return changes, 1.0
 
     def apply_fused(

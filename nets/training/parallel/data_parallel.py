@@ -7,7 +7,6 @@ from functools import lru_cache
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch._C._distributed_c10d import GradBucket
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
@@ -93,7 +92,11 @@ class DataParallel:
         self._accumulator.finish(block.residuals[row], whole)
         return Accumulation(counts, weights, block, row)
 
-    def _keep_and_average(self, state: object, bucket: GradBucket) -> torch.futures.Future[Tensor]:
+    def _keep_and_average(
+        self,
+        state: object,
+        bucket: dist.GradBucket,  # type: ignore[name-defined]
+    ) -> torch.futures.Future[Tensor]:
         """The average over the ranks, after a copy of what this rank contributes."""
         for parameter, gradient in zip(bucket.parameters(), bucket.gradients(), strict=True):
             self._own[parameter] = gradient.clone()

@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import torch.distributed as dist
-from torch._C._distributed_c10d import PrefixStore, TCPStore
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 
 from nets.errors import DivergenceError, InputError, RankError
 from nets.records.step import Step

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from nets.calculus.norms import BLOCK
+from nets.torch_internals import pytree, schema
 from nets.training.replay.products import by_blas
 
 aten = torch.ops.aten
@@ -53,18 +53,18 @@ class Operation(NamedTuple):
     @property
     def views(self) -> bool:
         """Whether the result is a view of an argument."""
-        return any(value.alias_info is not None and not value.alias_info.is_write for value in self.function._schema.returns)
+        return any(value.alias_info is not None and not value.alias_info.is_write for value in schema(self.function).returns)
 
     @property
     def writes(self) -> bool:
         """Whether the result is an argument that the operation has written to."""
-        return any(value.alias_info is not None and value.alias_info.is_write for value in self.function._schema.returns)
+        return any(value.alias_info is not None and value.alias_info.is_write for value in schema(self.function).returns)
 
     @property
     def written(self) -> list[Tensor]:
         """The arguments that the operation writes to."""
         found = []
-        for place, argument in enumerate(self.function._schema.arguments):
+        for place, argument in enumerate(schema(self.function).arguments):
             if argument.alias_info is not None and argument.alias_info.is_write:
                 found.append(self.args[place] if place < len(self.args) else self.kwargs.get(argument.name))
         return tensors(found)
@@ -162,7 +162,7 @@ def _by_torch(operation: Operation, place: Tensor) -> list[Call | None]:
     if function is aten.rsub.Scalar and not kwargs and len(args) == 2:  # which has no out
         t, one = args
         return [functools.partial(torch.sub, torch.tensor(one, dtype=t.dtype), t, out=place)]
-    name = function._schema.name.removeprefix("aten::")
+    name = schema(function).name.removeprefix("aten::")
     found = (getattr(torch, name, None), getattr(function.overloadpacket, "out", None))
     return [candidate and functools.partial(candidate, *args, **kwargs, out=place) for candidate in found]
 

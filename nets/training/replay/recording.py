@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from nets.torch_internals import TorchDispatchMode, pytree
+from nets.torch_internals import memory as memory_of
 from nets.training.replay.kernels import Call, Operation, into, tensors
 
 
@@ -42,12 +42,12 @@ class Watch(TorchDispatchMode):
             self.obstacle = "the function looks at a number, perhaps to decide what to do"
         elif torch.Tag.nondeterministic_seeded in func.tags:
             self.obstacle = "the function draws random numbers"
-        elif any(_memory(written) not in self._made for written in operation.written):
+        elif any(memory_of(written) not in self._made for written in operation.written):
             self.obstacle = "the function writes to memory that it has not made"
         result = func(*args, **(kwargs or {}))
         self.operations.append(operation._replace(result=result))
         if not operation.views:
-            self._made |= {_memory(tensor) for tensor in tensors(result)}
+            self._made |= {memory_of(tensor) for tensor in tensors(result)}
         return result
 
 
@@ -96,8 +96,8 @@ class _Plan(TorchDispatchMode):
     def __init__(self, operations: list[Operation], kept: list[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.calls: list[Call] = []
-        memory = {_memory(tensor) for tensor in kept}
-        self._kept = {n for n, o in enumerate(operations) if isinstance(o.result, Tensor) and _memory(o.result) in memory}
+        memory = {memory_of(tensor) for tensor in kept}
+        self._kept = {n for n, o in enumerate(operations) if isinstance(o.result, Tensor) and memory_of(o.result) in memory}
         self._dying = _last_uses(operations, kept)
         self._results: list[Any] = []
         self._free: dict[tuple[torch.Size, torch.dtype], list[Tensor]] = defaultdict(list)
@@ -161,14 +161,14 @@ def _last_uses(operations: list[Operation], kept: list[Tensor]) -> dict[int, lis
     """
     made: dict[int, int] = {}
     last: dict[int, int] = {}
-    never = {_memory(tensor) for tensor in kept}
+    never = {memory_of(tensor) for tensor in kept}
     for number, o in enumerate(operations):
         for tensor in tensors((o.args, o.kwargs)):
-            last[_memory(tensor)] = number
+            last[memory_of(tensor)] = number
         if o.writes or not isinstance(o.result, Tensor):
-            never |= {_memory(tensor) for tensor in tensors((o.args, o.result))}
+            never |= {memory_of(tensor) for tensor in tensors((o.args, o.result))}
         elif not o.views:
-            made[_memory(o.result)] = number
+            made[memory_of(o.result)] = number
     dying: dict[int, list[int]] = defaultdict(list)
     for memory, number in made.items():
         if memory not in never and memory in last:
@@ -180,7 +180,3 @@ def alike(one: Tensor, other: Tensor) -> bool:
     """Whether both are the same but for rounding, of which a network may make a thousand times as much."""
     tolerance = 1e4 * torch.finfo(one.dtype).eps * one.abs().nan_to_num(0, 0, 0).amax() if one.numel() else 0
     return torch.allclose(one, other, rtol=0, atol=float(tolerance), equal_nan=True)
-
-
-def _memory(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata

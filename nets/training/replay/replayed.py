@@ -11,6 +11,7 @@ from torch import nn
 from nets.calculus.losses import Loss
 from nets.calculus.network import Network
 from nets.data.batch import Batch
+from nets.torch_internals import forward_hooks, is_view, own_buffers, own_modules, own_parameters
 from nets.training.replay.cuda_graph import CudaGraph, warmed
 from nets.training.replay.kernels import tensors
 from nets.training.replay.recording import Recording, Watch, alike
@@ -97,7 +98,7 @@ class Replayed:
 
 def _whole(batch: Batch) -> Batch:
     """The batch, or a copy of a micro-batch: it is a view of its batch, which must stay as it is."""
-    return batch if batch.inputs._base is None else Batch(batch.inputs.clone(), batch.targets.clone())
+    return batch if not is_view(batch.inputs) else Batch(batch.inputs.clone(), batch.targets.clone())
 
 
 class _Constants:
@@ -109,9 +110,9 @@ class _Constants:
     def __init__(self, network: Network, loss: Loss) -> None:
         self._network, self._loss = network, loss
         modules = [*network.modules(), *loss.modules()]
-        hooks: list[Any] = [own for module in modules for own in (module._forward_hooks, module._forward_pre_hooks)]
+        hooks: list[Any] = [own for module in modules for own in forward_hooks(module)]
         self.hooked = any(hooks)
-        members: list[Any] = [own for m in modules for own in (m._modules, m._parameters, m._buffers) if own]
+        members: list[Any] = [own for m in modules for own in (own_modules(m), own_parameters(m), own_buffers(m)) if own]
         attributes: list[Any] = [vars(module) for module in modules if vars(module).keys() - _BARE]
         named = [(own, name) for own in members for name in own]
         named += [(own, name) for own in attributes for name in own.keys() - _BARE]

@@ -31,7 +31,7 @@ State = dict[str, list[list[str]]]
 
 
 class Drawing:
-    """Boxes and lines with fixed places, whose texts and colours depend on the step of the backward pass.
+    """Boxes and lines with fixed positions, whose texts and colours depend on the step of the backward pass.
 
     Args:
         output: the node that is differentiated.
@@ -132,19 +132,19 @@ class Drawing:
 
     def _box(self, number: int, node: Node, state: State) -> str:
         name, fill, gradient, total = state["nodes"][number]
-        place = self.layout.places[node]
-        x, y = place.x - place.width / 2, place.y - place.height / 2
+        box = self.layout.boxes[node]
+        x, y = box.x - box.width / 2, box.y - box.height / 2
         texts = [("name", self._title(node)), ("value", value_text(node.value)), ("gradient", gradient)]
         if self._is_sum(node):
             texts.insert(2, ("sum", total))
         rows = [
-            f'<text class="{kind}" x="{place.x:.1f}" y="{y + 4 + LINE_HEIGHT * (row + 0.82):.1f}">'
+            f'<text class="{kind}" x="{box.x:.1f}" y="{y + 4 + LINE_HEIGHT * (row + 0.82):.1f}">'
             f"{markup.escape(text)}</text>"
             for row, (kind, text) in enumerate(texts)
         ]
-        where = f'x="{x:.1f}" y="{y:.1f}" width="{place.width:.1f}" height="{place.height:.1f}"'
-        box = f'<rect class="box" {where} rx="9" fill="{fill}"/>'
-        return f'<g class="{name}" data-node="{number}">{box}{"".join(rows)}</g>'
+        where = f'x="{x:.1f}" y="{y:.1f}" width="{box.width:.1f}" height="{box.height:.1f}"'
+        rectangle = f'<rect class="box" {where} rx="9" fill="{fill}"/>'
+        return f'<g class="{name}" data-node="{number}">{rectangle}{"".join(rows)}</g>'
 
     def _line(self, number: int, edge: Edge, state: State) -> str:
         name, stroke = state["edges"][number]
@@ -166,7 +166,7 @@ class Drawing:
         for column, node in found.items():
             title = f"layer {column - 1}: {node.formula}" if column else "input"
             heads.append(
-                f'<text class="head" x="{self.layout.places[node].x:.1f}" y="-14">{markup.escape(title)}</text>'
+                f'<text class="head" x="{self.layout.boxes[node].x:.1f}" y="-14">{markup.escape(title)}</text>'
             )
         return heads
 

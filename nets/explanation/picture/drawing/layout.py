@@ -1,4 +1,4 @@
-"""The places of the nodes of a graph: columns from left to right, ordered so that few lines cross.
+"""The positions of the nodes of a graph: columns from left to right, ordered so that few lines cross.
 
 Source: Sugiyama, Tagawa, Toda, "Methods for visual understanding of hierarchical system structures", IEEE Trans. SMC 11 (1981).
 """
@@ -23,11 +23,11 @@ BAND_COLUMNS = 7
 """Largest number of columns of a band in a graph that is broken."""
 
 SWEEPS = 8
-"""Sweeps over the columns, to order them and then to place their boxes."""
+"""Sweeps over the columns, to order them and then to box their boxes."""
 
 
 @dataclass(eq=False)
-class Place:
+class Box:
     """The centre and the size of a box, or of a bend where a line crosses a column (node is None)."""
 
     node: Node | None
@@ -37,16 +37,16 @@ class Place:
     x: float = 0.0
     y: float = 0.0
     band: int = 0
-    before: list["Place"] = field(default_factory=list)
-    after: list["Place"] = field(default_factory=list)
+    before: list["Box"] = field(default_factory=list)
+    after: list["Box"] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The place of every node, the bends of every line, and the size of the drawing."""
+    """The box of every node, the bends of every line, and the size of the drawing."""
 
-    places: dict[Node, Place]
-    bends: dict[Edge, list[Place]]
+    boxes: dict[Node, Box]
+    bends: dict[Edge, list[Box]]
     width: float
     height: float
 
@@ -54,7 +54,7 @@ class Layout:
 def arrange(
     nodes: Sequence[Node], size: Callable[[Node], tuple[float, float]], label: Callable[[Edge], float]
 ) -> Layout:
-    """Place the nodes.
+    """Box the nodes.
 
     Args:
         nodes: in topological order.
@@ -66,42 +66,45 @@ def arrange(
     if per_band > SINGLE_BAND:
         columns, per_band = _wrapped(nodes, columns)
     count = max(columns.values()) + 1
-    places = {node: Place(node, columns[node], *size(node), band=columns[node] // per_band) for node in nodes}
-    levels: list[list[Place]] = [[] for _ in range(count)]
+    boxes = {node: Box(node, columns[node], *size(node), band=columns[node] // per_band) for node in nodes}
+    levels: list[list[Box]] = [[] for _ in range(count)]
     for node in nodes:
-        levels[columns[node]].append(places[node])
-    bends: dict[Edge, list[Place]] = {}
+        levels[columns[node]].append(boxes[node])
+    bends: dict[Edge, list[Box]] = {}
     for node in nodes:
         for edge in node.drawn_edges:
-            bends[edge] = _bends(places[edge.source], places[node], levels)
+            bends[edge] = _bends(boxes[edge.source], boxes[node], levels)
     if all(node.column is None for node in nodes):
         _order(levels)
     gaps = [GAP] * count
     for edge in bends:
-        first = places[edge.source].column
+        first = boxes[edge.source].column
         gaps[first] = max(gaps[first], label(edge) + 44)
     bands = [levels[start : start + per_band] for start in range(0, count, per_band)]
     width, top = 0.0, 0.0
     for number, band in enumerate(bands):
         right, bottom = _position(band, gaps[number * per_band :], top)
         width, top = max(width, right), bottom + 2.2 * ROW_GAP
-    return Layout(places, bends, width, top - 2.2 * ROW_GAP)
+    return Layout(boxes, bends, width, top - 2.2 * ROW_GAP)
 
 
 def _columns(nodes: Sequence[Node]) -> dict[Node, int]:
     """The length of the longest path from an input; an input stands in the column before its first user."""
-    found: dict[Node, int] = {}
+    columns: dict[Node, int] = {}
+    for node in nodes:
+        longest = max((columns[edge.source] + 1 for edge in node.drawn_edges), default=0)
+        columns[node] = longest if node.column is None else node.column
+    _before_first_use(columns, _users(nodes))
+    return columns
+
+
+def _users(nodes: Sequence[Node]) -> dict[Node, list[Node]]:
+    """The nodes that were computed from each node."""
     users: dict[Node, list[Node]] = {node: [] for node in nodes}
     for node in nodes:
-        found[node] = (
-            node.column
-            if node.column is not None
-            else max((found[edge.source] + 1 for edge in node.drawn_edges), default=0)
-        )
         for edge in node.drawn_edges:
             users[edge.source].append(node)
-    _before_first_use(found, users)
-    return found
+    return users
 
 
 def _before_first_use(columns: dict[Node, int], users: dict[Node, list[Node]]) -> None:
@@ -118,21 +121,17 @@ def _wrapped(nodes: Sequence[Node], columns: dict[Node, int]) -> tuple[dict[Node
     count = max(columns.values())
     own = math.ceil(count / math.ceil(count / BAND_COLUMNS))
     found = {node: (max(column, 1) - 1) // own * (own + 1) + (column - 1) % own + 1 for node, column in columns.items()}
-    users: dict[Node, list[Node]] = {node: [] for node in nodes}
-    for node in nodes:
-        for edge in node.drawn_edges:
-            users[edge.source].append(node)
-    _before_first_use(found, users)
+    _before_first_use(found, _users(nodes))
     return found, own + 1
 
 
-def _bends(source: Place, target: Place, levels: list[list[Place]]) -> list[Place]:
+def _bends(source: Box, target: Box, levels: list[list[Box]]) -> list[Box]:
     """A bend in every column that a line crosses. A line to another band runs between the bands, without bends."""
     if source.band != target.band:
         return []
     found, last = [], source
     for column in range(source.column + 1, target.column):
-        bend = Place(None, column, 0, ROW_GAP / 2)
+        bend = Box(None, column, 0, ROW_GAP / 2)
         levels[column].append(bend)
         _join(last, bend)
         found.append(bend)
@@ -141,23 +140,23 @@ def _bends(source: Place, target: Place, levels: list[list[Place]]) -> list[Plac
     return found
 
 
-def _join(left: Place, right: Place) -> None:
+def _join(left: Box, right: Box) -> None:
     left.after.append(right)
     right.before.append(left)
 
 
-def _order(levels: list[list[Place]]) -> None:
+def _order(levels: list[list[Box]]) -> None:
     """Order each column by the mean rank of its neighbours, sweep by sweep; keep the order with the fewest crossings."""
     best, fewest = [list(level) for level in levels], _crossings(levels)
     for sweep in range(SWEEPS):
         forward = sweep % 2 == 0
         for level in levels[1:] if forward else levels[-2::-1]:
-            ranks = {id(place): rank for column in levels for rank, place in enumerate(column)}
+            ranks = {id(box): rank for column in levels for rank, box in enumerate(column)}
 
-            def mean(place: Place, ranks: dict[int, int] = ranks, forward: bool = forward) -> float:
-                neighbours = place.before if forward else place.after
+            def mean(box: Box, ranks: dict[int, int] = ranks, forward: bool = forward) -> float:
+                neighbours = box.before if forward else box.after
                 ranked = [ranks[id(neighbour)] for neighbour in neighbours]
-                return sum(ranked) / len(ranked) if ranked else ranks[id(place)]
+                return sum(ranked) / len(ranked) if ranked else ranks[id(box)]
 
             level.sort(key=mean)
         if (crossings := _crossings(levels)) < fewest:
@@ -166,23 +165,23 @@ def _order(levels: list[list[Place]]) -> None:
         level[:] = order
 
 
-def _crossings(levels: list[list[Place]]) -> int:
+def _crossings(levels: list[list[Box]]) -> int:
     count = 0
     for left, right in pairwise(levels):
-        ranks = {id(place): rank for rank, place in enumerate(right)}
-        ends = [sorted(ranks[id(after)] for after in place.after if id(after) in ranks) for place in left]
+        ranks = {id(box): rank for rank, box in enumerate(right)}
+        ends = [sorted(ranks[id(after)] for after in box.after if id(after) in ranks) for box in left]
         flat = [end for each in ends for end in each]
         count += sum(flat[a] > flat[b] for a in range(len(flat)) for b in range(a + 1, len(flat)))
     return count
 
 
-def _position(band: list[list[Place]], gaps: list[float], top: float) -> tuple[float, float]:
+def _position(band: list[list[Box]], gaps: list[float], top: float) -> tuple[float, float]:
     """Set the coordinates of a band whose upper edge is at `top` → its right and its lower edge."""
     x = right = 0.0
     for level, gap in zip(band, gaps, strict=False):
-        width = max((place.width for place in level), default=0.0)
-        for place in level:
-            place.x = x + width / 2
+        width = max((box.width for box in level), default=0.0)
+        for box in level:
+            box.x = x + width / 2
         right = x + width
         x = right + max(gap, _gap_after(level)) if level else right
     for level in band:
@@ -190,35 +189,35 @@ def _position(band: list[list[Place]], gaps: list[float], top: float) -> tuple[f
     for sweep in range(2 * SWEEPS):
         forward = sweep % 2 == 0
         for level in band[1:] if forward else band[-2::-1]:
-            _spread(level, [_mean_height(place, forward) for place in level])
-    places = [place for level in band for place in level]
-    shift = top - min(place.y - place.height / 2 for place in places)
-    for place in places:
-        place.y += shift
-    return right, max(place.y + place.height / 2 for place in places)
+            _spread(level, [_mean_height(box, forward) for box in level])
+    boxes = [box for level in band for box in level]
+    shift = top - min(box.y - box.height / 2 for box in boxes)
+    for box in boxes:
+        box.y += shift
+    return right, max(box.y + box.height / 2 for box in boxes)
 
 
-def _gap_after(level: list[Place]) -> float:
+def _gap_after(level: list[Box]) -> float:
     """A wider gap after a column with many lines, so that their labels have room."""
-    return GAP + 10 * min(12, max(0, sum(len(place.after) for place in level) - 4))
+    return GAP + 10 * min(12, max(0, sum(len(box.after) for box in level) - 4))
 
 
-def _mean_height(place: Place, forward: bool) -> float:
-    neighbours = place.before if forward else place.after
+def _mean_height(box: Box, forward: bool) -> float:
+    neighbours = box.before if forward else box.after
     neighbours = [neighbour for neighbour in neighbours if _weight(neighbour) > 1] or neighbours
-    return sum(neighbour.y for neighbour in neighbours) / len(neighbours) if neighbours else place.y
+    return sum(neighbour.y for neighbour in neighbours) / len(neighbours) if neighbours else box.y
 
 
-def _weight(place: Place) -> float:
+def _weight(box: Box) -> float:
     """Small for a parameter or a constant, so that it moves to its user and not its user to it."""
-    return 20.0 if place.node is None or place.node.drawn_edges or place.node.kind == "input" else 1.0
+    return 20.0 if box.node is None or box.node.drawn_edges or box.node.kind == "input" else 1.0
 
 
-def _spread(level: list[Place], wishes: list[float]) -> None:
-    """Move each place as near to its wish as order and gaps allow; neighbours that would overlap move as one block."""
-    blocks: list[tuple[list[Place], float, float]] = []  # places, their weight, and the height of the first
-    for place, wish in zip(level, wishes, strict=True):
-        own, weight, first = [place], _weight(place), wish
+def _spread(level: list[Box], wishes: list[float]) -> None:
+    """Move each box as near to its wish as order and gaps allow; neighbours that would overlap move as one block."""
+    blocks: list[tuple[list[Box], float, float]] = []  # boxes, their weight, and the height of the first
+    for box, wish in zip(level, wishes, strict=True):
+        own, weight, first = [box], _weight(box), wish
         while blocks and blocks[-1][2] + _extent(blocks[-1][0], own[0]) > first:
             above, above_weight, above_first = blocks.pop()
             moved = first - _extent(above, own[0])
@@ -227,15 +226,15 @@ def _spread(level: list[Place], wishes: list[float]) -> None:
         blocks.append((own, weight, first))
     for own, _, first in blocks:
         y = first
-        for place, following in zip(own, [*own[1:], None], strict=True):
-            place.y = y
-            y += _distance(place, following) if following else 0.0
+        for box, following in zip(own, [*own[1:], None], strict=True):
+            box.y = y
+            y += _distance(box, following) if following else 0.0
 
 
-def _extent(places: list[Place], following: Place) -> float:
-    """The distance from the centre of the first place to that of the one after the last."""
-    return sum(_distance(one, other) for one, other in zip(places, [*places[1:], following], strict=True))
+def _extent(boxes: list[Box], following: Box) -> float:
+    """The distance from the centre of the first box to that of the one after the last."""
+    return sum(_distance(one, other) for one, other in zip(boxes, [*boxes[1:], following], strict=True))
 
 
-def _distance(one: Place, other: Place) -> float:
+def _distance(one: Box, other: Box) -> float:
     return (one.height + other.height) / 2 + ROW_GAP

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 from nets.explanation.picture.drawing.labels import EdgeLabel
-from nets.explanation.picture.drawing.layout import Layout, Place
+from nets.explanation.picture.drawing.layout import Box, Layout
 from nets.explanation.picture.graph.graph import Edge
 
 CHARACTER = 7.3
@@ -17,7 +17,7 @@ CROSSED = 0.5
 """The cost of another line beneath a label, in square pixels of overlap with another label."""
 
 Point = tuple[float, float]
-Box = tuple[float, float, float, float]
+Rectangle = tuple[float, float, float, float]
 """Centre x, centre y, half the width, half the height."""
 
 
@@ -25,7 +25,7 @@ class Routing:
     """Lines and labels for a layout.
 
     Args:
-        layout: the places of the nodes and the bends of the lines.
+        layout: the boxes of the nodes and the bends of the lines.
         labels: edge → its label; its keys are the edges to draw.
     """
 
@@ -50,43 +50,43 @@ class Routing:
         return path
 
     def _points(self, edge: Edge) -> list[Point]:
-        source, target = self.layout.places[edge.source], self.layout.places[edge.target]
+        source, target = self.layout.boxes[edge.source], self.layout.boxes[edge.target]
         start = (source.x + source.width / 2, source.y + self._port(edge, source, out=True))
         end = (target.x - target.width / 2 - 5, target.y + self._port(edge, target, out=False))
         return [start, *((bend.x, bend.y) for bend in self.layout.bends[edge]), end]
 
-    def _port(self, edge: Edge, place: Place, out: bool) -> float:
+    def _port(self, edge: Edge, box: Box, out: bool) -> float:
         """Lines that share a side of a box are spread over it, in the order of the heights they come from."""
-        sharing = [other for other in self.edges if (other.source if out else other.target) is place.node]
+        sharing = [other for other in self.edges if (other.source if out else other.target) is box.node]
 
         def height(edge: Edge) -> float:
             bends = self.layout.bends[edge]
-            end = self.layout.places[edge.target if out else edge.source]
+            end = self.layout.boxes[edge.target if out else edge.source]
             return (bends[0] if out else bends[-1]).y if bends else end.y
 
         sharing.sort(key=height)
-        step = min(14.0, 0.7 * place.height / len(sharing))
+        step = min(14.0, 0.7 * box.height / len(sharing))
         return (sharing.index(edge) - (len(sharing) - 1) / 2) * step
 
     def _between_bands(self, edge: Edge) -> float:
         """The height of a line that runs back to the band beneath."""
-        target = self.layout.places[edge.target]
-        band = [place for place in self.layout.places.values() if place.band == target.band]
-        return min(place.y - place.height / 2 for place in band) - 22
+        target = self.layout.boxes[edge.target]
+        band = [box for box in self.layout.boxes.values() if box.band == target.band]
+        return min(box.y - box.height / 2 for box in band) - 22
 
     def _label_positions(self, labels: Mapping[Edge, EdgeLabel]) -> dict[Edge, Point]:
         """The centre of each label: on its line, clear of boxes and other labels, and of other lines if possible."""
-        boxes = [(p.x, p.y, p.width / 2 + 2, p.height / 2 + 2) for p in self.layout.places.values()]
+        boxes = [(p.x, p.y, p.width / 2 + 2, p.height / 2 + 2) for p in self.layout.boxes.values()]
         dots = {edge: [self._point_on(edge, part / 20) for part in range(21)] for edge in self.edges}
-        taken: list[Box] = []
+        taken: list[Rectangle] = []
         positions = {}
         for edge, label in labels.items():
             half = len(label.text) * CHARACTER / 2 + 3
             beside = [points for other, points in dots.items() if other is not edge and self._same_columns(other, edge)]
 
-            def cost(box: Box, beside: list[list[Point]] = beside) -> float:
-                crossed = sum(any(_overlap(box, (*dot, 1, 1)) for dot in points) for points in beside)
-                return sum(_overlap(box, other) for other in [*boxes, *taken]) + CROSSED * crossed
+            def cost(rectangle: Rectangle, beside: list[list[Point]] = beside) -> float:
+                crossed = sum(any(_overlap(rectangle, (*dot, 1, 1)) for dot in points) for points in beside)
+                return sum(_overlap(rectangle, other) for other in [*boxes, *taken]) + CROSSED * crossed
 
             best = min(((*self._point_on(edge, part), half, 8.5) for part in POSITIONS), key=cost)
             taken.append(best)
@@ -95,7 +95,7 @@ class Routing:
 
     def _same_columns(self, one: Edge, other: Edge) -> bool:
         (a, b), (c, d) = (
-            [self.layout.places[node].column for node in (edge.source, edge.target)] for edge in (one, other)
+            [self.layout.boxes[node].column for node in (edge.source, edge.target)] for edge in (one, other)
         )
         return a < d and c < b
 
@@ -104,17 +104,17 @@ class Routing:
         points = self.points[edge]
         if points[-1][0] < points[0][0]:
             return points[0][0] + (points[-1][0] - points[0][0]) * part, self._between_bands(edge)
-        place = part * (len(points) - 1)
-        index = min(int(place), len(points) - 2)
+        along = part * (len(points) - 1)
+        index = min(int(along), len(points) - 2)
         (ax, ay), (bx, by) = points[index], points[index + 1]
-        t = place - index
+        t = along - index
         if len(points) > 2:  # on the curve
             t, u = 3 * t * t - 2 * t**3, 0.75 * t * (1 - t) * (1 - 2 * t) + t
             return ax + (bx - ax) * u, ay + (by - ay) * t
         return ax + (bx - ax) * t, ay + (by - ay) * t
 
 
-def _overlap(one: Box, other: Box) -> float:
+def _overlap(one: Rectangle, other: Rectangle) -> float:
     """The area that two boxes share."""
     wide = one[2] + other[2] - abs(one[0] - other[0])
     high = one[3] + other[3] - abs(one[1] - other[1])

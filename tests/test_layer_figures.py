@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 import nets
 from nets.errors import InputError
-from nets.records.layer_statistics import Flow
+from nets.records.layer_statistics import Snapshot
 from nets.telemetry.figures.layer_figures import (
     MOST_PANELS,
     draw_attenuation,
@@ -24,23 +24,23 @@ from nets.telemetry.figures.layer_figures import (
     flow_figure,
     saturation_figure,
 )
-from nets.training.gradients.layer_looks import gradient_flow
+from nets.training.gradients.layer_statistics import snapshot
 
 
-def looks(layers: int, count: int = 4, activation: str = "tanh") -> list[Flow]:
+def snapshots_of(layers: int, count: int = 4, activation: str = "tanh") -> list[Snapshot]:
     """At a network whose weights grow."""
     network = nets.mlp([5] * (layers + 1), activation, activation)
     data = nets.Batch(torch.rand(7, 5, generator=torch.Generator().manual_seed(1)), torch.zeros(7, 5))
-    flows = []
+    snapshots = []
     for number in range(count):
-        flows.append(gradient_flow(network, nets.MeanSquaredError(), data, 10 * number))
+        snapshots.append(snapshot(network, nets.MeanSquaredError(), data, 10 * number))
         for parameter in network.parameters():
             parameter.data *= 1.5
-    return flows
+    return snapshots
 
 
-def broken(flow: Flow, number: float) -> Flow:
-    return replace(flow, layers=tuple(replace(layer, cotangents=(number,) * 3, slope=number) for layer in flow.layers))
+def broken(seen: Snapshot, number: float) -> Snapshot:
+    return replace(seen, layers=tuple(replace(layer, cotangents=(number,) * 3, slope=number) for layer in seen.layers))
 
 
 def mesh(figure: Figure, index: int = 0) -> np.ma.MaskedArray:
@@ -50,10 +50,10 @@ def mesh(figure: Figure, index: int = 0) -> np.ma.MaskedArray:
 
 @pytest.mark.parametrize("layers", [1, 4, 25])
 def test_the_map_has_a_row_for_each_layer_and_a_column_for_each_look(layers: int) -> None:
-    flows, figure = looks(layers), Figure()
-    draw_flow(figure, figure.add_subplot(), flows)
-    expected = [[flow.layers[0].cotangents[2] for flow in flows]]
-    expected += [[flow.layers[index].cotangents[0] for flow in flows] for index in range(layers)]
+    snapshots, figure = snapshots_of(layers), Figure()
+    draw_flow(figure, figure.add_subplot(), snapshots)
+    expected = [[seen.layers[0].cotangents[2] for seen in snapshots]]
+    expected += [[seen.layers[index].cotangents[0] for seen in snapshots] for index in range(layers)]
     assert np.array_equal(mesh(figure), expected)
     axes = figure.axes[0]
     names = [tick.get_text() for tick in axes.get_yticklabels()]
@@ -62,14 +62,14 @@ def test_the_map_has_a_row_for_each_layer_and_a_column_for_each_look(layers: int
 
 
 def test_what_a_log_scale_cannot_show_is_grey_and_said_to_be() -> None:
-    flows, figure = looks(3), Figure()
-    draw_flow(figure, figure.add_subplot(), [*flows[:2], broken(flows[2], 0.0), broken(flows[3], math.nan)])
+    snapshots, figure = snapshots_of(3), Figure()
+    draw_flow(figure, figure.add_subplot(), [*snapshots[:2], broken(snapshots[2], 0.0), broken(snapshots[3], math.nan)])
     assert mesh(figure).mask.tolist() == [[False, False, True, True]] * 4
     assert figure.axes[0].get_title("left").endswith("(grey: zero or not finite)")
 
 
 def test_the_lines_are_what_was_measured_and_what_each_layer_predicts() -> None:
-    first, *_, last = looks(4)
+    first, *_, last = snapshots_of(4)
     axes = Figure().add_subplot()
     draw_attenuation(axes, [first, last])
     lines = {str(line.get_label()): line.get_ydata().tolist() for line in axes.lines}
@@ -88,12 +88,12 @@ def test_the_lines_are_what_was_measured_and_what_each_layer_predicts() -> None:
 
 
 def test_few_activations_have_a_panel_each_with_their_bands() -> None:
-    flows, figure = looks(5), Figure()
-    draw_slopes(figure, flows, 2, 3)
+    snapshots, figure = snapshots_of(5), Figure()
+    draw_slopes(figure, snapshots, 2, 3)
     shown = [axes for axes in figure.axes if axes.axison]
     assert [axes.get_title("left") for axes in shown] == [f"{2 * layer + 1}  Tanh: f′ = 1 − Y²" for layer in range(5)]
     for index, axes in enumerate(shown):
-        slopes = [flow.layers[index].activations[0] for flow in flows]
+        slopes = [seen.layers[index].activations[0] for seen in snapshots]
         lines = {str(line.get_label()): line.get_ydata().tolist() for line in axes.lines}
         assert lines == {"median": [one.quantiles[2] for one in slopes], "share below 0.01": [one.flat for one in slopes]}
         lower, upper = (band.get_paths()[0].vertices[:, 1] for band in axes.collections)
@@ -102,10 +102,10 @@ def test_few_activations_have_a_panel_each_with_their_bands() -> None:
 
 
 def test_many_activations_share_two_maps() -> None:
-    flows, figure = looks(20), Figure()
-    draw_slope_maps(figure, flows)
+    snapshots, figure = snapshots_of(20), Figure()
+    draw_slope_maps(figure, snapshots)
     for index, value in enumerate(("rms", "flat")):
-        expected = [[getattr(flow.layers[layer].activations[0], value) for flow in flows] for layer in range(20)]
+        expected = [[getattr(seen.layers[layer].activations[0], value) for seen in snapshots] for layer in range(20)]
         assert np.array_equal(mesh(figure, index), expected)
     assert figure.axes[0].get_title("left") == "Slopes (Tanh, f′ = 1 − Y²)"
 
@@ -117,9 +117,9 @@ def test_many_activations_share_two_maps() -> None:
 def test_the_files_are_pictures(layers: int, count: int, activation: str, tmp_path: Path) -> None:
     from PIL import Image
 
-    flows = looks(layers, count, activation)
-    flow_figure(flows, tmp_path / "flow.png")
-    assert saturation_figure(flows, tmp_path / "saturation.png") is True
+    snapshots = snapshots_of(layers, count, activation)
+    flow_figure(snapshots, tmp_path / "flow.png")
+    assert saturation_figure(snapshots, tmp_path / "saturation.png") is True
     for path in tmp_path.iterdir():
         with Image.open(path) as image:
             assert image.format == "PNG" and 700 < image.size[0] < 1600 and 400 < image.size[1] < 1600
@@ -127,15 +127,15 @@ def test_the_files_are_pictures(layers: int, count: int, activation: str, tmp_pa
 
 @pytest.mark.parametrize("number", [0.0, math.nan, math.inf])
 def test_numbers_that_cannot_be_drawn_leave_a_picture(number: float, tmp_path: Path) -> None:
-    flows = [broken(flow, number) for flow in looks(3)]
-    flow_figure(flows, tmp_path / "flow.png")
+    snapshots = [broken(seen, number) for seen in snapshots_of(3)]
+    flow_figure(snapshots, tmp_path / "flow.png")
     figure = Figure()
-    draw_flow(figure, figure.add_subplot(), flows)
+    draw_flow(figure, figure.add_subplot(), snapshots)
     assert [text.get_text() for text in figure.axes[0].texts] == ["every gradient is zero or not finite"]
 
 
 def test_a_network_without_an_activation_has_no_saturation(tmp_path: Path) -> None:
-    assert saturation_figure(looks(2, activation="identity"), tmp_path / "saturation.png") is False
+    assert saturation_figure(snapshots_of(2, activation="identity"), tmp_path / "saturation.png") is False
     assert list(tmp_path.iterdir()) == []
 
 
@@ -144,7 +144,7 @@ def test_bad_input_ends_in_a_sentence(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"^The run was never looked at, .+ take it at step 0\.$"):
             draw([], tmp_path / "f.png")
         with pytest.raises(InputError, match=r"^The picture '.*f.png' cannot be written \(No such file or directory\): "):
-            draw(looks(1), tmp_path / "nowhere" / "f.png")
+            draw(snapshots_of(1), tmp_path / "nowhere" / "f.png")
 
 
 def test_matplotlib_is_imported_when_a_picture_is_drawn_and_not_before() -> None:

@@ -11,8 +11,8 @@ import nets
 from nets.calculus.layers import ACTIVATIONS, Linear, ReLU, Tanh
 from nets.calculus.losses import Loss
 from nets.calculus.network import Network
-from nets.records.layer_statistics import FLAT, QUANTILES, LayerFlow, ratio
-from nets.training.gradients.layer_looks import gradient_flow
+from nets.records.layer_statistics import FLAT, QUANTILES, LayerStatistics, ratio
+from nets.training.gradients.layer_statistics import snapshot
 from tests.cases import NETWORKS, Case
 
 
@@ -28,10 +28,10 @@ def test_cotangents_are_those_of_autograd(case: Case) -> None:
     values = case.network.trace(data.inputs.clone().requires_grad_())
     gradients = torch.autograd.grad(loss(values[-1], data.targets), values)
     norms = [float(gradient.norm()) for gradient in gradients]
-    flow = gradient_flow(case.network, loss, data, updates=7)
-    assert (flow.updates, flow.samples) == (7, len(data))
-    starts = [int(layer.name) for layer in flow.layers]
-    for layer, start, stop in zip(flow.layers, starts, [*starts[1:], len(case.network)], strict=True):
+    seen = snapshot(case.network, loss, data, updates=7)
+    assert (seen.updates, seen.samples) == (7, len(data))
+    starts = [int(layer.name) for layer in seen.layers]
+    for layer, start, stop in zip(seen.layers, starts, [*starts[1:], len(case.network)], strict=True):
         behind = start + isinstance(case.network[start], Linear)
         assert layer.cotangents == pytest.approx([norms[stop], norms[behind], norms[start]], rel=1e-12)
         assert layer.measured == pytest.approx(norms[stop] / norms[start])
@@ -41,21 +41,21 @@ def test_cotangents_are_those_of_autograd(case: Case) -> None:
 
 def test_a_layer_is_a_linear_with_what_follows_it() -> None:
     network = Network([Tanh(), Linear(2, 3), Tanh(), Tanh(), Linear(3, 4)])
-    flow = gradient_flow(network, nets.MeanSquaredError(), nets.Batch(torch.ones(5, 2), torch.zeros(5, 4)))
-    found = [(layer.name, layer.units, [one.kind for one in layer.activations]) for layer in flow.layers]
+    seen = snapshot(network, nets.MeanSquaredError(), nets.Batch(torch.ones(5, 2), torch.zeros(5, 4)))
+    found = [(layer.name, layer.units, [one.kind for one in layer.activations]) for layer in seen.layers]
     assert found == [("0", 2, ["Tanh"]), ("1", 3, ["Tanh", "Tanh"]), ("4", 4, [])]
-    assert flow.layers[0].weight == 1.0 and flow.layers[2].slope == 1.0
+    assert seen.layers[0].weight == 1.0 and seen.layers[2].slope == 1.0
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_slopes_are_those_of_the_activation(activation: str) -> None:
-    # Slopes by autograd, counted with numpy; X runs far into the tails.
+    # SlopeStatistics by autograd, counted with numpy; X runs far into the tails.
     x = torch.linspace(-12, 12, 60, dtype=torch.float64).reshape(20, 3).requires_grad_()
     layer = ACTIVATIONS[activation]()
     (slope,) = torch.autograd.grad(layer(x).sum(), x)
     size = np.abs(slope.numpy())
-    flow = gradient_flow(Network([layer]), nets.MeanSquaredError(), nets.Batch(x.detach(), torch.zeros(20, 3).double()))
-    (found,) = flow.layers[0].activations
+    seen = snapshot(Network([layer]), nets.MeanSquaredError(), nets.Batch(x.detach(), torch.zeros(20, 3).double()))
+    (found,) = seen.layers[0].activations
     assert found.rms == pytest.approx(np.sqrt((size**2).mean()))
     assert found.flat == pytest.approx((size < FLAT).mean())
     assert found.zero == pytest.approx((size == 0).mean())
@@ -68,7 +68,7 @@ def test_slopes_of_several_activations_multiply() -> None:
     # f′ of tanh(tanh Z) is (1 − Y²)(1 − H²), H = tanh Z; the root mean square of the product is not the product of the two.
     z = torch.randn(50, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     product = (1 - torch.tanh(torch.tanh(z)) ** 2) * (1 - torch.tanh(z) ** 2)
-    (layer,) = gradient_flow(Network([Tanh(), Tanh()]), nets.MeanSquaredError(), nets.Batch(z, torch.zeros_like(z))).layers
+    (layer,) = snapshot(Network([Tanh(), Tanh()]), nets.MeanSquaredError(), nets.Batch(z, torch.zeros_like(z))).layers
     assert layer.slope == pytest.approx(float(product.square().mean().sqrt()), rel=1e-12)
 
 
@@ -80,7 +80,7 @@ def test_a_scaled_rotation_attenuates_by_exactly_its_scale(scale: float, units: 
     rows = torch.linalg.qr(torch.randn(6, units, generator=torch.Generator().manual_seed(1), dtype=torch.float64))[0].T
     linear.weight.data = scale * rows
     data = nets.Batch(torch.ones(3, 6, dtype=torch.float64), torch.zeros(3, units, dtype=torch.float64))
-    (layer,) = gradient_flow(Network([linear]), nets.MeanSquaredError(), data).layers
+    (layer,) = snapshot(Network([linear]), nets.MeanSquaredError(), data).layers
     assert layer.measured == pytest.approx(1 / scale, rel=1e-12)
     assert layer.predicted == pytest.approx(1 / scale, rel=1e-12)
 
@@ -110,8 +110,8 @@ def test_attenuation_is_as_predicted(activation: str, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     network = nets.mlp([100] * 11, activation, activation, gain=1.3, generator=generator).double()
     x = torch.randn(200, 100, generator=generator, dtype=torch.float64)
-    flow = gradient_flow(network, Random(seed), nets.Batch(x, torch.zeros(200, 100)))
-    errors = [layer.measured / layer.predicted for layer in flow.layers]
+    seen = snapshot(network, Random(seed), nets.Batch(x, torch.zeros(200, 100)))
+    errors = [layer.measured / layer.predicted for layer in seen.layers]
     assert all(0.8 < error < 1.25 for error in errors), errors
     assert 0.6 < math.prod(errors) < 1.6
 
@@ -121,12 +121,12 @@ def test_dead_units_and_lost_numbers_are_counted() -> None:
     linear.weight.data = torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0, -1]], dtype=torch.float64)
     network = Network([linear, ReLU()])
     data = nets.Batch(torch.tensor([[1.0, 2.0], [3.0, 4.0]]).double(), torch.zeros(2, 4).double())
-    (layer,) = gradient_flow(network, nets.MeanSquaredError(), data).layers
+    (layer,) = snapshot(network, nets.MeanSquaredError(), data).layers
     (relu,) = layer.activations
-    assert (relu.flat, relu.zero, relu.dead, layer.lost) == (0.5, 0.5, 0.5, 0)
+    assert (relu.flat, relu.zero, relu.dead, layer.not_finite) == (0.5, 0.5, 0.5, 0)
     linear.weight.data[0, 0], linear.weight.data[1, 1] = math.inf, math.nan
-    (layer,) = gradient_flow(network, nets.MeanSquaredError(), data).layers
-    assert layer.lost == 2 * 2  # the inf of the first unit and the NaN of the second, 0 · inf being none of theirs
+    (layer,) = snapshot(network, nets.MeanSquaredError(), data).layers
+    assert layer.not_finite == 2 * 2  # the inf of the first unit and the NaN of the second, 0 · inf being none of theirs
     assert math.isnan(layer.weight)
 
 
@@ -134,7 +134,7 @@ def test_a_ratio_says_what_it_cannot_say() -> None:
     assert ratio(6, 3) == 2
     assert ratio(1, 0) == math.inf
     assert math.isnan(ratio(0, 0)) and math.isnan(ratio(math.nan, 0)) and math.isnan(ratio(math.nan, 1))
-    layer = LayerFlow("0", 1, (), 1.0, 0, 0.0, 1.0, (1.0, 1.0, 0.0))
+    layer = LayerStatistics("0", 1, (), 1.0, 0, 0, 0.0, 1.0, (1.0, 1.0, 0.0))
     assert layer.measured == layer.predicted == math.inf
 
 
@@ -143,7 +143,7 @@ def test_a_look_leaves_everything_as_it_is() -> None:
     for parameter in network.parameters():
         parameter.grad = torch.ones_like(parameter)
     before, state = {k: v.clone() for k, v in network.state_dict().items()}, torch.get_rng_state()
-    gradient_flow(network, nets.MeanSquaredError(), nets.Batch(torch.ones(3, 4), torch.zeros(3, 2)))
+    snapshot(network, nets.MeanSquaredError(), nets.Batch(torch.ones(3, 4), torch.zeros(3, 2)))
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
     assert all(parameter.grad is not None and bool((parameter.grad == 1).all()) for parameter in network.parameters())
     assert torch.equal(torch.get_rng_state(), state)

@@ -1,0 +1,106 @@
+"""What each layer does to the gradient that passes back through it, at one moment of a descent.
+
+Through Z = W X + B, Y = f(Z), the cotangent v = ∂ℓ/∂Y is multiplied by the slopes and then by the weights: ∂ℓ/∂X = (v f′(Z)) W.
+For a v without a preferred direction, each of the two changes its norm by a factor that depends on the layer alone,
+
+    ‖v f′‖ ≈ ‖v‖ (mean f′²)^½        ‖v W‖ ≈ ‖v‖ ‖W‖_F / √I = ‖v‖ (J · mean W²)^½
+
+and one over their product is the predicted attenuation of the layer. The second factor is `Layer.backward_gain` for any layer. The
+measured attenuation differs from the predicted one as far as the gradient does have a preferred direction.
+
+Sources: Glorot, Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010, eq. 6 (the
+weights, at a slope of one); Schoenholz et al., "Deep information propagation", ICLR 2017, arXiv:1611.01232 (with slopes:
+χ₁ = σ_w² E f′²).
+"""
+
+import functools
+import math
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nets.calculus.layer import Layer
+from nets.calculus.losses import Loss
+from nets.calculus.network import Network
+from nets.data.batch import Batch
+from nets.records.layer_statistics import FLAT, QUANTILES, LayerStatistics, SlopeStatistics, Snapshot
+
+MOST_ENTRIES = 2**24
+"""Entries of a local Jacobian; of more, only as many samples are taken as there is room for, and one at least."""
+
+
+@torch.no_grad()
+def snapshot(network: Network, loss: Loss, batch: Batch, updates: int = 0) -> Snapshot:
+    """The statistics of each layer, from one forward pass and the closed-form backward pass of ℓ over a batch.
+
+    It takes about as long as a training step on that batch, and is meant for some fifty moments of a run, not for each step.
+
+    Args:
+        network: is left as it is.
+        loss: ℓ.
+        batch: X and targets.
+        updates: the number of updates that the network has had, for the record.
+    """
+    values = network.trace(batch.inputs)
+    layers = network.layers
+    outputs = [v for _, v in network.pulled_back(loss.gradient(values[-1], batch.targets), values)]
+    cotangents = [layers[0].pullback(outputs[-1], *values[:2]), *reversed(outputs)]
+    starts = [index for index, layer in enumerate(layers) if index == 0 or not layer.elementwise]
+    found = [_layer(layers, values, cotangents, start, stop) for start, stop in pairwise([*starts, len(layers)])]
+    return Snapshot(updates, len(batch.inputs), tuple(found))
+
+
+def _layer(
+    layers: tuple[Layer, ...], values: list[Tensor], cotangents: list[Tensor], start: int, stop: int
+) -> LayerStatistics:
+    """The layers from `start` to before `stop` as one: all but the first are elementwise, and the first may be."""
+    first = layers[start]
+    behind = start if first.elementwise else start + 1
+    slopes = {i: layers[i].local_jacobian(values[i], values[i + 1]) for i in range(behind, stop)}
+    # A sum of squares in double precision is finite as long as every number in it is.
+    y, norm = values[stop], _norm(values[stop])
+    return LayerStatistics(
+        name=str(start),
+        units=y.shape[-1],
+        activations=tuple(_slopes(str(i), layers[i], slope) for i, slope in slopes.items()),
+        input_norm=_norm(values[start]),
+        not_finite=0 if math.isfinite(norm) else int((~y.isfinite()).sum()),
+        broken_parameters=sum(int((~parameter.isfinite()).sum()) for parameter in first.parameters()),
+        weight=1.0 if first.elementwise else _gain(first, values[start], values[start + 1]),
+        slope=_rms(functools.reduce(torch.mul, slopes.values())) if slopes else 1.0,
+        cotangents=(_norm(cotangents[stop]), _norm(cotangents[behind]), _norm(cotangents[start])),
+    )
+
+
+def _gain(layer: Layer, x: Tensor, y: Tensor) -> float:
+    samples = max(1, MOST_ENTRIES // max(1, x[0].numel() * y[0].numel()))
+    return layer.backward_gain(x[:samples], y[:samples])
+
+
+def _slopes(name: str, layer: Layer, slope: Tensor) -> SlopeStatistics:
+    symbol = "f′({z})" if layer.symbol is None else layer.symbol
+    formula = (symbol.format(z="Z", y="Y") or "1").removeprefix("(")
+    formula = formula.removesuffix(")") if symbol.startswith("(") else formula
+    # NaN is sorted to the end, and counts neither as flat nor as zero.
+    sizes = np.sort(slope.abs().flatten().cpu().numpy())
+    count, zeros = len(sizes), int(np.searchsorted(sizes, 0.0, side="right"))
+    return SlopeStatistics(
+        name=name,
+        kind=type(layer).__name__,
+        formula=f"|{formula}|" if bool((slope < 0).any()) else formula,
+        rms=_rms(slope),
+        quantiles=tuple(sizes[[math.ceil(q * count) - 1 for q in QUANTILES]].tolist()),
+        flat=int(np.searchsorted(sizes, FLAT)) / count,
+        zero=zeros / count,
+        dead=float((slope == 0).all(0).double().mean()) if zeros else 0.0,
+    )
+
+
+def _rms(tensor: Tensor) -> float:
+    return _norm(tensor) / math.sqrt(tensor.numel())
+
+
+def _norm(tensor: Tensor) -> float:
+    return float(torch.linalg.vector_norm(tensor, dtype=torch.float64))
