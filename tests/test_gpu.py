@@ -15,7 +15,13 @@ from nets.training.gradients.engines import ENGINES
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 
-SETTINGS = [{}, {"momentum": 0.9}, {"weight_decay": 0.01}, {"momentum": 0.9, "weight_decay": 0.01}, {"micro_batch_size": 16}]
+SETTINGS = [
+    {},
+    {"momentum": 0.9},
+    {"weight_decay": 0.01},
+    {"momentum": 0.9, "weight_decay": 0.01},
+    {"micro_batch_size": 16},
+]
 
 
 def descended(device: str, engine: str, loss: str, **settings: object) -> tuple[nets.Network, list[nets.Step]]:
@@ -23,7 +29,7 @@ def descended(device: str, engine: str, loss: str, **settings: object) -> tuple[
     generator = torch.Generator().manual_seed(0)
     network = nets.mlp([5, 6, 4], output="tanh", generator=generator).double().to(device)
     x = torch.randn(80, 5, generator=generator, dtype=torch.float64)
-    target = torch.randint(4, (80,), generator=generator) if loss == "cross_entropy" else x[:, :4].tanh()
+    target = torch.randint(4, (80,), generator=generator) if "cross_entropy" in loss else x[:, :4].tanh()
     data = Batch(x, target).to(torch.device(device))
     kind = LOSSES[loss]()
     return network, list(
@@ -34,7 +40,7 @@ def descended(device: str, engine: str, loss: str, **settings: object) -> tuple[
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 @pytest.mark.parametrize("loss", list(LOSSES))
 @pytest.mark.parametrize("engine", list(ENGINES))
-def test_a_descent_is_that_of_the_cpu(engine: str, loss: str, settings: dict[str, object]) -> None:
+def test_a_descent_equals_that_of_the_cpu(engine: str, loss: str, settings: dict[str, object]) -> None:
     (here, mine), (there, theirs) = (descended(device, engine, loss, **settings) for device in ("cpu", "cuda"))
     for one, other in zip(here.parameters(), there.parameters(), strict=True):
         torch.testing.assert_close(one, other.cpu(), rtol=1e-9, atol=1e-12)
@@ -45,7 +51,7 @@ def test_a_descent_is_that_of_the_cpu(engine: str, loss: str, settings: dict[str
 
 
 @pytest.mark.parametrize("engine", list(ENGINES))
-def test_sample_norms_are_those_of_the_cpu(engine: str) -> None:
+def test_sample_norms_equal_those_of_the_cpu(engine: str) -> None:
     mine, theirs = (descended(device, engine, "mean_squared_error", sample_norms=True)[1] for device in ("cpu", "cuda"))
     for step, other in zip(mine, theirs, strict=True):
         assert step.samples is not None and other.samples is not None
@@ -53,24 +59,26 @@ def test_sample_norms_are_those_of_the_cpu(engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", list(ENGINES))
-def test_divergence_is_told_and_the_network_keeps_its_last_numbers(engine: str) -> None:
+def test_divergence_is_raised_and_the_network_keeps_its_last_finite_parameters(engine: str) -> None:
     told = []
     for device in ("cpu", "cuda"):
         network = nets.mlp([3, 2], output="identity", generator=torch.Generator().manual_seed(1)).double().to(device)
         data = Batch(torch.ones(4, 3).double(), torch.zeros(4, 2).double()).to(torch.device(device))
         with pytest.raises(nets.DivergenceError) as end:
-            list(nets.descend(network, data, loss=nets.MeanSquaredError(), learning_rate=1e30, steps=100, engine=engine))
+            list(
+                nets.descend(network, data, loss=nets.MeanSquaredError(), learning_rate=1e30, steps=100, engine=engine)
+            )
         assert all(parameter.isfinite().all() for parameter in network.parameters())
         told.append(str(end.value))
     assert told[0] == told[1]
 
 
-def test_a_certificate_is_that_of_the_cpu() -> None:
+def test_a_certificate_equals_that_of_the_cpu() -> None:
     module, x = nn.Sequential(nn.Linear(4, 3), nn.Tanh()), torch.randn(2, 4)
     assert nets.verify(module, x) == nets.verify(module.cuda(), x.cuda())
 
 
-def test_the_monitor_writes_what_the_gradients_are(tmp_path: Path) -> None:
+def test_the_monitor_writes_the_norms_of_the_gradients(tmp_path: Path) -> None:
     module = nn.Linear(4, 3).cuda()
     with nets.GradientMonitor(module, tmp_path) as monitor:
         for _ in range(5):
@@ -85,6 +93,8 @@ def test_the_monitor_writes_what_the_gradients_are(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("engine", list(ENGINES))
 def test_the_command(engine: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    functools.partial(command_line, monkeypatch, tmp_path)("device=cuda", f"descent.engine={engine}", "descent.epochs=2")
+    functools.partial(command_line, monkeypatch, tmp_path)(
+        "device=cuda", f"descent.engine={engine}", "descent.epochs=2"
+    )
     (log,) = tmp_path.rglob("events.out.tfevents.*")
     assert len(events(log.parent).Scalars("gradient_norm/total")) == 90

@@ -68,8 +68,8 @@ class Descent(Iterator[Step]):
     def _run(self) -> Generator[Step, None, None]:
         update, batches, size = self._update, self._batches, self._update.parameters.size
         last_step = math.inf if self._most_steps is None else self._most_steps
-        # Numbers that are not finite are seen in the record. NumPy keeps its error state in a context variable, and to run a step in
-        # a context of its own takes a tenth of the time of np.errstate.
+        # Numbers that are not finite are seen in the record. NumPy keeps its error state in a context variable, and to
+        # run a step in a context of its own takes a tenth of the time of np.errstate.
         quiet = contextvars.copy_context()
         quiet.run(np.seterr, all="ignore")
         # The first comparison of epochs is true in the last epoch only.
@@ -96,8 +96,9 @@ class Descent(Iterator[Step]):
     def _diverged(self, since: int) -> DivergenceError:
         """The error for an update so many updates ago that was not made."""
         numbers = self._update.block.numbers([self._update.row - since])
+        step, self._made = self._made - since, self._made - since - 1
         return DivergenceError(
-            f"step {self._made - since}: the loss is {numbers.loss[0]:.3g} and the gradient norm "
+            f"step {step}: the loss is {numbers.loss[0]:.3g} and the gradient norm "
             f"{numbers.total_gradient_norm[0]:.3g}; expected finite numbers: lower the learning rate "
             f"({self._update.rule.learning_rate:g}), or look at which gradient grows first."
         )
