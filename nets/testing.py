@@ -1,4 +1,4 @@
-"""For test suites: `from nets.testing import assert_gradients, assert_accumulation`."""
+"""Assertions for test suites: `from nets.testing import assert_gradients, assert_accumulation`."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from nets.errors import GradientError
 from nets.records.certificate import Certificate
 from nets.verification.accumulation.check import check_accumulation
-from nets.verification.accumulation.window import Closure
+from nets.verification.accumulation.window.window import Closure
 from nets.verification.verify import verify
 
 
@@ -17,38 +17,44 @@ def assert_gradients(module: nn.Module, *inputs: Any, **options: Any) -> None:
 
     Args:
         module: any module, see `nets.verify`.
-        inputs: what to call it with; a few samples are enough.
-        options: those of `nets.verify`: coverage, seed, order, dtype, closed_form, intended, forward, tolerance.
+        inputs: its arguments; a few samples are enough.
+        options: those of `nets.verify`: coverage, seed, order, dtype, closed_form, intended, engines, forward,
+            tolerance.
 
     Raises:
-        GradientError: an AssertionError whose text is the one sentence, which names the parameter and the entry, and the table.
+        GradientError: an AssertionError with the certificate's sentence, which names the parameter and the entry, and
+            its table.
         InputError: as `nets.verify` does.
     """
-    # pytest shows the code of each frame of a traceback; this one has nothing to show.
+    # pytest leaves this frame out of its traceback.
     __tracebackhide__ = True
-    certificate = verify(module, *inputs, **options)
-    if not certificate.passed:
-        raise GradientError(_told(certificate))
-
-
-def _told(certificate: Certificate) -> str:
-    """The sentence first, since pytest's summary shows the first line alone, and then the table if there is one."""
-    return "\n\n".join(filter(None, (certificate.sentence(), certificate.table())))
+    _raise_unless_passed(verify(module, *inputs, **options))
 
 
 def assert_accumulation(
-    module: nn.Module, loss: Callable[..., Tensor], micro_batches: Iterable[Any], closure: Closure | None = None
+    module: nn.Module,
+    loss: Callable[..., Tensor],
+    micro_batches: Iterable[Any],
+    closure: Closure | None = None,
+    *,
+    seed: int = 0,
 ) -> None:
-    """Raise unless the gradient that is accumulated over the micro-batches is that of the whole batch.
+    """Raise unless the gradient that is accumulated over the micro-batches is the gradient of the whole batch.
 
     Args:
-        module, loss, micro_batches, closure: see `nets.check_accumulation`.
+        module, loss, micro_batches, closure, seed: see `nets.check_accumulation`.
 
     Raises:
-        GradientError: an AssertionError whose text is the one sentence, which says what the loop did instead, and the table.
+        GradientError: an AssertionError with the certificate's sentence, which says what the loop did instead, and its
+            table.
         InputError: as `nets.check_accumulation` does.
     """
     __tracebackhide__ = True
-    certificate = check_accumulation(module, loss, micro_batches, closure)
+    _raise_unless_passed(check_accumulation(module, loss, micro_batches, closure, seed=seed))
+
+
+def _raise_unless_passed(certificate: Certificate) -> None:
+    __tracebackhide__ = True
     if not certificate.passed:
-        raise GradientError(_told(certificate))
+        # The sentence first, since pytest's summary shows the first line alone; some certificates have no table.
+        raise GradientError("\n\n".join(filter(None, (certificate.sentence(), certificate.table()))))

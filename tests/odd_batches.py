@@ -1,4 +1,5 @@
-"""Modules and micro-batches that a table of loops is run on, drawn anew for each seed; those that may not be put together, too."""
+"""Modules and micro-batches for the tables of loops, drawn anew for each seed; among them some that cannot be
+concatenated."""
 
 import itertools
 from collections.abc import Callable
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_sequence
 
+from nets.records.reason import Explained
 from tests.right_loops import Loop
 
 Given = tuple[nn.Module, Any, list[Any], Loop | None]
@@ -16,17 +18,19 @@ Given = tuple[nn.Module, Any, list[Any], Loop | None]
 
 @dataclass(frozen=True)
 class Kind:
-    """A loop, and what is said of it.
+    """A loop, and what must be found.
 
     Attributes:
         name: of the test.
         make: draws module, loss, micro-batches and loop.
-        said: a pattern in the table, the notes or the sentence.
+        facts: a pattern for the names and numbers in the certificate.
+        reason: the reason of the checks that fail; None for a right loop.
     """
 
     name: str
     make: Callable[[torch.Generator], Given]
-    said: str = ""
+    facts: str = ""
+    reason: Explained | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -55,7 +59,7 @@ def pairs(g: torch.Generator, sizes: tuple[int, ...] = SIZES) -> list[tuple[Tens
 
 
 class Packed(nn.Module):
-    """Tokens of all sequences in a row, and where each begins."""
+    """Tokens of all sequences in one row, and the offset of each sequence."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,7 +82,7 @@ def packed(g: torch.Generator) -> list[Any]:
 
 
 class Graphs(nn.Module):
-    """Each node adds what its neighbours have; the edges are pairs of numbers of nodes."""
+    """Each node adds the features of its neighbours; an edge is a pair of node numbers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -138,7 +142,7 @@ def sequences(g: torch.Generator) -> list[Any]:
 
 
 class Padded(nn.Module):
-    """A mean over the time of sequences that are padded to the longest of their own batch."""
+    """A mean over time of sequences that are padded to the longest of their batch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -154,7 +158,7 @@ def padded(g: torch.Generator) -> list[Any]:
 
 
 class Documents(nn.Module):
-    """Each token sees those of its document, which is given by a number for each token."""
+    """Each token attends to those of its document; each token has the number of its document."""
 
     def __init__(self) -> None:
         super().__init__()

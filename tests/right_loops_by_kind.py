@@ -1,4 +1,4 @@
-"""Right loops of the kinds that are easily taken for wrong ones: made anew for each seed."""
+"""Right loops that are easily taken for wrong ones, drawn anew for each seed."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -30,7 +30,9 @@ from tests.odd_batches import (
 from tests.right_loops import Loop, backward, by_samples
 
 
-def by_targets(module: nn.Module, loss: Any, micro_batches: list[Any], called: Callable[[Any], Any] | None = None) -> None:
+def by_targets(
+    module: nn.Module, loss: Any, micro_batches: list[Any], called: Callable[[Any], Any] | None = None
+) -> None:
     """Each micro-batch by its share of the targets."""
     total = sum(len(target) for _, target in micro_batches)
     for given, target in micro_batches:
@@ -58,7 +60,7 @@ def loop_in_float32(module: nn.Module, loss: Any, micro_batches: list[Any]) -> N
 
 
 class NormalisedInFloat32(nn.Module):
-    """As the norm of many language models, in float32 whatever comes in."""
+    """Computes its norm in float32 whatever the input, as many language models do."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,7 +91,7 @@ def one_time(y: Tensor, target: Tensor) -> Tensor:
 
 
 def masked_at_random(y: Tensor, target: Tensor) -> Tensor:
-    """A mean over those samples that are drawn."""
+    """A mean over a random part of the samples."""
     kept = torch.rand(len(y)) < 0.7
     return (y - target).square().sum(-1)[kept].mean()
 
@@ -135,7 +137,7 @@ def with_partial_decay(g: torch.Generator) -> Given:
 
 
 class WithOptimizer:
-    """A trainer that keeps model and optimizer, and uses these."""
+    """A trainer that uses the model and the optimizer that it keeps."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module, self.optimizer = module, torch.optim.Adam(module.parameters())
@@ -154,7 +156,7 @@ def with_optimizer(g: torch.Generator) -> Given:
 
 
 class Counted(nn.Module):
-    """Counts its calls, and remembers the last output: nothing comes of it."""
+    """Counts its calls and remembers the last output, and uses neither."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -210,7 +212,9 @@ def scaled(module: nn.Module, loss: Any, micro_batches: list[Any]) -> None:
     scaler.unscale_(optimizer)
 
 
-def shared(loop: Loop, loss: Any, module: Callable[[], nn.Module], batches: Callable[[torch.Generator], list[Any]]) -> Any:
+def shared(
+    loop: Loop, loss: Any, module: Callable[[], nn.Module], batches: Callable[[torch.Generator], list[Any]]
+) -> Any:
     return lambda g: (drawn(module(), g), loss, batches(g), loop)
 
 
@@ -218,30 +222,54 @@ def _rows() -> Iterator[Kind]:
     yield Kind("the loop in float32", lambda g: (words(g), F.cross_entropy, classes(g), loop_in_float32))
     yield Kind("the loss in float32", lambda g: (words(g), in_float32, classes(g), by_targets))
     yield Kind("a norm in float32", shared(by_samples, F.mse_loss, NormalisedInFloat32, pairs))
-    yield Kind("a loss that draws noise", lambda g: (linear(g), denoising, pairs(g), by_samples), "the loss draws random numbers")
-    yield Kind("a loss that draws times", lambda g: (linear(g), time_steps, pairs(g), by_samples), "the loss draws random numbers")
     yield Kind(
-        "a loss that draws one time", lambda g: (linear(g), one_time, pairs(g), by_samples), "each micro-batch draws its own"
+        "a loss that draws noise",
+        lambda g: (linear(g), denoising, pairs(g), by_samples),
+        "the loss draws random numbers",
+    )
+    yield Kind(
+        "a loss that draws times",
+        lambda g: (linear(g), time_steps, pairs(g), by_samples),
+        "the loss draws random numbers",
+    )
+    yield Kind(
+        "a loss that draws one time",
+        lambda g: (linear(g), one_time, pairs(g), by_samples),
+        "each micro-batch draws its own",
     )
     yield Kind("a sum that draws", lambda g: (linear(g), noisy_sum, pairs(g), by_kept), "weigh 1, 1, 1")
     yield Kind("a loss with a generator", own_generator, "the loss draws random numbers")
-    yield Kind("no loop, a loss that draws", lambda g: (linear(g), denoising, pairs(g), None), "the loss draws random numbers")
-    yield Kind("no loop, a mask that is drawn", lambda g: (linear(g), masked_at_random, pairs(g), None), "the loss draws")
+    yield Kind(
+        "no loop, a loss that draws", lambda g: (linear(g), denoising, pairs(g), None), "the loss draws random numbers"
+    )
+    yield Kind(
+        "no loop, a mask that is drawn", lambda g: (linear(g), masked_at_random, pairs(g), None), "the loss draws"
+    )
     yield Kind("a loss over the module", with_decay)
     yield Kind("a partial over the module", with_partial_decay)
     yield Kind("a loop that keeps an optimizer", with_optimizer)
-    yield Kind("packed sequences", shared(by_targets, F.cross_entropy, Packed, packed), "not put together .* differ in their first")
-    yield Kind("documents", shared(by_targets, F.cross_entropy, Documents, documents), "groups got different names")
-    yield Kind("graphs", shared(by_targets, F.mse_loss, Graphs, graphs), "not put together")
-    yield Kind("images", shared(by_targets, F.mse_loss, Detector, lambda g: images(g, (3, 3), (2,))), "weigh 0.5, 0.5")
-    yield Kind("more and fewer images", shared(by_targets, F.mse_loss, Detector, lambda g: images(g, (3, 1, 2), (2,))), "3, 1, 2 s")
-    yield Kind("images of many sizes", shared(by_targets, F.mse_loss, Detector, lambda g: images(g, (3, 3), (2, 3, 5))))
-    yield Kind("a PackedSequence", shared(by_targets, F.mse_loss, OfSequences, sequences), "not put together .* PackedSequence")
     yield Kind(
-        "padded to the longest", shared(by_targets, F.mse_loss, Padded, padded), r"not put together .*\(4, 3, 4\) and \(3, 5, 4"
+        "packed sequences", shared(by_targets, F.cross_entropy, Packed, packed), "not concatenated .* first axis"
     )
-    yield Kind("a counter that nothing comes of", shared(by_samples, F.mse_loss, Counted, pairs), r"move module\.calls, ")
-    yield Kind("a loss that keeps its values", lambda g: (linear(g), Logged(), pairs(g), by_samples), r"move loss\.values; no")
+    yield Kind("documents", shared(by_targets, F.cross_entropy, Documents, documents), "name groups")
+    yield Kind("graphs", shared(by_targets, F.mse_loss, Graphs, graphs), "not concatenated")
+    yield Kind("images", shared(by_targets, F.mse_loss, Detector, lambda g: images(g, (3, 3), (2,))), "weigh 0.5, 0.5")
+    yield Kind(
+        "more and fewer images",
+        shared(by_targets, F.mse_loss, Detector, lambda g: images(g, (3, 1, 2), (2,))),
+        "3, 1, 2 s",
+    )
+    yield Kind("images of many sizes", shared(by_targets, F.mse_loss, Detector, lambda g: images(g, (3, 3), (2, 3, 5))))
+    yield Kind(
+        "a PackedSequence", shared(by_targets, F.mse_loss, OfSequences, sequences), "not concatenated .* PackedSequence"
+    )
+    yield Kind(
+        "padded to the longest",
+        shared(by_targets, F.mse_loss, Padded, padded),
+        r"not concatenated .*\(4, 3, 4\) and \(3, 5, 4",
+    )
+    yield Kind("an unused counter", shared(by_samples, F.mse_loss, Counted, pairs), r"module\.calls")
+    yield Kind("a loss that keeps its values", lambda g: (linear(g), Logged(), pairs(g), by_samples), r"loss\.values")
     yield Kind("a hook that counts", with_counting_hook)
     yield Kind("a hook that masks", with_masking_hook)
     yield Kind("compiled", compiled)

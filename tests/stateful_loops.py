@@ -1,4 +1,4 @@
-"""Losses, modules and loops that keep something which a call moves, with what is said of them: made anew for each seed."""
+"""Losses, modules and loops with state that each call changes, drawn anew for each seed."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nets.records.loop_reason import LoopReason
 from tests.odd_batches import Given, Kind, drawn, linear, pairs
 from tests.right_loops import by_samples
 from tests.wrong_loops import not_divided, zero_grad_inside
@@ -63,7 +64,7 @@ class Stepped(nn.Module):
 
 
 class Remembering(nn.Module):
-    """Adds the mean of the inputs of the last call, which it keeps in a list."""
+    """Adds the mean of the last call's inputs, which it keeps in a list."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -129,13 +130,13 @@ def with_a_teacher(g: torch.Generator) -> Given:
 
 
 def with_an_iterator(g: torch.Generator) -> Given:
-    """State that is not to be put back: a generator of numbers."""
+    """State that cannot be put back: a generator of numbers."""
     factors = (1.0 / n for n in range(1, 10_000))
     return linear(g), lambda y, target: next(factors) * F.mse_loss(y, target), pairs(g), by_samples
 
 
 class Kept:
-    """Keeps the gradient of all windows, and never clears it."""
+    """Adds up the gradients of all windows, and never clears them."""
 
     def __init__(self) -> None:
         self.kept: dict[str, Tensor] = {}
@@ -149,7 +150,7 @@ class Kept:
 
 
 class Late:
-    """Leaves the gradient of the window before."""
+    """Leaves the gradient of the previous window."""
 
     def __init__(self) -> None:
         self.before: list[Tensor] = []
@@ -157,13 +158,15 @@ class Late:
     def __call__(self, module: nn.Module, loss: Any, micro_batches: list[Any]) -> None:
         by_samples(module, loss, micro_batches)
         found = [p.grad.clone() for p in module.parameters()]  # type: ignore[union-attr]
-        for parameter, gradient in zip(module.parameters(), self.before or [torch.zeros_like(x) for x in found], strict=True):
+        for parameter, gradient in zip(
+            module.parameters(), self.before or [torch.zeros_like(x) for x in found], strict=True
+        ):
             parameter.grad = gradient
         self.before = found
 
 
 class Stale:
-    """Begins with what an earlier window has left."""
+    """Starts from the gradient of an earlier window."""
 
     def __init__(self, module: nn.Module, g: torch.Generator) -> None:
         self.left = [torch.randn(p.shape, generator=g) for p in module.parameters()]
@@ -181,34 +184,34 @@ def stale(g: torch.Generator) -> Given:
 
 def stateful() -> Iterator[Kind]:
     losses: dict[str, tuple[Callable[[], Any], str]] = {
-        "a centre in the loss": (Centred, r"stateful: .* moves loss\.centre,"),
-        "a counter in the loss": (Annealed, r"stateful: .* moves loss\.calls,"),
-        "a queue in the loss": (Queued, r"stateful: .* moves loss\.queue,"),
-        "a global counter": (lambda: scheduled, r"stateful: .* moves STEP,"),
-        "a partial that remembers": (lambda: functools.partial(remembered, seen={}), r"stateful: .* moves .*mean"),
+        "a centre in the loss": (Centred, r"loss\.centre"),
+        "a counter in the loss": (Annealed, r"loss\.calls"),
+        "a queue in the loss": (Queued, r"loss\.queue"),
+        "a global counter": (lambda: scheduled, r"STEP"),
+        "a partial that remembers": (lambda: functools.partial(remembered, seen={}), r"mean"),
     }
-    for name, (loss, said) in losses.items():
-        yield Kind(name, lambda g, loss=loss: (linear(g), loss(), pairs(g), by_samples), said)
-        yield Kind(f"{name}, × K", lambda g, loss=loss: (linear(g), loss(), pairs(g), not_divided), "stateful: .* besides, .* × 3")
-        yield Kind(f"{name}, no loop", lambda g, loss=loss: (linear(g), loss(), pairs(g), None), "stateful: ")
+    matters = LoopReason.STATE_MATTERS
+    for name, (loss, path) in losses.items():
+        yield Kind(name, lambda g, loss=loss: (linear(g), loss(), pairs(g), by_samples), path, matters)
+        times = f"{path}.* besides, .* × 3"
+        yield Kind(f"{name}, × K", lambda g, loss=loss: (linear(g), loss(), pairs(g), not_divided), times, matters)
+        yield Kind(f"{name}, no loop", lambda g, loss=loss: (linear(g), loss(), pairs(g), None), path, matters)
     modules: dict[str, tuple[Callable[[], nn.Module], str]] = {
-        "a counter in the module": (Stepped, r"stateful: .* moves module\.steps,"),
-        "a list in the module": (Remembering, r"stateful: .* moves module\.memory,"),
-        "a counter in the class": (OfTheClass, r"stateful: .* moves OfTheClass\.calls,"),
+        "a counter in the module": (Stepped, r"module\.steps"),
+        "a list in the module": (Remembering, r"module\.memory"),
+        "a counter in the class": (OfTheClass, r"OfTheClass\.calls"),
     }
-    for name, (module, said) in modules.items():
-        yield Kind(name, lambda g, module=module: (drawn(module(), g), F.mse_loss, pairs(g), by_samples), said)
-        yield Kind(f"{name}, K", lambda g, m=module: (drawn(m(), g), F.mse_loss, pairs(g), zero_grad_inside), "stateful: ")
-    yield Kind("a variable of the loss", with_a_cell, "stateful: .* moves average,")
-    yield Kind("a teacher", with_a_teacher, r"stateful: .* moves teacher\.bias,")
-    # Nothing is said of the weights, since the gradient of no micro-batch is known.
-    yield Kind(
-        "an iterator", with_an_iterator, r"stateful: .* something that is not to be seen; expected the same gradient at each call\)"
-    )
-    yield Kind(
-        "a loop that keeps", lambda g: (linear(g), F.mse_loss, pairs(g), Kept()), r"gradients of an earlier window.*closure\.kept"
-    )
-    yield Kind(
-        "a loop that is late", lambda g: (linear(g), F.mse_loss, pairs(g), Late()), r"gradients of an earlier window: .*before"
-    )
-    yield Kind("stale gradients", stale, "even where the loss that was given is zero: gradients of an earlier window")
+    for name, (module, path) in modules.items():
+        yield Kind(name, lambda g, module=module: (drawn(module(), g), F.mse_loss, pairs(g), by_samples), path, matters)
+        make = functools.partial(
+            lambda g, module: (drawn(module(), g), F.mse_loss, pairs(g), zero_grad_inside), module=module
+        )
+        yield Kind(f"{name}, K", make, path, matters)
+    yield Kind("a variable of the loss", with_a_cell, "average", matters)
+    yield Kind("a teacher", with_a_teacher, r"teacher\.bias", matters)
+    # No mistake is named besides, since the gradient of no micro-batch is known.
+    yield Kind("an iterator", with_an_iterator, r"at each call\)", LoopReason.NOT_REPRODUCIBLE)
+    keeping, late = LoopReason.EARLIER_WINDOW_ADDED, LoopReason.EARLIER_WINDOW
+    yield Kind("a loop that keeps", lambda g: (linear(g), F.mse_loss, pairs(g), Kept()), r"closure\.kept", keeping)
+    yield Kind("a loop that is late", lambda g: (linear(g), F.mse_loss, pairs(g), Late()), r"closure\.before", late)
+    yield Kind("stale gradients", stale, "earlier window", LoopReason.OTHER_SOURCES)

@@ -1,4 +1,4 @@
-"""Whatever check_accumulation is given, it answers with a certificate or with one sentence."""
+"""check_accumulation returns a certificate or raises an InputError of one line, for any arguments."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from tests.right_loops import RAGGED, by_samples, mlp
 
 
 class Raising:
-    """Raises whatever is asked of it."""
+    """Raises an error in every operation."""
 
     def __iter__(self) -> Any:
         raise ArithmeticError("no numbers")
@@ -32,7 +32,7 @@ class Raising:
 
 
 class Returning(nn.Module):
-    """A module that returns something odd."""
+    """A module that returns a given object."""
 
     def __init__(self, what: Any) -> None:
         super().__init__()
@@ -62,7 +62,9 @@ ODD = st.one_of(
     st.integers(-(2**70), 2**70),
     st.floats(),
     st.text(max_size=3),
-    st.sampled_from([Raising(), object(), int, nn, torch.float32, {}, [], (), set(), b"", range(3), nn.Linear, Ellipsis]),
+    st.sampled_from(
+        [Raising(), object(), int, nn, torch.float32, {}, [], (), set(), b"", range(3), nn.Linear, Ellipsis]
+    ),
 )
 TENSORS = st.sampled_from(
     [
@@ -95,15 +97,27 @@ BATCHES = st.one_of(
 )
 MODULES = st.one_of(
     ODD,
-    st.sampled_from([mlp(), mlp(nn.BatchNorm1d(4)), mlp(nn.Dropout()), nn.LazyLinear(2), nn.Linear(3, 2).to("meta"), nn.Tanh()]),
-    st.sampled_from([nn.Linear(3, 2, dtype=torch.bfloat16), nn.Linear(3, 2, dtype=torch.complex64), nn.Bilinear(3, 3, 2)]),
+    st.sampled_from(
+        [mlp(), mlp(nn.BatchNorm1d(4)), mlp(nn.Dropout()), nn.LazyLinear(2), nn.Linear(3, 2).to("meta"), nn.Tanh()]
+    ),
+    st.sampled_from(
+        [nn.Linear(3, 2, dtype=torch.bfloat16), nn.Linear(3, 2, dtype=torch.complex64), nn.Bilinear(3, 3, 2)]
+    ),
     st.builds(Returning, ODD | TENSORS),
     st.just(mlp()),
 )
 LOSSES = st.one_of(
     ODD,
     st.sampled_from(
-        [F.mse_loss, F.cross_entropy, broken, Raising(), nn.MSELoss(), nn.MSELoss(reduction="none"), nn.Bilinear(2, 2, 1)]
+        [
+            F.mse_loss,
+            F.cross_entropy,
+            broken,
+            Raising(),
+            nn.MSELoss(),
+            nn.MSELoss(reduction="none"),
+            nn.Bilinear(2, 2, 1),
+        ]
     ),
     (ODD | TENSORS).map(lambda what: lambda y, target: what),
     st.just(F.mse_loss),
@@ -111,14 +125,18 @@ LOSSES = st.one_of(
 LOOPS = st.one_of(
     ODD,
     st.sampled_from([by_samples, Raising(), lambda m, loss, batches: None, lambda: None, nn.Linear(3, 2)]),
-    st.sampled_from([lambda m, loss, batches: m.weight, lambda m, loss, batches: m.to("meta"), lambda m, *_: m.double().half()]),
+    st.sampled_from(
+        [lambda m, loss, batches: m.weight, lambda m, loss, batches: m.to("meta"), lambda m, *_: m.double().half()]
+    ),
     (ODD | TENSORS).map(lambda what: lambda m, loss, batches: [setattr(p, "grad", what) for p in m.parameters()]),
 )
 
 
 @hypothesis.settings(max_examples=150, suppress_health_check=list(hypothesis.HealthCheck))
 @hypothesis.given(MODULES, LOSSES, BATCHES, LOOPS, st.just(0) | ODD)
-def test_a_certificate_or_a_sentence(module: Any, loss: Any, micro_batches: Any, closure: Any, seed: Any) -> None:
+def test_the_result_is_a_certificate_or_an_input_error(
+    module: Any, loss: Any, micro_batches: Any, closure: Any, seed: Any
+) -> None:
     before = torch.random.get_rng_state()
     try:
         certificate = nets.check_accumulation(module, loss, micro_batches, closure, seed=seed)
@@ -132,8 +150,14 @@ def test_a_certificate_or_a_sentence(module: Any, loss: Any, micro_batches: Any,
 @pytest.mark.parametrize("argument", ["module", "loss", "micro_batches", "closure", "seed"])
 @hypothesis.settings(max_examples=40, suppress_health_check=list(hypothesis.HealthCheck))
 @hypothesis.given(st.data())
-def test_one_odd_argument(argument: str, data: st.DataObject) -> None:
-    given: dict[str, Any] = {"module": mlp(), "loss": F.mse_loss, "micro_batches": RAGGED, "closure": by_samples, "seed": 0}
+def test_one_odd_argument_is_no_traceback(argument: str, data: st.DataObject) -> None:
+    given: dict[str, Any] = {
+        "module": mlp(),
+        "loss": F.mse_loss,
+        "micro_batches": RAGGED,
+        "closure": by_samples,
+        "seed": 0,
+    }
     odd = {"module": MODULES, "loss": LOSSES, "micro_batches": BATCHES, "closure": LOOPS, "seed": ODD}
     given[argument] = data.draw(odd[argument])
     try:

@@ -1,4 +1,4 @@
-"""check_accumulation on loops of each kind that it once took for something else: the right ones pass, the wrong ones are named."""
+"""check_accumulation on kinds of loops that it once misjudged: the right ones pass, the wrong ones are named."""
 
 import re
 
@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import nets
+from nets.records.verdict import Verdict
 from tests.odd_batches import Kind
 from tests.right_loops_by_kind import RIGHT_KINDS
 from tests.test_checker import EACH_SEED
@@ -22,7 +23,7 @@ def judged(kind: Kind, seed: int) -> nets.Certificate:
 def test_a_right_loop_of_its_kind_passes(kind: Kind, seed: int) -> None:
     certificate = judged(kind, seed)
     assert certificate.passed, str(certificate)
-    assert re.search(kind.said, str(certificate)), str(certificate)
+    assert re.search(kind.facts, str(certificate)), str(certificate)
     assert certificate.detects is not None and certificate.detects < 1e-3
 
 
@@ -30,6 +31,8 @@ def test_a_right_loop_of_its_kind_passes(kind: Kind, seed: int) -> None:
 @EACH_SEED
 def test_a_wrong_loop_of_its_kind_is_named(kind: Kind, seed: int) -> None:
     certificate = judged(kind, seed)
-    assert certificate.verdict == "fail", str(certificate)
-    assert any(check.verdict == "fail" for check in certificate.checks)
-    assert re.search(kind.said, certificate.sentence()), certificate.sentence()
+    assert certificate.verdict == Verdict.FAIL, str(certificate)
+    assert {check.reason for check in certificate.checks if check.verdict == Verdict.FAIL} == {kind.reason}, str(
+        certificate
+    )
+    assert re.search(kind.facts, certificate.sentence()), certificate.sentence()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import nets
 from nets.errors import InputError
 from nets.verification import attempt as attempts
-from nets.verification.attempt import Available, Unavailable, attempt
+from nets.verification.attempt import Available, Unavailable, attempt, callers_errors_as
 from nets.verification.derivations import columns, forward_mode, reverse_mode
 
 X = torch.tensor([[0.3, -0.8]])
@@ -102,3 +102,20 @@ def test_a_module_may_raise_anything_in_complex_numbers() -> None:
 
     certificate = nets.verify(Picky(), X)
     assert certificate.passed and "complex step" not in {check.against for check in certificate.checks}
+
+
+def _refusal(error: Exception) -> InputError:
+    return InputError(f"refused: {type(error).__name__}")
+
+
+@pytest.mark.parametrize("error", [KeyError("k"), RuntimeError("r"), ZeroDivisionError()], ids=repr)
+def test_an_error_of_the_module_is_raised_as_an_input_error(error: Exception) -> None:
+    with pytest.raises(InputError, match=f"refused: {type(error).__name__}"), callers_errors_as(_refusal):
+        raising(error)()
+
+
+def test_a_defect_and_an_input_error_are_raised_as_they_are() -> None:
+    with pytest.raises(NameError), callers_errors_as(_refusal):
+        in_own_code("def function(): return misspelt")()
+    with pytest.raises(InputError, match="as it is"), callers_errors_as(_refusal):
+        raising(InputError("as it is"))()

@@ -11,7 +11,7 @@ from nets.verification.derivations.differences import measure, measure_twice
 from nets.verification.derivations.refinement import refine
 from nets.verification.derivations.reverse_mode import reverse_mode
 from nets.verification.derivations.variable import Variable
-from nets.verification.noise.rounding import output_floor
+from nets.verification.noise.output_noise import output_floor
 from nets.verification.problem.problem import Problem
 from tests.cases import NETWORKS, Case
 

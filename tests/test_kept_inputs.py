@@ -1,4 +1,4 @@
-"""A backward that reads an input which it kept as an attribute of ctx: right, and a note says what it relies on."""
+"""A backward that reads an input which it kept as an attribute of ctx: it passes, with a note."""
 
 from typing import Any
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import nets
-from nets.verification.noise.rounding import output_floor
+from nets.verification.noise.output_noise import output_floor
 from nets.verification.problem.problem import Problem
 
 ZEROS, ONES = torch.zeros(2, 3, dtype=torch.float64), torch.ones(2, 3, dtype=torch.float64)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import nets
-from nets.verification.noise.rounding import output_floor
+from nets.verification.noise.output_noise import output_floor
 from nets.verification.probing.bisection import located
 from nets.verification.probing.probe import Move
 from nets.verification.probing.prober import Prober

@@ -1,4 +1,4 @@
-"""The random streams of a verification: one for each purpose, independent of all others, the same for the same seed."""
+"""The random streams of a verification: one for each purpose, independent of the others, and determined by the seed."""
 
 import itertools
 
@@ -10,7 +10,13 @@ from nets.verification.probing.prober import Prober
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.randomness import signed, stream
 
-PURPOSES = [("cotangent",), ("directions",), ("directions", "0.weight"), ("directions", "0", "weight"), ("directions0",)]
+PURPOSES = [
+    ("cotangent",),
+    ("directions",),
+    ("directions", "0.weight"),
+    ("directions", "0", "weight"),
+    ("directions0",),
+]
 
 
 def test_a_stream_is_the_same_for_the_same_seed_and_purpose() -> None:
@@ -27,7 +33,7 @@ def test_streams_of_successive_seeds_share_no_run_of_numbers() -> None:
 
 
 def test_a_direction_repeats_no_part_of_its_cotangent() -> None:
-    """Before the streams were separate, the direction of the first block was the cotangent shifted by four numbers."""
+    """With one stream for both, the direction of the first block was the cotangent shifted by four numbers."""
     problem = Problem(nn.Linear(80, 80).double(), (torch.randn(4, 80, generator=stream(0, "x"), dtype=torch.float64),))
     prober = Prober(problem, torch.zeros_like(problem.y))
     directions = torch.cat([prober.weights(1600) for _ in range(4)])
@@ -35,6 +41,6 @@ def test_a_direction_repeats_no_part_of_its_cotangent() -> None:
 
 
 def _share_a_run(one: Tensor, other: Tensor, length: int = 8) -> bool:
-    """Whether so many successive numbers of one occur in the other, at any offset."""
+    """Whether `length` successive numbers of one occur in the other, at any offset."""
     runs = {tuple(run) for run in one.unfold(0, length, 1).tolist()}
     return any(tuple(run) in runs for run in other.unfold(0, length, 1).tolist())

@@ -126,7 +126,7 @@ def test_only_the_inputs_that_require_a_gradient_are_differentiated() -> None:
     certificate = nets.verify(loss, x, t, order=2)
     assert certificate.passed, str(certificate)
     assert {check.parameter for check in certificate.checks} == {"input[0]"}
-    with pytest.raises(nets.InputError, match="set requires_grad on those inputs alone"):
+    with pytest.raises(nets.InputError, match="set requires_grad on"):
         nets.verify(loss, x.detach(), t, order=2)
 
 

@@ -1,4 +1,4 @@
-"""`assert_gradients`, and the certificate that it shows."""
+"""`assert_gradients`, and reading a certificate from JSON."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from nets.records.reason import Reason
 from nets.records.verdict import Verdict
 from nets.testing import assert_gradients
 from nets.text import told_apart
-from nets.verification.problem.problem import Place
+from nets.verification.problem.outputs import EntryIndex
 
 X = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
 
@@ -26,7 +26,7 @@ class Wrong(nn.Module):
         return y
 
 
-def test_right_gradients_pass_in_silence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_right_gradients_print_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert_gradients(nn.Sequential(nn.Linear(3, 2), nn.Tanh()), X)
     assert capsys.readouterr() == ("", "")
 
@@ -36,7 +36,7 @@ def test_wrong_gradients_raise_an_assertion_error_with_sentence_and_table() -> N
         assert_gradients(Wrong(), X)
     sentence, table = str(caught.value).split("\n\n", 1)
     assert isinstance(caught.value, nets.GradientError)
-    assert sentence.startswith("fail: ∂Y[") and "it looks like wrong sign" in sentence
+    assert sentence.startswith("fail: ∂Y[") and "wrong sign" in sentence
     assert "parameter" in table and sentence not in table
 
 
@@ -45,7 +45,7 @@ def test_options_reach_verify() -> None:
         assert_gradients(Wrong(), X, order=3)
 
 
-def test_json_reads_back_whatever_is_in_it() -> None:
+def test_json_reads_back_odd_numbers_and_indices() -> None:
     certificate = nets.verify(Wrong(), X)
     odd = Check(
         "p",
@@ -83,7 +83,7 @@ DAMAGED = [
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema": 3}', '{"schema": "nets.certificate/99"}', *DAMAGED])
-def test_what_is_no_certificate_is_told(text: str) -> None:
+def test_a_text_that_is_no_certificate_is_an_input_error(text: str) -> None:
     with pytest.raises(nets.InputError, match="certificate"):
         Certificate.from_json(text)
 
@@ -113,15 +113,27 @@ def test_a_certificate_with_a_field_of_another_kind_is_damaged(field: str, value
     ("key", "entry"), [((), "∂Y[1, 2] / ∂w[0]"), ((1,), "∂Y[1][1, 2] / ∂w[0]"), (("loss",), "∂Y['loss'][1, 2] / ∂w[0]")]
 )
 def test_the_index_of_the_output_and_of_the_parameter_are_told_apart(key: tuple, entry: str) -> None:
-    place = Place(key, (1, 2), (0,)).fields()
+    index = EntryIndex(key, (1, 2), (0,)).fields()
     check = Check(
-        "w", "a", "b", 1, 1, 1.0, 1.0, **place, expected=1.0, actual=2.0, tolerance=0.0, detects=0.0, verdict=Verdict.FAIL
+        "w",
+        "a",
+        "b",
+        1,
+        1,
+        1.0,
+        1.0,
+        **index,
+        expected=1.0,
+        actual=2.0,
+        tolerance=0.0,
+        detects=0.0,
+        verdict=Verdict.FAIL,
     )
     assert str(check).startswith(f"{entry}: a gives 2 where b gives 1;") and check.worst_index == (*key, 1, 2, 0)
 
 
 @pytest.mark.parametrize("damage", [{"notes": [3]}, {"formulas": {"weight": 3}}])
-def test_formulas_and_notes_are_texts(damage: dict) -> None:
+def test_formulas_and_notes_must_be_texts(damage: dict) -> None:
     document = json.loads(nets.verify(torch.nn.Linear(3, 2), torch.ones(2, 3)).to_json())
     with pytest.raises(nets.InputError, match=r"damaged .*formulas and notes are texts"):
         Certificate.from_json(json.dumps(document | damage))
@@ -136,6 +148,10 @@ def test_two_numbers_have_as_many_digits_as_tell_them_apart() -> None:
 
 def test_a_certificate_with_a_verdict_that_is_none_is_damaged() -> None:
     """It would count as a pass, since it is neither a fail nor inconclusive."""
-    text = nets.verify(torch.nn.Linear(3, 2), torch.ones(2, 3)).to_json().replace('"verdict": "pass"', '"verdict": "maybe"')
+    text = (
+        nets.verify(torch.nn.Linear(3, 2), torch.ones(2, 3))
+        .to_json()
+        .replace('"verdict": "pass"', '"verdict": "maybe"')
+    )
     with pytest.raises(nets.InputError, match=r"damaged .*'maybe'"):
         nets.Certificate.from_json(text)

@@ -1,11 +1,14 @@
-"""Loops that accumulate a wrong gradient, each with what is said of it."""
+"""Loops that accumulate a wrong gradient, each with the reason that must be found."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nets.records.loop_reason import LoopReason
+from nets.records.reason import Explained
 from tests.right_loops import (
     EQUAL,
     IGNORED,
@@ -153,38 +156,70 @@ def contrastive(y: Tensor, target: Tensor) -> Tensor:
     return F.cross_entropy(y @ y.T, torch.arange(len(y)))
 
 
-WRONG: dict[str, tuple[nn.Module, Any, list[Any], Loop, str]] = {
-    # What is written is a pattern for the reason.
-    "× K": (mlp(), F.mse_loss, EQUAL, not_divided, r"off by 300 % of its norm; it looks like × 4: a sum over 4 micro-batches"),
-    "× K, ragged": (mlp(), F.mse_loss, RAGGED, not_divided, r"looks like × 3: a sum over 3 micro-batches \(or ranks\)"),
-    "÷ K": (mlp(), F.mse_loss, RAGGED, divided_again, r"off by 67 % of its norm; it looks like ÷ 3: "),
-    "÷ K of a sum": (mlp(), nn.MSELoss(reduction="sum"), RAGGED, sum_divided, r"looks like (÷ 3: |.*, or ÷ 3: )"),
-    "mean of means": (mlp(), F.mse_loss, RAGGED, mean_of_means, r"looks like a mean of means: each of 3 micro-batches"),
-    "mean of means, tokens": (recurrent(), tokens, sentences((2, 3, 15)), mean_of_means, r"looks like a mean of means"),
-    "last window lost": (mlp(), F.mse_loss, RAGGED, last_window_lost, r"looks like the last window lost: micro-batch 3 is left ou"),
-    "zero_grad inside": (mlp(), F.mse_loss, RAGGED, zero_grad_inside, r"looks like zero_grad inside the window: only micro-batch "),
-    "zero_grad after": (mlp(), F.mse_loss, RAGGED, zero_grad_after, r"nothing is left in \.grad"),
-    "scaled twice": (mlp(), F.mse_loss, RAGGED, scaled_twice, r"looks like scaled twice: each micro-batch by its share, and again"),
-    "means scaled twice": (mlp(), F.mse_loss, RAGGED, means_scaled_twice, r"looks like scaled twice: divided by 3"),
-    "scaled twice, equal": (mlp(), F.mse_loss, EQUAL, means_scaled_twice, r"looks like ÷ 4: .*, or scaled twice"),
-    "backward twice": (mlp(), F.mse_loss, RAGGED, backward_twice, r"off by 100 % of its norm; it looks like × 2: back"),
-    "sum over ranks": (mlp(), F.mse_loss, EQUAL, sum_over_ranks, r"× 2: a sum over 2 ranks where their mean is right"),
-    "sum over ranks, ragged": (mlp(), F.mse_loss, RAGGED, sum_over_ranks, r"looks like a sum over 2 ranks, each with the mean of "),
-    "mean over ranks, ragged": (mlp(), F.mse_loss, RAGGED, mean_over_ranks, r"looks like a mean over 2 ranks, whatever the share "),
-    "BatchNorm statistics": (mlp(nn.BatchNorm1d(4)), F.mse_loss, RAGGED, by_samples, r"BatchNorm statistics: .*; the loop itself "),
-    "BatchNorm and × K": (mlp(nn.BatchNorm1d(4)), F.mse_loss, EQUAL, not_divided, r"looks like × 4: .*; besides, BatchNorm statis"),
-    "dropout": (mlp(nn.Dropout(0.5)), F.mse_loss, RAGGED, by_samples, r"not deterministic: .*dropout.* the accumulation is ri"),
-    "dropout and × K": (mlp(nn.Dropout(0.5)), F.mse_loss, EQUAL, not_divided, r"looks like × 4: "),
-    "loss scale": (mlp(), F.mse_loss, RAGGED, scale_not_undone, r"looks like a constant factor 65536, such as a loss scale that i"),
-    "unscaled": (mlp(), F.mse_loss, RAGGED, unscaled, r"looks like divided by the loss scale 1024 after each micro-batch"),
-    "clipped": (mlp(), F.mse_loss, RAGGED, clipped, r"looks like a constant factor 0\.00\d+\)"),
-    "odd weights": (mlp(), F.mse_loss, RAGGED, odd_weights, r"its micro-batches weigh 0\.5, 0\.3, 0\.1 where 0\.4, 0\.4, 0\.2 is "),
-    "middle left out": (mlp(), F.mse_loss, RAGGED, middle_left_out, r"looks like micro-batch 2 left out"),
-    "one layer": (mlp(), F.mse_loss, RAGGED, one_layer_detached, r"nothing arrives at 0\.weight"),
-    "a step": (mlp(), F.mse_loss, RAGGED, with_a_step, r"stateful: the closure moved 0\.weight"),
-    "single precision": (mlp(), F.mse_loss, RAGGED, in_single_precision, r"the right sum in single precision"),
-    "an empty one": (mlp(), F.mse_loss, samples((4, 0, 2), 3), mean_of_means, r"looks like a mean of means: each of 3"),
-    "a masked one": (recurrent(), masked_mean, sentences((2, 0, 15)), mean_of_means, r"micro-batch 2 has nothing in it that count"),
-    "a mean of means, one masked": (recurrent(), tokens, sentences((2, 0, 15)), mean_of_means, r"looks like a mean of means: eac"),
-    "contrastive": (mlp(), contrastive, RAGGED, by_samples, r"the loss is no sum over the samples"),
-}  # fmt: skip
+@dataclass(frozen=True)
+class WrongLoop:
+    """A loop that accumulates a wrong gradient.
+
+    Attributes:
+        module, loss, micro_batches, loop: what `check_accumulation` is given.
+        reason: the reason that it must find.
+        facts: a pattern for the names and numbers in its sentence.
+    """
+
+    module: nn.Module
+    loss: Any
+    micro_batches: list[Any]
+    loop: Loop
+    reason: Explained
+    facts: str = ""
+
+
+def _mse(loop: Loop, reason: Explained, facts: str = "", micro_batches: list[Any] = RAGGED) -> WrongLoop:
+    return WrongLoop(mlp(), F.mse_loss, micro_batches, loop, reason, facts)
+
+
+SUMS, NORMALISED, DROPPED = nn.MSELoss(reduction="sum"), mlp(nn.BatchNorm1d(4)), mlp(nn.Dropout(0.5))
+WRONG = {
+    "× K": _mse(not_divided, LoopReason.SUM_FOR_MEAN, r"off by 300 %.*× 4", EQUAL),
+    "× K, ragged": _mse(not_divided, LoopReason.SUM_FOR_MEAN, r"× 3"),
+    "÷ K": _mse(divided_again, LoopReason.DIVIDED_AGAIN, r"off by 67 %.*÷ 3"),
+    "÷ K of a sum": WrongLoop(mlp(), SUMS, RAGGED, sum_divided, LoopReason.MEAN_OF_MEANS, r"÷ 3"),
+    "mean of means": _mse(mean_of_means, LoopReason.MEAN_OF_MEANS, r"3 micro-batches"),
+    "mean of means, tokens": WrongLoop(
+        recurrent(), tokens, sentences((2, 3, 15)), mean_of_means, LoopReason.MEAN_OF_MEANS, r"1/3"
+    ),
+    "last window lost": _mse(last_window_lost, LoopReason.WINDOW_LOST, r"micro-batch 3 is"),
+    "zero_grad inside": _mse(zero_grad_inside, LoopReason.CLEARED_INSIDE, r"micro-batch 3 is"),
+    "zero_grad after": _mse(zero_grad_after, LoopReason.NOTHING_LEFT, r"\.grad"),
+    "scaled twice": _mse(scaled_twice, LoopReason.SCALED_TWICE, r"share"),
+    "means scaled twice": _mse(means_scaled_twice, LoopReason.SCALED_TWICE, r"divided by 3"),
+    "scaled twice, equal": _mse(means_scaled_twice, LoopReason.DIVIDED_AGAIN, r"÷ 4: .*, or scaled twice", EQUAL),
+    "backward twice": _mse(backward_twice, LoopReason.BACKWARD_TWICE, r"off by 100 %.*× 2"),
+    "sum over ranks": _mse(sum_over_ranks, LoopReason.BACKWARD_TWICE, r"× 2: .* 2 ranks", EQUAL),
+    "sum over ranks, ragged": _mse(sum_over_ranks, LoopReason.SUM_OVER_RANKS, r"2 ranks"),
+    "mean over ranks, ragged": _mse(mean_over_ranks, LoopReason.MEAN_OVER_RANKS, r"2 ranks"),
+    "BatchNorm statistics": WrongLoop(NORMALISED, F.mse_loss, RAGGED, by_samples, LoopReason.BATCH_STATISTICS, "loop"),
+    "BatchNorm and × K": WrongLoop(
+        NORMALISED, F.mse_loss, EQUAL, not_divided, LoopReason.SUM_FOR_MEAN, r"× 4: .*; besides, BatchNorm"
+    ),
+    "dropout": WrongLoop(
+        DROPPED, F.mse_loss, RAGGED, by_samples, LoopReason.RANDOM_MODULE, r"the accumulation is right"
+    ),
+    "dropout and × K": WrongLoop(DROPPED, F.mse_loss, EQUAL, not_divided, LoopReason.SUM_FOR_MEAN, r"× 4"),
+    "loss scale": _mse(scale_not_undone, LoopReason.LOSS_SCALE_LEFT, r"65536"),
+    "unscaled": _mse(unscaled, LoopReason.UNSCALED_EACH_TIME, r"1024"),
+    "clipped": _mse(clipped, LoopReason.CONSTANT_FACTOR, r"0\.00\d+"),
+    "odd weights": _mse(odd_weights, LoopReason.OTHER_WEIGHTS, r"0\.5, 0\.3, 0\.1 .* 0\.4, 0\.4, 0\.2"),
+    "middle left out": _mse(middle_left_out, LoopReason.LEFT_OUT, r"micro-batch 2"),
+    "one layer": _mse(one_layer_detached, LoopReason.PARAMETERS_MISSED, r"0\.weight"),
+    "a step": _mse(with_a_step, LoopReason.PARAMETER_CHANGED, r"closure .* 0\.weight"),
+    "single precision": _mse(in_single_precision, LoopReason.IN_SINGLE_PRECISION),
+    "an empty one": _mse(mean_of_means, LoopReason.MEAN_OF_MEANS, r"1/3", samples((4, 0, 2), 3)),
+    "a masked one": WrongLoop(
+        recurrent(), masked_mean, sentences((2, 0, 15)), mean_of_means, LoopReason.NOTHING_COUNTS, r"micro-batch 2"
+    ),
+    "a mean of means, one masked": WrongLoop(
+        recurrent(), tokens, sentences((2, 0, 15)), mean_of_means, LoopReason.MEAN_OF_MEANS
+    ),
+    "contrastive": WrongLoop(mlp(), contrastive, RAGGED, by_samples, LoopReason.NO_SUM_OVER_SAMPLES),
+}

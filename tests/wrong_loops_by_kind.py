@@ -1,4 +1,4 @@
-"""Wrong loops of each kind that once passed or was called something else, with what is said of them: made anew for each seed."""
+"""Wrong loops that once passed, or were taken for another mistake, drawn anew for each seed."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nets.records.loop_reason import LoopReason
 from tests.odd_batches import (
+    SIZES,
     Detector,
     Documents,
     Given,
@@ -64,7 +66,7 @@ def doubling_hook(g: torch.Generator) -> Given:
     return module, F.mse_loss, pairs(g), by_samples
 
 
-# Clipped in the midst.
+# Clipped before the end of the window.
 
 
 def clipped_each_time(module: nn.Module, loss: Any, micro_batches: list[Any]) -> None:
@@ -75,7 +77,7 @@ def clipped_each_time(module: nn.Module, loss: Any, micro_batches: list[Any]) ->
 
 
 def clipped_alone(module: nn.Module, loss: Any, micro_batches: list[Any]) -> None:
-    """Each micro-batch's own gradient is clipped, and their mean taken, as for differential privacy."""
+    """The gradient of each micro-batch is clipped and their mean is taken, as in differential privacy."""
     kept = [torch.zeros_like(p) for p in module.parameters()]
     for x, target in micro_batches:
         module.zero_grad()
@@ -182,7 +184,7 @@ def spread(y: Tensor, target: Tensor) -> Tensor:
     return F.mse_loss(y, target) + y.var(0).mean()
 
 
-# Wrong where the micro-batches are not put together, the loss draws, or is in float32.
+# Wrong weights where the micro-batches cannot be concatenated, or the loss is random or in float32.
 
 
 def named(factor: Callable[[Any, list[Any]], float]) -> Loop:
@@ -212,53 +214,69 @@ def scaled_and_left(module: nn.Module, loss: Any, micro_batches: list[Any]) -> N
 
 def _rows() -> Iterator[Kind]:
     yield from stateful()
-    yield Kind(
-        "an optimizer in the backward", optimizer_in_backward(0.0), "nothing is left in .grad: the post-accumulate-grad hook"
-    )
-    yield Kind("one that steps", optimizer_in_backward(0.1), "stateful: the closure moved ")
-    yield Kind("a hook that clips", clipping_hook, r"wrong accumulation|clipped at each micro-batch")
-    yield Kind("a hook that doubles", doubling_hook, "its micro-batches weigh 3.2, 1.6, 0.4 where 0.4, 0.4, 0.2 is right")
+    yield from _hooks()
+    yield from _clipped()
+    yield from _windows_and_ranks()
+    yield from _not_separable()
+    yield from _counted_wrongly()
+
+
+def _of(
+    loop: Loop | None, sizes: tuple[int, ...] = SIZES, loss: Any = F.mse_loss
+) -> Callable[[torch.Generator], Given]:
+    return lambda g: (linear(g), loss, pairs(g, sizes), loop)
+
+
+def _hooks() -> Iterator[Kind]:
+    taken, changed = LoopReason.TAKEN_BY_A_HOOK, LoopReason.PARAMETER_CHANGED
+    yield Kind("an optimizer in the backward", optimizer_in_backward(0.0), "weight", taken)
+    yield Kind("one that steps", optimizer_in_backward(0.1), "the closure", changed)
+    yield Kind("a hook that clips", clipping_hook, "0.05", LoopReason.CLIPPED_EACH_TIME)
+    yield Kind("a hook that doubles", doubling_hook, "3.2, 1.6, 0.4 .* 0.4, 0.4, 0.2", LoopReason.OTHER_WEIGHTS)
+
+
+def _clipped() -> Iterator[Kind]:
     for loop in (clipped_each_time, clipped_alone):
-        yield Kind(loop.__name__, lambda g, loop=loop: (linear(g), F.mse_loss, pairs(g), loop), "clipped at each .* norm of 0.1: ")
-    yield Kind("clipped in value", lambda g: (linear(g), F.mse_loss, pairs(g), clipped_in_value), "clipped at each .* up to 0.02: ")
+        yield Kind(loop.__name__, _of(loop), "norm of 0.1", LoopReason.CLIPPED_EACH_TIME)
+    yield Kind("clipped in value", _of(clipped_in_value), "0.02", LoopReason.CLIPPED_EACH_TIME)
+
+
+def _windows_and_ranks() -> Iterator[Kind]:
     six = (3, 3, 3, 3, 3, 3)
     for ranks, rank in ((2, 0), (2, 1), (3, 1)):
-        loop = one_rank(rank, ranks)
-        said = f"never summed over ranks: only the micro-batches of one of {ranks} ranks"
-        yield Kind(f"rank {rank} of {ranks}", lambda g, loop=loop: (linear(g), F.mse_loss, pairs(g, six), loop), said)
-    made = [first_rank_in_no_sync]
-    yield Kind(
-        "no_sync", lambda g: (linear(g), F.mse_loss, pairs(g, (4, 3, 2, 5)), made[0]), r"never summed over ranks: .* \(1 and 3\)"
-    )
-    yield Kind("three by four", lambda g: (linear(g), F.mse_loss, pairs(g, (3, 3, 3)), divided_by(4)), "leftover .* divided by 4")
-    yield Kind(
-        "two ragged by eight", lambda g: (linear(g), F.mse_loss, pairs(g, (3, 2)), divided_by(8)), "leftover .* divided by 8"
-    )
-    yield Kind(
-        "two after four", lambda g: (linear(g), F.mse_loss, pairs(g, six), leftover), "leftover micro-batches divided by 4: "
-    )
-    yield Kind("a module that returns its loss", contrasted(None), "the loss is no sum over the samples")
-    yield Kind("its loop", contrasted(by_names), "the loss is no sum over the samples")
-    yield Kind("a root that is returned", rooted, "its micro-batches weigh 0.4, 0.4, 0.2 where ")
-    yield Kind("a variance", lambda g: (linear(g), spread, pairs(g), by_samples), "the loss is no sum over the samples")
-    yield Kind("packed, equally", lambda g: (drawn(Packed(), g), F.cross_entropy, packed(g), equally), "mean of means")
-    yield Kind("packed, × K", lambda g: (drawn(Packed(), g), F.cross_entropy, packed(g), undivided), "× 3: a sum")
-    yield Kind("documents, × K", lambda g: (drawn(Documents(), g), F.cross_entropy, documents(g), undivided), "× 3: a sum")
-    yield Kind("graphs, equally", lambda g: (drawn(Graphs(), g), F.mse_loss, graphs(g), equally), "mean of means")
-    counts, sides = (3, 1, 2), (2, 3)
-    yield Kind("images, equally", lambda g: (drawn(Detector(), g), F.mse_loss, images(g, counts, sides), equally), "mean of means")
-    yield Kind("images, ÷ K", lambda g: (drawn(Detector(), g), F.mse_loss, images(g, counts, sides), again), "÷ 3")
+        yield Kind(f"rank {rank} of {ranks}", _of(one_rank(rank, ranks), six), f"{ranks} ranks", LoopReason.ONE_RANK)
+    yield Kind("no_sync", _of(first_rank_in_no_sync, (4, 3, 2, 5)), r"\(1 and 3\)", LoopReason.ONE_RANK)
+    yield Kind("three by four", _of(divided_by(4), (3, 3, 3)), "divided by 4", LoopReason.LEFTOVER)
+    yield Kind("two ragged by eight", _of(divided_by(8), (3, 2)), "divided by 8", LoopReason.LEFTOVER)
+    yield Kind("two after four", _of(leftover, six), "divided by 4", LoopReason.LEFTOVER)
+
+
+def _not_separable() -> Iterator[Kind]:
+    no_sum = LoopReason.NO_SUM_OVER_SAMPLES
+    yield Kind("a module that returns its loss", contrasted(None), reason=no_sum)
+    yield Kind("its loop", contrasted(by_names), reason=no_sum)
+    yield Kind("a root that is returned", rooted, "0.4, 0.4, 0.2 where ", LoopReason.OTHER_WEIGHTS)
+    yield Kind("a variance", _of(by_samples, loss=spread), reason=no_sum)
+
+
+def _counted_wrongly() -> Iterator[Kind]:
+    means, total, again_divided = LoopReason.MEAN_OF_MEANS, LoopReason.SUM_FOR_MEAN, LoopReason.DIVIDED_AGAIN
+    entropy, mse = F.cross_entropy, F.mse_loss
+    yield Kind("packed, equally", lambda g: (drawn(Packed(), g), entropy, packed(g), equally), "1/3", means)
+    yield Kind("packed, × K", lambda g: (drawn(Packed(), g), entropy, packed(g), undivided), "× 3", total)
+    yield Kind("documents, × K", lambda g: (drawn(Documents(), g), entropy, documents(g), undivided), "× 3", total)
+    yield Kind("graphs, equally", lambda g: (drawn(Graphs(), g), mse, graphs(g), equally), "1/3", means)
+    shapes = (3, 1, 2), (2, 3)
+    yield Kind("images, equally", lambda g: (drawn(Detector(), g), mse, images(g, *shapes), equally), "1/3", means)
+    yield Kind("images, ÷ K", lambda g: (drawn(Detector(), g), mse, images(g, *shapes), again), "÷ 3", again_divided)
     for loss in (denoising, one_time):
-        yield Kind(f"{loss.__name__}, equally", lambda g, loss=loss: (linear(g), loss, pairs(g), mean_of_means), "mean of means")
-        yield Kind(
-            f"{loss.__name__}, lost", lambda g, loss=loss: (linear(g), loss, pairs(g), last_window_lost), "micro-batch 3 is le"
-        )
-    yield Kind("float32, equally", lambda g: (words(g), in_float32, classes(g), equally), "mean of means")
-    yield Kind("float32, ÷ K", lambda g: (words(g), in_float32, classes(g), divided_again), "÷ 3")
-    yield Kind("a loop in float32, × 3", lambda g: (words(g), F.cross_entropy, classes(g), undivided_in_float32), "× 3")
-    yield Kind(
-        "a loss scale that is left", lambda g: (linear(g), F.mse_loss, pairs(g), scaled_and_left), "loss scale that is not un"
-    )
+        yield Kind(f"{loss.__name__}, equally", _of(mean_of_means, loss=loss), "1/3", means)
+        lost = LoopReason.WINDOW_LOST
+        yield Kind(f"{loss.__name__}, lost", _of(last_window_lost, loss=loss), "micro-batch 3 is", lost)
+    yield Kind("float32, equally", lambda g: (words(g), in_float32, classes(g), equally), "1/3", means)
+    yield Kind("float32, ÷ K", lambda g: (words(g), in_float32, classes(g), divided_again), "÷ 3", again_divided)
+    yield Kind("a loop in float32, × 3", lambda g: (words(g), entropy, classes(g), undivided_in_float32), "× 3", total)
+    yield Kind("a loss scale that is left", _of(scaled_and_left), "4096", LoopReason.LOSS_SCALE_LEFT)
 
 
 WRONG_KINDS = list(_rows())

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from nets.errors import quoted
+from nets.records.loop_reason import LoopReason
 from nets.records.older_schemas import OLDER, upgraded
 from nets.records.reason import Reason
 from nets.records.text_enum import TextEnum
@@ -39,8 +40,8 @@ KINDS: dict[str, tuple[type, ...]] = {
 }
 """What the other fields are in JSON."""
 
-ENUMERATIONS: dict[str, type[TextEnum]] = {"verdict": Verdict, "reason": Reason}
-"""The fields of a check that are members of an enumeration."""
+ENUMERATIONS: dict[str, tuple[type[TextEnum], ...]] = {"verdict": (Verdict,), "reason": (Reason, LoopReason)}
+"""The fields of a check that are members of an enumeration, or of one of several."""
 
 SHOWN = ("max_abs_error", "max_rel_error", "expected", "actual", "tolerance")
 """The numbers of a check that has an entry to show."""
@@ -146,5 +147,6 @@ def _read(name: str, value: Any) -> Any:
     if odd or not isinstance(read, kinds) or not all(isinstance(one, str | int) for one in entries):
         raise TypeError(f"{name} is {quoted(value)}")
     if name in ENUMERATIONS and read is not None:
-        return ENUMERATIONS[name](read)
+        kinds_of_member = [kind for kind in ENUMERATIONS[name] if read in list(kind)]
+        return (kinds_of_member or ENUMERATIONS[name])[0](read)
     return tuple(value) if isinstance(value, list) else read

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nets.records.reason import PASSED, Finding, Reason
+from nets.records.reason import PASSED, Explained, Finding
 from nets.records.verdict import Verdict
 from nets.text import indexed, told_apart
 
@@ -61,7 +61,7 @@ class Check:
     tolerance: float | None
     detects: float | None
     verdict: Verdict
-    reason: Reason | None = None
+    reason: Explained | None = None
     message: str = ""
     ulp: float | None = None
     detects_entry: float | None = None
@@ -107,7 +107,7 @@ class Check:
             wrong: how many entries are wrong; those that are off by more than their tolerance if it is not given.
             entries: how many entries these numbers stand for; as many as there are if it is not given.
             scale: the largest |expected| of the Jacobian; that of these numbers if it is not given.
-            fields: of the check, such as those of `Place.fields()`, which say where the entry stands.
+            fields: of the check, such as those of `EntryIndex.fields()`, which say where the entry stands.
         """
         error, tolerance = (actual - expected).abs_().nan_to_num_(nan=torch.inf), tolerance.expand_as(expected)
         largest = float(error.max())

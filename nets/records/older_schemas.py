@@ -4,16 +4,17 @@ documented."""
 from collections.abc import Mapping
 from typing import Any
 
+from nets.records.loop_reason import LoopReason
 from nets.records.method import Method
-from nets.records.reason import Reason
+from nets.records.reason import Explained, Reason
 
 OLDER = ("nets.certificate/1", "nets.certificate/2", "nets.certificate/3")
 """In the first, no check says what it would have seen of a single entry. In the first two, the index of the output and
 that of the parameter stand in one list alone. In all three, `reason` is what `message` is now."""
 
-BEGINNINGS = {
+BEGINNINGS: dict[str, Explained] = {
     "wrong derivative": Reason.WRONG_DERIVATIVE,
-    "wrong accumulation": Reason.WRONG_ACCUMULATION,
+    "wrong accumulation": LoopReason.WRONG_ACCUMULATION,
     "by probes": Reason.PROBED,
     "kink": Reason.KINK,
     "rounding": Reason.TOO_SMALL,
@@ -24,7 +25,7 @@ BEGINNINGS = {
     "not finite": Reason.NOT_FINITE,
     "not deterministic": Reason.NOT_DETERMINISTIC,
     "stateful": Reason.STATEFUL,
-    "weights unknown": Reason.WEIGHTS_UNKNOWN,
+    "weights unknown": LoopReason.WEIGHTS_UNKNOWN,
     "declared by the caller": Reason.DECLARED,
 }
 """How the text began → what it meant."""

@@ -19,25 +19,22 @@ class Finding(NamedTuple):
         message: a few words; '' of a plain pass.
     """
 
-    reason: "Reason | None" = None
+    reason: "Explained | None" = None
     message: str = ""
 
 
-class Reason(TextEnum):
-    """The outcomes of a check that need a word, and the mistakes that a wrong derivative may look like.
-
-    A check has the most specific one that is known: of a wrong derivative that is the transposed of the right one,
-    TRANSPOSED.
+class Explained(TextEnum):
+    """An enumeration whose members have a sentence: `Reason`, and `LoopReason` for loops over micro-batches.
 
     Attributes:
-        sentence: what is said, with the names of facts in braces.
-        likely: what it usually comes from, the most frequent first.
+        sentence: the sentence, with the names of facts in braces.
+        likely: the likely causes, the most frequent first.
     """
 
     sentence: str
     likely: tuple[str, ...]
 
-    def __new__(cls, value: str, sentence: str, *likely: str) -> "Reason":
+    def __new__(cls, value: str, sentence: str, *likely: str) -> "Explained":
         member = str.__new__(cls, value)
         member._value_, member.sentence, member.likely = value, sentence, likely
         return member
@@ -45,6 +42,14 @@ class Reason(TextEnum):
     def because(self, **facts: object) -> Finding:
         """The finding, with these facts in its sentence."""
         return Finding(self, self.sentence.format(**facts))
+
+
+class Reason(Explained):
+    """The outcomes of a check that need a word, and the mistakes that a wrong derivative may look like.
+
+    A check has the most specific one that is known: of a wrong derivative that is the transposed of the right one,
+    TRANSPOSED.
+    """
 
     # There is no derivative at the point.
     KINK = (
@@ -70,7 +75,8 @@ class Reason(TextEnum):
     TOO_SMALL = ("rounding", "rounding: the gradient is too small here to see {fault}")
     NO_LARGER_THAN_ROUNDING = (
         "no larger than rounding",
-        "rounding: the output does not change here, and the gradient is no larger than the rounding of the backward pass",
+        "rounding: the output does not change here, and the gradient is no larger than the rounding of the backward "
+        "pass",
     )
     NO_SHARP_PROBE = (
         "no sharp probe",
@@ -185,8 +191,8 @@ class Reason(TextEnum):
     SHIFTED = ("shifted", "shifted by one along axis {axis} of {name}")
     SYMMETRIC_MATRIX = (
         "symmetric matrix",
-        "the gradient of a symmetric matrix: right along symmetric directions, and off by an antisymmetric part; declare it with "
-        "intended=, or parametrise the matrix by one of its triangles",
+        "the gradient of a symmetric matrix: right along symmetric directions, and off by an antisymmetric part; "
+        "declare it with intended=, or parametrise the matrix by one of its triangles",
     )
     RANDOM_NUMBERS_DRAWN_AGAIN = (
         "random numbers drawn again",
@@ -199,11 +205,13 @@ class Reason(TextEnum):
     )
     STRAIGHT_THROUGH = (
         "straight-through",
-        "straight-through: an identity in the backward pass where the forward pass has steps; declare it with intended=",
+        "straight-through: an identity in the backward pass where the forward pass has steps; declare it with "
+        "intended=",
     )
     STRAIGHT_THROUGH_A_PART = (
         "straight-through of a part",
-        "straight-through: the gradient of a part of the output, where the output itself moves in steps; declare it with intended=",
+        "straight-through: the gradient of a part of the output, where the output itself moves in steps; declare it "
+        "with intended=",
     )
     DETACHED = (
         "detached",
@@ -251,15 +259,34 @@ class Reason(TextEnum):
         "a tensor that was saved for {reader} is overwritten {when}, where autograd does not see it (through .data, or in a "
         "kernel): the backward pass reads other numbers than the forward pass had; write to a copy",
     )
+    INCOMING_LAYOUT = (
+        "layout of the incoming gradient",
+        "{fault} where the incoming gradient is {layout} (strides {strides}), and not where it is contiguous{values}",
+    )
+    EXPANDED_INPUT = (
+        "expanded input",
+        "{fault} where {name} is expanded, as it is here, and not where every number has a place of its own{values}",
+    )
+    INTERLEAVED_CALLS = (
+        "interleaved calls",
+        "{fault} with two calls before a backward, and not with one: what the backward pass needs is kept {where} and not on "
+        "ctx{values}",
+    )
+    MISSING_GRADIENT = (
+        "missing gradient",
+        "{fault} where the gradient that arrives at {others} is None, as in a loss that uses {alone} alone, and not where it is "
+        "zero{values}",
+    )
+    OUTPUT_OVERWRITTEN = (
+        "output overwritten",
+        "{fault} where its output is overwritten in place after the call: save that output with ctx.save_for_backward, so that "
+        "autograd notices the write{values}",
+    )
     OTHER_LAYOUT = (
         "other layout",
         "the gradient is another one where {name} is contiguous: here its strides are {strides}",
     )
-
-    # A loop over micro-batches.
-    WRONG_ACCUMULATION = ("wrong accumulation", "wrong accumulation")
     STATEFUL = ("stateful", "stateful: {what}")
-    WEIGHTS_UNKNOWN = ("weights unknown", "weights unknown: {why}")
 
 
 PASSED = Finding()

@@ -54,12 +54,30 @@ def attempt(derivation: Callable[[], T]) -> Available[T] | Unavailable:
     try:
         with quiet():
             return Available(derivation())
-    except (RuntimeError, NotImplementedError, InputError) as error:
-        return Unavailable(error)
     except Exception as error:
-        if _began_in_own_code(error):
+        if is_own_defect(error):
             raise
         return Unavailable(error)
+
+
+@contextlib.contextmanager
+def callers_errors_as(refusal: Callable[[Exception], InputError]) -> Iterator[None]:
+    """Within this context an error of the module, or of PyTorch in running it, is raised as the InputError that
+    `refusal` makes of it. An InputError, and a defect of `nets.verification`, are raised as they are."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        if is_own_defect(error):
+            raise
+        raise refusal(error) from error
+
+
+def is_own_defect(error: Exception) -> bool:
+    """Whether an error is a defect of `nets.verification`, and not one of the module or of PyTorch in running it."""
+    of_the_module = isinstance(error, RuntimeError | NotImplementedError | InputError)
+    return not of_the_module and _began_in_own_code(error)
 
 
 def _began_in_own_code(error: Exception) -> bool:

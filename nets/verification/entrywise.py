@@ -22,7 +22,8 @@ from nets.verification.derivations.complex_step import complex_step
 from nets.verification.derivations.forward_mode import forward_mode
 from nets.verification.derivations.reverse_mode import batched_reverse, reverse_mode
 from nets.verification.derivations.user_jacobian import engine_jacobians
-from nets.verification.noise.rounding import ROUNDING_SAFETY, output_floor
+from nets.verification.noise.output_noise import output_floor
+from nets.verification.noise.rounding import ROUNDING_SAFETY
 from nets.verification.noise.row_noise import gradient_floor
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.pytree import largest

@@ -11,7 +11,7 @@ from nets.verification.compare.judgement import Options, not_checked
 from nets.verification.compare.witnesses import notes_of_doubts
 from nets.verification.derivations.closed_form import network_of
 from nets.verification.entrywise import missing_notes
-from nets.verification.noise.rounding import FEW, output_floor
+from nets.verification.noise.output_noise import FEW_PASSES, output_floor
 from nets.verification.probing.coverage import check_by_probes, check_closed_form, check_stated
 from nets.verification.probing.forward_probes import forward_of_closed_form, forward_of_module
 from nets.verification.probing.prober import Prober
@@ -32,7 +32,7 @@ def probed_certificate(problem: Problem, options: Options, note: str) -> Certifi
     network = network_of(problem)
     oracle = Method.REVERSE_MODE if network is None else Method.CLOSED_FORM
     closed = None if network is None else jacobians(network, problem.points["input"])
-    prober = Prober(problem, output_floor(problem, problem.seed, FEW), closed, options.tolerance or 0.0)
+    prober = Prober(problem, output_floor(problem, problem.seed, FEW_PASSES), closed, options.tolerance or 0.0)
     found = {
         name: check_by_probes(prober, name, oracle) for name in following(POINTS, _from_the_output(problem, options))
     }

@@ -20,19 +20,18 @@ from nets.verification.checks.precision import check_as_is
 from nets.verification.checks.preconditions import check_preconditions
 from nets.verification.compare.judgement import Options
 from nets.verification.compare.witnesses import Forward
-from nets.verification.contract.batching import check_batching
 from nets.verification.contract.check import check_contract
 from nets.verification.contract.elsewhere import check_elsewhere
-from nets.verification.contract.later_writes import kept_inputs
+from nets.verification.contract.later_writes import unsaved_inputs_note
 from nets.verification.contract.layouts import depends_on_layout
-from nets.verification.contract.saved import overwritten
+from nets.verification.contract.saved import overwritten_tensor
 from nets.verification.derivations.user_jacobian import ClosedForm, Engine, user_jacobians
 from nets.verification.entrywise import entrywise_certificate
 from nets.verification.probed import probed_certificate
 from nets.verification.probing.submodules import locate
-from nets.verification.problem.calling import OwnPrecisionError
+from nets.verification.problem.calling.errors import OwnPrecisionError
 from nets.verification.problem.problem import Problem
-from nets.verification.problem.strides import written_out
+from nets.verification.problem.strides import expanded_inputs_note
 from nets.verification.progress import shown
 from nets.verification.second_order.gradient_module import SecondOrder
 from nets.verification.second_order.incoming_gradient import check_incoming
@@ -154,7 +153,7 @@ def verify(
         deferred = [check for check in preconditions.deferred if check.parameter not in intended]
         further = as_is + (deferred[:1] if certificate.passed else [])
         if certificate.verdict != Verdict.FAIL:
-            further += check_contract(problem, inputs) or check_batching(problem) or check_left_out(module, problem)
+            further += check_contract(problem, inputs) or check_left_out(module, problem)
             # Held against differences, which no approximate gradient agrees with.
             exact = tolerance is None and problem.dtype is torch.float64
             if exact and all(check.verdict == Verdict.PASS for check in further):
@@ -162,7 +161,7 @@ def verify(
         return replace(
             certificate,
             checks=(*certificate.checks, *further),
-            notes=(*certificate.notes, *notes, *written_out(inputs), *kept_inputs(problem)),
+            notes=(*certificate.notes, *notes, *expanded_inputs_note(inputs), *unsaved_inputs_note(problem)),
         )
 
 
@@ -209,7 +208,7 @@ def _explained(problem: Problem, certificate: Certificate, order: int) -> Certif
     failed = [check for check in certificate.checks if check.verdict == Verdict.FAIL]
     if order == 1 and any(check.oracle not in WITNESSES for check in failed):
         certificate = replace(certificate, location=locate(problem, certificate.checks))
-    found = (overwritten(problem) or depends_on_layout(problem)) if failed else None
+    found = (overwritten_tensor(problem) or depends_on_layout(problem)) if failed else None
     if found is None:
         return certificate
     return replace(certificate, checks=tuple(_caused(check, found) for check in certificate.checks))

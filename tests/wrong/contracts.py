@@ -1,4 +1,4 @@
-"""Backward passes that give the right gradient of one call by itself, and break what autograd asks of a backward besides."""
+"""Backward passes that give the right gradient of one call by itself, and break another rule of autograd."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nets.records.reason import Reason
 from tests.building import Made, Make, normal
 from tests.wrong.functions import (
     DetachedInABatch,
@@ -26,7 +27,7 @@ from tests.wrong.functions import (
 )
 
 Shown = Callable[[nn.Module, tuple[Any, ...]], tuple[Tensor, Tensor]]
-"""Of a module and its inputs: a gradient as it comes out where the fault shows, and the right one."""
+"""(module, inputs) → the gradient where the fault shows, and the right gradient."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,16 @@ class BrokenContract:
         name: what is wrong, in words.
         make: the module and its inputs, in float64, drawn from a generator.
         shows: where the fault can be seen, without nets.
-        words: what the report must say.
+        facts: texts that the sentence must contain.
+        reason: the reason of the failed checks.
         order: that of the derivative, as `nets.verify` takes it.
     """
 
     name: str
     make: Make
     shows: Shown
-    words: tuple[str, ...]
+    facts: tuple[str, ...]
+    reason: Reason
     order: int = 1
 
     def __str__(self) -> str:
@@ -109,13 +112,15 @@ def twice(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
 
 
 def alone(*used: int) -> Shown:
-    """Some of the outputs in a loss that knows nothing of the others."""
+    """A loss of some of the outputs alone."""
 
     def shows(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
         x = _leaf(inputs[0])
         (right,) = torch.autograd.grad(sum(y.sum() if i in used else 0 * y.sum() for i, y in enumerate(module(x))), x)
         try:
-            (found,) = torch.autograd.grad(sum(y.sum() for i, y in enumerate(module(x)) if i in used), x, materialize_grads=True)
+            (found,) = torch.autograd.grad(
+                sum(y.sum() for i, y in enumerate(module(x)) if i in used), x, materialize_grads=True
+            )
         except ValueError:
             found = torch.full_like(right, torch.nan)
         return found, right
@@ -132,7 +137,7 @@ def _of(module: type[nn.Module], embedded: bool) -> Make:
 
 
 def batched(axis: int) -> Shown:
-    """A backward pass through calls that are batched along that axis, and through single ones."""
+    """A backward pass through calls that are batched along that axis, and through single calls."""
 
     def shows(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
         points = torch.stack([inputs[0], 1.1 * inputs[0]], axis).requires_grad_()
@@ -152,72 +157,92 @@ CONTRACTS = [
         "layout: the incoming gradient read by its pointer",
         applied(SquareByPointer.apply, 3, 2),
         TRANSPOSED,
-        ("wrong derivative where the incoming gradient is transposed (strides (1, 3))",),
+        ("transposed (strides (1, 3))",),
+        Reason.INCOMING_LAYOUT,
     ),
     BrokenContract(
         "layout: the first two axes of the incoming gradient swapped",
         applied(SquareByPointer.apply, 2, 3, 4),
         incoming(lambda v: v.transpose(0, 1).contiguous().transpose(0, 1)),
-        ("wrong derivative where the incoming gradient is",),
+        (),
+        Reason.INCOMING_LAYOUT,
     ),
     BrokenContract(
         "layout: one number taken for all that are expanded",
         applied(SineOfOneGradient.apply, 3, 2),
         EXPANDED,
-        ("wrong derivative where the incoming gradient is expanded along its first axis (strides (0, 1))",),
+        ("expanded along its first axis (strides (0, 1))",),
+        Reason.INCOMING_LAYOUT,
     ),
     BrokenContract(
         "layout: a view of the incoming gradient that need not exist",
         applied(SineOfAView.apply, 3, 2),
         TRANSPOSED,
-        ("the backward pass raises RuntimeError", "where the incoming gradient is transposed"),
+        ("raises RuntimeError", "transposed"),
+        Reason.INCOMING_LAYOUT,
     ),
     BrokenContract(
         "layout: the storage offset forgotten",
         applied(SineFromStorage.apply, 3, 2),
         incoming(lambda v: torch.cat([v.new_zeros(3), v.flatten()])[3:].view(v.shape)),
-        ("wrong derivative where the incoming gradient is",),
+        (),
+        Reason.INCOMING_LAYOUT,
     ),
     BrokenContract(
         "writes into the incoming gradient",
         applied(SineWritingTheGradient.apply, 2, 3),
         skipped,
-        ("SineWritingTheGradient.backward writes into grad_output",),
+        ("SineWritingTheGradient.backward",),
+        Reason.WRITES_INTO_COTANGENT,
     ),
     BrokenContract(
         "writes into the incoming gradient through .data",
         applied(SineWritingTheGradientUnseen.apply, 2, 3),
         skipped,
-        ("SineWritingTheGradientUnseen.backward writes into grad_output",),
+        ("SineWritingTheGradientUnseen.backward",),
+        Reason.WRITES_INTO_COTANGENT,
     ),
     BrokenContract(
         "kept on the class",
         applied(SineOfTheClass.apply, 2, 3),
         twice,
-        ("two calls before a backward", "on the class"),
+        ("on the class",),
+        Reason.INTERLEAVED_CALLS,
     ),
     BrokenContract(
-        "kept on the class by its shape", applied(SineByShape.apply, 2, 3), twice, ("two calls before a backward", "on the class")
+        "kept on the class by its shape",
+        applied(SineByShape.apply, 2, 3),
+        twice,
+        ("on the class",),
+        Reason.INTERLEAVED_CALLS,
     ),
-    BrokenContract("kept on the module", _of(KeptOnTheModule, False), twice, ("two calls before a backward", "on the module")),
     BrokenContract(
-        "kept on the module, with indices as input", _of(KeptOnTheModule, True), twice, ("two calls before a backward",)
+        "kept on the module", _of(KeptOnTheModule, False), twice, ("on the module",), Reason.INTERLEAVED_CALLS
+    ),
+    BrokenContract(
+        "kept on the module, with indices as input", _of(KeptOnTheModule, True), twice, (), Reason.INTERLEAVED_CALLS
     ),
     BrokenContract(
         "gives up where one gradient is missing",
         applied(Moments.apply, 2, 3),
         alone(1),
-        ("the gradient that arrives at Y[0] is None", "uses Y[1] alone"),
+        ("Y[0] is None", "Y[1] alone"),
+        Reason.MISSING_GRADIENT,
     ),
     BrokenContract(
         "raises where one gradient is missing",
         applied(ThreeMoments.apply, 2, 3),
         alone(1, 2),
-        ("raises ValueError: no gradient of the sum", "the gradient that arrives at Y[0] is None"),
+        ("raises ValueError: no gradient of the sum", "Y[0] is None"),
+        Reason.MISSING_GRADIENT,
     ),
     *(
         BrokenContract(
-            f"rule for vmap: {mistake}", applied(function.apply, 2, 2), batched(axis), (f"wrong vmap rule of {function.__name__}",)
+            f"rule for vmap: {mistake}",
+            applied(function.apply, 2, 2),
+            batched(axis),
+            (function.__name__,),
+            Reason.WRONG_VMAP_RULE,
         )
         for mistake, function, axis in (
             ("a value of its own", TwiceInABatch, 0),

@@ -6,14 +6,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nets.records.reason import Reason
 from tests.building import Made, normal
 from tests.wrong.contracts import Applied, BrokenContract
 from tests.wrong.functions import Saved
 
 
 def _sine_of_the_first_call(by_shape: bool) -> Callable[[Tensor], Tensor]:
-    """sin x, whose slope is that of the first call of all, or of the first with inputs of that shape. A class of its own each time,
-    since it is spoilt by its first call."""
+    """sin x with the slope of the very first call, or of the first call with inputs of that shape. A new class each
+    time, since the first call decides its slope."""
     kept: dict[Any, Tensor] = {}
 
     class Sine(torch.autograd.Function):
@@ -57,7 +58,7 @@ def another_weight(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor, 
 
 
 class Mask(nn.Module):
-    """max(x, 0), whose backward has the mask of the first call of all."""
+    """max(x, 0), whose backward uses the mask of the very first call."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,7 +94,7 @@ def another_point(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor, T
 
 
 class ByPointer(torch.autograd.Function):
-    """X W, whose backward reads W as a kernel reads a contiguous one."""
+    """X W, whose backward reads W as if it were contiguous, as a kernel may."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
@@ -131,7 +132,7 @@ def of_a_slice(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor, Tens
 
 
 class SineWithoutRepeats(Saved):
-    """sin x, whose backward knows no numbers that share one place in memory."""
+    """sin x, whose backward does not support numbers that share one place in memory."""
 
     @staticmethod
     def backward(ctx: Any, v: Tensor) -> Tensor:
@@ -148,19 +149,24 @@ def of_an_expanded_input(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Te
     return torch.autograd.grad(module(x).sum(), x)[0], x.detach().cos()
 
 
-OTHER_POINT = ("wrong derivative at another point", "kept from an earlier call")
+KEPT = Reason.KEPT_FROM_AN_EARLIER_CALL
 
 ELSEWHERE = [
-    BrokenContract("kept from the first call", first_call(False), another_point, OTHER_POINT),
-    BrokenContract("kept from the first call of that shape", first_call(True), another_point, OTHER_POINT),
-    BrokenContract("mask of the first call", lambda r: (Mask(), (normal(r, 3, 4),)), other_signs, OTHER_POINT),
+    BrokenContract("kept from the first call", first_call(False), another_point, (), KEPT),
+    BrokenContract("kept from the first call of that shape", first_call(True), another_point, (), KEPT),
+    BrokenContract("mask of the first call", lambda r: (Mask(), (normal(r, 3, 4),)), other_signs, (), KEPT),
     BrokenContract(
         "weight of the first call",
         lambda r: (OfTheFirstCall(r), (normal(r, 2, 3),)),
         another_weight,
-        ("stateful: the output depends on an earlier call at another point",),
+        (),
+        Reason.OUTPUT_REMEMBERS,
     ),
-    BrokenContract("layout: a sliced parameter read by its pointer", sliced(False), of_a_slice, ("where weight is contiguous",)),
-    BrokenContract("layout: a sliced buffer read by its pointer", sliced(True), of_a_slice, ("wrong derivative",)),
-    BrokenContract("layout: an expanded input", expanded, of_an_expanded_input, ("wrong derivative where input is expanded",)),
+    BrokenContract(
+        "layout: a sliced parameter read by its pointer", sliced(False), of_a_slice, ("weight",), Reason.OTHER_LAYOUT
+    ),
+    BrokenContract(
+        "layout: a sliced buffer read by its pointer", sliced(True), of_a_slice, (), Reason.WRONG_DERIVATIVE
+    ),
+    BrokenContract("layout: an expanded input", expanded, of_an_expanded_input, ("input",), Reason.EXPANDED_INPUT),
 ]

@@ -1,16 +1,17 @@
-"""Backward passes that read what others write to: an output that the caller overwrites, a buffer that the next call overwrites."""
+"""Backward passes that read an output that the caller overwrites, or a buffer that the next call overwrites."""
 
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from nets.records.reason import Reason
 from tests.building import normal
 from tests.wrong.contracts import BrokenContract, alone, applied, twice
 
 
 class SineOfABuffer(torch.autograd.Function):
-    """Reads from the buffer of a module what the last call has written there."""
+    """Its backward reads the buffer of a module, where each call writes."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, kept: Tensor) -> Tensor:
@@ -86,15 +87,25 @@ def output_overwritten(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tens
     return gradient(True), gradient(False)
 
 
-OUTPUT = ("where its output is overwritten in place after the call", "ctx.save_for_backward")
+OUTPUT = ("ctx.save_for_backward",), Reason.OUTPUT_OVERWRITTEN
 
 LATER_WRITES = [
     BrokenContract(
-        "kept in a buffer", lambda r: (KeptInABuffer(), (normal(r, 2, 3),)), twice, ("two calls before a backward", "in a buffer")
+        "kept in a buffer",
+        lambda r: (KeptInABuffer(), (normal(r, 2, 3),)),
+        twice,
+        ("in a buffer",),
+        Reason.INTERLEAVED_CALLS,
     ),
     BrokenContract(
-        "gives up where two of four gradients are missing", applied(Powers.apply, 2, 3), alone(0, 2), ("Y[1] and at Y[3] is None",)
+        "gives up where two of four gradients are missing",
+        applied(Powers.apply, 2, 3),
+        alone(0, 2),
+        ("Y[1] and at Y[3] is None",),
+        Reason.MISSING_GRADIENT,
     ),
-    BrokenContract("its output kept on ctx", applied(ExpOfItsOutput.apply, 2, 3), output_overwritten, OUTPUT),
-    BrokenContract("its output kept on ctx, and returned as two views", applied(halves, 2, 3), output_overwritten, OUTPUT),
+    BrokenContract("its output kept on ctx", applied(ExpOfItsOutput.apply, 2, 3), output_overwritten, *OUTPUT),
+    BrokenContract(
+        "its output kept on ctx, and returned as two views", applied(halves, 2, 3), output_overwritten, *OUTPUT
+    ),
 ]

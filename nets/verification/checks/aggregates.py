@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from nets.text import at_least
-from nets.verification.noise.lowered import Noisy
+from nets.verification.noise.low_precision import Noisy
 from nets.verification.noise.rounding import ROUNDING_SAFETY, StochasticRounding
 from nets.verification.noise.slices import MORE_RUNS, RUNS, Slice, Sums, slices, summed
 from nets.verification.problem.graph import pull_back

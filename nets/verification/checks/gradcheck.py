@@ -21,7 +21,8 @@ from nets.records.method import Method
 from nets.records.reason import Finding, Reason
 from nets.records.verdict import Verdict
 from nets.verification.derivations.slopes import SAFETY
-from nets.verification.noise.rounding import PASSES, StochasticRounding
+from nets.verification.noise.output_noise import PASSES
+from nets.verification.noise.rounding import StochasticRounding
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.randomness import signed, stream
 

@@ -18,7 +18,7 @@ from nets.verification.checks.preconditions import check_preconditions
 from nets.verification.compare.comparison import POWER, compare
 from nets.verification.compare.derivation import Derivation
 from nets.verification.derivations.reverse_mode import reverse_mode
-from nets.verification.noise.lowered import Noisy, coarsest, output_noise
+from nets.verification.noise.low_precision import Noisy, coarsest, output_noise
 from nets.verification.noise.rounding import unit_roundoff
 from nets.verification.noise.row_noise import gradient_floor
 from nets.verification.problem.graph import rows_of

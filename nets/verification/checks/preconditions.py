@@ -17,8 +17,8 @@ from nets.verification.attempt import Unavailable, attempt
 from nets.verification.checks.answers import Preconditions, failed_output, judged, raised
 from nets.verification.checks.kept_state import accumulated, first_called_elsewhere
 from nets.verification.contract.check import check_writes
-from nets.verification.contract.watching import nodes_of
-from nets.verification.problem.calling import OtherOutputsError
+from nets.verification.problem.calling.errors import OtherOutputsError
+from nets.verification.problem.graph import nodes_of
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.pytree import largest
 

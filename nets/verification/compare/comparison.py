@@ -80,7 +80,7 @@ def compare(
         detects=None if known_zero else detects,
         detects_entry=None if known_zero else single,
         bound=bound if passed else None,
-        **problem.place(name, row, column).fields(),
+        **problem.entry_index(name, row, column).fields(),
     )  # fmt: skip
     return check.looks_like(mistake(Fault(problem, name, a, e, wrong, tolerance))) if fails else check
 
@@ -123,7 +123,7 @@ def _compare_inside_the_domain(problem: Problem, name: str, actual: Derivation, 
     row, column = divmod(int(edges.int().argmax()), edges.shape[1])
     return replace(
         seen,
-        **problem.place(name, row, column).fields(),
+        **problem.entry_index(name, row, column).fields(),
         wrong=0,
         expected=float(expected.jacobian[row, column]),
         actual=float(actual.jacobian[row, column]),

@@ -1,58 +1,71 @@
-"""A rule for vmap that a `torch.autograd.Function` brings along: what it makes of many calls must be what they give one by one."""
+"""The rule for vmap of a `torch.autograd.Function`: a batched call must give what the calls give one by one."""
 
+import functools
 from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
-from torch._library.custom_ops import OPDEFS
 from torch.func import grad, vmap
 
 from nets.records.check import Check
 from nets.records.method import Method
 from nets.records.reason import Reason
 from nets.records.verdict import Verdict
-from nets.text import listed, one_line, told_apart
-from nets.verification.attempt import quiet
+from nets.text import listed, told_apart
+from nets.torch_internals import custom_operators
+from nets.verification.attempt import Available, attempt
 from nets.verification.compare.comparison import POWER
+from nets.verification.contract.graph_nodes import is_custom
 from nets.verification.contract.recorded import record
-from nets.verification.contract.watching import nodes_of, written_in_python
-from nets.verification.noise.rounding import FEW, ROUNDING_SAFETY, output_floor
+from nets.verification.noise.output_noise import FEW_PASSES, output_floor
+from nets.verification.noise.rounding import ROUNDING_SAFETY
+from nets.verification.problem.graph import nodes_of
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.pytree import largest
 from nets.verification.problem.randomness import stream
 
 COPIES = 3
-"""Points that are batched, each elsewhere."""
+"""Size of the batch: copies of a point, each moved to another place."""
+
+EQUAL = 1e-9
+"""Outputs that differ by less than this part of the largest are equal; noise is measured only beyond it."""
+
+Points = dict[str, Tensor]
+"""Name → value, for some points."""
 
 
 def check_batching(problem: Problem) -> list[Check]:
-    """A failed check where a call under vmap gives another output, or another gradient, than the calls one by one; none where no
-    Function of the graph has a rule of its own, or the module cannot be batched."""
-    own = list(dict.fromkeys(_with_rules(problem))) if not problem.random else []
-    if not own:
+    """A failed check where a call under vmap gives another output, or another gradient, than the calls one by one.
+
+    None where no Function of the graph has a vmap rule of its own, or the module cannot be batched.
+    """
+    functions = list(dict.fromkeys(_with_rules(problem))) if not problem.random else []
+    if not functions:
         return []
     for batched in [list(problem.points), *([name] for name in problem.points if len(problem.points) > 1)]:
         moved = {name: _copies(problem, name) for name in batched}
         for axis in (0, -1):
-            try:
-                with quiet():
-                    found = _differing(problem, moved, axis)
-            except Exception as error:  # whatever it is that cannot be batched
-                if axis == 0:
-                    break
-                # What can be batched along one axis can be along another.
-                found = f"with the batch along the last axis it raises {type(error).__name__}: {one_line(error)}"
+            attempted = attempt(functools.partial(_difference, problem, moved, axis))
+            if isinstance(attempted, Available):
+                found = attempted.value
+            elif axis == 0:
+                break
+            else:  # a module that can be batched along one axis can be batched along any
+                found = f"with the batch along the last axis it raises {attempted.why}"
             if found:
-                wrong = Reason.WRONG_VMAP_RULE.because(functions=listed(own), points=listed(batched), what=found)
-                return [Check.without_entry(batched[0], Method.BATCHED_REVERSE, Method.REVERSE_MODE, Verdict.FAIL, wrong)]
+                wrong = Reason.WRONG_VMAP_RULE.because(functions=listed(functions), points=listed(batched), what=found)
+                return [
+                    Check.without_entry(batched[0], Method.BATCHED_REVERSE, Method.REVERSE_MODE, Verdict.FAIL, wrong)
+                ]
     return []
 
 
 def _with_rules(problem: Problem) -> Iterator[str]:
-    """The names of the Functions, and of the operators of `torch.library`, that have a rule of their own."""
-    generated = {f"GeneratedBackwardFor_{o._namespace}_{o._name}_default": o._qualname for o in OPDEFS.values() if o._vmap_fn}
+    """The names of the Functions, and of the operators of `torch.library`, that have a vmap rule of their own."""
+    operators = [operator for operator in custom_operators().values() if operator._vmap_fn]
+    generated = {f"GeneratedBackwardFor_{o._namespace}_{o._name}_default": o._qualname for o in operators}
     for node in nodes_of(record(problem).outputs):
-        if written_in_python(node):
+        if is_custom(node):
             function = node._forward_cls
             if function.generate_vmap_rule or function.vmap is not torch.autograd.Function.vmap:
                 yield generated.get(function.__name__, function.__name__)
@@ -61,22 +74,24 @@ def _with_rules(problem: Problem) -> Iterator[str]:
 
 
 def _copies(problem: Problem, name: str) -> Tensor:
+    """Copies of a point, each with every number larger by up to a tenth. Shape (COPIES, *shape)."""
     point, generator = problem.points[name].detach(), stream(problem.seed, "batched", name)
     part = torch.rand((COPIES, *point.shape), generator=generator, dtype=torch.float64).to(point.dtype)
     return point * (1 + 0.1 * part)
 
 
-def _differing(problem: Problem, moved: dict[str, Tensor], axis: int) -> str:
-    """In what a batched call differs from calls one by one; empty where it does not.
+def _difference(problem: Problem, moved: Points, axis: int) -> str:
+    """How a batched call differs from calls one by one; '' where it does not.
 
     Args:
-        axis: where the points have the axis of the batch, first or last.
+        moved: name → copies of a point, along the first axis.
+        axis: the axis of the batch in the batched call, first or last.
     """
 
-    def output(points: dict[str, Tensor]) -> Tensor:
+    def output(points: Points) -> Tensor:
         return problem({**problem.points, **points})
 
-    def gradient(points: dict[str, Tensor]) -> dict[str, Tensor]:
+    def gradient(points: Points) -> Points:
         return grad(lambda p: problem.cotangent @ output(p))(points)
 
     stacked = {name: points.movedim(0, axis) for name, points in moved.items()}
@@ -84,27 +99,26 @@ def _differing(problem: Problem, moved: dict[str, Tensor], axis: int) -> str:
     with torch.no_grad():
         ys, each = vmap(output, in_dims=axis)(stacked), torch.stack([output(points) for points in single])
     error = (ys - each).abs().nan_to_num(nan=torch.inf)
-    if largest(error) > 1e-9 * largest(each) and (error > ROUNDING_SAFETY * output_floor(problem, problem.seed, FEW)).any():
+    noisy = largest(error) > EQUAL * largest(each)
+    if noisy and (error > ROUNDING_SAFETY * output_floor(problem, problem.seed, FEW_PASSES)).any():
         copy, row = divmod(int(error.argmax()), error.shape[1])
         found, right = told_apart(float(ys[copy, row]), float(each[copy, row]))
         return f"{problem.outputs.name(row)} is {found} where a call by itself gives {right}"
-    right_ones = {name: torch.stack([gradient(points)[name] for points in single]) for name in moved}
-    through = _back_through(output, stacked, axis, problem.cotangent)
-    found_ones = {
+    expected = {name: torch.stack([gradient(points)[name] for points in single]) for name in moved}
+    through = _through_a_batched_call(output, stacked, axis, problem.cotangent)
+    ways = {
         "by a batched gradient": vmap(gradient, in_dims=axis)(stacked),
         "through a batched call": {name: gradients.movedim(axis, 0) for name, gradients in through.items()},
     }
-    for what, gradients in found_ones.items():
-        for name, expected in right_ones.items():
-            if largest((gradients[name] - expected).abs().nan_to_num(nan=torch.inf)) > POWER * largest(expected):
-                return f"the gradient of {name} {what} is another one than call by call"
+    for way, gradients in ways.items():
+        for name, right_one in expected.items():
+            if largest((gradients[name] - right_one).abs().nan_to_num(nan=torch.inf)) > POWER * largest(right_one):
+                return f"the gradient of {name} {way} differs from the gradients call by call"
     return ""
 
 
-def _back_through(
-    output: Callable[[dict[str, Tensor]], Tensor], stacked: dict[str, Tensor], axis: int, v: Tensor
-) -> dict[str, Tensor]:
-    """The gradient of the sum of vᵀY over the batch, by a backward pass of autograd through a batched call."""
+def _through_a_batched_call(output: Callable[[Points], Tensor], stacked: Points, axis: int, v: Tensor) -> Points:
+    """The gradient of the sum of vᵀY over the batch, by an ordinary backward pass through a batched call."""
     leaves = {name: points.detach().clone().requires_grad_() for name, points in stacked.items()}
     total = (vmap(output, in_dims=axis)(leaves) @ v).sum()
     if not total.requires_grad:

@@ -1,6 +1,6 @@
-"""Two gradients of vᵀY that ought to be the same: where they differ by more than rounding explains, and how that is told."""
+"""Two gradients of vᵀY that should be equal: whether they differ by more than rounding explains, and where."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -8,32 +8,37 @@ from torch import Tensor
 
 from nets.records.check import Check
 from nets.records.method import Method
-from nets.records.reason import Finding, Reason
+from nets.records.reason import Reason
 from nets.records.verdict import Verdict
-from nets.text import indexed, one_line, told_apart
-from nets.verification.contract.recorded import Cotangents, Walks, record
-from nets.verification.contract.watching import raised_in_python
+from nets.text import indexed, told_apart
+from nets.verification.attempt import Available, attempt
+from nets.verification.contract.graph_nodes import custom_backward_raises
+from nets.verification.contract.recorded import BackwardPasses, Choice, record
 from nets.verification.noise.rounding import ROUNDING_SAFETY, StochasticRounding
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.pytree import largest
 from nets.verification.problem.randomness import stream
 
 PASSES = 8
-"""Runs with results rounded at random, to measure the noise of a gradient; the largest deviation counts."""
+"""Runs with stochastic rounding, of which the largest deviation is the noise of a gradient."""
+
+EQUAL = 1e-9
+"""Gradients that differ by less than this part of the largest entry are equal; noise is measured only beyond it."""
 
 Gradients = Mapping[str, Tensor]
+"""Point → gradient of vᵀY."""
 
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    """What a backward pass gave in place of the right gradient.
+    """What a backward pass gave instead of the right gradient.
 
     Attributes:
-        name: the point whose gradient is off; 'all' where the backward pass raised an error.
-        at: the entry that is off by the most, as in 'weight[0, 1]'.
-        found: what it gave there.
+        name: the point whose gradient is wrong; 'all' where the backward pass raised an error.
+        at: the entry with the largest error, such as 'weight[0, 1]'.
+        found: what the backward pass gave there.
         expected: what is right there.
-        raised: the error, if there was one.
+        raised: the error, if the backward pass raised one.
     """
 
     name: str
@@ -42,53 +47,55 @@ class Disagreement:
     expected: float = 0.0
     raised: str = ""
 
-    def check(self, where: str, otherwise: str) -> Check:
-        """The failed check; `where` it is wrong, and where it is right `otherwise`."""
-        if self.raised:
-            why = Reason.BACKWARD_RAISES.because(error=f"{self.raised} {where}")
-        else:
-            found, right = told_apart(self.found, self.expected)
-            text = f"wrong derivative {where}: at {self.at} it gives {found}, and {right} {otherwise}"
-            why = Finding(Reason.WRONG_DERIVATIVE, text)
+    def check(self, reason: Reason, **facts: object) -> Check:
+        """The failed check.
+
+        Args:
+            reason: the circumstance in which the gradient is wrong.
+            facts: of the reason's sentence, besides the fault and the values.
+        """
+        found, right = told_apart(self.found, self.expected)
+        fault = f"the backward pass raises {self.raised}" if self.raised else "wrong derivative"
+        values = "" if self.raised else f"; at {self.at} it gives {found}, not {right}"
+        why = reason.because(fault=fault, values=values, **facts)
         return Check.without_entry(self.name, Method.REVERSE_MODE, Method.ITSELF, Verdict.FAIL, why)
 
 
-def pulled_back(
-    walks: Walks, chosen: Callable[[list[Tensor]], Cotangents], expected: Gradients, *, own_errors: bool = True
+def find_disagreement(
+    passes: BackwardPasses, choice: Choice, expected: Gradients, *, own_errors: bool = True
 ) -> Disagreement | None:
-    """How the gradients for these cotangents differ from what is expected; None where they do not.
+    """How the gradients for these cotangents differ from the expected ones; None where they do not.
 
-    It is looked at twice, the second time through a graph that nobody has walked before: a backward that spoils its own graph is
-    found elsewhere.
+    A disagreement is confirmed with a new graph, since a backward that damages its own graph is reported elsewhere.
 
     Args:
-        own_errors: whether an error that one of PyTorch's own operations raises counts as well.
+        passes: the backward passes of a problem.
+        choice: the cotangents.
+        expected: the gradients that are right for them.
+        own_errors: whether an error that an operation of PyTorch raises counts as well.
     """
-    found = _pulled_back(walks, chosen, expected, own_errors)
+    found = _disagreement(passes, choice, expected, own_errors)
     if found is None:
         return None
-    walks.anew()
-    return _pulled_back(walks, chosen, expected, own_errors)
+    passes.forget_graph()
+    return _disagreement(passes, choice, expected, own_errors)
 
 
-def _pulled_back(
-    walks: Walks, chosen: Callable[[list[Tensor]], Cotangents], expected: Gradients, own_errors: bool
-) -> Disagreement | None:
-    try:
-        found = walks.pull_back(chosen)
-    except Exception as error:  # whatever a backward of the user's raises
-        if not own_errors and not raised_in_python(walks.recorded.outputs, lambda: walks.pull_back(chosen)):
-            return None
-        return Disagreement("all", raised=f"{type(error).__name__}: {one_line(error)}")
-    return disagreement(walks.problem, found, expected)
+def _disagreement(passes: BackwardPasses, choice: Choice, expected: Gradients, own_errors: bool) -> Disagreement | None:
+    found = attempt(lambda: passes.pull_back(choice))
+    if isinstance(found, Available):
+        return disagreement(passes.problem, found.value, expected)
+    if not own_errors and not custom_backward_raises(passes.call.outputs, lambda: passes.pull_back(choice)):
+        return None
+    return Disagreement("all", raised=found.why)
 
 
 def disagreement(problem: Problem, found: Gradients, expected: Gradients) -> Disagreement | None:
-    """The first point whose gradients differ by more than rounding explains, and the entry that differs the most."""
+    """The first point whose gradients differ by more than rounding explains, and the entry with the largest error."""
     noise: dict[str, float] | None = None
     for name, gradient in found.items():
         error = (gradient - expected[name]).abs().nan_to_num(nan=torch.inf)
-        if error.numel() == 0 or largest(error) <= 1e-9 * largest(expected[name]):
+        if error.numel() == 0 or largest(error) <= EQUAL * largest(expected[name]):
             continue
         noise = noise or _noise(problem)
         if largest(error) > ROUNDING_SAFETY * noise[name]:
@@ -99,8 +106,7 @@ def disagreement(problem: Problem, found: Gradients, expected: Gradients) -> Dis
 
 
 def _noise(problem: Problem) -> dict[str, float]:
-    """The largest change that rounding makes in any entry of the gradient of vᵀY, for each point; measured only where two gradients
-    are not the same to begin with."""
+    """For each point, the largest change that rounding makes in any entry of the gradient of vᵀY."""
     generator = stream(problem.seed, "rounding of a backward pass")
     exact = problem.gradient
     noise = {name: 2 * torch.finfo(g.dtype).eps * largest(g) if g.numel() else 0.0 for name, g in exact.items()}

@@ -1,7 +1,7 @@
-"""The gradient must be right at other points as well, to which the module is called after this one.
+"""The gradient must also be right at other points, at which the module is called after the first.
 
-What a `Function` keeps from its very first call, on its class, in a global dict or in a cache by the shape of its input, is right
-at the point of that call and nowhere else. Every other look at the gradient is taken at that point.
+What a `Function` keeps from its very first call, on its class, in a global dict or in a cache by the shape of its
+input, is right at the point of that call and nowhere else. All other checks use that point.
 """
 
 import math
@@ -17,7 +17,7 @@ from nets.records.method import Method
 from nets.records.reason import Reason
 from nets.records.verdict import Verdict
 from nets.text import told_apart
-from nets.verification.attempt import quiet
+from nets.verification.attempt import attempt
 from nets.verification.derivations.slopes import SAFETY
 from nets.verification.problem.graph import pull_back
 from nets.verification.problem.problem import Problem
@@ -25,110 +25,123 @@ from nets.verification.problem.pytree import largest
 from nets.verification.problem.randomness import signed, stream
 
 Move = Callable[[Tensor, torch.Generator], Tensor]
-"""A point from another one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Slope:
-    """Σ_p G_p·t_p as the gradient and as differences have it, how far off the latter may be, and the steepest slope to one side."""
-
-    told: float
-    measured: float
-    error: float
-    steepest: float
-
-    @property
-    def settled(self) -> bool:
-        """Whether the differences would show a gradient that is off by VISIBLE. Beside one that is zero they are rounding noise."""
-        size = max(abs(self.told), abs(self.measured))
-        return self.error <= VISIBLE * size and size > ZERO * self.steepest
-
-    @property
-    def off(self) -> bool:
-        return self.settled and abs(self.told - self.measured) > 2 * VISIBLE * max(abs(self.told), abs(self.measured))
-
+"""Makes another point from a point."""
 
 STEPS = (2.0**-10, 2.0**-13, 2.0**-16)
-"""In units of the largest number of a point. Each is an eighth of the one before."""
+"""Relative to the largest number of a point. Each is an eighth of the one before."""
 
 ALL = "all points"
 
 VISIBLE = 1e-3
-"""The part of the slope by which the gradient must be off."""
+"""A gradient that is off by more than this part of the slope is found."""
 
 ZERO = 1e-6
-"""The part of the steepest slope up to which a slope is zero but for rounding."""
+"""A slope below this part of the steepest one-sided slope is zero up to rounding."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slope:
+    """The slope of vᵀY along a direction t of some points.
+
+    Attributes:
+        by_gradient: Σ_p G_p·t_p.
+        by_difference: the central difference, extrapolated.
+        error: a bound on the error of the difference.
+        steepest: the largest one-sided difference quotient.
+    """
+
+    by_gradient: float
+    by_difference: float
+    error: float
+    steepest: float
+
+    @property
+    def precise(self) -> bool:
+        """Whether the difference would show a gradient that is off by VISIBLE. It does not where the slope itself is
+        zero, since the difference is then rounding noise."""
+        size = max(abs(self.by_gradient), abs(self.by_difference))
+        return self.error <= VISIBLE * size and size > ZERO * self.steepest
+
+    @property
+    def wrong(self) -> bool:
+        """Whether the gradient is wrong."""
+        size = max(abs(self.by_gradient), abs(self.by_difference))
+        return self.precise and abs(self.by_gradient - self.by_difference) > 2 * VISIBLE * size
 
 
 def check_elsewhere(problem: Problem, intended: Collection[str] = ()) -> list[Check]:
-    """A failed check where the gradient is wrong at two points at which every number is up to a tenth larger, or at two at which
-    the samples of each tensor have changed places; none if it is right.
+    """A failed check where the gradient is wrong at two points at which every number is up to a tenth larger, or at two
+    at which the samples of each tensor have changed places; none otherwise.
 
-    It is held against one difference along a random direction of all points together, Σ_p G_p·t_p, so that only faults of a
-    thousandth are seen. Nothing is said where such a difference does not bear out the gradient at the point itself, which is known
-    to be right, where there is a kink nearby, or where the differences do not settle.
+    The gradient is compared with one difference along a random direction of all points together, so only faults above a
+    thousandth are found. Nothing is reported where such a difference contradicts the gradient at the original point,
+    which is known to be right, where there is a kink nearby, or where the differences do not converge.
+
+    Args:
+        intended: points whose gradient is meant to differ from the derivative.
     """
     names = [name for name in problem.points if name not in intended]
-    try:
-        with quiet():
-            here = _along(problem, names, problem.gradient)
-            if here.off or not here.settled:
-                return []
-            found = _twice(problem, names, _larger) or _twice(problem, names, _rolled)
-    except Exception:  # the module does not take the other point, or has no graph there
-        return []
+    # None also where the module cannot be called at the other point, or has no graph there.
+    found = attempt(lambda: _wrong_elsewhere(problem, names)).or_none()
     if found is None:
         return []
     name, slope = found
-    gives, right = told_apart(slope.told, slope.measured)
-    why = Reason.KEPT_FROM_AN_EARLIER_CALL.because(name=name, gives=gives, right=right)
+    gives, right = told_apart(slope.by_gradient, slope.by_difference)
+    reason = Reason.KEPT_FROM_AN_EARLIER_CALL.because(name=name, gives=gives, right=right)
     point = "all" if name == ALL else name
-    return [Check.without_entry(point, Method.REVERSE_MODE, Method.ITSELF, Verdict.FAIL, why)]
+    return [Check.without_entry(point, Method.REVERSE_MODE, Method.ITSELF, Verdict.FAIL, reason)]
 
 
-def _twice(problem: Problem, names: list[str], move: Move) -> tuple[str, Slope] | None:
-    """What is off at one point, if it is at another one as well: one alone may lie beside a kink."""
-    first = _elsewhere(problem, names, move, "1")
-    return first if first is not None and _elsewhere(problem, names, move, "2") is not None else None
+def _wrong_elsewhere(problem: Problem, names: list[str]) -> tuple[str, Slope] | None:
+    here = _slope(problem, names, problem.gradient)
+    if here.wrong or not here.precise:
+        return None
+    return _wrong_twice(problem, names, _larger) or _wrong_twice(problem, names, _rolled)
 
 
-def _elsewhere(problem: Problem, names: list[str], move: Move, which: str) -> tuple[str, Slope] | None:
-    """What the gradient and differences give at another point, for the first of the names for which they differ; None where they
-    do not."""
+def _wrong_twice(problem: Problem, names: list[str], move: Move) -> tuple[str, Slope] | None:
+    """The fault at one other point, if there is one at a second point as well: a single point may lie beside a kink."""
+    first = _wrong_at(problem, names, move, "1")
+    return first if first is not None and _wrong_at(problem, names, move, "2") is not None else None
+
+
+def _wrong_at(problem: Problem, names: list[str], move: Move, which: str) -> tuple[str, Slope] | None:
+    """The first of the names whose gradient is wrong at another point, and the slopes there; None where all are
+    right."""
     with problem.put_back() as here:
         for name, point in problem.points.items():
             point.copy_(move(here[name], stream(problem.seed, "elsewhere", which, name)))
         y, leaves = problem.record()
         gradients = pull_back(y, problem.cotangent, leaves)
-        together = _along(problem, names, gradients)
-        if not together.off:
+        together = _slope(problem, names, gradients)
+        if not together.wrong:
             return None
-        alone = ((name, _along(problem, [name], gradients)) for name in names)
-        return next(((name, found) for name, found in alone if found.off), (ALL, together))
+        alone = ((name, _slope(problem, [name], gradients)) for name in names)
+        return next(((name, found) for name, found in alone if found.wrong), (ALL, together))
 
 
-def _along(problem: Problem, names: list[str], gradients: Mapping[str, Tensor]) -> Slope:
-    """Σ_p G_p·t_p by the gradient and by differences."""
-    ways = {name: _way(problem, name) for name in names}
-    told = sum(float((gradients[name] * way).sum()) for name, way in ways.items())
+def _slope(problem: Problem, names: list[str], gradients: Mapping[str, Tensor]) -> Slope:
+    """The slope along a random direction of the named points, by the gradient and by differences."""
+    directions = {name: _direction(problem, name) for name in names}
+    by_gradient = sum(float((gradients[name] * t).sum()) for name, t in directions.items())
     values = {}
     with problem.put_back(*names) as here:
         for step in (0.0, *STEPS, *(-step for step in STEPS)):
-            for name, way in ways.items():
-                problem.points[name].copy_(here[name] + step * way)
+            for name, t in directions.items():
+                torch.add(here[name], t, alpha=step, out=problem.points[name])
             values[step] = problem.evaluate()
     slopes = [float(problem.cotangent @ (values[h] - values[-h])) / (2 * h) for h in STEPS]
     gaps = [abs(float(problem.cotangent @ (values[h] - 2 * values[0.0] + values[-h]))) / h for h in STEPS]
     noise = 128 * float((problem.cotangent.abs() * problem.unit) @ values[0.0].abs()) / STEPS[-1]
-    # Each is off by h² times what all have in common.
+    # The error of each difference is h² times a common constant, which the extrapolation removes.
     wide, narrow = ((64 * fine - coarse) / 63 for coarse, fine in pairwise(slopes))
-    bent = gaps[-1] > gaps[-2] / 2 + noise  # of a smooth function an eighth is left
-    error = math.inf if bent else SAFETY * abs(wide - narrow) + noise
+    kinked = gaps[-1] > gaps[-2] / 2 + noise  # for a smooth function an eighth of the gap is left
+    error = math.inf if kinked else SAFETY * abs(wide - narrow) + noise
     steepest = max(abs(float(problem.cotangent @ (values[h] - values[0.0])) / h) for h in values if h)
-    return Slope(told, narrow, error, steepest)
+    return Slope(by_gradient, narrow, error, steepest)
 
 
-def _way(problem: Problem, name: str) -> Tensor:
+def _direction(problem: Problem, name: str) -> Tensor:
     """A random direction, of the size of the point."""
     point = problem.points[name]
     t = signed(point.numel(), stream(problem.seed, "direction elsewhere", name)).to(point.dtype).view(point.shape)
@@ -136,12 +149,12 @@ def _way(problem: Problem, name: str) -> Tensor:
 
 
 def _larger(point: Tensor, generator: torch.Generator) -> Tensor:
-    """All numbers times the same factor between 1.05 and 1.1: what is symmetric, or positive definite, stays so."""
+    """All numbers times the same factor between 1.05 and 1.1, which keeps a matrix symmetric or positive definite."""
     return point * float(1.05 + 0.05 * torch.rand((), generator=generator))
 
 
 def _rolled(point: Tensor, generator: torch.Generator) -> Tensor:
-    """The numbers moved along the first axis; those of a square matrix stay, since it may have to be symmetric."""
+    """The numbers rolled along the first axis; a square matrix as it is, since it may have to be symmetric."""
     if point.ndim > 1 and point.shape[0] == point.shape[1]:
         return point
     return point.roll(int(torch.randint(1, max(2, len(point)), (), generator=generator)), 0) if point.ndim else point

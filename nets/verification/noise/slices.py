@@ -1,7 +1,7 @@
 """Sums over many entries of a gradient: over a whole parameter, a row, a column, and their noise.
 
-One entry of a gradient in bfloat16 may be off by as much as it is large. The entries of a row are not all off in the
-same direction, so that far more digits are known of their sum.
+One entry of a gradient in bfloat16 may be off by its own size. The entries of a row are not all off in the same
+direction, so far more digits are known of their sum.
 """
 
 from collections.abc import Iterator
@@ -11,17 +11,18 @@ import torch
 from torch import Tensor
 
 RUNS = 8
-"""Stochastic runs by which the noise of each sum is measured."""
+"""Runs with stochastic rounding by which the noise of each sum is measured."""
 
 MORE_RUNS = 16
-"""Further runs where a sum is off: a ReLU that rounding switches now and then may not have switched in the first ones."""
+"""Further runs where a sum is off: rounding may switch a ReLU in some runs, and not in the first ones."""
 
 SAFETY = 3.0
-"""Root mean squares of a sum's noise by which the sum may be off. A stochastic run moves each result by 0.745 eps, about
-3.6 times the root mean square error of rounding to nearest, so this is about eleven deviations of the latter."""
+"""A sum may be off by this many root mean squares of its noise. Stochastic rounding moves each result by 0.745 eps,
+about 3.6 times the root mean square error of rounding to nearest, so this is about eleven standard deviations of the
+latter."""
 
 RARE = 1.5
-"""Largest deviations, seen in all runs, by which a sum may be off after the further runs."""
+"""After the further runs, a sum may be off by this many times the largest deviation of all runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Slice:
     index: int = 0
 
     def of(self, name: str) -> str:
-        """In words."""
+        """The name of this part of the parameter `name`."""
         if self.axis is None:
             return f"the gradient by {name}"
         kind = {0: "row", 1: "column"}.get(self.axis)
@@ -51,12 +52,12 @@ class Slice:
 
 
 def slices(shape: tuple[int, ...]) -> list[Slice]:
-    """The whole, then each slice along each axis of more than one index. There are S of them."""
+    """The whole, then each slice along each axis with more than one index: S slices."""
     return [Slice(), *(Slice(axis, i) for axis, size in enumerate(shape) if size > 1 for i in range(size))]
 
 
 def summed(numbers: Tensor) -> Tensor:
-    """The sums of numbers of shape (C, *shape) over each of the slices of that shape, in their order. Shape (S,)."""
+    """The sums of numbers of shape (C, *shape) over each slice, in the order of `slices`. Shape (S,)."""
     return torch.cat(list(_sums(numbers)))
 
 
@@ -76,13 +77,12 @@ class Sums:
 
         scale = Σ A_c E_c / Σ E_c² − 1        rest = √(Σ (A_c − E_c)² / Σ E_c²)
 
-    A gradient that is multiplied by f has the scale f − 1, a slice that is zeroed has −1, and whatever else is wrong with
-    a gradient is in the rest. Of a slice without a gradient the scale is zero, and its rest is in parts of the norm of the
-    whole.
+    A gradient multiplied by f has the scale f − 1, a zeroed slice has −1, and any other error shows in the rest. A
+    slice without a gradient has the scale 0, and its rest is relative to the norm of the whole.
 
     Attributes:
         expected: E, shape (C, *shape).
-        exact: √Σ (A_c − E_c)² of each slice by which float64 is off at most, shape (S,).
+        exact: a bound on √Σ (A_c − E_c)² of each slice in float64, shape (S,).
         dtype: the precision.
         size: √Σ E_c² of each slice, shape (S,).
     """
@@ -108,13 +108,13 @@ class Sums:
         return torch.stack([scale, summed(off.square()).sqrt() / unit])
 
     def add(self, off: Tensor) -> None:
-        """Take into account by how much the gradient of a stochastic run is off."""
+        """Add the error of a run with stochastic rounding."""
         self._runs.append(self.of(off).abs())
 
     @property
     def tolerance(self) -> Tensor:
-        """By how much scale and rest may be off, shape (2, S): the noise of the runs, and a unit in the last place of each
-        entry, all in the same direction."""
+        """The largest error of scale and rest that rounding explains, shape (2, S): the noise of the runs, and a unit
+        in the last place of each entry, all in the same direction."""
         seen = torch.stack(self._runs)
         noise = SAFETY * seen.square().mean(0).sqrt()
         noise = noise if len(seen) <= RUNS else torch.maximum(noise, RARE * seen.amax(0))

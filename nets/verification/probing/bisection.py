@@ -153,7 +153,7 @@ def _shown(
         entries=looked,
         scale=float(column.derivative.abs().max()),
         detects=None,
-        **prober.problem.place(name, row, entry).fields(),
+        **prober.problem.entry_index(name, row, entry).fields(),
     ).looks_like(mistake)
 
 

@@ -22,7 +22,7 @@ from nets.records.method import Method
 from nets.records.verdict import Verdict
 from nets.verification.attempt import Available, attempt
 from nets.verification.checks.preconditions import check_preconditions
-from nets.verification.noise.rounding import FEW, output_floor
+from nets.verification.noise.output_noise import FEW_PASSES, output_floor
 from nets.verification.probing.prober import Prober
 from nets.verification.problem.problem import Problem
 
@@ -196,7 +196,7 @@ def _wrong_points(call: Call, seed: int) -> tuple[str, ...] | None:
     failed = [check for check in check_preconditions(problem).fatal if check.oracle == Method.REVERSE_MODE]
     if failed:
         return tuple(check.parameter for check in failed if check.verdict == Verdict.FAIL) or None
-    prober = Prober(problem, output_floor(problem, seed, FEW))
+    prober = Prober(problem, output_floor(problem, seed, FEW_PASSES))
     own_names = {f"module.{name}": name for name, _ in call.module.named_parameters()}
     return tuple(own_names.get(name, name) for name in problem.points if _is_wrong(prober, name))
 

@@ -1,53 +1,54 @@
-"""Copies of a module and of its inputs, so that nothing of the caller's is touched."""
+"""Copies of a module and of its inputs, so that the caller's own are left alone."""
 
 import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._library.custom_ops import CustomOpDef
 from torch.nn.parameter import is_lazy
-from torch.utils import _pytree as pytree
 
 from nets.errors import InputError
 from nets.text import one_line
+from nets.torch_internals import custom_operators, gradient_hooks, own_buffers, pytree
+from nets.verification.attempt import callers_errors_as
 from nets.verification.problem.strides import duplicate
 
 COMPLEX = {torch.float64: torch.complex128, torch.float32: torch.complex64}
 
 
 def copied(module: nn.Module, dtype: torch.dtype | None) -> nn.Module:
-    """A copy on the CPU with numbers of that precision; None to leave that as it is.
+    """A copy on the CPU in that precision; None to leave the precision as it is.
 
     Raises:
-        InputError: for a module that cannot be copied, or whose parameters have no numbers that could be differentiated by.
+        InputError: for a module that cannot be copied, or whose parameters cannot be differentiated.
     """
     check_usable(module)
     twin = _deep(module, {})
-    # A deep copy of a parameter loses the hooks that belong to its backward.
+    # A deep copy of a parameter loses its hooks.
     for parameter, original in zip(twin.parameters(), module.parameters(), strict=True):
-        for hook in (original._backward_hooks or {}).values():
+        for hook in gradient_hooks(original):
             parameter.register_hook(hook)
         parameter.grad = None
     with torch.no_grad():
         for parameter, original in zip(twin.parameters(), module.parameters(), strict=True):
-            # A deep copy leaves out what lies in between, where a parameter is a slice.
+            # A deep copy of a parameter that is a slice is contiguous.
             parameter.data = duplicate(cast(parameter.data.cpu(), dtype), original)
         originals = dict(module.named_buffers(remove_duplicate=False))
         for path, owner in twin.named_modules(remove_duplicate=False):
-            for name, buffer in owner._buffers.items():
+            for name, buffer in own_buffers(owner).items():
                 if buffer is not None:
-                    owner._buffers[name] = duplicate(cast(buffer.cpu(), dtype), originals[f"{path}.{name}" if path else name])
+                    source = originals[f"{path}.{name}" if path else name]
+                    own_buffers(owner)[name] = duplicate(cast(buffer.cpu(), dtype), source)
     return twin
 
 
 def twin_of(module: nn.Module) -> nn.Module:
-    """A copy that has the very parameters of the module, for calls that put others in their places."""
+    """A copy that shares its parameters with the module."""
     return _deep(module, {id(parameter): parameter for parameter in module.parameters()})
 
 
 def copied_input(name: str, leaf: Any, dtype: torch.dtype | None) -> Any:
-    """A copy of a tensor on the CPU with numbers of that precision, each in memory of its own; anything else as it is."""
+    """A contiguous copy of a tensor on the CPU in that precision; anything else as it is."""
     if not isinstance(leaf, Tensor):
         return leaf
     check_tensor(name, leaf)
@@ -62,52 +63,62 @@ def cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
 
 
 def _deep(module: nn.Module, kept: dict[int, Any]) -> nn.Module:
-    """A deep copy, save for some objects by their id."""
-    try:
-        return copy.deepcopy(module, kept | operators(module) | _without_graphs(module))
-    except Exception as error:
-        raise InputError(
-            f"the module cannot be copied ({one_line(error)}); expected one that copy.deepcopy takes, since verification "
-            "leaves the original alone: keep no tensors with a graph as its attributes."
-        ) from error
+    """A deep copy; `kept` maps the id of an object to what stands for it in the copy."""
+    with callers_errors_as(_uncopied):
+        return copy.deepcopy(module, kept | library_operators(module) | _without_graphs(module))
+
+
+def _uncopied(error: Exception) -> InputError:
+    return InputError(
+        f"the module cannot be copied ({one_line(error)}); expected one that copy.deepcopy takes, since only a copy is "
+        "moved and called: keep no tensors with a graph as its attributes."
+    )
 
 
 def _without_graphs(module: nn.Module) -> dict[int, Any]:
-    """Copies of the tensors with a graph that an earlier call has left in attributes, by their id: a call makes them anew, and a
-    deep copy refuses them."""
+    """Detached copies of the tensors with a graph that an earlier call left in attributes, by their id: a deep copy
+    refuses them, and the next call overwrites them."""
     values = [value for inner in module.modules() for value in pytree.tree_leaves(list(vars(inner).values()))]
     kept = [value for value in values if isinstance(value, Tensor) and value.grad_fn is not None]
     return {id(value): value.detach().clone() for value in kept}
 
 
-def operators(module: nn.Module) -> dict[int, Any]:
-    """Operators of `torch.library` among the attributes, by their id. They are shared, as `copy.deepcopy` shares functions."""
+def library_operators(module: nn.Module) -> dict[int, Any]:
+    """Operators of `torch.library` among the attributes, by their id. A copy shares them, as `copy.deepcopy` shares
+    functions."""
     values = [value for inner in module.modules() for value in vars(inner).values()]
-    return {id(value): value for value in values if isinstance(value, CustomOpDef)}
+    known = {id(operator) for operator in custom_operators().values()}
+    return {id(value): value for value in values if id(value) in known}
 
 
 def check_usable(module: nn.Module) -> None:
+    """Raise InputError for a module that is compiled by torch.jit, or that has a parameter which cannot be
+    differentiated."""
     for name, inner in module.named_modules():
         if isinstance(inner, torch.jit.ScriptModule):
             raise InputError(
-                f"{f'the submodule {name}' if name else 'the module'} is compiled by torch.jit; expected one in Python, since its "
-                "parameters are moved and its gradients watched: verify the module that it was compiled from."
+                f"{f'the submodule {name}' if name else 'the module'} is compiled by torch.jit; expected one in "
+                "Python, whose parameters can be moved and whose gradients can be watched: verify the module that it "
+                "was compiled from."
             )
     for name, parameter in module.named_parameters():
         if is_lazy(parameter):
-            raise InputError(f"{name} has no shape yet; expected a module whose parameters have numbers: call it once first.")
+            raise InputError(
+                f"{name} has no shape yet; expected a module whose parameters have numbers: call it once first."
+            )
         check_tensor(name, parameter)
 
 
 def check_tensor(name: str, tensor: Tensor) -> None:
-    """Raise InputError unless the tensor keeps all of its numbers, in a precision that can be calculated with."""
+    """Raise InputError unless the tensor is dense, has numbers, and has a precision that PyTorch calculates in."""
     if tensor.layout != torch.strided or tensor.is_nested:
-        raise InputError(
-            f"{name} is sparse or nested; expected a tensor that keeps all of its numbers: make it dense, as by to_dense()."
-        )
+        raise InputError(f"{name} is sparse or nested; expected a dense tensor: call to_dense() on it.")
     if tensor.is_floating_point() and tensor.dtype.itemsize == 1:
         raise InputError(
-            f"{name} is {tensor.dtype}, with which PyTorch does not calculate; expected another precision: call to(torch.float32)."
+            f"{name} is {tensor.dtype}, in which PyTorch does not calculate; expected another precision: call "
+            "to(torch.float32)."
         )
     if tensor.is_meta:
-        raise InputError(f"{name} is on the device 'meta'; expected a tensor that has numbers: make it on another device.")
+        raise InputError(
+            f"{name} is on the device 'meta'; expected a tensor that has numbers: make it on another device."
+        )

@@ -1,20 +1,26 @@
-"""The tensors that a module returns, as rows of one vector Y: which row belongs to which tensor, and what it is called."""
+"""The tensors that a module returns, as rows of one vector Y: which row belongs to which tensor, and its name."""
 
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
 
 from nets.errors import InputError
 from nets.text import indexed
+from nets.torch_internals import pytree
 from nets.verification.problem.copies import check_tensor
-from nets.verification.problem.pytree import as_real, described, differentiable, key, unravelled
+from nets.verification.problem.pytree import as_real, described, differentiable, keys_of, unravelled
 
 
-class Place(NamedTuple):
-    """Where an entry of ∂Y/∂p stands: the key of the output's tensor, empty where it is the only one, the index in that tensor, the
-    index in p, and the letter that the output goes by."""
+class EntryIndex(NamedTuple):
+    """The indices of an entry of ∂Y/∂p.
+
+    Attributes:
+        key: of the output tensor; empty where the module returns one tensor.
+        output_index: the index in that tensor.
+        parameter_index: the index in p.
+        letter: the name of the output.
+    """
 
     key: tuple[Any, ...]
     output_index: tuple[int, ...]
@@ -37,19 +43,20 @@ class Place(NamedTuple):
 
 
 class Outputs:
-    """What a module returns that can be differentiated, in the order in which it is flattened to Y of shape (M,).
+    """The output tensors that can be differentiated, in the order in which they are flattened to Y of shape (M,).
 
     Attributes:
-        places: the key of each tensor in the output, such as ('logits',); () where the output is one tensor.
+        keys: the key of each tensor in the output, such as ('logits',); () where the output is one tensor.
         unit: the unit roundoff of each number in the precision in which the module returns it, shape (M,).
         signs: −1 for each number that is the imaginary part of another, 1 for all others, shape (M,).
 
     Args:
         output: what the module returned.
-        letter: what the output is called in a derivative.
+        letter: the name of the output in a derivative.
 
     Raises:
-        InputError: if it has no floating-point number, or a tensor without numbers of its own.
+        InputError: if the output has no floating-point number, or a tensor that is sparse, nested or on the device
+            'meta'.
     """
 
     def __init__(self, output: Any, letter: str = "Y") -> None:
@@ -61,50 +68,59 @@ class Outputs:
         tensors = [leaf for _, leaf in found if differentiable(leaf)]
         if not any(tensor.numel() for tensor in tensors):
             empty = any(isinstance(leaf, Tensor) and not leaf.numel() for _, leaf in found)
-            mend = "give it a batch with one sample or more" if empty else "return tensors, or tuples, lists and dicts of them"
-            raise InputError(
-                f"the module returned {described(output)}; expected at least one floating-point number in a tensor, since there is "
-                f"nothing else to differentiate: {mend}."
+            mend = (
+                "give it a batch with one sample or more"
+                if empty
+                else "return tensors, or tuples, lists and dicts of them"
             )
-        self.places = [key(path) for path, leaf in found if differentiable(leaf)]
+            raise InputError(
+                f"the module returned {described(output)}; expected at least one floating-point number in a tensor, "
+                f"since nothing else can be differentiated: {mend}."
+            )
+        self.keys = [keys_of(path) for path, leaf in found if differentiable(leaf)]
         self._shapes = [tuple(as_real(tensor).shape) for tensor in tensors]
         self.unit = torch.cat([torch.full((as_real(t).numel(),), torch.finfo(t.dtype).eps / 2) for t in tensors])
         self.signs = torch.cat([_signs(tensor) for tensor in tensors])
 
     @property
     def rows(self) -> list[slice]:
-        """The rows of Y that belong to each tensor, without those that are empty."""
+        """The rows of Y that belong to each tensor that is not empty."""
         sizes = [int(torch.Size(shape).numel()) for shape in self._shapes]
         ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
         return [slice(end - size, end) for size, end in zip(sizes, ends, strict=True) if size]
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of each tensor: 'Y', or 'Y[0]', …"""
-        return {Place(place, (), (), self.letter).output: shape for place, shape in zip(self.places, self._shapes, strict=True)}
+        return {
+            EntryIndex(key, (), (), self.letter).output: shape
+            for key, shape in zip(self.keys, self._shapes, strict=True)
+        }
 
-    def place(self, row: int) -> tuple[tuple[Any, ...], tuple[int, ...]]:
+    def index(self, row: int) -> tuple[tuple[Any, ...], tuple[int, ...]]:
         """The key of a tensor, and the index in it, of one of the M numbers."""
-        for place, shape in zip(self.places, self._shapes, strict=True):
+        for key, shape in zip(self.keys, self._shapes, strict=True):
             size = int(torch.Size(shape).numel())
             if row < size:
-                return place, unravelled(row, shape)
+                return key, unravelled(row, shape)
             row -= size
         raise IndexError(row)
 
     def name(self, row: int) -> str:
-        """One of the M numbers in words, such as 'Y[0, 2]'; where the module returns several tensors, "Y['key'][0, 2]"."""
-        place, index = self.place(row)
-        return f"{Place(place, index, (), self.letter).output}{indexed(index)}"
+        """The name of one of the M numbers, such as 'Y[0, 2]', or "Y['key'][0, 2]" where the module returns several
+        tensors."""
+        key, index = self.index(row)
+        return f"{EntryIndex(key, index, (), self.letter).output}{indexed(index)}"
 
     def samples(self, count: int) -> Tensor | None:
-        """The sample n that each number belongs to, shape (M,), where the first axis of every tensor runs over `count` samples."""
+        """The sample n that each number belongs to, shape (M,); None unless the first axis of every tensor has the size
+        `count`."""
         if not all(shape and shape[0] == count for shape in self._shapes):
             return None
         return torch.cat([torch.arange(s[0]).repeat_interleave(torch.Size(s[1:]).numel()) for s in self._shapes])
 
 
 def _signs(tensor: Tensor) -> Tensor:
-    """1 for each real number of a tensor, −1 where it is an imaginary part."""
+    """−1 for each imaginary part, 1 for all other numbers."""
     signs = torch.ones(as_real(tensor).shape)
     if tensor.is_complex():
         signs[..., 1] = -1

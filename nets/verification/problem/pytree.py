@@ -1,19 +1,20 @@
-"""The tensors in what a module is given and returns: which can be differentiated, how they are laid out, what they are called."""
+"""The tensors in the nested inputs and outputs of a module: which can be differentiated, as real numbers, by name."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
+
+from nets.torch_internals import pytree
 
 
 def differentiable(leaf: Any) -> bool:
-    """Whether it is a tensor of floating-point or complex numbers."""
+    """Whether a leaf is a tensor of floating-point or complex numbers."""
     return isinstance(leaf, Tensor) and (leaf.is_floating_point() or leaf.is_complex())
 
 
 def as_real(tensor: Tensor) -> Tensor:
-    """The same numbers, a complex one as two real ones in a last axis of its own."""
+    """The same numbers; a complex number becomes two real ones in a new last axis."""
     return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
 
 
@@ -21,9 +22,16 @@ def largest(numbers: Tensor) -> float:
     """max |number|; NaN where one is NaN."""
     if numbers.is_complex():
         numbers = as_real(numbers)
-    # In one pass and without a copy, which for a large gradient is what matters.
+    # In one pass and without a copy, since gradients may be large.
     low, high = numbers.aminmax()
     return max(-float(low), float(high))
+
+
+def same_numbers(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors hold the same numbers, NaN included."""
+    # As real numbers, since complex ones in half precision cannot be compared.
+    one, other = as_real(one), as_real(other)
+    return torch.equal(one, other) or bool(((one == other) | ((one != one) & (other != other))).all())
 
 
 def like(point: Tensor, original: Tensor) -> Tensor:
@@ -32,8 +40,12 @@ def like(point: Tensor, original: Tensor) -> Tensor:
 
 
 def flattened(output: Any, dtype: torch.dtype | None = None) -> Tensor:
-    """Everything in a module's output that can be differentiated, as one vector of real numbers, of that precision or, if it is
-    None, of the widest that occurs."""
+    """All numbers of a module's output that can be differentiated, as one real vector.
+
+    Args:
+        output: tensors, or nested lists, tuples and dicts of them.
+        dtype: of the vector; None for the widest dtype in the output.
+    """
     if isinstance(output, Tensor) and output.is_floating_point():
         y = output.reshape(-1)
     else:
@@ -42,8 +54,9 @@ def flattened(output: Any, dtype: torch.dtype | None = None) -> Tensor:
 
 
 def _in_a_row(tensor: Tensor) -> Tensor:
-    """The real numbers of a tensor. Stacked where it is complex: the backward of `view_as_real` raises for a gradient that lies at
-    an odd place in memory, as it does behind a single real number."""
+    """The real numbers of a tensor, shape (R,)."""
+    # Stacked where it is complex: the backward of `view_as_real` raises for a gradient at an odd offset in memory, as
+    # after a single real number.
     return (torch.stack((tensor.real, tensor.imag), -1) if tensor.is_complex() else tensor).reshape(-1)
 
 
@@ -52,20 +65,20 @@ def unravelled(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(int(i) for i in torch.unravel_index(torch.tensor(flat), shape)) if shape else ()
 
 
-def key(path: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Where a leaf stands in nested lists, tuples and dicts."""
+def keys_of(path: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The keys and indices that lead to a leaf in nested lists, tuples and dicts."""
     return tuple(getattr(step, "key", getattr(step, "idx", getattr(step, "name", str(step)))) for step in path)
 
 
 def input_names(paths: list[tuple[Any, ...]]) -> list[str]:
-    """What the inputs are called: 'input', or 'input[0]', 'input[1]', … where there are several."""
+    """The names of the inputs: 'input', or 'input[0]', 'input[1]', … where there are several."""
     if len(paths) == 1:
         return ["input"]
-    return ["input" + "".join(f"[{part}]" for part in key(path)) for path in paths]
+    return ["input" + "".join(f"[{part}]" for part in keys_of(path)) for path in paths]
 
 
 def described(output: Any) -> str:
-    """A module's output in words."""
+    """A module's output in an error message."""
     if isinstance(output, Tensor):
         return f"a tensor of shape {tuple(output.shape)} and type {output.dtype}"
     return f"a {type(output).__name__}"

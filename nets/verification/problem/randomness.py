@@ -1,4 +1,5 @@
-"""The global random numbers that a module may draw: PyTorch's, Python's and NumPy's. What is drawn here is never missed outside."""
+"""The global random generators that a module may draw from: those of PyTorch, Python and NumPy. Each is put back after
+use."""
 
 import contextlib
 import random
@@ -9,7 +10,7 @@ import numpy as np
 import torch
 
 _EXPONENT, _HALF = 0x7FF << 52, 0x3FE << 52
-"""Of a float64: the bits of the exponent, and what they are from 1/2 to 1."""
+"""The exponent bits of a float64, and their value for numbers from 1/2 to 1."""
 
 
 class _Source(NamedTuple):
@@ -21,27 +22,31 @@ class _Source(NamedTuple):
 
 
 SOURCES = {
-    # torch.manual_seed does the same and seeds every accelerator besides, which takes a hundred times as long.
-    "torch": _Source(torch.random.get_rng_state, torch.random.set_rng_state, lambda s: torch.default_generator.manual_seed(s)),
+    # Not torch.manual_seed, which also seeds every accelerator and takes a hundred times as long.
+    "torch": _Source(
+        torch.random.get_rng_state, torch.random.set_rng_state, lambda s: torch.default_generator.manual_seed(s)
+    ),
     "random": _Source(random.getstate, random.setstate, random.seed),
-    "numpy": _Source(lambda: np.random.get_state(legacy=False), np.random.set_state, lambda s: np.random.seed(s % 2**32)),
+    "numpy": _Source(
+        lambda: np.random.get_state(legacy=False), np.random.set_state, lambda s: np.random.seed(s % 2**32)
+    ),
 }
 
 
 def signed(count: int, generator: torch.Generator) -> torch.Tensor:
     """Random signs, random sizes between 1/2 and 1 in steps of 2⁻¹⁶."""
-    # Four numbers of sixteen bits to a draw, since for a large direction drawing would otherwise take longer than all the rest.
+    # Four numbers of sixteen bits from each draw of 64: for a large direction, drawing takes most of the time.
     drawn = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None, generator=generator)
-    # The sign and the first digits of a float64, whose exponent is that of the numbers from 1/2 to 1.
+    # The sign bit and leading digits of a float64 whose exponent is set to that of the numbers from 1/2 to 1.
     digits = drawn.view(torch.int16)[:count].to(torch.int64).bitwise_left_shift_(48)
     return digits.bitwise_and_(~_EXPONENT).bitwise_or_(_HALF).view(torch.float64)
 
 
 def stream(seed: int, *purpose: str) -> torch.Generator:
-    """A generator of its own for each purpose, such as ("cotangent",) or ("steps", "0.weight").
+    """A separate generator for each purpose, such as ("cotangent",) or ("steps", "0.weight").
 
-    Streams of one seed and different purposes are independent: a direction never repeats the numbers of the cotangent that it is
-    probed with. Source: `numpy.random.SeedSequence`, which hashes seed and purpose together.
+    Streams of one seed and different purposes are independent: a random direction never repeats the numbers of the
+    cotangent. Source: `numpy.random.SeedSequence`, which hashes seed and purpose together.
     """
     words = [seed, *(byte for word in purpose for byte in (*word.encode(), 256))]
     state = np.random.SeedSequence(words).generate_state(1, np.uint64)
@@ -50,7 +55,7 @@ def stream(seed: int, *purpose: str) -> torch.Generator:
 
 @contextlib.contextmanager
 def seeded(names: tuple[str, ...], seed: int) -> Iterator[None]:
-    """These sources start at the seed, and are put back afterwards."""
+    """Within this context the named global generators start at the seed; afterwards they are put back."""
     before = [SOURCES[name].state() for name in names]
     try:
         for name in names:
@@ -62,10 +67,10 @@ def seeded(names: tuple[str, ...], seed: int) -> Iterator[None]:
 
 
 class Watched:
-    """A context that finds out which sources are drawn from in it, and puts them back.
+    """A context that finds out which global generators are drawn from, and puts them back.
 
     Attributes:
-        drawn: their names, once it is over.
+        drawn: their names, after the context.
     """
 
     drawn: tuple[str, ...] = ()

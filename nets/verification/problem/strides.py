@@ -1,24 +1,38 @@
-"""How a tensor lies in memory, so that a copy of it lies in the same way: a kernel may be right for one layout alone."""
+"""How a tensor lies in memory, so that a copy of it lies in the same way: a kernel may be right for one layout
+alone."""
 
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils import _pytree as pytree
 
+from nets.torch_internals import pytree
 from nets.verification.problem.pytree import input_names
 
 
+class Layout(Protocol):
+    """The place in memory of each number of a tensor."""
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """The stride of each axis."""
+
+    def lay(self, values: Tensor) -> Tensor:
+        """A tensor with these values that lies in memory like this."""
+
+
 @dataclass(frozen=True, slots=True)
-class Memory:
-    """The place of each number of a tensor that is not simply contiguous.
+class Strided:
+    """The layout of a tensor that is not contiguous.
 
     Attributes:
         axes: the axes of the tensor, the one with the largest stride first.
-        room: for each of these, how many numbers fit where the tensor has its numbers: more than it has where it is a slice.
+        room: for each of these, the size of that axis in the tensor that it is a slice of.
         step: the stride of the innermost axis.
         offset: of the first number in its storage.
     """
@@ -38,7 +52,8 @@ class Memory:
         return tuple(found[axis] for axis in sorted(found))
 
     def lay(self, values: Tensor) -> Tensor:
-        """A copy of a contiguous tensor that lies in memory like this; differentiable, also by forward mode and under vmap."""
+        """A copy of a contiguous tensor that lies in memory like this; differentiable, also by forward mode and under
+        vmap."""
         ordered = values.permute(self.axes)
         padding = [0, self.step - 1]
         for size, room in zip(reversed(ordered.shape), reversed(self.room), strict=True):
@@ -51,35 +66,9 @@ class Memory:
         return inner.permute([self.axes.index(axis) for axis in range(values.ndim)])
 
 
-def memory_of(tensor: Tensor) -> Memory | None:
-    """How a tensor lies in memory; None where it is contiguous and at the start of its storage, or has several numbers in one
-    place, as an expanded tensor has: these cannot be moved one at a time."""
-    if tensor.layout != torch.strided or tensor.numel() == 0 or tensor.is_contiguous():
-        return None
-    sizes, strides = tensor.shape, tensor.stride()
-    axes = tuple(sorted(range(tensor.ndim), key=lambda axis: (strides[axis], sizes[axis] > 1), reverse=True))
-    if any(strides[axis] == 0 and sizes[axis] > 1 for axis in axes):
-        return None
-    # An axis of one number has no stride that counts.
-    counted = [axis for axis in axes if sizes[axis] > 1]
-    room = dict.fromkeys(axes, 1)
-    room[counted[0]] = sizes[counted[0]]
-    for outer, inner in pairwise(counted):
-        room[inner], left = divmod(strides[outer], strides[inner])
-        if left or room[inner] < sizes[inner]:
-            return None
-    return Memory(axes, tuple(room[axis] for axis in axes), strides[counted[-1]], int(tensor.storage_offset()))
-
-
-def duplicate(tensor: Tensor, original: Tensor | None = None) -> Tensor:
-    """A copy of a tensor that lies in memory as the original does, which is the tensor itself if none is given."""
-    memory = memory_of(tensor if original is None else original)
-    return tensor.clone() if memory is None else memory.lay(tensor.contiguous())
-
-
 @dataclass(frozen=True, slots=True)
-class Repeated:
-    """The place of each number of a tensor that is expanded along some axes: the first of them stands for the others."""
+class Expanded:
+    """The layout of a tensor that is expanded along some axes: the numbers along them share one place in memory."""
 
     axes: tuple[int, ...]
     strides: tuple[int, ...]
@@ -92,28 +81,84 @@ class Repeated:
         return first.contiguous().expand(values.shape)
 
     def summed(self, gradient: Tensor) -> Tensor:
-        """The gradient by what `lay` is given: that of the first numbers, and zero for the others."""
+        """The gradient by the values given to `lay`, from the gradient by the expanded tensor: its sum for the first
+        numbers along these axes, and zero for the others."""
         room = [gradient.shape[axis] - 1 if axis in self.axes else 0 for axis in range(gradient.ndim)]
         return F.pad(gradient.sum(self.axes, keepdim=True), [n for size in reversed(room) for n in (0, size)])
 
 
-def repeated(inputs: tuple[Any, ...]) -> dict[str, Repeated]:
-    """The inputs of which several numbers share one place in memory, by name."""
+class Layouts:
+    """The layouts of those of some named tensors that are not contiguous.
+
+    Attributes:
+        known: name → layout.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self.known: dict[str, Layout] = {name: found for name, x in tensors.items() if (found := layout_of(x))}
+
+    def apply(self, name: str, values: Any) -> Any:
+        """The values in the layout that the tensor of that name has."""
+        return self.known[name].lay(values) if name in self.known else values
+
+    @contextlib.contextmanager
+    def replaced(self, name: str, layout: Layout | None) -> Iterator[None]:
+        """Within this context the tensor of that name has another layout; None for contiguous."""
+        before = self.known
+        self.known = {n: own for n, own in before.items() if n != name} | ({} if layout is None else {name: layout})
+        try:
+            yield
+        finally:
+            self.known = before
+
+
+def layout_of(tensor: Tensor) -> Strided | None:
+    """The layout of a tensor; None where it is contiguous, or has several numbers in one place, as an expanded tensor
+    has: these cannot be moved one at a time."""
+    if tensor.layout != torch.strided or tensor.numel() == 0 or tensor.is_contiguous():
+        return None
+    sizes, strides = tensor.shape, tensor.stride()
+    axes = tuple(sorted(range(tensor.ndim), key=lambda axis: (strides[axis], sizes[axis] > 1), reverse=True))
+    if any(strides[axis] == 0 and sizes[axis] > 1 for axis in axes):
+        return None
+    # The stride of an axis of size 1 has no meaning.
+    counted = [axis for axis in axes if sizes[axis] > 1]
+    room = dict.fromkeys(axes, 1)
+    room[counted[0]] = sizes[counted[0]]
+    for outer, inner in pairwise(counted):
+        room[inner], left = divmod(strides[outer], strides[inner])
+        if left or room[inner] < sizes[inner]:
+            return None
+    return Strided(axes, tuple(room[axis] for axis in axes), strides[counted[-1]], int(tensor.storage_offset()))
+
+
+def duplicate(tensor: Tensor, original: Tensor | None = None) -> Tensor:
+    """A copy of a tensor that lies in memory as the original does, which is the tensor itself if none is given."""
+    layout = layout_of(tensor if original is None else original)
+    return tensor.clone() if layout is None else layout.lay(tensor.contiguous())
+
+
+def expanded_inputs(inputs: tuple[Any, ...]) -> dict[str, Expanded]:
+    """The layouts of those inputs that are expanded, by name."""
     found, _ = pytree.tree_flatten_with_path(inputs)
     names = input_names([path for path, _ in found])
     tensors = {name: leaf for name, (_, leaf) in zip(names, found, strict=True) if isinstance(leaf, Tensor)}
-    return {name: Repeated(axes, x.stride()) for name, x in tensors.items() if (axes := _expanded(x))}
+    return {name: Expanded(axes, x.stride()) for name, x in tensors.items() if (axes := _expanded_axes(x))}
 
 
-def written_out(inputs: tuple[Any, ...]) -> list[str]:
-    """A note on the inputs of which several numbers share one place in memory; none where there are none."""
-    reason = "expanded, and checked as a copy with every number in a place of its own, since each of them is moved alone"
-    expanded = repeated(inputs)
-    return [f"{' and '.join(expanded)}: {reason}"] if expanded else []
+def expanded_inputs_note(inputs: tuple[Any, ...]) -> list[str]:
+    """A note that names the expanded inputs; none where there are none."""
+    names = expanded_inputs(inputs)
+    reason = (
+        "expanded, and checked as a copy in which every number has a place of its own, since each number is moved alone"
+    )
+    return [f"{' and '.join(names)}: {reason}"] if names else []
 
 
-def _expanded(tensor: Tensor) -> tuple[int, ...]:
+def _expanded_axes(tensor: Tensor) -> tuple[int, ...]:
     """The axes along which a tensor has its numbers in one place."""
     if tensor.layout != torch.strided:
         return ()
-    return tuple(axis for axis, (s, n) in enumerate(zip(tensor.stride(), tensor.shape, strict=True)) if s == 0 and n > 1)
+    return tuple(
+        axis for axis, (s, n) in enumerate(zip(tensor.stride(), tensor.shape, strict=True)) if s == 0 and n > 1
+    )

@@ -1,36 +1,41 @@
-"""The gradient of the gradient: a module whose output is the gradient of another, to be verified like any module."""
+"""The gradient of the gradient: a module whose output is the gradient of another, verified like any module."""
 
 import contextlib
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils import _pytree as pytree
 
 from nets.calculus.function import closed_form
 from nets.calculus.network import Network
 from nets.records.reason import Finding, Reason
-from nets.verification.problem.copies import operators
+from nets.torch_internals import pytree
+from nets.verification.attempt import Available, attempt
+from nets.verification.problem.copies import library_operators
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.pytree import as_real, flattened, input_names
 from nets.verification.problem.randomness import stream
-from nets.verification.second_order.held_constant import Walk, held_for_constant, pulled_back, remembered
+from nets.verification.second_order.held_constant import Pullback, held_constant_explains, kept_values, pull_back
 
-EVERY_ROW = 256
-"""Numbers in parameters and inputs up to which every entry of the gradient is an output; beyond, eight random sums of them are."""
+MOST_ENTRIES = 256
+"""Up to this many numbers in parameters and inputs, every entry of the gradient is an output; beyond, random sums of
+them are."""
+
+SUMS = 8
+"""The number of these sums."""
 
 
 class GradientOf(nn.Module):
     """X → Σ_m v_m ∂Y_m/∂p for every point p of a problem, as {name: gradient}; differentiable.
 
-    It has the parameters, buffers and submodules of the module that is differentiated first, under the names that they have
-    there, so that whatever is said of them at second order carries the names of the first.
+    It has the parameters, buffers and submodules of the original module under their own names, so that every message of
+    the second order uses the names of the first.
 
     Args:
-        problem: what is differentiated first, a `Network` by its closed form.
+        problem: what is differentiated first; a `Network` by its closed form.
         seed: of v, and of the sums where there are many entries.
     """
 
@@ -38,57 +43,59 @@ class GradientOf(nn.Module):
     names: frozenset[str]
     v: Tensor
     sums: Tensor | None
-    walk: Walk
+    pullback: Pullback
 
     def __init__(self, problem: Problem, seed: int) -> None:
         super().__init__()
         size = sum(point.numel() for point in problem.points.values())
-        rows = torch.randint(0, 2, (8, size), generator=stream(seed, "sums of the gradient")).double() * 2 - 1
-        v = torch.rand(len(problem.y), generator=stream(seed, "cotangent of the first order"), dtype=torch.float64) + 0.5
-        self._holds(problem.module, frozenset(problem.points), v, rows if size > EVERY_ROW else None)
+        sums = torch.randint(0, 2, (SUMS, size), generator=stream(seed, "sums of the gradient")).double() * 2 - 1
+        v = (
+            torch.rand(len(problem.y), generator=stream(seed, "cotangent of the first order"), dtype=torch.float64)
+            + 0.5
+        )
+        self._hold(problem.module, frozenset(problem.points), v, sums if size > MOST_ENTRIES else None)
 
-    def _holds(self, module: nn.Module, names: frozenset[str], v: Tensor, sums: Tensor | None) -> None:
+    def _hold(self, module: nn.Module, names: frozenset[str], v: Tensor, sums: Tensor | None) -> None:
         # Not by setattr: a parameter of the module may have one of these names.
         own = {"_parameters": module._parameters, "_buffers": module._buffers, "_modules": module._modules}
-        self.__dict__.update(own, first=module, names=names, v=v, sums=sums, walk=pulled_back)
+        self.__dict__.update(own, first=module, names=names, v=v, sums=sums, pullback=pull_back)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "GradientOf":
-        # By hand, since the copy must share its parameters with the copy of the module, as this one does with the module.
+        # The copy must share its parameters with the copy of the module, as this object shares them with the module.
         twin = GradientOf.__new__(GradientOf)
         nn.Module.__init__(twin)
         memo[id(self)] = twin
-        memo.update(operators(self.first))
-        twin._holds(copy.deepcopy(self.first, memo), self.names, self.v, self.sums)
+        memo.update(library_operators(self.first))
+        twin._hold(copy.deepcopy(self.first, memo), self.names, self.v, self.sums)
         return twin
 
     def forward(self, *inputs: Any) -> dict[str, Tensor] | Tensor:
-        """The gradients, or eight sums of their entries."""
+        """The gradients, or random sums of their entries."""
         with torch.enable_grad():
-            y, points = self.record(inputs)
-            return self.arranged(self.walk(y, self.v, points))
+            y, points = self._record(inputs)
+            found = self.pullback(y, self.v, points)
+            if self.sums is None:
+                return dict(found)
+            return self.sums @ torch.cat([as_real(gradient).reshape(-1) for gradient in found.values()])
 
-    def record(self, inputs: tuple[Any, ...]) -> tuple[Tensor, dict[str, Tensor]]:
+    def _record(self, inputs: tuple[Any, ...]) -> tuple[Tensor, dict[str, Tensor]]:
         """Y, shape (M,), and the tensors that stand for the points in its graph."""
         parameters = {name: _tracked(p) for name, p in self.first.named_parameters() if name in self.names}
         found, structure = pytree.tree_flatten_with_path(inputs)
         names = input_names([path for path, _ in found])
         leaves = {name: _tracked(x) if name in self.names else x for name, (_, x) in zip(names, found, strict=True)}
-        output = _called(self.first, parameters, pytree.tree_unflatten(list(leaves.values()), structure))
-        return flattened(output, self.v.dtype), parameters | {name: x for name, x in leaves.items() if name in self.names}
-
-    def arranged(self, found: Mapping[str, Tensor]) -> dict[str, Tensor] | Tensor:
-        """The gradients as the module returns them."""
-        if self.sums is None:
-            return dict(found)
-        return self.sums @ torch.cat([as_real(gradient).reshape(-1) for gradient in found.values()])
+        output = _call(self.first, parameters, pytree.tree_unflatten(list(leaves.values()), structure))
+        return flattened(output, self.v.dtype), parameters | {
+            name: x for name, x in leaves.items() if name in self.names
+        }
 
 
 class SecondOrder(Problem):
-    """The gradient G of another problem, at the same point; it knows what may make a gradient of a gradient wrong.
+    """The gradient G of another problem, at the same point.
 
     Args:
         first: what is differentiated first.
-        inputs: what the module was given.
+        inputs: of the module.
         seed: of the sums of outputs and entries, and of the random numbers that the module draws.
     """
 
@@ -100,35 +107,34 @@ class SecondOrder(Problem):
 
     def explained(self, name: str, actual: Tensor, expected: Tensor) -> Finding | None:
         """Why the derivatives by a point, shape (M, P), are not the expected ones; None where that is not known."""
-        return Reason.INTERMEDIATE_KEPT.because() if held_for_constant(self, self.walking, name, actual, expected) else None
+        explains = held_constant_explains(self, self.using_pullback, name, actual, expected)
+        return Reason.INTERMEDIATE_KEPT.because() if explains else None
 
     def raising(self) -> Finding | None:
         """Why the gradient cannot be differentiated; None where it can be."""
         y, leaves = self.record()
-        try:
-            # Into .grad, since torch.autograd.grad passes by what does not lead to the leaves, as once_differentiable does not.
-            torch.autograd.backward(y, self.cotangent)
-        except Exception:  # a backward of the user's may raise whatever it likes
-            return (
-                Reason.INTERMEDIATE_KEPT if remembered(self, self.walking).attributes else Reason.BACKWARD_NOT_DIFFERENTIABLE
-            ).because()
-        finally:
-            for leaf in leaves.values():
-                leaf.grad = None
-        return None
+        # Into .grad, since torch.autograd.grad skips nodes that do not lead to the leaves, as those of
+        # once_differentiable.
+        found = attempt(lambda: torch.autograd.backward(y, self.cotangent))
+        for leaf in leaves.values():
+            leaf.grad = None
+        if isinstance(found, Available):
+            return None
+        kept = kept_values(self, self.using_pullback).attributes
+        return (Reason.INTERMEDIATE_KEPT if kept else Reason.BACKWARD_NOT_DIFFERENTIABLE).because()
 
     @contextlib.contextmanager
-    def walking(self, walk: Walk) -> Iterator[None]:
-        """Meanwhile the gradient is taken by this walk."""
+    def using_pullback(self, pullback: Pullback) -> Iterator[None]:
+        """Within this context the gradient is taken by another pullback."""
         own = vars(self.module)
-        own["walk"], before = walk, own["walk"]
+        own["pullback"], before = pullback, own["pullback"]
         try:
             yield
         finally:
-            own["walk"] = before
+            own["pullback"] = before
 
 
-def _called(module: nn.Module, parameters: dict[str, Tensor], arguments: Any) -> Any:
+def _call(module: nn.Module, parameters: dict[str, Tensor], arguments: Any) -> Any:
     if isinstance(module, Network):
         (x,) = arguments
         return closed_form(module, x, parameters)

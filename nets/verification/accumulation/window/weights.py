@@ -1,35 +1,41 @@
-"""What each micro-batch weighs in the loss over all of them, as that loss itself tells."""
+"""w_m, the weight of each micro-batch in the loss over all of them, computed from that loss."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-Gradients = dict[str, Tensor]
+Gradients: TypeAlias = dict[str, Tensor]
+"""Parameter → gradient."""
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What was found.
+    """The weights of the micro-batches.
 
     Attributes:
-        values: w_m; None where no weights give the whole, or several do.
-        separable: whether the loss is a sum of one term for each micro-batch, as far as that can be told.
+        values: w_m; None where no weights give the gradient of the whole batch, or several do.
+        separable: False if the loss is known not to be a sum of one term for each micro-batch.
     """
 
     values: tuple[float, ...] | None
     separable: bool
 
 
-def by_cotangents(whole: list[Tensor], alone: list[Tensor], same: Callable[[Tensor, Tensor], bool]) -> Weights:
-    """w_m = ⟨u_m, v_m⟩ / ⟨v_m, v_m⟩, where u_m is ∂ℓ/∂Y of the whole batch at the outputs of micro-batch m and v_m is ∂ℓ_m/∂Y of
-    that micro-batch alone. Where nothing counts, ℓ_m is 0/0 or a constant, and the weight is 0.
+def weights_from_cotangents(
+    whole: list[Tensor], alone: list[Tensor], same: Callable[[Tensor, Tensor], bool]
+) -> Weights:
+    """w_m = ⟨u_m, v_m⟩ / ⟨v_m, v_m⟩.
+
+    Here u_m is ∂ℓ/∂Y of the whole batch at the outputs of micro-batch m, and v_m is ∂ℓ_m/∂Y of that micro-batch alone.
+    The weight is 0 where ℓ_m is 0/0 or a constant, as where all targets are masked.
 
     Args:
         whole: u_m, a vector for each micro-batch; empty for one without outputs.
         alone: v_m, likewise.
-        same: whether two vectors are the same but for rounding.
+        same: whether two vectors are equal up to rounding.
     """
     found, separable = list[float](), True
     for u, v in zip(whole, alone, strict=True):
@@ -40,17 +46,25 @@ def by_cotangents(whole: list[Tensor], alone: list[Tensor], same: Callable[[Tens
     return Weights(tuple(found), separable)
 
 
-def by_gradients(
+def weights_from_gradients(
     whole: Gradients, parts: list[Gradients], sizes: tuple[int, ...], same: Callable[[Tensor, Tensor], bool]
 ) -> Weights:
-    """Weights with Σ_m w_m ∂ℓ_m/∂θ = ∂ℓ/∂θ, where the outputs do not tell: the shares of the samples, those of the micro-batches,
-    1, or whatever fits best where only one sum does."""
+    """Weights with Σ_m w_m ∂ℓ_m/∂θ = ∂ℓ/∂θ, for outputs that are not laid out by samples.
+
+    Tried are N_m / N, 1 and 1/K; then the least-squares solution, if it is unique and exact.
+
+    Args:
+        whole: ∂ℓ/∂θ.
+        parts: ∂ℓ_m/∂θ of each micro-batch.
+        sizes: N_m, the samples of each micro-batch.
+        same: whether two vectors are equal up to rounding.
+    """
     matrix = torch.stack([flat(part) for part in parts], 1)
     right = flat(whole)
     total, count = sum(sizes), sum(map(bool, sizes))
-    for plain in ([n / total for n in sizes], [1.0 * bool(n) for n in sizes], [bool(n) / count for n in sizes]):
-        if same(matrix @ torch.tensor(plain, dtype=matrix.dtype), right):
-            return Weights(tuple(w if part.any() else 0.0 for w, part in zip(plain, matrix.T, strict=True)), True)
+    for usual in ([n / total for n in sizes], [1.0 * bool(n) for n in sizes], [bool(n) / count for n in sizes]):
+        if same(matrix @ torch.tensor(usual, dtype=matrix.dtype), right):
+            return Weights(tuple(w if part.any() else 0.0 for w, part in zip(usual, matrix.T, strict=True)), True)
     columns = [m for m, part in enumerate(matrix.T) if part.any()]
     if not columns or int(torch.linalg.matrix_rank(matrix[:, columns])) < len(columns) or len(columns) == len(right):
         return Weights(None, True)
@@ -63,7 +77,7 @@ def by_gradients(
     return Weights(tuple(weights), True)
 
 
-def weighted(weights: Sequence[float], parts: list[Gradients]) -> Gradients:
+def weighted_sum(weights: Sequence[float], parts: list[Gradients]) -> Gradients:
     """Σ_m w_m G_m."""
     return {
         name: sum((w * part[name] for w, part in zip(weights, parts, strict=True) if w), torch.zeros_like(zero))
@@ -72,5 +86,5 @@ def weighted(weights: Sequence[float], parts: list[Gradients]) -> Gradients:
 
 
 def flat(gradients: Gradients) -> Tensor:
-    """All of them as one vector."""
+    """All gradients as one vector."""
     return torch.cat([gradient.reshape(-1) for gradient in gradients.values()])

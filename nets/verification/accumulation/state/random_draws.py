@@ -1,5 +1,7 @@
-"""Losses that draw random numbers, made functions: each call draws what its target determines, and the whole batch what its
-micro-batches drew."""
+"""Losses that draw random numbers, made deterministic: the target and the seed determine what each call draws.
+
+The whole batch then draws the numbers that its micro-batches drew, concatenated.
+"""
 
 import hashlib
 import itertools
@@ -12,37 +14,34 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from nets.torch_internals import TorchDispatchMode, pytree
 from nets.verification.problem.randomness import SOURCES, seeded
 
-Drawn = list[tuple[Any, Tensor]]
-"""Each random operation of a call, in their order, with its numbers."""
-
+Drawn: TypeAlias = list[tuple[Any, Tensor]]
+"""The random operations of a call in order, each with its result."""
 
 Generator: TypeAlias = torch.Generator | np.random.Generator | random.Random
 
 
-class NoReplay(Exception):
-    """The random numbers of the micro-batches cannot be those of the whole batch."""
+class CannotReplay(Exception):
+    """The whole batch cannot draw the numbers that its micro-batches drew."""
 
 
-class Keyed:
-    """A loss whose random numbers are determined by its target and the seed, so that the same call always draws the same ones.
-    Everything else about it is the loss itself.
+class DeterministicLoss:
+    """A loss whose random numbers are determined by its target and the seed. All attributes are those of the loss.
 
     Args:
         loss: the caller's.
-        seed: another one, other numbers.
-        generators: those that the loss can reach; the global sources are among what is determined anyhow.
+        seed: another seed gives other numbers.
+        generators: the generators that the loss can reach, besides the global ones.
     """
 
     def __init__(self, loss: Callable[..., Any], seed: int, generators: list[Generator]) -> None:
         self._loss, self._seed, self._generators = loss, seed, generators
 
     def __call__(self, output: Any, target: Any) -> Any:
-        with drawing(_key(self._seed, target), self._generators):
+        with drawing_from(_hash(self._seed, target), self._generators):
             return self._loss(output, target)
 
     def __getattr__(self, name: str) -> Any:
@@ -50,22 +49,21 @@ class Keyed:
 
 
 @contextmanager
-def drawing(key: int, generators: list[Generator]) -> Iterator[None]:
-    """The global sources and these generators start at the key, and are put back afterwards."""
+def drawing_from(seed: int, generators: list[Generator]) -> Iterator[None]:
+    """Within this context the global generators and the given ones start at the seed; afterwards they are put back."""
     before = [_state(generator) for generator in generators]
     try:
-        with seeded(tuple(SOURCES), key):
+        with seeded(tuple(SOURCES), seed):
             for generator in generators:
-                _put(generator, _seeded_like(generator, key))
+                _set_state(generator, _state_at(generator, seed))
             yield
     finally:
         for generator, state in zip(generators, before, strict=True):
-            _put(generator, state)
+            _set_state(generator, state)
 
 
 @singledispatch
 def _state(generator: Any) -> Any:
-    """The state of a generator that is none of the global ones."""
     return generator.get_state()
 
 
@@ -80,41 +78,41 @@ def _(generator: np.random.Generator) -> Any:
 
 
 @singledispatch
-def _put(generator: Any, state: Any) -> None:
+def _set_state(generator: Any, state: Any) -> None:
     generator.set_state(state)
 
 
-@_put.register
+@_set_state.register
 def _(generator: random.Random, state: Any) -> None:
     generator.setstate(state)
 
 
-@_put.register
+@_set_state.register
 def _(generator: np.random.Generator, state: Any) -> None:
     generator.bit_generator.state = state
 
 
 @singledispatch
-def _seeded_like(generator: Any, key: int) -> Any:
-    """The state of such a generator that starts at the key."""
-    return torch.Generator(generator.device).manual_seed(key).get_state()
+def _state_at(generator: Any, seed: int) -> Any:
+    """The state that a generator of this kind has after it is seeded."""
+    return torch.Generator(generator.device).manual_seed(seed).get_state()
 
 
-@_seeded_like.register
-def _(generator: random.Random, key: int) -> Any:
-    return random.Random(key).getstate()
+@_state_at.register
+def _(generator: random.Random, seed: int) -> Any:
+    return random.Random(seed).getstate()
 
 
-@_seeded_like.register
-def _(generator: np.random.Generator, key: int) -> Any:
-    return type(generator.bit_generator)(key).state
+@_state_at.register
+def _(generator: np.random.Generator, seed: int) -> Any:
+    return type(generator.bit_generator)(seed).state
 
 
-class Recorded(TorchDispatchMode):
-    """A context that keeps what is drawn in it.
+class RecordDraws(TorchDispatchMode):
+    """A context that records the results of random operations.
 
     Attributes:
-        drawn: the random operations and their numbers.
+        drawn: the operations and their results.
     """
 
     def __init__(self) -> None:
@@ -123,53 +121,57 @@ class Recorded(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        if _draws(func):
+        if _is_random(func):
             self.drawn.append((func, result.clone()))
         return result
 
 
-class Replayed(TorchDispatchMode):
-    """A context in which each random operation gives the numbers that it gave in the micro-batches, one behind the other.
+class ReplayDraws(TorchDispatchMode):
+    """A context in which each random operation gives what it gave in the micro-batches, concatenated.
+
+    Args:
+        recorded: the draws of each micro-batch.
 
     Raises:
-        NoReplay: where these are not what is asked for, as for one random number for each batch.
+        CannotReplay: where the operations differ, or their results have not the shape that is asked for, as for one
+            random number a batch.
     """
 
     def __init__(self, recorded: list[Drawn]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         if len({len(drawn) for drawn in recorded}) != 1:
-            raise NoReplay
+            raise CannotReplay
         self._waiting = list(zip(*recorded, strict=True))
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        if not _draws(func):
+        if not _is_random(func):
             return result
         calls = self._waiting.pop(0) if self._waiting else ()
         if not calls or any(other is not func for other, _ in calls):
-            raise NoReplay
+            raise CannotReplay
         drawn = [numbers for _, numbers in calls]
-        if func.overloadpacket is torch.ops.aten.randperm:  # each micro-batch by itself is a permutation of the whole, too
+        if func.overloadpacket is torch.ops.aten.randperm:  # permutations of consecutive ranges permute the whole range
             starts = itertools.accumulate((len(numbers) for numbers in drawn[:-1]), initial=0)
             drawn = [numbers + start for numbers, start in zip(drawn, starts, strict=True)]
-        return result.copy_(_together(drawn, result.shape))
+        return result.copy_(_concatenated(drawn, result.shape))
 
 
-def _together(drawn: list[Tensor], shape: torch.Size) -> Tensor:
-    # The samples may run along any axis, such as the second of noise of the shape (draws, samples).
+def _concatenated(drawn: list[Tensor], shape: torch.Size) -> Tensor:
+    # The samples may run along any axis, such as the second axis of noise of shape (draws, samples).
     for axis in range(len(shape)):
         if all(one.ndim == len(shape) and one.shape[:axis] == shape[:axis] for one in drawn):
             rest = all(one.shape[axis + 1 :] == shape[axis + 1 :] for one in drawn)
             if rest and sum(one.shape[axis] for one in drawn) == shape[axis]:
                 return torch.cat(drawn, axis)
-    raise NoReplay
+    raise CannotReplay
 
 
-def _draws(func: Any) -> bool:
+def _is_random(func: Any) -> bool:
     return torch.Tag.nondeterministic_seeded in func.tags
 
 
-def _key(seed: int, target: Any) -> int:
+def _hash(seed: int, target: Any) -> int:
     found = hashlib.blake2b(str(seed).encode(), digest_size=6)
     for leaf in pytree.tree_leaves(target):
         if isinstance(leaf, Tensor):
