@@ -137,7 +137,7 @@ def is_view(tensor: Tensor) -> bool:
     return tensor._base is not None
 
 
-def version(tensor: Tensor) -> int:
+def version_of(tensor: Tensor) -> int:
     """The number of writes to the memory of a tensor, which autograd counts."""
     return tensor._version
 
@@ -161,7 +161,30 @@ def gradient_hooks(tensor: Tensor) -> list[Callable[..., Any]]:
 
 def accumulation_hooks(tensor: Tensor) -> list[Callable[..., Any]]:
     """The hooks of `tensor.register_post_accumulate_grad_hook`."""
-    return list((getattr(tensor, "_post_accumulate_grad_hooks", None) or {}).values())
+    return list(accumulation_hook_table(tensor).values())
+
+
+def hook_tables(tensor: Tensor) -> list[dict[int, Any]]:
+    """The tables in which a tensor keeps its hooks, as far as it has any. Writing to one changes the hooks."""
+    tables = (tensor._backward_hooks, getattr(tensor, "_post_accumulate_grad_hooks", None))
+    return [table for table in tables if table]
+
+
+def accumulation_hook_table(tensor: Tensor) -> dict[int, Any]:
+    """The table of the hooks of `tensor.register_post_accumulate_grad_hook`; empty where there are none."""
+    return getattr(tensor, "_post_accumulate_grad_hooks", None) or {}
+
+
+def custom_function(node: Any) -> type | None:
+    """The `torch.autograd.Function` whose backward a node is, unless PyTorch defines it; None for every other node.
+
+    The Functions that torch.library makes for the caller's operators count as the caller's.
+    """
+    function = getattr(node, "_forward_cls", None)
+    if function is None:
+        return None
+    package, _, rest = function.__module__.partition(".")
+    return None if package == "torch" and rest.partition(".")[0] != "_library" else function
 
 
 # Modules.

@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nets import torch_internals
+
 BLOCK = 8_192
 """Numbers in one dot product. Beyond about ten thousand a BLAS library starts other threads, which takes longer than
 the product."""
@@ -74,7 +76,7 @@ def norm_tensors(tensors: Sequence[Tensor], precision: torch.dtype) -> tuple[Ten
     Large tensors are therefore added up in parts.
     """
     given = [t if t.numel() <= EXACT_SUM or t.device.type != "cpu" else _by_rows(t, precision) for t in tensors]
-    return tuple(torch._foreach_norm(given, 2, precision))
+    return tuple(torch_internals.norms(given, precision))
 
 
 def row_norms(rows: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nets.torch_internals import custom_function
 from nets.verification.attempt import Unavailable, attempt
 from nets.verification.problem.graph import nodes_of
 from nets.verification.problem.pytree import same_numbers
@@ -13,18 +14,13 @@ from nets.verification.problem.pytree import same_numbers
 
 def is_custom(node: Any) -> bool:
     """Whether a node is the backward of a `torch.autograd.Function` that does not belong to PyTorch."""
-    function = getattr(node, "_forward_cls", None)
-    return function is not None and not _is_of_torch(function)
-
-
-def _is_of_torch(function: type) -> bool:
-    # The Functions that torch.library makes for the caller's operators are defined in torch._library.
-    return function.__module__.startswith("torch.") and not function.__module__.startswith("torch._library")
+    return custom_function(node) is not None
 
 
 def name_of(node: Any) -> str:
     """The name of a node: that of the Function whose backward it is, or PyTorch's own."""
-    return f"{node._forward_cls.__name__}.backward" if is_custom(node) else str(node.name())
+    function = custom_function(node)
+    return str(node.name()) if function is None else f"{function.__name__}.backward"
 
 
 class WatchWrites:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nets.records.reason import Finding, Reason
-from nets.torch_internals import version
+from nets.torch_internals import version_of
 from nets.verification.attempt import attempt
 from nets.verification.compare.comparison import POWER
 from nets.verification.contract.graph_nodes import name_of
@@ -38,7 +38,7 @@ class SavedTensor:
     def changed_unseen(self) -> bool:
         """Whether it has other numbers now by a write that autograd did not count. A backward refuses a counted
         write."""
-        return version(self.tensor) == self.version and not same_numbers(self.tensor, self.numbers)
+        return version_of(self.tensor) == self.version and not same_numbers(self.tensor, self.numbers)
 
 
 class SavedTensors:
@@ -87,7 +87,7 @@ class SavedTensors:
         if tensor.layout != torch.strided or type(tensor) not in (Tensor, torch.nn.Parameter):
             return tensor
         with torch.no_grad():
-            saved = SavedTensor(tensor, tensor.detach().clone(), version(tensor))
+            saved = SavedTensor(tensor, tensor.detach().clone(), version_of(tensor))
         self._saved.append(saved)
         return saved
 

@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from nets.records.reason import Reason
+from nets.torch_internals import TorchDispatchMode, pytree
 from nets.verification.problem.problem import Problem
 
 aten = torch.ops.aten
@@ -59,7 +58,7 @@ def _dirichlet(at: AtThePoint, given: tuple[Any, ...]) -> Tensor:
     """x_j moves by s_j − x_j Σ_i s_i, where s_i is the derivative of x_i by α_i alone times the change of α_i."""
     concentration, x = at.given[0], at.result
     total = concentration.sum(-1, keepdim=True).expand_as(concentration)
-    moved = torch._dirichlet_grad(x, concentration, total) * (given[0] - concentration)
+    moved = aten._dirichlet_grad(x, concentration, total) * (given[0] - concentration)
     return x + moved - x * moved.sum(-1, keepdim=True)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nets.torch_internals import TorchDispatchMode, pytree, returns_alias
+from nets.torch_internals import TorchDispatchMode, has_no_numbers, pytree, returns_alias
 from nets.verification.noise.output_noise import FEW_PASSES
 from nets.verification.noise.rounding import StochasticRounding
 from nets.verification.problem.problem import Problem
@@ -93,7 +93,7 @@ class RoundingTo(StochasticRounding):
     def _underflow(self, value: Any) -> Any:
         """Move numbers below the smallest normal number by up to their spacing, which is constant there: float16
         represents nothing of size 10⁻⁸."""
-        if type(value) is not Tensor or value.is_meta or value._is_zerotensor() or not value.is_floating_point():
+        if type(value) is not Tensor or has_no_numbers(value) or not value.is_floating_point():
             return value
         small = (value != 0) & (value.abs() < self.smallest)
         if not small.any():

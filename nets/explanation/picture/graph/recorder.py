@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils import _pytree as pytree
 
 from nets.errors import InputError
 from nets.explanation.picture.graph.graph import Edge, Node
 from nets.explanation.picture.graph.operations import notation
+from nets.torch_internals import pytree, version_of
 
 LARGEST_LOCAL = 4_096
 """Entries up to which a local Jacobian is formed; a larger one is shown only by its effect on the gradient."""
@@ -59,7 +59,7 @@ class Recorder(TorchFunctionMode):
 
     def _add(self, tensor: Tensor, node: Node) -> None:
         # The tensor is kept alive, so that no other tensor gets its id.
-        self.nodes[id(tensor)] = (node, tensor, tensor._version)
+        self.nodes[id(tensor)] = (node, tensor, version_of(tensor))
 
     def _is_known(self, tensor: Tensor) -> bool:
         return id(tensor) in self.nodes or (tensor.is_floating_point() and tensor.requires_grad)
@@ -69,7 +69,7 @@ class Recorder(TorchFunctionMode):
             number = sum(node.kind == "parameter" for node, _, _ in self.nodes.values())
             self._add(tensor, Node(f"p{number + 1}", "", tensor.detach().clone(), "parameter"))
         node, _, version = self.nodes[id(tensor)]
-        if tensor._version != version:
+        if version_of(tensor) != version:
             raise InputError(
                 f"{node.name} was changed in place, through a view or under another name, which the picture cannot follow; "
                 "expected operations that return new tensors: write a = a * b in place of a *= b there."
@@ -81,7 +81,7 @@ class Recorder(TorchFunctionMode):
         for position, made in enumerate(outputs):
             if not isinstance(made, Tensor) or not made.is_floating_point():
                 continue
-            if id(made) in self.nodes and self.nodes[id(made)][2] == made._version:
+            if id(made) in self.nodes and self.nodes[id(made)][2] == version_of(made):
                 continue  # the operation returned an input unchanged
             names = {key: node.name for key, (_, node) in before.items()}
             self.count += 1

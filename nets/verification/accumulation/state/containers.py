@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nets.torch_internals import hook_tables
+
 STATEFUL = ("torch.nn.", "torch.optim.", "torch.amp.", "torch.cuda.amp.")
 """Modules of libraries whose objects have containers. Other objects, such as writers and loaders, own threads and
 files."""
@@ -54,9 +56,8 @@ def containers(value: Any, path: str) -> Iterator[Container]:
         yield _of_dict(own, lambda name: f"{path}.{name}", without=named)
         yield from (_of_dict(own[name], lambda key: f"{path}.{key}") for name in named if name in own)
     if isinstance(value, Tensor):
-        for hooks in (value._backward_hooks, value._post_accumulate_grad_hooks):
-            if hooks:
-                yield _of_dict(hooks, lambda name: f"hook {name} of {path}")
+        for hooks in hook_tables(value):
+            yield _of_dict(hooks, lambda name: f"hook {name} of {path}")
     for kind in type(value).__mro__ if _is_callers(type(value).__module__) else ():
         slots = [name for name, inner in vars(kind).items() if isinstance(inner, types.MemberDescriptorType)]
         yield from (_of_attribute(path, value, name) for name in slots)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nets.torch_internals import accumulation_hook_table
 from nets.verification.accumulation.state.containers import Container, components, containers
 from nets.verification.accumulation.state.random_draws import Generator
 from nets.verification.problem.copies import cast
@@ -107,7 +108,7 @@ class Snapshot:
     @contextlib.contextmanager
     def without_accumulation_hooks(self) -> Iterator[None]:
         """Within this context no post-accumulate-grad hook runs."""
-        hooks = [saved.tensor._post_accumulate_grad_hooks for saved in self._tensors if saved.tensor.is_leaf]
+        hooks = [accumulation_hook_table(saved.tensor) for saved in self._tensors if saved.tensor.is_leaf]
         before = [(own, dict(own)) for own in hooks if own]
         for own, _ in before:
             own.clear()
