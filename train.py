@@ -25,13 +25,13 @@ CONFIGS = Path(__file__).resolve().parent / "configs"
 HELP = """\
 python train.py [experiment=NAME] [SETTING=VALUE ...]
 
-Proves every derivative of a network, then trains it, and shows its gradients in TensorBoard.
-With -m, a SETTING=VALUE,VALUE makes a run for each value. With HYDRA_FULL_ERROR=1, errors show their traceback.
+Proves every derivative of a network, trains it, and shows its gradients in TensorBoard.
+With -m, SETTING=VALUE,VALUE makes one run for each value. With HYDRA_FULL_ERROR=1, errors show their traceback.
 
-Groups, of each of which one is chosen:
+Groups, and the options of each:
 {groups}
 
-Settings, as they are with what you have chosen:
+Settings, with the options that you have chosen:
 {settings}"""
 TRACEBACK_WANTED = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
@@ -42,7 +42,7 @@ def experiment(
     ranks: Any,
 ) -> None:  # fmt: skip
     """Config → data → network → certificate → explanation → descent → records → board."""
-    # Imported here, so that --help and a misspelt key need not wait for torch.
+    # Imported here: --help does not wait for torch.
     import torch
     from rich.console import Console
 
@@ -59,7 +59,7 @@ def experiment(
     from nets.validation import one_of, seeded
     from nets.verification.side_by_side import portraits
 
-    # What can be wrong with the input is found before anything is written.
+    # All input is checked before anything is written.
     precision = getattr(torch, one_of("dtype", dtype, ("float32", "float64")))
     place = device_of("device", device)
     objective = LOSSES[one_of("loss", loss, tuple(LOSSES))]()
@@ -70,7 +70,7 @@ def experiment(
             objective.check(model(part.inputs), part.targets)
     prove = call(verification_of, verification, "verification", model=model, inputs=samples.train.inputs, seed=seed)
     about = {"network": model, "x": samples.train.inputs, "parameter": explain, "index": None}
-    account = None if explain is None else call(nets.explain, explanation, "explanation", **about)
+    explained = None if explain is None else call(nets.explain, explanation, "explanation", **about)
     trained, samples = copy.deepcopy(model).to(place), samples.to(place)
     follow = functools.partial(call, nets.descend, descent, "descent", data=samples.train, loss=objective, seed=seed)
     mistaken = mistakes.mistaken_gradient(mistake, ranks.count)
@@ -84,7 +84,7 @@ def experiment(
     try:
         certificate = prove()
     except BaseException:
-        with contextlib.suppress(OSError):  # Nothing is in it yet, nor perhaps in the folder above.
+        with contextlib.suppress(OSError):  # Both are removed if they are empty.
             directory.rmdir()
             directory.parent.rmdir()
         raise
@@ -99,10 +99,10 @@ def experiment(
         board.picture("run/jacobians", directory / "jacobians.png")
         if certificate.verdict == "fail":
             fault = certificate.sentence().rstrip(".")
-            raise nets.GradientError(f"{fault}; not a step was made, and the certificate is in {directory}.")
-        if account is not None:
-            account.save(directory)
-            say(console, f"{account}\n")
+            raise nets.GradientError(f"{fault}; no step was made, and the certificate is in {directory}.")
+        if explained is not None:
+            explained.save(directory)
+            say(console, f"{explained}\n")
         if mistaken is not None:
             say(console, f"{mistaken.mistake.formula}\n\n{mistakes.table(mistaken.mistake)}\n")
             steps = mistaken.compared(steps, follow(network=copy.deepcopy(trained)), board.numbers)
@@ -122,7 +122,7 @@ def experiment(
 def train(
     network: Any, steps: Iterable[Any], data: Any, loss: Any, descent: dict, board: Any, console: Any, directory: Path
 ) -> dict[str, str]:
-    """Follow the descent to its end, writing every record; what there is to say of it afterwards, as {title: text}."""
+    """Run the descent to its end and write every record. Returns the summary of the run as {title: text}."""
     import safetensors.torch
 
     from nets.telemetry.accumulation_summary import accumulation_summary
@@ -133,11 +133,11 @@ def train(
     from nets.training.gradients.layer_statistics import snapshot
 
     total = count_steps(len(data.train), *(descent.get(key) for key in ("epochs", "steps", "batch_size")))
-    looks = {1, total, *range(0, total, max(1, total // 50))}
-    portraits = {1, total, *range(0, total, max(1, total // 5))}
+    measured = {1, total, *range(0, total, max(1, total // 50))}
+    histograms = {1, total, *range(0, total, max(1, total // 5))}
     named = dict(network.named_parameters())
-    looked_at = data.train.take(slice(0, 256))
-    records, snapshots = [], [snapshot(network, loss, looked_at)]
+    probe_batch = data.train.take(slice(0, 256))
+    records, snapshots = [], [snapshot(network, loss, probe_batch)]
     board.snapshot(snapshots[0])
     started = time.perf_counter()
     try:
@@ -145,17 +145,17 @@ def train(
             for step in followed:
                 records.append(step)
                 seen: dict[str, Any] = {}
-                if step.step in looks:
+                if step.step in measured:
                     test = evaluate(network, loss, data.test, data.classes)
-                    snapshots.append(snapshot(network, loss, looked_at, step.step))
+                    snapshots.append(snapshot(network, loss, probe_batch, step.step))
                     seen |= {"test_loss": test.loss, "test_accuracy": test.accuracy, "snapshot": snapshots[-1]}
-                if step.step in portraits:
+                if step.step in histograms:
                     seen |= {"parameters": named, "gradients": {key: p.grad for key, p in named.items()}}
                 board.write(step, **seen)
     except BaseException:
-        # Whatever ends the descent, what was seen up to there can be looked at.
+        # Whatever ends the descent, its records up to there are reported.
         if records:
-            snapshots.append(snapshot(network, loss, looked_at, len(records)))
+            snapshots.append(snapshot(network, loss, probe_batch, len(records)))
             said = report(records, snapshots, board, directory)
             say(console, "\n".join(["", *said.faults, "", said.layers]))
         raise
@@ -178,7 +178,7 @@ def train(
 
 
 def verification_of(model: Any, inputs: Any, seed: int, samples: int, coverage: str = "full") -> Callable[[], Any]:
-    """`nets.verify` at the first samples, against every engine that is installed as well: to be called when it is time."""
+    """A function that runs `nets.verify` at the first samples, with every engine that is installed."""
     import nets
     from nets.validation import one_of, whole
     from nets.verification.derivations.engines import available
@@ -195,23 +195,23 @@ def load(settings: dict) -> Any:
     from nets.validation import one_of
 
     functions = {f"nets.data.{name}": function for name, function in inspect.getmembers(nets.data, inspect.isfunction)}
-    # Only these: a target of Hydra's may be any function that Python can import, torch.load among them.
+    # No other target is accepted: Hydra would call any function that Python can import, torch.load among them.
     target = one_of("data._target_", settings.get("_target_"), tuple(functions))
     return call(functions[target], {key: value for key, value in settings.items() if key != "_target_"}, "data")
 
 
 def sentence(error: BaseException) -> str | None:
-    """What a user needs to know of an error in a run, if it is theirs to mend; None if it is ours."""
-    if type(error).__module__ == "nets.errors":  # whose messages are written for a user
+    """The sentence for an error that the user can mend; None for a defect of the program."""
+    if type(error).__module__ == "nets.errors":  # their messages are written for a user
         return str(error)
     if isinstance(error, OSError):
         return f"'{error.filename}' cannot be read or written ({error.strerror}): mend that, or set run_dir elsewhere."
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return "there is not enough memory: make network.sizes, verification.samples or descent.batch_size smaller."
-    return misread(error) if isinstance(error, OmegaConfBaseException) else None
+    return composition_error(error) if isinstance(error, OmegaConfBaseException) else None
 
 
-def misread(error: BaseException) -> str:
+def composition_error(error: BaseException) -> str:
     """What is wrong with settings that Hydra could not compose."""
     from nets.settings import suggestion
 
@@ -226,11 +226,11 @@ def misread(error: BaseException) -> str:
     if text.startswith("Ambiguous value"):
         return f"{text.splitlines()[0]}: add -m to make a run with each, or write brackets around a list."
     if isinstance(error, ConfigCompositionException) and text.startswith("Could not override"):
-        return unknown(text.split("'")[1])
+        return unknown_setting(text.split("'")[1])
     return f"the settings cannot be read ({' '.join(text.split())}): python train.py --help lists what they are."
 
 
-def unknown(key: str) -> str:
+def unknown_setting(key: str) -> str:
     """The sentence for an unknown setting: it is misspelt, or belongs to a data set or a descent that is not chosen."""
     from nets.settings import suggestion
 
@@ -245,8 +245,8 @@ def unknown(key: str) -> str:
     return f"'{key}' is not a setting; {suggestion(key, list(dict.fromkeys(known)))}"
 
 
-def stop(error: BaseException, text: str | None) -> NoReturn:
-    """End with status 1, after one sentence; or after a traceback, where it is asked for or the fault is ours."""
+def exit_after(error: BaseException, text: str | None) -> NoReturn:
+    """Exit with status 1 after one sentence, or after a traceback if it was asked for or the fault lies in the program."""
     if TRACEBACK_WANTED or text is None:
         traceback.print_exception(error)
     else:
@@ -256,7 +256,7 @@ def stop(error: BaseException, text: str | None) -> NoReturn:
 
 @hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")
 def app(config: DictConfig) -> None:
-    """The experiment. What goes wrong in it is told here, before Hydra gives its own account of it."""
+    """The experiment. Its errors are reported here, before Hydra prints them in its own form."""
     try:
         settings: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         name = HydraConfig.get().runtime.choices.get("experiment") or "unnamed"
@@ -266,11 +266,11 @@ def app(config: DictConfig) -> None:
         with joined() as ranks:
             call(experiment, settings, name=name, config=OmegaConf.to_yaml(config, resolve=True), ranks=ranks)
     except Exception as error:
-        stop(error, sentence(error))
+        exit_after(error, sentence(error))
 
 
-def tell() -> None:
-    """What `--help` says. Hydra would read every file of every group three times for it, for the sake of their names."""
+def print_help() -> None:
+    """Print the text of `--help`. Hydra would read every file of every group three times to list their names."""
     folders = sorted(path for path in CONFIGS.iterdir() if path.is_dir())
     groups = (f"{folder.name}: {', '.join(sorted(path.stem for path in folder.glob('*.yaml')))}" for folder in folders)
     with initialize_config_dir(str(CONFIGS), version_base="1.3"):
@@ -279,18 +279,18 @@ def tell() -> None:
 
 
 def main() -> None:
-    """Exit status 0 for a run that ended as it should; 1 for one that did not, after one sentence that says why."""
-    # With this, Hydra hands errors on as they are instead of printing its own account of them.
+    """Exit status 0 for a complete run; otherwise 1, after one sentence with the reason."""
+    # With this setting Hydra passes errors on instead of printing them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    # The shell takes the quotes of explain='0.weight[2,3]', without which Hydra cannot read the brackets.
+    # The shell removes the quotes of explain='0.weight[2,3]'; without them Hydra cannot read the brackets.
     sys.argv = [re.sub(r"^(explain=)([\w.]+\[[^'\"]*)$", r"\1'\2'", word) for word in sys.argv]
     try:
-        tell() if {"-h", "--help"} & {*sys.argv} else app()
+        print_help() if {"-h", "--help"} & {*sys.argv} else app()
     except KeyboardInterrupt as interruption:
         print(str(interruption) or "interrupted; nothing was recorded.", file=sys.stderr)
         raise SystemExit(130) from None
     except Exception as error:
-        stop(error, misread(error))
+        exit_after(error, composition_error(error))
 
 
 if __name__ == "__main__":

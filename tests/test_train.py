@@ -208,7 +208,7 @@ def test_a_wrong_derivative_stops_the_run(
     assert ended.value.code == 1
     (sentence,) = capsys.readouterr().err.splitlines()
     assert re.match(r"fail: ∂Y\[\d, \d\] / ∂0\.weight\[\d, \d+\]: closed form gives \S+ where [a-z ]+ gives ", sentence)
-    assert sentence.endswith("; not a step was made, and the certificate is in here.")
+    assert sentence.endswith("; no step was made, and the certificate is in here.")
     certificate = json.loads((tmp_path / "here" / "certificate.json").read_text("utf-8"))
     assert certificate["verdict"] == "fail"
     assert not (tmp_path / "here" / "weights.safetensors").exists()
