@@ -1,4 +1,4 @@
-"""Loops that accumulate a gradient as it should be done, and what they are run on."""
+"""Loops that accumulate the right gradient, and the modules, losses and micro-batches that they run on."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -41,7 +41,7 @@ def test_a_right_loop_passes(setting: Setting) -> None:
     assert all(check.detects is not None and check.detects < 1e-9 for check in with_closure.checks)
 
 
-def test_every_wrong_loop_on_every_setting_that_it_is_wrong_for() -> None:
+def test_every_wrong_loop_fails_wherever_it_is_not_harmless() -> None:
     """No fault passes on equal or ragged micro-batches, and those that are none there are right."""
     loops = {wrong.loop.__name__: wrong.loop for wrong in WRONG.values()}
     harmless = {
@@ -68,7 +68,7 @@ def test_a_small_fault_is_seen(fault: float) -> None:
     assert [check.verdict for check in certificate.checks].count("fail") == 1
 
 
-def test_the_figures_of_the_bug() -> None:
+def test_the_certificate_shows_the_error_of_a_plain_full_batch_gradient() -> None:
     """[4, 4, 2], loss / K: the error of the certificate is the one that a plain full-batch gradient shows."""
     module = mlp()
     check = nets.check_accumulation(module, F.mse_loss, RAGGED, mean_of_means).checks[0]
@@ -171,7 +171,7 @@ def test_state_hooks_and_optimizers_are_put_back() -> None:
         assert all(torch.equal(one[key], other[key]) and one[key].dtype == other[key].dtype for key in one)
 
 
-def test_a_loop_that_never_clears_is_noted() -> None:
+def test_a_note_names_a_loop_that_never_clears_the_gradient() -> None:
     def clears(module: nn.Module, loss: Any, micro_batches: list[Any]) -> None:
         module.zero_grad()
         by_samples(module, loss, micro_batches)
@@ -251,7 +251,7 @@ def test_at_most_three_mistakes_are_named_for_one_fault() -> None:
         assert sentence.count(", or ") <= 2 and len(sentence) < 500, name
 
 
-def test_in_a_test_suite() -> None:
+def test_assert_accumulation_raises_with_sentence_and_table() -> None:
     assert_accumulation(mlp(), F.mse_loss, RAGGED, by_samples)
     with pytest.raises(AssertionError) as caught:
         assert_accumulation(mlp(), F.mse_loss, RAGGED, mean_of_means)

@@ -102,7 +102,7 @@ def test_a_text_that_is_no_certificate_is_an_input_error(text: str) -> None:
         ("ulp", {}),
     ],
 )
-def test_a_certificate_with_a_field_of_another_kind_is_damaged(field: str, value: object) -> None:
+def test_a_certificate_with_a_field_of_another_type_is_damaged(field: str, value: object) -> None:
     document = json.loads(nets.verify(torch.nn.Linear(3, 2), torch.ones(2, 3)).to_json())
     document["checks"][0][field] = value
     with pytest.raises(nets.InputError, match=f"damaged .*{field} is"):
@@ -112,7 +112,7 @@ def test_a_certificate_with_a_field_of_another_kind_is_damaged(field: str, value
 @pytest.mark.parametrize(
     ("key", "entry"), [((), "∂Y[1, 2] / ∂w[0]"), ((1,), "∂Y[1][1, 2] / ∂w[0]"), (("loss",), "∂Y['loss'][1, 2] / ∂w[0]")]
 )
-def test_the_index_of_the_output_and_of_the_parameter_are_told_apart(key: tuple, entry: str) -> None:
+def test_the_indices_of_output_and_parameter_are_separate_fields(key: tuple, entry: str) -> None:
     index = EntryIndex(key, (1, 2), (0,)).fields()
     check = Check(
         "w",
@@ -139,14 +139,14 @@ def test_formulas_and_notes_must_be_texts(damage: dict) -> None:
         Certificate.from_json(json.dumps(document | damage))
 
 
-def test_two_numbers_have_as_many_digits_as_tell_them_apart() -> None:
+def test_two_numbers_have_enough_digits_to_differ() -> None:
     check = Check("p", "a", "b", 1, 1, 1e-12, 1e-12, (0, 0), 1.1222867, 1.1222867 + 1e-12, 1e-15, 1e-15, Verdict.FAIL)
     assert "a gives 1.122286700001 where b gives 1.1222867;" in str(check)
     assert told_apart(1.0, 1.0 + 2**-52) == ("1", "1.0000000000000002")
     assert told_apart(1 / 3, 0.0) == ("0.333333333", "0") and told_apart(math.nan, math.nan) == ("nan", "nan")
 
 
-def test_a_certificate_with_a_verdict_that_is_none_is_damaged() -> None:
+def test_a_certificate_with_an_unknown_verdict_is_damaged() -> None:
     """It would count as a pass, since it is neither a fail nor inconclusive."""
     text = (
         nets.verify(torch.nn.Linear(3, 2), torch.ones(2, 3))

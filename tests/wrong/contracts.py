@@ -91,7 +91,7 @@ def incoming(lay: Callable[[Tensor], Tensor]) -> Shown:
 
 
 def skipped(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
-    """Of x + sin x."""
+    """The gradient of x + sin x, where x has two users."""
     x = _leaf(inputs[0])
     t = x * 1
     weights = torch.arange(1.0, x.numel() + 1, dtype=torch.float64).view(x.shape)

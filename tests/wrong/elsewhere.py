@@ -126,7 +126,7 @@ def sliced(buffer: bool) -> Callable[[torch.Generator], Made]:
 
 
 def of_a_slice(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
-    """Of the sum of X W by X: the sums of the rows of W."""
+    """The gradient of the sum of X W by X: the sums of the rows of W."""
     x = inputs[0].detach().requires_grad_()
     return torch.autograd.grad(module(x).sum(), x)[0], module.weight.detach().sum(1).expand(x.shape)
 
