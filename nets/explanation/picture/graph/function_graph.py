@@ -148,7 +148,8 @@ def expect_dense(name: str, tensor: Tensor) -> None:
     if tensor.layout is not torch.strided or tensor.is_meta or tensor.is_quantized or tensor.is_complex():
         raise InputError(
             f"{name} is of {tensor.dtype}, on {tensor.device}, with the layout {tensor.layout}; "
-            "expected a dense tensor of real numbers: pass its real or its imaginary part, or call to_dense() or dequantize()."
+            "expected a dense tensor of real numbers: pass its real or its imaginary part, or call to_dense() or "
+            "dequantize()."
         )
 
 
