@@ -1,6 +1,7 @@
-"""`python -m notebooks [--write] [NAME ...]`: run each notebook in a clean kernel and compare its output with the saved one.
+"""`python -m notebooks [--write] [NAME ...]`: run the notebooks, each in a clean kernel.
 
-NAME.py is the source, in the percent format of jupytext; NAME.ipynb holds the same cells with their outputs, for readers.
+Each output is compared with the saved one. NAME.py is the source, in the percent format of jupytext; NAME.ipynb holds
+the same cells with their outputs.
 """
 
 import argparse
@@ -31,7 +32,9 @@ NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m notebooks", description="run the notebooks, each in a clean kernel")
+    parser = argparse.ArgumentParser(
+        prog="python -m notebooks", description="run the notebooks, each in a clean kernel"
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help="such as 001_cotangents; all if none is given")
     parser.add_argument("--write", action="store_true", help="save the new outputs")
     arguments = parser.parse_args()

@@ -1,6 +1,7 @@
 """nets.explain: every number in an explanation is computed, and all of them agree."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -82,7 +83,8 @@ def test_the_code_runs_by_itself() -> None:
         if last.startswith(")"):  # a sum over several lines
             lines, last = [], notation.code
         exec("\n".join([explanation.setting, *lines, f"found = {last}"]), scope)
-        assert float(torch.as_tensor(scope["found"], dtype=torch.float64).detach()) == notation.value  # type: ignore[arg-type]
+        found: Any = scope["found"]
+        assert float(torch.as_tensor(found, dtype=torch.float64).detach()) == notation.value
 
 
 def test_a_zero_from_delta_names_the_output_to_ask_for() -> None:
@@ -119,7 +121,9 @@ def test_the_sum_over_16_to_the_18th_paths() -> None:
 
 
 def test_more_paths_than_the_largest_float() -> None:
-    explanation = explain(mlp([8, *[8] * 400, 3], generator=torch.Generator().manual_seed(1)), torch.ones(1, 8), "0.bias[2]")
+    explanation = explain(
+        mlp([8, *[8] * 400, 3], generator=torch.Generator().manual_seed(1)), torch.ones(1, 8), "0.bias[2]"
+    )
     assert explanation.paths.count == 8**399 and "2.15e+360 paths lead from" in str(explanation)
 
 

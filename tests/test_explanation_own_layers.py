@@ -1,4 +1,4 @@
-"""Layers of a user's own are explained like those of the package; what they do not write is a named factor with its number."""
+"""Layers of a user's own are explained: a derivative without a formula is a named factor with its number."""
 
 import math
 from typing import Any

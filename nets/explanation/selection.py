@@ -38,7 +38,8 @@ def select_entry(points: Mapping[str, Tensor], parameter: object, index: object 
         raise InputError(f"the network has no {quoted(name)}; {_closest(name, list(points))}")
     if found["index"] is not None and index is not None:
         raise InputError(
-            f"the index was given twice, in '{parameter}' and as {quoted(index)}; expected it once: leave one of them out."
+            f"the index was given twice, in '{parameter}' and as {quoted(index)}; expected it once: "
+            "leave one of them out."
         )
     shape = tuple(points[name].shape)
     if found["index"] is None and index is None and shape:

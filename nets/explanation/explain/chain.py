@@ -40,7 +40,7 @@ class ChainFactor:
 
 
 def chain_factors(partial: PartialDerivative, chain: Sequence[LocalJacobian], paths: Paths) -> tuple[ChainFactor, ...]:
-    """The factors along the largest path, from the output back; without a path, those on the way from Y_k straight down."""
+    """The factors along the largest path, from the output back; without a path, those at unit k of every layer."""
     units = paths.shown[0].units if paths.shown else (partial.output,) * (len(chain) + 1)
     steps = zip(reversed(chain), units, units[1:], strict=False)
     factors = [_layer_factor(partial, local, above, below) for local, above, below in steps]
@@ -99,7 +99,7 @@ def _parameter_factor(partial: PartialDerivative, unit: int) -> ChainFactor:
 def formula_lines(
     partial: PartialDerivative, chain: Sequence[LocalJacobian], paths: Paths, factors: Sequence[ChainFactor]
 ) -> Iterator[tuple[str, str]]:
-    """(label, formula): in letters, with the chain rule written out, with indices, and with numbers if there is no sum."""
+    """(label, formula): in letters, with the chain rule, with indices, and with numbers if there is no sum."""
     formula = formulas(partial.network, partial.x).get(partial.name)
     if formula is not None:
         yield "formula", str(formula)

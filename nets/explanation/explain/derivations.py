@@ -34,7 +34,7 @@ def reverse_mode(partial: PartialDerivative) -> float:
 
 
 def forward_mode(partial: PartialDerivative) -> float | None:
-    """∂Y_k/∂θ by a dual number, θ + ε, without any backward pass; None if an operation has no forward mode in PyTorch."""
+    """∂Y_k/∂θ by a dual number, θ + ε, without a backward pass; None if PyTorch lacks forward mode of an operation."""
     direction = torch.zeros_like(partial.point)
     direction[partial.index] = 1
     try:

@@ -124,5 +124,6 @@ def _expect_finite(values: list[Tensor], sample: int) -> None:
         if not value.isfinite().all():
             where = f"the output of layer {level - 1}" if level else "X"
             raise InputError(
-                f"{where} is not finite at sample {sample}; expected finite numbers, since no derivative exists elsewhere."
+                f"{where} is not finite at sample {sample}; expected finite numbers, "
+                "since no derivative exists elsewhere."
             )

@@ -1,4 +1,4 @@
-"""Python for the local Jacobian of a layer, and for ∂Z/∂θ of its parameters; a layer that is not named here has a default."""
+"""Python for the local Jacobian of a layer and for ∂Z/∂θ of its parameters, with a default for every layer."""
 
 import functools
 from dataclasses import dataclass, replace
@@ -38,7 +38,7 @@ class PointCode:
         pick: the index of θ in a tensor of the shape of the leaf.
         factor: ∂Z_unit/∂θ, with '{unit}' for a unit; '' for one.
         setting: lines that define what the factor needs.
-        kronecker: what A is multiplied by in the Kronecker product, as a formula and in Python; None for a matrix product.
+        kronecker: the second factor of the Kronecker product, as a formula and in Python; None for a matrix product.
     """
 
     symbol: str

@@ -100,7 +100,7 @@ class Effect:
 
     Attributes:
         symbol: θ with its index, such as 'W_2,1'.
-        units: the units that θ moves, each with its own part of the derivative; all units, if θ moves none at this sample.
+        units: the units that θ moves, each with its own part of the derivative; all units if θ moves none.
         shared: the part that all units have in common.
         factors: ∂Z_u/∂θ as the layer writes it, without δ.
         single: whether the layer says that θ moves one unit alone at every sample, as W_ij moves Z_i.

@@ -33,8 +33,8 @@ class Explanation:
         paths: from Y_k to the units that θ feeds; their products add up to ∂Y_nk/∂θ.
         shared_factor: what the product along every path is multiplied by: X_j for a weight, 1 for a bias and the input.
         fed_units: the units of the output of θ's own layer that θ moves.
-        derivations: name → value: closed form, reverse mode, forward mode, central difference; no forward mode if PyTorch
-            has none of an operation in a layer's forward.
+        derivations: name → value: closed form, reverse mode, forward mode, central difference. Forward mode is absent
+            if PyTorch does not have it for an operation in a layer's forward.
         step: h of the central difference.
         setting: lines of Python that all notations begin with; they need `network` in float64 and `x` of one sample.
         notations: entry by entry, as a matrix product, as a vector-Jacobian product, in PyTorch; each executed.
@@ -109,7 +109,7 @@ class Explanation:
         return " ".join([*sentences, *self._contradictions(exact)])
 
     def _contradictions(self, exact: Sequence[float]) -> list[str]:
-        """Formulas that are not the layer's derivative, and sums and notations that none of the derivations confirms."""
+        """Formulas that are not the layer's derivative, and sums and notations that no derivation confirms."""
         sentences = [
             f"The formula of layer {factor.layer}, {factor.formula or 1}, gives {exact_text(factor.formula_value)}, "
             f"and its pullback or gradient gives {exact_text(factor.value)}: one of the two is wrong."
@@ -184,7 +184,8 @@ class Explanation:
     def to_html(self) -> str:
         """A self-contained page."""
         title = markup.escape(f"∂Y_{self.output}/∂{self.where}")
-        return f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>\n{self._repr_html_()}\n</html>\n'
+        head = f'<html lang="en"><meta charset="utf-8"><title>{title}</title>'
+        return f"<!doctype html>\n{head}\n{self._repr_html_()}\n</html>\n"
 
     def _repr_html_(self) -> str:
         if self.picture is None:

@@ -74,7 +74,8 @@ class BackwardPicture:
         page = Path(path)
         if page.suffix != ".html":
             raise InputError(
-                f"the path of the picture is {quoted(str(page))}; expected a name that ends in .html, such as backward.html."
+                f"the path of the picture is {quoted(str(page))}; expected a name that ends in .html, "
+                "such as backward.html."
             )
         for file in (page, page.with_suffix(".svg")):
             if file.exists():

@@ -1,4 +1,4 @@
-"""A gradient as a colour: blue if positive, red if negative, violet if only its length is known, yellow if NaN or infinite."""
+"""A gradient as a colour: blue if positive, red if negative, violet if it is a length, yellow if NaN or infinite."""
 
 import math
 
@@ -7,7 +7,7 @@ NOT_FINITE = "#ffd24d"
 """Of nodes and edges alike: such a gradient has no size to show."""
 
 PALEST, STRONGEST = 0.1, 0.62
-"""Share of the full colour for the smallest and for the largest gradient of a node. Dark text stays readable on both."""
+"""Share of the full colour for the smallest and the largest gradient of a node. Dark text is readable on both."""
 
 
 class Scale:

@@ -1,6 +1,7 @@
 """The positions of the nodes of a graph: columns from left to right, ordered so that few lines cross.
 
-Source: Sugiyama, Tagawa, Toda, "Methods for visual understanding of hierarchical system structures", IEEE Trans. SMC 11 (1981).
+Source: Sugiyama, Tagawa, Toda, "Methods for visual understanding of hierarchical system structures", IEEE Trans. SMC
+11 (1981).
 """
 
 import math
@@ -146,7 +147,7 @@ def _join(left: Box, right: Box) -> None:
 
 
 def _order(levels: list[list[Box]]) -> None:
-    """Order each column by the mean rank of its neighbours, sweep by sweep; keep the order with the fewest crossings."""
+    """Order each column by the mean rank of its neighbours, in sweeps; keep the order with the fewest crossings."""
     best, fewest = [list(level) for level in levels], _crossings(levels)
     for sweep in range(SWEEPS):
         forward = sweep % 2 == 0

@@ -147,8 +147,9 @@ def expect_dense(name: str, tensor: Tensor) -> None:
     """Raise InputError unless the tensor is dense, real and has numbers."""
     if tensor.layout is not torch.strided or tensor.is_meta or tensor.is_quantized or tensor.is_complex():
         raise InputError(
-            f"{name} is of {tensor.dtype}, on {tensor.device}, with the layout {tensor.layout}; expected a dense tensor of "
-            "real numbers: pass its real or its imaginary part, or call to_dense() or dequantize()."
+            f"{name} is of {tensor.dtype}, on {tensor.device}, with the layout {tensor.layout}; "
+            "expected a dense tensor of real numbers: pass its real or its imaginary part, or call to_dense() or "
+            "dequantize()."
         )
 
 
@@ -166,6 +167,6 @@ def _check_gradients(node: Node, y: Tensor, leaves: Mapping[str, tuple[Tensor, s
         # NaN and infinity must be in the same entries.
         if not torch.allclose(found, expected, rtol=tolerance, atol=tolerance * scale, equal_nan=True):
             raise InputError(
-                f"the recorded operations do not give PyTorch's gradient by {name}: something has a backward of its own, "
-                "such as a torch.autograd.Function or a hook; expected plain operations on tensors."
+                f"the recorded operations do not give PyTorch's gradient by {name}: something has a backward "
+                "of its own, such as a torch.autograd.Function or a hook; expected plain operations on tensors."
             )

@@ -6,12 +6,12 @@ from typing import Any
 from torch import Tensor
 
 TEMPLATES = {
-    "add": "{0} + {1}", "sub": "{0} − {1}", "rsub": "{1} − {0}", "mul": "{0}·{1}", "div": "{0}/{1}", "true_divide": "{0}/{1}",
-    "rdiv": "{1}/{0}", "rtruediv": "{1}/{0}", "neg": "−{0}", "negative": "−{0}", "pow": "{0}^{1}", "rpow": "{1}^{0}",
-    "square": "{0}²", "reciprocal": "1/{0}", "sqrt": "√{0}", "abs": "|{0}|", "absolute": "|{0}|", "sum": "Σ {0}",
-    "norm": "‖{0}‖", "matmul": "{0} @ {1}", "mm": "{0} @ {1}", "mv": "{0} @ {1}", "rmatmul": "{1} @ {0}", "dot": "{0} · {1}",
-    "mean": "mean {0}", "getitem": "{0}[{1}]", "t": "{0}ᵀ", "T": "{0}ᵀ", "mT": "{0}ᵀ", "sigmoid": "σ({0})",
-    "where": "{1} if … else {2}",
+    "add": "{0} + {1}", "sub": "{0} − {1}", "rsub": "{1} − {0}", "mul": "{0}·{1}", "div": "{0}/{1}",
+    "true_divide": "{0}/{1}", "rdiv": "{1}/{0}", "rtruediv": "{1}/{0}", "neg": "−{0}", "negative": "−{0}",
+    "pow": "{0}^{1}", "rpow": "{1}^{0}", "square": "{0}²", "reciprocal": "1/{0}", "sqrt": "√{0}", "abs": "|{0}|",
+    "absolute": "|{0}|", "sum": "Σ {0}", "norm": "‖{0}‖", "matmul": "{0} @ {1}", "mm": "{0} @ {1}", "mv": "{0} @ {1}",
+    "rmatmul": "{1} @ {0}", "dot": "{0} · {1}", "mean": "mean {0}", "getitem": "{0}[{1}]", "t": "{0}ᵀ", "T": "{0}ᵀ",
+    "mT": "{0}ᵀ", "sigmoid": "σ({0})", "where": "{1} if … else {2}",
 }  # fmt: skip
 """Name of the function → its notation, with the arguments by their positions."""
 

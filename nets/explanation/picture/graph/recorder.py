@@ -1,7 +1,7 @@
 """Records the operations of a Python function of tensors as they run, whatever its loops and conditions do.
 
-Each operation is run a second time alone, on detached inputs. Its local derivative is PyTorch's own backward pass of that single
-operation, so the picture contains no second set of formulas.
+Each operation is run a second time alone, on detached inputs. Its local derivative is PyTorch's own backward pass of
+that single operation, so the picture contains no second set of formulas.
 """
 
 from collections.abc import Callable, Mapping
@@ -71,8 +71,8 @@ class Recorder(TorchFunctionMode):
         node, _, version = self.nodes[id(tensor)]
         if version_of(tensor) != version:
             raise InputError(
-                f"{node.name} was changed in place, through a view or under another name, which the picture cannot follow; "
-                "expected operations that return new tensors: write a = a * b in place of a *= b there."
+                f"{node.name} was changed in place, through a view or under another name, which the picture cannot "
+                "follow; expected operations that return new tensors: write a = a * b in place of a *= b there."
             )
         return node
 
