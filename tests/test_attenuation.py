@@ -10,7 +10,7 @@ import torch
 
 import nets
 from nets.data import digits
-from nets.records.layer_statistics import Snapshot, LayerStatistics, SlopeStatistics
+from nets.records.layer_statistics import LayerStatistics, SlopeStatistics, Snapshot
 from nets.telemetry.diagnosis.attenuation import dead, first_not_finite, passage, saturated
 from nets.telemetry.diagnosis.gradients import diagnose
 from nets.telemetry.diagnosis.layer_table import LEGEND, table
@@ -36,7 +36,9 @@ def started(
     network = nets.mlp(sizes, activation, "identity", gain=gain, generator=torch.Generator().manual_seed(seed))
     edit(network)
     seen = snapshot(network, nets.CrossEntropy(), data)
-    steps = nets.descend(network, data, loss=nets.CrossEntropy(), learning_rate=learning_rate, steps=1, engine="autograd")
+    steps = nets.descend(
+        network, data, loss=nets.CrossEntropy(), learning_rate=learning_rate, steps=1, engine="autograd"
+    )
     return next(steps), seen, network, data
 
 
@@ -63,7 +65,9 @@ def test_a_saturated_layer_is_named_with_its_share_and_its_factor(seed: int) -> 
     y = torch.tanh(100 * network[2](torch.tanh(network[0](data.inputs)))).detach()
     slope = 1 - y * y
     assert int(found[1]) == round(100 * float((slope < 0.01).double().mean()))
-    assert times(found[3]) == pytest.approx(1 / float(slope.square().mean().sqrt()), rel=0.06)  # two figures are printed
+    assert times(found[3]) == pytest.approx(
+        1 / float(slope.square().mean().sqrt()), rel=0.06
+    )  # two figures are printed
     assert times(found[2]) == pytest.approx(times(found[3]), rel=0.5)
 
 
@@ -75,7 +79,9 @@ def test_inputs_that_are_not_scaled_saturate_the_first_layer(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_dead_units_are_named_with_their_share(seed: int) -> None:
-    step, seen, _, _ = started(seed, [64, 32, 32, 10], "relu", 1.4, edit=lambda network: network[2].bias.data[:28].sub_(30))
+    step, seen, _, _ = started(
+        seed, [64, 32, 32, 10], "relu", 1.4, edit=lambda network: network[2].bias.data[:28].sub_(30)
+    )
     (sentence,) = diagnose(step, seen).values()
     found = re.fullmatch(
         r"dead: layer 2: (\d+) % of its 32 units have \[Z > 0\] = 0 for each of 256 samples: nothing passes back through them, and "
@@ -106,7 +112,8 @@ def test_weights_that_are_all_too_small_are_the_reason_of_a_vanishing_gradient(s
     assert found is not None, sentence
     early, layers = int(found[1]), int(found[5])
     assert layers == (38 - early) // 2
-    # Glorot's draw keeps the norm, and half of it halves it: 2^layers. Measured over the seeds 0 to 9: off by at most a factor 1.6.
+    # Glorot's draw keeps the norm, and half of it halves it: 2^layers. Measured over the seeds 0 to 9: off by at most a
+    # factor 1.6.
     assert 0.5 < times(found[2]) / 2**layers < 2 and 0.5 < times(found[3]) / 2**layers < 2
     assert 1.8 < float(found[4]) < 2.2
 
@@ -116,14 +123,16 @@ def test_slopes_are_the_reason_where_sigmoids_make_it_vanish(seed: int) -> None:
     step, seen, _, _ = started(seed, DEEP, "sigmoid")
     (sentence,) = diagnose(step, seen).values()
     # σ′ is a quarter at most, and near that at the start.
-    assert re.search(r"it shrinks 4(\.\d)?-fold at each of 9 layers .+ and slopes of 0\.2[2345]? \(root mean square\)", sentence), (
-        sentence
-    )
+    assert re.search(
+        r"it shrinks 4(\.\d)?-fold at each of 9 layers .+ and slopes of 0\.2[2345]? \(root mean square\)", sentence
+    ), sentence
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_single_layer_that_loses_the_gradient_is_named(seed: int) -> None:
-    step, seen, _, _ = started(seed, [64, *[32] * 5, 10], "tanh", edit=lambda network: network[4].weight.data.mul_(1e-4))
+    step, seen, _, _ = started(
+        seed, [64, *[32] * 5, 10], "tanh", edit=lambda network: network[4].weight.data.mul_(1e-4)
+    )
     sentence = next(sentence for sentence in diagnose(step, seen).values() if "vanish" in sentence)
     reason = r"shrinks [\d,]+-fold, predicted attenuation [\d,]+(: it shrinks [\d,]+-fold between layer 4 and layer 2 alone)?"
     assert re.search(reason + r", by the weights of layer 4, ‖W‖_F/√I = 0\.0001", sentence), sentence
@@ -166,9 +175,7 @@ def test_numbers_that_overflow_are_traced_to_the_layer_where_they_begin(seed: in
     lost = int((~values[begins + 1].isfinite()).sum())
     assert begins == 5 and isinstance(network[4], nets.Layer)
     assert sentence.startswith("not finite: ")
-    pattern = (
-        rf"It begins in layer 4 \(ReLU\): {lost:,} of its 8,192 outputs are not finite, for inputs of norm \S+ and weights of \S+"
-    )
+    pattern = rf"It begins in layer 4 \(ReLU\): {lost:,} of its 8,192 outputs are not finite, for inputs of norm \S+ and weights of \S+"
     assert re.search(pattern, sentence), sentence
 
 
@@ -178,7 +185,9 @@ def test_numbers_that_overflow_are_traced_to_the_layer_where_they_begin(seed: in
 TANH = SlopeStatistics("1", "Tanh", "1 − Y²", 0.5, (0.1, 0.2, 0.3, 0.4, 0.9), 0.0, 0.0, 0.0)
 
 
-def layer(name: str, cotangents: tuple[float, float, float] = (1.0, 1.0, 1.0), *activations: SlopeStatistics, **other: float) -> LayerStatistics:
+def layer(
+    name: str, cotangents: tuple[float, float, float] = (1.0, 1.0, 1.0), *activations: SlopeStatistics, **other: float
+) -> LayerStatistics:
     made = LayerStatistics(name, 8, activations, 1.0, 0, 0, 1.0, 1.0, cotangents)
     return replace(made, **other)  # type: ignore[arg-type]
 
@@ -219,13 +228,21 @@ def test_an_output_that_is_saturated_because_it_is_right_is_no_fault() -> None:
 
 def test_where_not_finite_begins() -> None:
     nan = math.nan
-    assert first_not_finite(snapshot_of(layer("0"), layer("2", not_finite=3, input_norm=5.0), layer("4", (nan, nan, nan), not_finite=8))) == (
+    assert first_not_finite(
+        snapshot_of(layer("0"), layer("2", not_finite=3, input_norm=5.0), layer("4", (nan, nan, nan), not_finite=8))
+    ) == (
         "It begins in layer 2: 3 of its 2,048 outputs are not finite, for inputs of norm 5 and weights of ‖W‖_F/√I = 1."
     )
-    assert first_not_finite(snapshot_of(layer("0", broken_parameters=3))) == "It begins in the parameters of layer 0: not all of its weights are finite."
+    assert (
+        first_not_finite(snapshot_of(layer("0", broken_parameters=3)))
+        == "It begins in the parameters of layer 0: not all of its weights are finite."
+    )
     back = snapshot_of(layer("0", (nan, nan, nan)), layer("2", (1.0, 1.0, math.inf)), layer("4"))
     assert first_not_finite(back) == "It begins on its way back, in layer 2, though every output is finite."
-    assert first_not_finite(snapshot_of(layer("0", (nan, nan, nan)))) == "It begins at the loss, in layer 0, though every output is finite."
+    assert (
+        first_not_finite(snapshot_of(layer("0", (nan, nan, nan))))
+        == "It begins at the loss, in layer 0, though every output is finite."
+    )
     assert first_not_finite(snapshot_of(layer("0"), layer("2"))) is None
 
 
@@ -248,7 +265,9 @@ def test_whatever_the_numbers_are_something_can_be_said(number: float) -> None:
     for layers in ((layer("0"), ill, layer("4")), (ill, replace(ill, name="4")), (ill,)):
         seen = snapshot_of(*layers)
         said = [saturated(seen), dead(seen), first_not_finite(seen), table([seen]), table([seen, seen])]
-        said += [passage(seen, early, late, grows=grows) for early in "024" for late in "024" for grows in (True, False)]
+        said += [
+            passage(seen, early, late, grows=grows) for early in "024" for late in "024" for grows in (True, False)
+        ]
         assert any(said)
 
 
@@ -272,7 +291,8 @@ def test_the_table_fits_a_terminal(layers: int, activation: str) -> None:
 
 def test_the_table_holds_the_numbers() -> None:
     seen = snapshot_of(
-        layer("0", (6.0, 3.0, 2.0), replace(TANH, flat=0.25, dead=0.996), weight=0.5, slope=0.8), layer("2", (8.0, 8.0, 1e-5))
+        layer("0", (6.0, 3.0, 2.0), replace(TANH, flat=0.25, dead=0.996), weight=0.5, slope=0.8),
+        layer("2", (8.0, 8.0, 1e-5)),
     )
     assert table([seen]).splitlines() == [
         "Attenuation of the gradient on its way back through each layer",
@@ -308,7 +328,11 @@ def test_silent_on_healthy_networks(activation: str, gain: float, layers: int, o
         )
         seen = train.take(slice(0, 256))
         first = snapshot(network, loss, seen)
-        steps = list(nets.descend(network, train, loss=loss, learning_rate=0.02, momentum=0.9, batch_size=64, epochs=2, seed=seed))
+        steps = list(
+            nets.descend(
+                network, train, loss=loss, learning_rate=0.02, momentum=0.9, batch_size=64, epochs=2, seed=seed
+            )
+        )
         assert steps[-1].loss < steps[0].loss
         assert diagnose(steps[0], first) == {}
         assert diagnose(steps[-1], snapshot(network, loss, seen, len(steps))) == {}

@@ -1,4 +1,4 @@
-"""Each row of a Jacobian has a noise of its own: no output and no large row sets the tolerance of another."""
+"""Each row of a Jacobian has its own noise: neither another output nor a large row sets its tolerance."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ def test_every_output_tensor_is_measured_whether_or_not_the_backward_can_be_batc
 
 
 @pytest.mark.parametrize("batched", [True, False])
-def test_the_noise_of_a_row_goes_with_its_own_size(batched: bool) -> None:
+def test_the_noise_of_a_row_scales_with_that_row(batched: bool) -> None:
     """Rows from 1 to 1e-12: none is given more than a 32-millionth of its own size by the others."""
     size = torch.logspace(0, -12, 200, dtype=torch.float64)
     module = Written(lambda m, x: size * ((x if batched else _Read.apply(x)) @ m.weight).exp(), weight=_randn(3, 200))

@@ -91,7 +91,11 @@ class Accumulation:
     def agreement(self) -> dict[str, float]:
         """Parameter → ‖Σ w_m G_m‖ / Σ w_m ‖G_m‖: 1 where all pull the same way, about 1/√K where they are noise, 0 where they
         cancel."""
-        return {} if self.block is None else dict(zip(self.block.names, self._metrics().agreement[0].tolist(), strict=True))
+        return (
+            {}
+            if self.block is None
+            else dict(zip(self.block.names, self._metrics().agreement[0].tolist(), strict=True))
+        )
 
     @property
     def largest(self) -> dict[str, tuple[str, float]]:
@@ -105,7 +109,9 @@ class Accumulation:
     def residual(self) -> dict[str, float]:
         """Parameter → ‖S − S′‖ / Σ w_m ‖G_m‖: how far what was added up is from a second sum, of the G_m times the whole numbers
         N_m, which is divided by N once and at the end, so that its roundings are others."""
-        return {} if self.block is None else dict(zip(self.block.names, self._metrics().residual[0].tolist(), strict=True))
+        return (
+            {} if self.block is None else dict(zip(self.block.names, self._metrics().residual[0].tolist(), strict=True))
+        )
 
     @property
     def is_the_sum(self) -> bool:
@@ -126,7 +132,8 @@ class Accumulation:
         if not isinstance(other, Accumulation):
             return NotImplemented
         mine, yours = (
-            (a.sizes, a.weights, a.names, None if a.block is None else a.block.table([a.row]).tolist()) for a in (self, other)
+            (a.sizes, a.weights, a.names, None if a.block is None else a.block.table([a.row]).tolist())
+            for a in (self, other)
         )
         return mine == yours
 
@@ -161,14 +168,20 @@ def metrics_of(windows: Sequence[Accumulation]) -> ContributionMetrics | None:
     block = windows[0].block
     if block is None:
         return None
-    table, count, wide = block.table([window.row for window in windows]), len(block.contributions), 1 + 2 * len(block.names)
+    table, count, wide = (
+        block.table([window.row for window in windows]),
+        len(block.contributions),
+        1 + 2 * len(block.names),
+    )
     parts = table[:, : count * wide].reshape(len(windows), count, wide)
     norms, sums = parts[:, :, 1 : 1 + len(block.names)], parts[:, :, 1 + len(block.names) :]
     added = np.abs(np.array([window.weights for window in windows]))[:, :, None] * norms
     with np.errstate(all="ignore"):
         before, now = sums[:, :-1], added[:, 1:]
         cosines = np.full_like(norms, np.nan)
-        cosines[:, 1:] = (((sums[:, 1:] - before) * (sums[:, 1:] + before) - now * now) / (2 * before * now)).clip(-1, 1)
+        cosines[:, 1:] = (((sums[:, 1:] - before) * (sums[:, 1:] + before) - now * now) / (2 * before * now)).clip(
+            -1, 1
+        )
         whole = added.sum(1)
         agreement, residual = sums[:, -1] / whole, table[:, count * wide :] / whole
         # Nothing was added to nothing.

@@ -197,7 +197,8 @@ class Step:
         if not isinstance(other, Step):
             return NotImplemented
         mine, yours = (
-            (s.step, s.epoch, s.accumulation, s.loss, dict(s.gradient_norm), dict(s.update_ratio)) for s in (self, other)
+            (s.step, s.epoch, s.accumulation, s.loss, dict(s.gradient_norm), dict(s.update_ratio))
+            for s in (self, other)
         )
         return mine == yours
 

@@ -9,7 +9,8 @@ from tests.building import normal
 
 
 def _raw(t: Tensor) -> Tensor:
-    """The numbers in the order in which they lie in memory, as a kernel finds them that is handed a pointer and no strides."""
+    """The numbers in the order in which they lie in memory, as a kernel finds them that is handed a pointer and no
+    strides."""
     return t if 0 in t.stride() else torch.as_strided(t, t.shape, torch.empty(t.shape).stride(), t.storage_offset())
 
 
@@ -158,7 +159,9 @@ class ThreeMoments(torch.autograd.Function):
         if gradients[0] is None and None not in gradients[1:]:
             raise ValueError("no gradient of the sum")
         slopes = (torch.ones_like(x), 2 * x, 3 * x.square())
-        return sum((s * g[:, None] for s, g in zip(slopes, gradients, strict=True) if g is not None), torch.zeros_like(x))
+        return sum(
+            (s * g[:, None] for s, g in zip(slopes, gradients, strict=True) if g is not None), torch.zeros_like(x)
+        )
 
 
 class _BatchedSine(torch.autograd.Function):

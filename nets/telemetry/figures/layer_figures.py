@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nets.errors import InputError
-from nets.records.layer_statistics import FLAT, Snapshot, SlopeStatistics
+from nets.records.layer_statistics import FLAT, SlopeStatistics, Snapshot
 from nets.telemetry.diagnosis.numbers import moment
 from nets.telemetry.figures.descent_figures import depth_colours, paper, save
 

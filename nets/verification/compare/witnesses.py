@@ -86,7 +86,7 @@ def missing_forward_mode(problem: Problem, name: str) -> Check:
     """The check that does not pass where forward mode is required and the module has none for a point."""
     absence = why_no_forward_mode(problem, name)
     verdict = Verdict.FAIL if absence.missing_rule else Verdict.INCONCLUSIVE
-    found = Reason.NOT_TO_BE_HAD.because(why=absence.why)
+    found = Reason.FORWARD_MODE_MISSING.because(why=absence.why)
     return Check.without_entry(name, Method.FORWARD_MODE, Method.ITSELF, verdict, found)
 
 
