@@ -39,9 +39,8 @@ READS_TEXT = {"startswith", "endswith", "removeprefix", "removesuffix", "partiti
 
 TEXT_IS_DATA = {
     "nets/records/older_schemas.py",  # the documented beginnings of texts in old certificates
-    "nets/verification/accumulation/places.py",  # names of modules and attributes
-    "nets/verification/accumulation/statefulness.py",  # paths of what the closure moves
-    "nets/verification/contract/watching.py",  # names of modules
+    "nets/verification/accumulation/state/containers.py",  # names of modules and attributes
+    "nets/verification/contract/graph_nodes.py",  # names of modules
 }
 """Files in which such a text is no message."""
 

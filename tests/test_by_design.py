@@ -36,7 +36,7 @@ FAIL: dict[str, tuple[nn.Module, Tensor, str, Reason, str]] = {
         nn.Embedding(5, 3, scale_grad_by_freq=True),
         INDICES,
         "weight",
-        Reason.WRONG_DERIVATIVE,
+        Reason.ONE_SLICE,
         "gives 0.5",
     ),
     "straight through": (

@@ -10,6 +10,7 @@ import nets
 from nets.calculus.layers import Activation, Linear
 from nets.records.reason import Reason
 from tests.building import Written
+from tests.wrong.causes import Rounded
 
 
 def _randn(*shape: int) -> Tensor:
@@ -225,3 +226,31 @@ def test_a_straight_through_estimator_fails_unless_it_is_intended() -> None:
     assert nets.verify(module, x, intended=("input",), closed_form=lambda module, x: identity).passed
     double = {"input": 2 * torch.eye(3)}
     assert not nets.verify(module, x, intended=("input",), closed_form=lambda module, x: double).passed
+
+
+def test_intended_gradients_are_held_against_the_stated_closed_form() -> None:
+    module = Written(lambda m, x: Rounded.apply(m.weight) + x, weight=torch.linspace(0, 9, 6_000).double())
+    x, eye = torch.zeros(1).double(), torch.eye(6_000).double()
+    every = ("weight", "input")
+    certificate = nets.verify(module, x, intended=every)
+    assert certificate.passed and {check.against for check in certificate.checks} == {"intention"}
+    assert {check.reason for check in certificate.checks} == {Reason.DECLARED}
+    assert nets.verify(module, x, intended=every, closed_form=lambda m, x: {"weight": eye}).passed
+    assert not nets.verify(module, x, intended=every, closed_form=lambda m, x: {"weight": 2 * eye}).passed
+
+
+class Clamped(nn.Linear):
+    """tanh(X Wᵀ + B), whose incoming gradient is clamped."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.tanh(super().forward(x))
+        if y.requires_grad:
+            y.register_hook(lambda v: v.clamp(-1, 1))
+        return y
+
+
+@pytest.mark.parametrize("size", [4, 80])
+def test_an_intended_gradient_need_not_be_linear(size: int) -> None:
+    module, x = Clamped(size + 20, size).double(), _randn(6, size + 20).double()
+    assert nets.verify(module, x, intended=("weight", "bias", "input")).passed
+    assert not nets.verify(module, x, intended=("input",)).passed
