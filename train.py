@@ -73,7 +73,7 @@ def experiment(
     account = None if explain is None else call(nets.explain, explanation, "explanation", **about)
     trained, samples = copy.deepcopy(model).to(place), samples.to(place)
     follow = functools.partial(call, nets.descend, descent, "descent", data=samples.train, loss=objective, seed=seed)
-    mistaken = mistakes.named(mistake, ranks.count)
+    mistaken = mistakes.mistaken_gradient(mistake, ranks.count)
     steps = follow(network=trained, gradient_source=mistaken or ranks)
     if ranks.rank > 0:
         return ranks.follow(steps)
@@ -105,14 +105,14 @@ def experiment(
             say(console, f"{account}\n")
         if mistaken is not None:
             say(console, f"{mistaken.mistake.formula}\n\n{mistakes.table(mistaken.mistake)}\n")
-            steps = mistaken.followed(steps, follow(network=copy.deepcopy(trained)), board.numbers)
+            steps = mistaken.compared(steps, follow(network=copy.deepcopy(trained)), board.numbers)
         try:
             with ranks.together():
                 rows = train(trained, steps, samples, objective, descent, board, console, directory)
         except (nets.DivergenceError, nets.RankError, KeyboardInterrupt) as end:
             raise type(end)(f"{str(end).rstrip('.') or 'interrupted'}; what was recorded is in {directory}.") from end
     if mistaken is not None:
-        rows |= mistaken.told(functools.partial(nets.check_accumulation, trained, objective))
+        rows |= mistaken.summary(functools.partial(nets.check_accumulation, trained, objective))
     rows = {"certificate": certificate.sentence(), **rows}
     room = console.width - 2 - max(map(len, rows)) if console.is_terminal else sys.maxsize
     rows = {title: "\n".join(textwrap.wrap(text, room, break_on_hyphens=False)) for title, text in rows.items()}

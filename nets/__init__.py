@@ -8,6 +8,7 @@ from nets.calculus.jacobians import jacobians as jacobians
 from nets.calculus.layer import Layer as Layer
 from nets.calculus.layers import Activation as Activation
 from nets.calculus.layers import Linear as Linear
+from nets.calculus.layers.conversion import register as register
 from nets.calculus.losses import CrossEntropy as CrossEntropy
 from nets.calculus.losses import Loss as Loss
 from nets.calculus.losses import MaskedCrossEntropy as MaskedCrossEntropy

@@ -108,7 +108,7 @@ def test_a_function_that_cannot_be_drawn(name: str) -> None:
     expect_one_sentence(lambda: nets.picture(FUNCTIONS[name], X))
 
 
-@pytest.mark.parametrize("x", [X[None], X[:0], torch.ones(2, 5)], ids=["three axes", "no samples", "another width"])
+@pytest.mark.parametrize("x", [X[0, 0], X[:0], torch.ones(2, 5)], ids=["no axes", "no samples", "another width"])
 def test_a_batch_of_a_wrong_shape(x: Tensor) -> None:
     for call in (lambda: nets.picture(NETWORK, x), lambda: nets.explain(NETWORK, x, "0.weight[0,0]")):
         expect_one_sentence(call)

@@ -126,7 +126,9 @@ def text(log_dir: Path, tag: str) -> str:
 
 
 def test_certificate_stands_on_the_text_page_as_it_is_printed(tmp_path: Path) -> None:
-    check = Check("0.weight", "closed form", "reverse mode", 6, 0, 1e-16, 2e-16, (0, 1, 2), 0.5, 0.5, 1e-12, 1e-9, "pass")
+    check = Check(
+        "0.weight", "closed form", "reverse mode", 6, 0, 1e-16, 2e-16, (0, 1, 2), 0.5, 0.5, 1e-12, 1e-9, "pass"
+    )
     certificate = Certificate((check,), {"0.weight": "∂Y_k/∂W_ij = δ_ki X_j"})
     with Board(tmp_path) as board:
         board.certificate(certificate)
@@ -161,7 +163,9 @@ def test_picture(tmp_path: Path) -> None:
     Image.new("RGB", (3, 2)).save(tmp_path / "p.png")
     with Board(tmp_path / "log") as board:
         board.picture("gradients", tmp_path / "p.png", 9)
-        with pytest.raises(InputError, match=r"^The picture '.*none.png' cannot be read \(No such file or directory\): "):
+        with pytest.raises(
+            InputError, match=r"^The picture '.*none.png' cannot be read \(No such file or directory\): "
+        ):
             board.picture("gradients", tmp_path / "none.png")
     (event,) = read(tmp_path / "log").Images("gradients")
     assert (event.step, event.width, event.height) == (9, 3, 2)

@@ -50,7 +50,9 @@ def test_every_number_of_the_ledger_is_under_its_tag(tmp_path: Path) -> None:
         numbers: dict[str, float] = {}
         for name in own.norms:
             numbers |= {f"{name}/norm {short(c)}": x for c, x in zip(own.names, own.norms[name], strict=True)}
-            numbers |= {f"{name}/cosine {short(c)}": x for c, x in list(zip(own.names, own.cosines[name], strict=True))[1:]}
+            numbers |= {
+                f"{name}/cosine {short(c)}": x for c, x in list(zip(own.names, own.cosines[name], strict=True))[1:]
+            }
             numbers |= {f"{name}/agreement": own.agreement[name], f"{name}/residual": own.residual[name]}
             numbers |= {f"{name}/largest share": own.largest[name][1]}
         numbers |= {f"weight {short(c)}": w for c, w in zip(own.names, own.weights, strict=bool(own.names))}
@@ -107,7 +109,9 @@ def test_the_noise_scale_of_linear_regression() -> None:
     # Steps too small to move w; ragged micro-batches: 16, 16 and 8 of 40.
     settings = {"learning_rate": 1e-12, "epochs": 1, "batch_size": 40, "micro_batch_size": 16}
     averages = []
-    for step in nets.descend(nets.Network.from_torch(layer), Batch(x, y[:, None]), loss=nets.MeanSquaredError(), **settings):
+    for step in nets.descend(
+        nets.Network.from_torch(layer), Batch(x, y[:, None]), loss=nets.MeanSquaredError(), **settings
+    ):
         found = step.accumulation.noise
         assert found is not None
         averages.append((found.signal, found.noise))
@@ -146,7 +150,8 @@ def test_what_a_run_says_of_it(tmp_path: Path) -> None:
     assert accumulation_summary(descended(tmp_path / "plain")) == {}
     said = accumulation_summary(descended(tmp_path / "sums", micro_batch_size=4))
     assert re.fullmatch(
-        r"3 contributions to a gradient, \d+% in agreement; their sum is exact to rounding, \de-08", said["accumulation"]
+        r"3 contributions to a gradient, \d+% in agreement; their sum is exact to rounding, \de-08",
+        said["accumulation"],
     )
     assert re.fullmatch(r"[\d.]+ samples, so batches of about [\d,]+; these have 10|no signal .*", said["noise scale"])
 

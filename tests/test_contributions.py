@@ -58,10 +58,14 @@ def test_the_weighted_sum_is_the_gradient_of_the_whole(loss_name: str, size: int
 
 def test_a_window_in_which_everything_is_masked_moves_nothing() -> None:
     batch = Batch(X, torch.full((10,), -100))
-    value, gradients, accumulation = accumulate(ENGINES["closed_form"](), network(), nets.MaskedCrossEntropy(), batch, 4)
+    value, gradients, accumulation = accumulate(
+        ENGINES["closed_form"](), network(), nets.MaskedCrossEntropy(), batch, 4
+    )
     assert value == 0 and not any(g.any() for g in gradients.values()) and accumulation.weights == (0, 0, 0)
     assert accumulation.is_the_sum and set(accumulation.agreement.values()) == {1.0}
-    (step, *_) = nets.descend(network(), batch, loss=nets.MaskedCrossEntropy(), learning_rate=0.1, steps=1, micro_batch_size=4)
+    (step, *_) = nets.descend(
+        network(), batch, loss=nets.MaskedCrossEntropy(), learning_rate=0.1, steps=1, micro_batch_size=4
+    )
     assert step.loss == 0 and step.accumulation.noise is None
 
 
@@ -82,7 +86,10 @@ def test_every_number_of_the_ledger(loss_name: str, dtype: torch.dtype) -> None:
         assert accumulation.norms[name] == pytest.approx(norms, rel=4 * unit)
         sums = list(itertools.accumulate(added))
         with np.errstate(invalid="ignore"):
-            cosines = [math.nan, *(s @ a / np.linalg.norm(s) / np.linalg.norm(a) for s, a in zip(sums, added[1:], strict=False))]
+            cosines = [
+                math.nan,
+                *(s @ a / np.linalg.norm(s) / np.linalg.norm(a) for s, a in zip(sums, added[1:], strict=False)),
+            ]
         assert accumulation.cosines[name] == pytest.approx(cosines, abs=200 * unit, nan_ok=True)
         whole = sum(np.linalg.norm(a) for a in added)
         assert accumulation.agreement[name] == pytest.approx(np.linalg.norm(sums[-1]) / whole, rel=8 * unit)
@@ -107,7 +114,9 @@ def test_the_records_of_a_descent_keep_their_numbers() -> None:
     settings = {"loss": nets.MeanSquaredError(), "learning_rate": 0.1, "batch_size": 5, "micro_batch_size": 2}
     steps = nets.descend(network(), NUMBERS, epochs=200, **settings)
     for step in steps:
-        windows.append((step.accumulation, step.accumulation.norms, step.accumulation.residual, step.accumulation.losses))
+        windows.append(
+            (step.accumulation, step.accumulation.norms, step.accumulation.residual, step.accumulation.losses)
+        )
     assert len(windows) == 400  # more than a page
     for accumulation, norms, residual, losses in windows:
         assert (accumulation.norms, accumulation.residual, accumulation.losses) == (norms, residual, losses)
@@ -130,4 +139,8 @@ def test_a_sum_that_is_none_is_seen(fault: float, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(Accumulator, "add", changed)
     accumulation = accumulate(ENGINES["closed_form"](), network(), nets.MeanSquaredError(), NUMBERS, 4)[2]
-    assert not accumulation.is_the_sum and accumulation.residual["0.weight"] > 1e-4 and accumulation.residual["0.bias"] < 1e-15
+    assert (
+        not accumulation.is_the_sum
+        and accumulation.residual["0.weight"] > 1e-4
+        and accumulation.residual["0.bias"] < 1e-15
+    )

@@ -71,7 +71,9 @@ WRONG: dict[str, list[Any]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values], ids=named)
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in WRONG.items() for value in values], ids=named
+)
 def test_each_wrong_argument_is_a_sentence(name: str, value: Any) -> None:
     with pytest.raises(InputError) as error:
         descend(**{name: value})

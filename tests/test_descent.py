@@ -1,4 +1,4 @@
-"""Gradient descent follows `torch.optim.SGD`, whatever the engine and however a batch is cut, and its records are true."""
+"""Gradient descent equals `torch.optim.SGD` with both engines and any micro-batches, and its records are right."""
 
 import dataclasses
 import math
@@ -31,7 +31,9 @@ def _network(seed: int = 1) -> nets.Network:
     return nets.mlp([3, 4, 2], output="identity", generator=torch.Generator().manual_seed(seed)).double()
 
 
-def _descend(network: nets.Network, data: Batch = DATA, loss: Loss | None = None, **settings: object) -> list[nets.Step]:
+def _descend(
+    network: nets.Network, data: Batch = DATA, loss: Loss | None = None, **settings: object
+) -> list[nets.Step]:
     defaults = {"learning_rate": 0.1, "steps": 7, "loss": loss or MeanSquaredError()}
     return list(nets.descend(network, data, **(defaults | settings)))  # type: ignore[arg-type]
 
@@ -157,7 +159,9 @@ def test_a_parameter_that_starts_at_zero_has_an_infinite_ratio() -> None:
 def test_divergence_is_recorded_then_told_and_the_network_keeps_its_last_numbers() -> None:
     network = nets.mlp([3, 2], output="identity", generator=torch.Generator().manual_seed(1)).double()
     records = []
-    with pytest.raises(nets.DivergenceError, match=r"step \d+: the loss is (inf|nan).*lower the learning rate \(1e\+30\)"):
+    with pytest.raises(
+        nets.DivergenceError, match=r"step \d+: the loss is (inf|nan).*lower the learning rate \(1e\+30\)"
+    ):
         for step in nets.descend(network, DATA, loss=MeanSquaredError(), learning_rate=1e30, steps=100):
             records.append(step)
     assert not math.isfinite(records[-1].total_gradient_norm) and len(records) < 100

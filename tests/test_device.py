@@ -60,7 +60,7 @@ def made(activation: str, loss: str) -> tuple[nets.Network, Batch]:
     for module in network.modules():
         for name, parameter in module._parameters.items():
             setattr(module, name, nn.Parameter(torch.empty(parameter.shape, device=GPU)))
-    targets = torch.randint(4, (8,), device=GPU) if loss == "cross_entropy" else torch.rand(8, 4, device=GPU)
+    targets = torch.randint(4, (8,), device=GPU) if "cross_entropy" in loss else torch.rand(8, 4, device=GPU)
     return network, Batch(torch.rand(8, 5, device=GPU), targets)
 
 
@@ -93,7 +93,7 @@ def test_micro_batches_and_their_account_stay_on_the_device() -> None:
 def test_what_is_on_two_devices_is_told_before_anything_is_computed() -> None:
     network, batch = made("tanh", "mean_squared_error")
     here = Batch(torch.rand(8, 5), torch.rand(8, 4))
-    with pytest.raises(nets.InputError, match="X is on cpu and the network on meta; expected the same for both"):
+    with pytest.raises(nets.InputError, match="X is on cpu and the network on meta; expected the same device"):
         nets.descend(network, here, loss=MeanSquaredError(), learning_rate=0.1, steps=1)
     with pytest.raises(nets.InputError, match="X is on meta and the network on cpu"):
         nets.descend(nets.mlp([5, 4]), batch, loss=MeanSquaredError(), learning_rate=0.1, steps=1)
@@ -116,7 +116,9 @@ def test_data_are_moved_whole() -> None:
         ("cuda:2", 2, "device is 'cuda:2'; expected a GPU of this machine, of which there are 2"),
     ],
 )
-def test_a_device_that_is_not_there_is_told(value: object, count: int, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_that_is_not_there_is_told(
+    value: object, count: int, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     with pytest.raises(nets.InputError, match=message):
         validation.device("device", value)

@@ -36,7 +36,9 @@ def first_step(layers: int, gain: float, *, learning_rate: float = 0.1, activati
     targets = torch.randint(0, 4, (32,), generator=generator)
     loss = torch.nn.functional.cross_entropy(network(inputs), targets)
     loss.backward()
-    named = {name: (p.grad.norm().item(), p.norm().item()) for name, p in network.named_parameters() if p.grad is not None}
+    named = {
+        name: (p.grad.norm().item(), p.norm().item()) for name, p in network.named_parameters() if p.grad is not None
+    }
     ratios = {name: learning_rate * g / p if p else math.inf for name, (g, p) in named.items()}
     return step({name: g for name, (g, _) in named.items()}, ratios, loss.item())
 

@@ -17,7 +17,9 @@ def by_tensorboard(tags: tuple[str, ...], steps: list[int], times: list[float], 
     events = []
     with np.errstate(over="ignore"):
         for step, time, row in zip(steps, times, values.astype(np.float32), strict=True):
-            numbers = [Summary.Value(tag=tag, simple_value=float(number)) for tag, number in zip(tags, row, strict=True)]
+            numbers = [
+                Summary.Value(tag=tag, simple_value=float(number)) for tag, number in zip(tags, row, strict=True)
+            ]
             events.append(Event(wall_time=time, step=step, summary=Summary(value=numbers)))
     return events
 
@@ -65,4 +67,6 @@ def test_step_zero_can_be_read() -> None:
 @pytest.mark.parametrize("steps", [[126, 127, 128, 129], [16_383, 16_384], [128, 5, 300]])
 def test_steps_of_different_lengths_stay_in_order(steps: list[int]) -> None:
     values = np.arange(len(steps), dtype=float)[:, None]
-    assert records(("a",), steps, [1.0] * len(steps), values) == framed(by_tensorboard(("a",), steps, [1.0] * len(steps), values))
+    assert records(("a",), steps, [1.0] * len(steps), values) == framed(
+        by_tensorboard(("a",), steps, [1.0] * len(steps), values)
+    )

@@ -1,4 +1,4 @@
-"""NumPy, SymPy, TensorFlow and JAX arrive at the closed form on their own, and leave the process as they found it."""
+"""NumPy, SymPy, TensorFlow and JAX derive the closed form on their own, and leave the process as they found it."""
 
 import inspect
 import math
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from nets.calculus.jacobians import jacobians
+from nets.calculus.layer import Layer
 from nets.calculus.layers import ACTIVATIONS, Activation, Linear, ReLU, Tanh
 from nets.calculus.network import Network, mlp
 from nets.errors import InputError
@@ -38,7 +39,7 @@ def closed_form(network: Network, x: Tensor) -> dict[str, Tensor]:
 
 
 def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
-    """Equal to a part in 1e12 of the largest entry of all: rounding of the large ones reaches the small ones."""
+    """Equal to 1e-12 of the largest entry: rounding errors of large entries reach the small ones."""
     assert list(found) == list(expected)
     scale = max(float(jacobian.abs().max()) for jacobian in expected.values())
     for name in expected:
@@ -70,25 +71,25 @@ def test_numbers_of_the_source_document(name: str) -> None:
 
 
 @EACH
-def test_what_is_judged_is_not_asked(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With every forward and derivative of the layers gone, an engine still knows the Jacobian."""
+def test_no_derivative_of_a_layer_is_used(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without any derivative of the layers, and without their forward in PyTorch, an engine still knows the Jacobian."""
     network = next(case.network for case in NETWORKS if case.name == "every activation")
     x = next(case.x for case in NETWORKS if case.name == "every activation")
     expected = closed_form(network, x)
 
     def fails(*_: object) -> Tensor:
-        raise AssertionError("a layer was asked")
+        raise AssertionError("a derivative of a layer was used")
 
-    for layer in (Linear, Activation, *ACTIVATIONS.values()):
+    for layer in (Layer, Linear, Activation, *ACTIVATIONS.values()):
         for method in {"forward", "slope", "pullback", "pushforward", "gradients"} & vars(layer).keys():
             monkeypatch.setattr(layer, method, fails)
-    with pytest.raises(AssertionError, match="a layer was asked"):
+    with pytest.raises(AssertionError, match="a derivative of a layer was used"):
         closed_form(network, x)
     assert_same(derived(name, network, x), expected)
 
 
 @EACH
-def test_a_layer_with_a_wrong_derivative_is_found_out(name: str) -> None:
+def test_a_wrong_derivative_of_a_layer_has_no_part_in_it(name: str) -> None:
     class Halved(Tanh):
         def slope(self, z: Tensor, y: Tensor) -> Tensor:
             return (1 - y * y) / 2
@@ -140,7 +141,7 @@ def test_a_network_without_layers_is_the_identity(name: str) -> None:
 
 
 @EACH
-def test_a_layer_without_a_forward_here_is_out_of_reach(name: str) -> None:
+def test_a_layer_whose_forward_is_for_pytorch_alone_is_out_of_reach(name: str) -> None:
     class Cubed(Activation):
         symbol = "3{z}²"
 
@@ -155,13 +156,13 @@ def test_a_layer_without_a_forward_here_is_out_of_reach(name: str) -> None:
 
 
 @EACH
-def test_an_input_that_is_no_batch_is_refused(name: str) -> None:
+def test_an_input_without_a_sample_axis_is_refused(name: str) -> None:
     with pytest.raises(InputError, match=r"X has the shape \(3,\)"):
         derived(name, mlp([3, 2]), torch.ones(3))
 
 
 @pytest.mark.parametrize("sizes", [[784, 10], [16, 200, 10]], ids=str)
-def test_sympy_refuses_at_once_what_would_take_it_minutes(sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sympy_refuses_at_once_a_network_that_would_take_minutes(sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(name: str) -> None:
         raise AssertionError(f"{name} was loaded")
 
@@ -170,17 +171,17 @@ def test_sympy_refuses_at_once_what_would_take_it_minutes(sizes: list[int], monk
         available()["SymPy"](mlp(sizes), torch.ones(4, sizes[0]))
 
 
-def test_sympy_says_so_where_it_has_no_value() -> None:
-    """mpmath 1.3 has no erfc from 1e154 on."""
+def test_sympy_without_a_value_is_out_of_reach() -> None:
+    """mpmath 1.3 has no erfc below −1e154."""
     with pytest.raises(OutOfReachError, match="no value of layer 0"):
-        available()["SymPy"](mlp([1, 1], output="gelu").double(), torch.full((1, 1), 1e200, dtype=torch.float64))
+        available()["SymPy"](mlp([1, 1], output="gelu").double(), torch.full((1, 1), -1e200, dtype=torch.float64))
 
 
-def test_what_is_not_installed_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_is_not_installed_is_absent(monkeypatch: pytest.MonkeyPatch) -> None:
     found = {"numpy": ModuleSpec("numpy", None, origin="numpy/__init__.py"), "jax": ModuleSpec("jax", None)}
     found["numpy"].has_location = True
     monkeypatch.setattr(engines, "find_spec", found.get)
-    # Of sympy and tensorflow there is nothing; of jax, a folder without code in it.
+    # There is no sympy and no tensorflow, and a folder named jax without code in it.
     assert list(available()) == ["NumPy by hand"]
 
 
@@ -188,7 +189,7 @@ def test_the_engines_that_come_with_torch_are_there() -> None:
     assert list(available())[:2] == ["NumPy by hand", "SymPy"]
 
 
-def test_what_a_package_says_and_sets_while_it_is_loaded_is_kept_from_the_caller(
+def test_messages_and_settings_of_a_package_being_loaded_do_not_reach_the_caller(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "talkative.py").write_text(
@@ -212,13 +213,13 @@ def test_what_a_package_says_and_sets_while_it_is_loaded_is_kept_from_the_caller
     assert capfd.readouterr().err == "no such instruction\n"
     assert (dict(os.environ), warnings.filters) == (before, filters)
     monkeypatch.delitem(sys.modules, "talkative")
-    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")  # whoever asks for the chatter of compiled code decides how much
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")  # the caller sets how much compiled code writes
     assert load("talkative").level == "0"
     monkeypatch.delitem(sys.modules, "talkative")
 
 
 def test_the_process_is_left_as_it_was() -> None:
-    """In a process of its own, since much happens at an engine's first use alone: no line, no warning, nothing set."""
+    """In a process of its own, since much happens only at an engine's first use: no line, no warning, no setting."""
     script = """
 import logging, os, random, sys, warnings
 import numpy as np, torch

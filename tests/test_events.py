@@ -35,7 +35,9 @@ def float32(number: float) -> float:
         return float(np.float32(number))
 
 
-@pytest.mark.parametrize("number", [0.1, 1 / 3, -2.5e-30, 1e-46, 3.4e38, 1e300, 0.0, math.inf, -math.inf], ids=lambda n: f"{n:g}")
+@pytest.mark.parametrize(
+    "number", [0.1, 1 / 3, -2.5e-30, 1e-46, 3.4e38, 1e300, 0.0, math.inf, -math.inf], ids=lambda n: f"{n:g}"
+)
 def test_a_number_comes_back_as_the_nearest_float32(tmp_path: Path, number: float) -> None:
     # simple_value is a `float` in TensorBoard's summary.proto; numpy rounds independently of protobuf.
     with EventFile(tmp_path) as file:
@@ -217,5 +219,7 @@ def test_two_files_at_once_in_one_directory_do_not_collide(tmp_path: Path) -> No
 
 def test_a_directory_that_cannot_be_made_is_refused_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"^The TensorBoard directory '.*file/runs' cannot be written \(Not a directory\): "):
+    with pytest.raises(
+        InputError, match=r"^The TensorBoard directory '.*file/runs' cannot be written \(Not a directory\): "
+    ):
         EventFile(tmp_path / "file" / "runs")

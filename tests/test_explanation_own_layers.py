@@ -9,7 +9,12 @@ from torch import Tensor, nn
 
 import nets
 from nets.calculus.layers import Linear, Tanh
-from tests.own_layers import OWN, Cube, CumulativeSum, LayerNorm, Scale, Softmax
+from tests.layers.cube import Cube
+from tests.layers.cumulative_sum import CumulativeSum
+from tests.layers.layer_norm import LayerNorm
+from tests.layers.scale import Scale
+from tests.layers.softmax import Softmax
+from tests.own_layers import CASES
 
 X = torch.randn(3, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
@@ -29,10 +34,10 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.shape == (3,)])
 @pytest.mark.parametrize("around", NETWORKS)
 def test_every_derivation_notation_and_sum_over_paths_is_reverse_mode(name: str, around: str) -> None:
-    network = NETWORKS[around](OWN[name]()).double()
+    network = NETWORKS[around](CASES[name].layer()).double()
     for parameter, point in {**dict(network.named_parameters()), "input": X[0]}.items():
         index = tuple(size - 1 for size in point.shape)
         for k in (0, network(X).shape[1] - 1):
@@ -61,6 +66,24 @@ def test_the_backward_pass_is_drawn(around: str) -> None:
     for name, parameter in network.named_parameters():
         torch.testing.assert_close(picture.gradients[name], parameter.grad)
     assert "LayerNorm" in picture.to_svg()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_samples_of_any_shape(name: str) -> None:
+    """Every parameter and the input in the network of the case; the output is given as an index or as a number."""
+    case = CASES[name]
+    network = case.network()
+    shape = network(case.x).shape[1:]
+    last = tuple(size - 1 for size in shape)
+    for parameter, point in {**dict(network.named_parameters()), "input": case.x[0]}.items():
+        index = tuple(size - 1 for size in point.shape)
+        explanation = nets.explain(network, case.x, parameter, index, sample=2, output=last)
+        truth = nets.jacobians(network, case.x)[parameter].entry(2, *last, *index)
+        numbers = [*list(explanation.derivations.values())[:3], *(notation.value for notation in explanation.notations)]
+        numbers.append(explanation.paths.total * explanation.shared_factor)
+        assert numbers == pytest.approx([truth] * len(numbers), rel=1e-11, abs=1e-14)
+        assert explanation.output == math.prod(shape) - 1 and "nets-picture" in explanation.to_html()
+        assert "gives" not in explanation.agreement and max(map(len, str(explanation).splitlines())) <= 80
 
 
 def test_a_derivative_without_a_formula_is_a_named_factor_with_its_number() -> None:
@@ -137,6 +160,23 @@ def test_a_wrong_pullback_of_an_own_layer_shows() -> None:
             return 1.01 * super().pullback(v, x, y)
 
     assert "do not agree" in nets.explain(between(Wrong(4)), X, "0.bias[1]").agreement
+
+
+def test_a_subclass_that_is_not_what_its_formulas_say_is_reported() -> None:
+    class Halved(Linear):
+        """Y = (W X + B) / 2, with the formulas of Linear."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x) / 2
+
+        def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+            return super().pullback(v, x, y) / 2
+
+    network = nets.Network([Linear(4, 4), Halved(4, 3)]).double()
+    agreement = nets.explain(network, X, "0.weight[1,2]", output=2).agreement
+    assert "layer 1 Halved, W1_2,1" in agreement and "'entry by entry'" in agreement and "sum over" not in agreement
+    agreement = nets.explain(network, X, "1.weight[1,2]").agreement
+    assert "They do not agree" in agreement  # the gradients of Linear are wrong here
 
 
 def test_zero_is_explained_by_the_factor_or_by_the_units_that_are_fed() -> None:

@@ -83,7 +83,9 @@ def test_the_lines_are_what_was_measured_and_what_each_layer_predicts() -> None:
     assert lines["measured, before the first step"] == measured
     # From the output, where both begin, back to X: divided by the prediction of every layer.
     factors = [math.prod(layer.predicted for layer in last.layers[index:]) for index in range(5)]
-    assert lines["predicted, after step 30"] == pytest.approx([last.layers[-1].cotangents[0] / factor for factor in factors])
+    assert lines["predicted, after step 30"] == pytest.approx(
+        [last.layers[-1].cotangents[0] / factor for factor in factors]
+    )
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["X", "0", "2", "4", "6"]
 
 
@@ -95,10 +97,17 @@ def test_few_activations_have_a_panel_each_with_their_bands() -> None:
     for index, axes in enumerate(shown):
         slopes = [seen.layers[index].activations[0] for seen in snapshots]
         lines = {str(line.get_label()): line.get_ydata().tolist() for line in axes.lines}
-        assert lines == {"median": [one.quantiles[2] for one in slopes], "share below 0.01": [one.flat for one in slopes]}
+        assert lines == {
+            "median": [one.quantiles[2] for one in slopes],
+            "share below 0.01": [one.flat for one in slopes],
+        }
         lower, upper = (band.get_paths()[0].vertices[:, 1] for band in axes.collections)
-        assert lower.min() == min(one.quantiles[0] for one in slopes) and lower.max() == max(one.quantiles[4] for one in slopes)
-        assert upper.min() == min(one.quantiles[1] for one in slopes) and upper.max() == max(one.quantiles[3] for one in slopes)
+        assert lower.min() == min(one.quantiles[0] for one in slopes) and lower.max() == max(
+            one.quantiles[4] for one in slopes
+        )
+        assert upper.min() == min(one.quantiles[1] for one in slopes) and upper.max() == max(
+            one.quantiles[3] for one in slopes
+        )
 
 
 def test_many_activations_share_two_maps() -> None:
@@ -141,9 +150,11 @@ def test_a_network_without_an_activation_has_no_saturation(tmp_path: Path) -> No
 
 def test_bad_input_ends_in_a_sentence(tmp_path: Path) -> None:
     for draw in (flow_figure, saturation_figure):
-        with pytest.raises(InputError, match=r"^The run was never looked at, .+ take it at step 0\.$"):
+        with pytest.raises(InputError, match=r"^The run has no snapshot, .+ take it at step 0\.$"):
             draw([], tmp_path / "f.png")
-        with pytest.raises(InputError, match=r"^The picture '.*f.png' cannot be written \(No such file or directory\): "):
+        with pytest.raises(
+            InputError, match=r"^The picture '.*f.png' cannot be written \(No such file or directory\): "
+        ):
             draw(snapshots_of(1), tmp_path / "nowhere" / "f.png")
 
 
@@ -153,5 +164,7 @@ def test_matplotlib_is_imported_when_a_picture_is_drawn_and_not_before() -> None
         "print([name for name in ('matplotlib', 'rich', 'sklearn') if name in sys.modules])"
     )
     here = Path(__file__).resolve().parents[1]
-    done = subprocess.run([sys.executable, "-W", "error", "-c", script], cwd=here, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script], cwd=here, capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")

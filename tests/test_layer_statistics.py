@@ -126,7 +126,9 @@ def test_dead_units_and_lost_numbers_are_counted() -> None:
     assert (relu.flat, relu.zero, relu.dead, layer.not_finite) == (0.5, 0.5, 0.5, 0)
     linear.weight.data[0, 0], linear.weight.data[1, 1] = math.inf, math.nan
     (layer,) = snapshot(network, nets.MeanSquaredError(), data).layers
-    assert layer.not_finite == 2 * 2  # the inf of the first unit and the NaN of the second, 0 · inf being none of theirs
+    assert (
+        layer.not_finite == 2 * 2
+    )  # the inf of the first unit and the NaN of the second, 0 · inf being none of theirs
     assert math.isnan(layer.weight)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import nets
 from nets.data.batch import Batch
-from nets.lessons.mistakes import MISTAKES, Mistaken, example, named, table
+from nets.lessons.mistakes import MISTAKES, MistakenGradient, example, mistaken_gradient, table
 from nets.training.gradients.source import GradientFunction, GradientSpec
 
 EACH = pytest.mark.parametrize("name", list(MISTAKES))
@@ -30,7 +30,9 @@ NUMBERS = {
 @EACH
 def test_the_numbers_of_the_document(name: str) -> None:
     rows = example(MISTAKES[name])
-    assert [(row.right, row.predicted) for row in rows] == [(pytest.approx(r), pytest.approx(p)) for r, p in NUMBERS[name]]
+    assert [(row.right, row.predicted) for row in rows] == [
+        (pytest.approx(r), pytest.approx(p)) for r, p in NUMBERS[name]
+    ]
     assert [row.measured for row in rows] == pytest.approx([row.predicted for row in rows], rel=1e-15)
 
 
@@ -39,13 +41,13 @@ def test_the_table_shows_them() -> None:
     assert [line.split() for line in lines[-2:]] == [["{100}", "200", "222", "222"], ["{1000}", "2000", "2222", "2222"]]
 
 
-def descents(name: str, **settings: Any) -> tuple[Mistaken, nets.Network, Callable[..., Any]]:
+def descents(name: str, **settings: Any) -> tuple[MistakenGradient, nets.Network, Callable[..., Any]]:
     generator = torch.Generator().manual_seed(0)
     data = Batch(*(torch.randn(40, width, generator=generator, dtype=torch.float64) for width in (3, 2)))
     network = nets.mlp([3, 4, 2], output="identity", generator=generator).double()
     defaults = {"learning_rate": 0.05, "steps": 12, "batch_size": 10, "micro_batch_size": 4}
     follow = functools.partial(nets.descend, data=data, loss=nets.MeanSquaredError(), **(defaults | settings))
-    return Mistaken(MISTAKES[name]), network, follow
+    return MistakenGradient(MISTAKES[name]), network, follow
 
 
 @EACH
@@ -55,11 +57,11 @@ def test_predicted_is_measured_at_every_step(name: str, momentum: float) -> None
     written: list[tuple[int, dict[str, float]]] = []
     beside = follow(network=copy.deepcopy(network))
     steps = list(
-        mistaken.followed(
+        mistaken.compared(
             follow(network=network, gradient_source=mistaken), beside, lambda n, numbers: written.append((n, numbers))
         )
     )
-    assert len(steps) == len(mistaken.rows) == 12 and mistaken.apart < 1e-13
+    assert len(steps) == len(mistaken.rows) == 12 and mistaken.deviation < 1e-13
     for (number, numbers), row in zip(written, mistaken.rows, strict=True):
         assert numbers["mistake/error predicted"] == row.predicted == pytest.approx(row.measured, rel=1e-12, abs=1e-14)
         assert numbers["mistake/error measured"] == row.measured and "mistake/loss without it" in numbers
@@ -106,7 +108,7 @@ def test_a_formula_that_is_wrong_would_show(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("nets.lessons.mistakes.Mistake.predicted", predicted)
     mistaken, network, follow = descents("backward_twice")
     list(follow(network=network, gradient_source=mistaken))
-    assert mistaken.apart > 0.9
+    assert mistaken.deviation > 0.9
 
 
 @EACH
@@ -134,18 +136,22 @@ def test_a_window_of_one_micro_batch_shows_nothing_and_is_refused(name: str) -> 
 def test_what_a_run_says_of_it() -> None:
     mistaken, network, follow = descents("backward_twice")
     list(
-        mistaken.followed(
+        mistaken.compared(
             follow(network=network, gradient_source=mistaken), follow(network=copy.deepcopy(network)), lambda *_: None
         )
     )
-    said = mistaken.told(functools.partial(nets.check_accumulation, network, nets.MeanSquaredError()))
+    said = mistaken.summary(functools.partial(nets.check_accumulation, network, nets.MeanSquaredError()))
     assert re.findall(r"step [0-9]+", said["off by"]) == ["step 1", "step 2", "step 3", "step 10", "step 12"]
     assert said["  predicted"].split() == ["100.00", "%"] * 5 and said["  measured"].startswith(said["  predicted"])
     assert "with the mistake" in said["in the end"]
-    assert said["caught by"].startswith("nets.check_accumulation: fail: ") and "backward runs twice" in said["caught by"]
+    assert (
+        said["caught by"].startswith("nets.check_accumulation: fail: ") and "backward runs twice" in said["caught by"]
+    )
 
 
 def test_one_process_is_enough_for_a_mistake() -> None:
-    assert named(None, 2) is None
-    with pytest.raises(nets.InputError, match="mistake=ragged was given to 2 processes; expected one: leave torchrun away"):
-        named("ragged", 2)
+    assert mistaken_gradient(None, 2) is None
+    with pytest.raises(
+        nets.InputError, match="mistake=ragged was given to 2 processes; expected one: leave torchrun away"
+    ):
+        mistaken_gradient("ragged", 2)

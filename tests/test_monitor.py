@@ -142,7 +142,9 @@ if sys.argv[2] == "SIGTERM":
 def test_nothing_is_lost_however_the_program_ends(tmp_path: Path, end: str, status: int) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(nets.__file__).parent.parent)}
     command = [sys.executable, "-c", PROGRAM, str(tmp_path), end]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as program:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as program:
         assert program.stdout is not None and program.stdout.readline() == "here\n"
         if end == "SIGTERM":
             program.send_signal(signal.SIGTERM)

@@ -107,7 +107,7 @@ def test_what_cannot_be_verified_is_an_input_error(case: str) -> None:
         nets.verify(*make())
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit")  # a DeprecationWarning, and a FutureWarning from torch 2.14 on
 @pytest.mark.parametrize(
     "compiled", [torch.jit.script, lambda module: torch.jit.trace(module, X)], ids=["script", "trace"]
 )

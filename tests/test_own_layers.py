@@ -1,104 +1,226 @@
-"""A layer of a user's own is verified, differentiated and trained like those of the package, without a line elsewhere."""
+"""A layer of a user's own is verified, differentiated, explained and trained like the package's, without a line elsewhere."""
 
+import inspect
+import itertools
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.autograd import gradcheck
+from torch.func import functional_call, jacrev
 
 import nets
-from nets.calculus.layers import Linear, Tanh
-from tests.own_layers import OWN, LayerNorm, Scale
+from nets.calculus.formulas import formulas
+from nets.calculus.function import closed_form
+from nets.calculus.layers import ACTIVATIONS, Linear
+from nets.training.gradients.backpropagation import closed_form as backpropagation
+from nets.training.replay.replayed import Replayed
+from nets.verification.derivations.engines import OutOfReachError, available
+from tests.layer_case import LayerCase
+from tests.own_layers import CASES
 
-X = torch.randn(3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-T = torch.randn(3, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+EACH = pytest.mark.parametrize("name", CASES)
+WRONG = [(name, fault) for name, case in CASES.items() for fault in case.wrong]
+EXACT = {"rtol": 1e-10, "atol": 1e-12}
 
 
-def network(layer: nets.Layer) -> nets.Network:
-    generator = torch.Generator().manual_seed(2)
-    first, last = Linear(3, 4, generator=generator), Linear(4, 2, generator=generator)
-    return nets.Network([first, layer, Tanh(), last]).double()
-
-
-EACH = pytest.mark.parametrize("name", OWN)
+@EACH
+def test_it_is_one_class_of_under_25_lines(name: str) -> None:
+    assert len(inspect.getsource(type(CASES[name].layer())).splitlines()) < 25
 
 
 @EACH
 def test_it_is_verified(name: str) -> None:
-    certificate = nets.verify(network(OWN[name]()), X)
+    case = CASES[name]
+    certificate = nets.verify(case.network(), case.x)
     assert certificate.passed, str(certificate)
-    assert {check.parameter for check in certificate.checks} >= set(dict(network(OWN[name]()).named_parameters()))
+    expected = {"input", *(parameter for parameter, _ in case.network().named_parameters())}
+    assert {check.parameter for check in certificate.checks} >= expected
 
 
-@EACH
-def test_its_pushforward_is_the_transpose_of_its_pullback(name: str) -> None:
-    """⟨v, J t⟩ = ⟨Jᵀ v, t⟩, with a further axis in front; and the same of its parameters."""
-    layer, generator = OWN[name](), torch.Generator().manual_seed(3)
-    x, v, t = (torch.randn(shape, generator=generator, dtype=torch.float64) for shape in ((5, 4), (2, 5, 4), (2, 5, 4)))
-    y = layer(x)
-    torch.testing.assert_close((v * layer.pushforward(t, x, y)).sum(), (layer.pullback(v, x, y) * t).sum())
-    tangents = {n: torch.randn(p.shape, generator=generator, dtype=p.dtype) for n, p in layer.named_parameters()}
-    if tangents:
-        gradients = layer.gradients(v[0], x, y)
-        pulled = sum((gradients[n] * tangent).sum() for n, tangent in tangents.items())
-        torch.testing.assert_close((v[0] * layer.parameter_pushforward(tangents, x, y)).sum(), pulled)
+@pytest.mark.parametrize(("name", "fault"), WRONG)
+def test_a_wrong_one_fails_where_it_is_wrong(name: str, fault: str) -> None:
+    case = CASES[name]
+    make, expected = case.wrong[fault]
+    certificate = nets.verify(case.network(make()), case.x)
+    failed = {check.parameter for check in certificate.checks if check.verdict == "fail"} - {"all"}
+    assert failed == expected, str(certificate)
+    assert certificate.checks and str(case.number) in str(certificate)
+
+
+def dense_by_autograd(network: nets.Network, x: Tensor) -> dict[str, Tensor]:
+    parameters = {name: p.detach() for name, p in network.named_parameters()}
+    found = jacrev(lambda p: functional_call(network, p, (x,)))(parameters)
+    full = jacrev(network)(x).detach()  # (N, *K, N, *S)
+    outputs = network(x).ndim
+    each = [full.movedim(outputs, 1)[n, n] for n in range(len(x))]
+    return {**found, "input": torch.stack(each)}
+
+
+def by_reverse_mode(network: nets.Network, name: str, x: Tensor, v: Tensor) -> Tensor:
+    x = x.clone().requires_grad_()
+    point = x if name == "input" else network.get_parameter(name)
+    return torch.autograd.grad((v * network(x)).sum(), point)[0]
 
 
 @EACH
 def test_its_jacobians_are_those_of_autograd(name: str) -> None:
-    own = network(OWN[name]())
-    for parameter, found in nets.jacobians(own, X).items():
-        if parameter == "input":
-            continue
-        point = own.get_parameter(parameter)
+    case = CASES[name]
+    network, y = case.network(), case.network()(case.x)
+    expected = dense_by_autograd(network, case.x)
+    found = nets.jacobians(network, case.x)
+    assert list(found) == list(expected)
+    generator = torch.Generator().manual_seed(4)
+    for parameter, jacobian in found.items():
+        dense = expected[parameter]
+        torch.testing.assert_close(jacobian.dense(), dense, **EXACT)
+        assert jacobian.shape == tuple(dense.shape) and jacobian.output_shape == tuple(y.shape)
+        point = case.x if parameter == "input" else network.get_parameter(parameter)
+        v, t = (torch.randn(shape, generator=generator, dtype=y.dtype) for shape in (y.shape, point.shape))
+        gradient = by_reverse_mode(network, parameter, case.x, v)
+        torch.testing.assert_close(jacobian.vjp(v), gradient, **EXACT)
+        torch.testing.assert_close((jacobian.jvp(t) * v).sum(), (gradient * t).sum(), **EXACT)
+        torch.testing.assert_close(jacobian.norm(), dense.norm(), **EXACT)
+        index = tuple(size - 1 for size in dense.shape)
+        assert jacobian.entry(*index) == pytest.approx(float(dense[index]), rel=1e-9, abs=1e-12)
 
-        def output(p: Tensor, parameter: str = parameter) -> Any:
-            return torch.func.functional_call(own, {parameter: p}, (X,))
 
-        torch.testing.assert_close(found.dense(), torch.autograd.functional.jacobian(output, point.detach()))
-        v, t = torch.ones(3, 2, dtype=torch.float64), torch.ones_like(point)
-        torch.testing.assert_close(found.vjp(v), found.dense().sum((0, 1)))
-        torch.testing.assert_close(found.jvp(t), found.dense().flatten(2).sum(2))
-        torch.testing.assert_close(found.norm(), found.dense().norm())
-        index = (1, 1, *(0 for _ in point.shape))
-        assert found.entry(*index) == pytest.approx(float(found.dense()[index]))
+@EACH
+def test_its_pushforwards_are_the_transposes_of_its_pullbacks(name: str) -> None:
+    """⟨v, J t⟩ = ⟨Jᵀ v, t⟩, with a further axis in front; and the same of its parameters."""
+    case = CASES[name]
+    layer, generator = case.network().layers[case.number], torch.Generator().manual_seed(3)
+    x = case.network().trace(case.x)[case.number].detach()
+    y = layer(x)
+    v, t = (torch.randn((2, *point.shape), generator=generator, dtype=torch.float64) for point in (y, x))
+    torch.testing.assert_close((v * layer.pushforward(t, x, y)).sum(), (layer.pullback(v, x, y) * t).sum())
+    tangents = {n: torch.randn(p.shape, generator=generator, dtype=p.dtype) for n, p in layer.named_parameters()}
+    if tangents:
+        found = layer.gradients(v[0], x, y)
+        pulled = sum((found[n] * tangent).sum() for n, tangent in tangents.items())
+        torch.testing.assert_close((v[0] * layer.parameter_pushforward(tangents, x, y)).sum(), pulled)
+
+
+@EACH
+def test_its_sample_gradients_add_up_to_its_gradients(name: str) -> None:
+    case = CASES[name]
+    layer, x = case.network().layers[case.number], case.network().trace(case.x)[case.number].detach()
+    y = layer(x)
+    v = torch.randn(y.shape, generator=torch.Generator().manual_seed(5), dtype=y.dtype)
+    each, norms = layer.sample_gradients(v, x, y), layer.sample_norms(v, x, y)
+    for parameter, gradient in layer.gradients(v, x, y).items():
+        torch.testing.assert_close(each[parameter].sum(0), gradient)
+        torch.testing.assert_close(norms[parameter], each[parameter].flatten(1).norm(dim=1))
+
+
+@EACH
+def test_its_function_is_differentiated_by_the_tools_of_autograd(name: str) -> None:
+    case = CASES[name]
+    network = case.network()
+    names = [name for name, _ in network.named_parameters()]
+    points = [p.detach().clone().requires_grad_() for p in (case.x, *network.parameters())]
+
+    def function(x: Tensor, *parameters: Tensor) -> Tensor:
+        return closed_form(network, x, dict(zip(names, parameters, strict=True)))
+
+    assert gradcheck(function, points, check_forward_ad=True)
+
+
+@EACH
+def test_every_formula_is_what_it_computes(name: str) -> None:
+    case = CASES[name]
+    network = case.network()
+    jacobians = nets.jacobians(network, case.x)
+    found = formulas(network, case.x)
+    # The derivative of the last layer by its own parameter may have no other name than the formula's left side.
+    missing = set(jacobians) - set(found)
+    assert missing <= {name for name in jacobians if name.startswith("3.")} and (not missing or case.x.ndim > 2)
+    for parameter, formula in found.items():
+        for n in range(len(case.x)):
+            torch.testing.assert_close(formula.numbers(n), jacobians[parameter].dense()[n], **EXACT)
+
+
+def trained(case: LayerCase, engine: str, sample_norms: bool) -> list[Tensor]:
+    network = case.network()
+    options: dict[str, Any] = {"engine": engine, "sample_norms": sample_norms, "learning_rate": 0.1, "steps": 4}
+    *_, last = nets.descend(network, nets.Batch(case.x, case.target()), loss=nets.MeanSquaredError(), **options)
+    samples = [torch.as_tensor(last.samples.values)] if sample_norms and hasattr(last, "samples") else []
+    return [torch.tensor(last.loss), *(p.detach() for p in network.parameters()), *samples]
 
 
 @EACH
 @pytest.mark.parametrize("sample_norms", [False, True], ids=["plain", "sample norms"])
 def test_both_engines_descend_alike(name: str, sample_norms: bool) -> None:
-    ends = []
-    for engine in ("closed_form", "autograd"):
-        own = network(OWN[name]())
-        options: dict[str, Any] = {"engine": engine, "sample_norms": sample_norms, "learning_rate": 0.1, "steps": 4}
-        *_, last = nets.descend(own, nets.Batch(X, T), loss=nets.MeanSquaredError(), **options)
-        ends.append([last.loss, *(p.detach().clone() for p in own.parameters())])
+    ends = [trained(CASES[name], engine, sample_norms) for engine in ("closed_form", "autograd")]
     for one, other in zip(*ends, strict=True):
-        torch.testing.assert_close(one, other)
+        torch.testing.assert_close(one, other, **EXACT)
 
 
-class WrongPullback(Scale):
-    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        return 1.1 * v * self.weight
+@EACH
+def test_replayed_operations_give_what_the_layer_gives(name: str) -> None:
+    case = CASES[name]
+    network, loss, replayed = case.network(), nets.MeanSquaredError(), Replayed(backpropagation)
+    for scale in (1.0, -0.7, 0.3):  # the first batch is recorded, the others are replayed
+        batch = nets.Batch(scale * case.x, case.target())
+        expected = backpropagation(network, loss, batch)
+        value, found = replayed(network, loss, batch)
+        torch.testing.assert_close(value, expected[0], **EXACT)
+        for parameter, gradient in expected[1].items():
+            torch.testing.assert_close(found[parameter], gradient, **EXACT)
+    assert all(replay.recording is not None for replay in replayed._replays.values())
 
 
-class WrongGradient(Scale):
-    def gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        return {"weight": -(v * x).sum(0)}
+@EACH
+def test_every_parameter_is_explained(name: str) -> None:
+    case = CASES[name]
+    network = case.network()
+    jacobians = nets.jacobians(network, case.x)
+    for parameter, point in network.named_parameters():
+        index = (0,) * point.ndim
+        found = nets.explain(network, case.x, parameter, index, sample=1)
+        k = torch.unravel_index(torch.tensor(found.output), jacobians[parameter].output_shape[1:])
+        expected = jacobians[parameter].entry(1, *map(int, k), *index)
+        assert found.derivations["closed form"] == pytest.approx(expected, rel=1e-9, abs=1e-12)
+        for derivation, value in found.derivations.items():
+            assert value == pytest.approx(expected, rel=1e-5, abs=1e-7), derivation
 
 
-class MeanOfSamples(LayerNorm):
-    def gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        return {"weight": (v * self.normal(x)[0]).mean(0)}
+@EACH
+def test_a_module_of_torch_becomes_the_layer(name: str) -> None:
+    case = CASES[name]
+    module = case.torch()
+    network = nets.Network.from_torch(nn.Sequential(module, nn.Tanh()))
+    assert type(network.layers[0]) is type(case.layer())
+    assert [p is q for p, q in zip(network.parameters(), module.parameters(), strict=True)] == [True] * len(
+        list(module.parameters())
+    )
+    x = case.network().trace(case.x)[case.number]
+    torch.testing.assert_close(network.layers[0](x), module(x))
+    torch.testing.assert_close(network.layers[0](x), case.layer()(x))
 
 
-@pytest.mark.parametrize("wrong", [WrongPullback, WrongGradient, MeanOfSamples])
-def test_a_wrong_one_fails(wrong: type[nets.Layer]) -> None:
-    assert nets.verify(network(wrong(4)), X).verdict == "fail"  # type: ignore[call-arg]
+@pytest.mark.parametrize(
+    ("name", "engine"), list(itertools.product(CASES, ["NumPy by hand", "SymPy", "TensorFlow", "JAX"]))
+)
+def test_engines_derive_what_is_written_over_their_functions(name: str, engine: str) -> None:
+    if engine not in available():
+        pytest.skip(f"{engine} is not installed: it comes with the extra 'oracles'")
+    case = CASES[name]
+    network = case.network()
+    if "forward" in vars(type(case.layer())):
+        with pytest.raises(
+            OutOfReachError, match=f"layer {case.number} is a {type(case.layer()).__name__}.*PyTorch alone"
+        ):
+            available()[engine](network, case.x)
+        return
+    found = available()[engine](network, case.x)
+    for parameter, jacobian in nets.jacobians(network, case.x).items():
+        torch.testing.assert_close(found[parameter], jacobian.dense(), **EXACT)
 
 
 class WithoutGradients(nets.Layer):
-    """A parameter, and nothing said of its gradient."""
+    """A parameter without a gradient."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -111,8 +233,78 @@ class WithoutGradients(nets.Layer):
         return v * self.weight
 
 
-def test_what_a_layer_does_not_state_is_told() -> None:
-    own = network(WithoutGradients())
-    for call in (lambda: nets.verify(own, X), lambda: nets.jacobians(own, X)):
-        with pytest.raises(nets.InputError, match="WithoutGradients has the parameter weight and no gradients; expected a layer"):
-            call()
+def test_a_parameter_without_a_gradient_is_refused() -> None:
+    case = CASES["scale"]
+    own = case.network(WithoutGradients())
+    for call in (nets.verify, nets.jacobians):
+        with pytest.raises(
+            nets.InputError, match="WithoutGradients has the parameter weight and no gradients; expected"
+        ):
+            call(own, case.x)
+
+
+def test_a_layer_without_a_forward_is_refused() -> None:
+    class Empty(nets.Layer):
+        def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+            return v
+
+    with pytest.raises(nets.InputError, match=r"Empty has no forward; expected .* forward\(x\), or function"):
+        nets.verify(nets.Network([Empty()]), CASES["scale"].x)
+
+
+class Unregistered(nn.Module):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fact"),
+    [
+        ((3, lambda module: None), "the class to register is 3; expected a subclass of torch.nn.Module"),
+        ((int, lambda module: None), "the class to register is <class 'int'>; expected a subclass"),
+        ((Unregistered, 3), "the converter of Unregistered is 3; expected a function"),
+        ((nn.Linear, lambda module: None), "the class to register is Linear, which has a converter already"),
+    ],
+)
+def test_what_cannot_be_registered_is_refused(arguments: Any, fact: str) -> None:
+    with pytest.raises(nets.InputError, match=fact):
+        nets.register(*arguments)
+
+
+def test_a_converter_that_returns_no_layer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nets.calculus.layers.conversion._CONVERTERS", {Unregistered: lambda module: module})
+    with pytest.raises(
+        nets.InputError, match=r"the converter of Unregistered returned Unregistered\(\); expected a nets.Layer"
+    ):
+        nets.Network.from_torch(Unregistered())
+
+
+def test_a_layer_stands_for_itself_in_a_sequence_of_torch() -> None:
+    layer = Linear(2, 2)
+    assert nets.Network.from_torch(nn.Sequential(nn.Tanh(), layer)).layers[1] is layer
+
+
+def test_an_activation_with_a_name_is_known_to_mlp() -> None:
+    own = dict(ACTIVATIONS)
+    try:
+
+        class Softsign(nets.Activation, name="softsign"):
+            symbol = "(1 − [{z} > 0]{y} + [{z} < 0]{y})²"
+
+            def forward(self, x: Tensor) -> Tensor:
+                return x / (1 + x.abs())
+
+            def slope(self, z: Tensor, y: Tensor) -> Tensor:
+                return (1 - y.abs()) ** 2
+
+        network = nets.mlp([3, 2], output="softsign").double()
+        x = CASES["scale"].x
+        assert nets.verify(network, x).passed
+        found = formulas(network, x)["0.bias"]
+        torch.testing.assert_close(found.numbers(1), nets.jacobians(network, x)["0.bias"].dense()[1])
+        with pytest.raises(nets.InputError, match="the name of Again is 'softsign', which Softsign has"):
+
+            class Again(Softsign, name="softsign"):
+                pass
+    finally:
+        ACTIVATIONS.clear()
+        ACTIVATIONS.update(own)

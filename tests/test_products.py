@@ -1,4 +1,4 @@
-"""Products and sums by NumPy's BLAS library are those of PyTorch, whatever the shape and the layout."""
+"""Products and sums by NumPy's BLAS library equal PyTorch's for every shape and layout."""
 
 import functools
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nets.training.replay.products import BLOCK, MOST, THIN_MOST, TRANSPOSED, by_blas
+from nets.training.replay.products import BLOCK, MOST_ONE_THREAD, MOST_THIN, MOST_TRANSPOSED, by_blas
 from nets.training.replay.recording import Recording
 
 SHAPES = {
@@ -33,7 +33,7 @@ LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
 @pytest.mark.parametrize("layout", list(LAYOUTS))
 @pytest.mark.parametrize("shape", list(SHAPES))
 @pytest.mark.parametrize("biased", [False, True])
-def test_a_product_is_the_product(shape: str, layout: str, dtype: torch.dtype, biased: bool) -> None:
+def test_a_product_has_the_right_entries(shape: str, layout: str, dtype: torch.dtype, biased: bool) -> None:
     """To 2 K u Σ_k |a_nk b_km|, twice the bound on a sum of K terms in any order (Higham, Accuracy and Stability, section 3.1)."""
     rows, terms, columns = SHAPES[shape]
     generator = torch.Generator().manual_seed(0)
@@ -43,7 +43,7 @@ def test_a_product_is_the_product(shape: str, layout: str, dtype: torch.dtype, b
     bias = bias.to(dtype)
     call = by_blas([bias.numpy()] if biased else [], a.numpy(), b.numpy(), out.numpy(), threads=1)
     if (shape, layout, dtype) == ("in blocks of rows", "column by column", torch.float32):
-        assert call is None  # see TRANSPOSED
+        assert call is None  # see MOST_TRANSPOSED
         return
     assert call is not None
     for _ in range(2):
@@ -53,25 +53,25 @@ def test_a_product_is_the_product(shape: str, layout: str, dtype: torch.dtype, b
     assert bool(((out.double() - exact).abs() <= 2 * (terms + 1) * torch.finfo(dtype).eps / 2 * bound).all())
 
 
-def test_what_pytorch_is_better_at_is_left_to_it() -> None:
+def test_shapes_that_pytorch_computes_faster_are_left_to_it() -> None:
     def taken(rows: int, terms: int, columns: int, threads: int, transposed: bool = False) -> bool:
         a, out = np.ones((rows, terms), np.float32), np.empty((rows, columns), np.float32)
         b = np.ones((columns, terms), np.float32).T if transposed else np.ones((terms, columns), np.float32)
         return by_blas([], a, b, out, threads) is not None
 
-    large = (64, MOST // 64 // 64, 64)
+    large = (64, MOST_ONE_THREAD // 64 // 64, 64)
     assert taken(*large, threads=1) and not taken(65, *large[1:], threads=1)
     assert not taken(*large, threads=2) and taken(64, BLOCK // 64 // 64, 64, threads=2)
     assert not taken(33, 2**14, 31, threads=1)  # a row would be a vector of half a million multiplications
-    thin = (64, THIN_MOST // 64 // 16, 16)
+    thin = (64, MOST_THIN // 64 // 16, 16)
     assert taken(*thin, threads=2) and not taken(65, *thin[1:], threads=2)
-    turned = (64, TRANSPOSED // 64 // 64, 64)
+    turned = (64, MOST_TRANSPOSED // 64 // 64, 64)
     assert taken(*turned, threads=1, transposed=True) and not taken(65, *turned[1:], threads=1, transposed=True)
 
 
 @pytest.mark.parametrize("shape", [*SHAPES.values(), (3, 700, 700), (500, 1000, 1), (1, 1000, 1000), (1, 2048, 2)])
-def test_no_piece_is_large_enough_for_a_second_thread(shape: tuple[int, int, int]) -> None:
-    """OpenBLAS 0.3.31 takes one for fewer than 2¹⁹ multiplications of matrices, and fewer than 460,800 with a vector."""
+def test_no_block_is_large_enough_for_a_second_thread(shape: tuple[int, int, int]) -> None:
+    """OpenBLAS 0.3.31 uses one thread below 2¹⁹ multiplications of matrices, and below 460,800 with a vector."""
     rows, terms, columns = shape
     call = by_blas([], np.ones((rows, terms)), np.ones((terms, columns)), np.empty((rows, columns)), threads=1)
     assert isinstance(call, functools.partial)
@@ -100,7 +100,9 @@ REDUCED: dict[str, Callable[[Tensor], Tensor]] = {
 @pytest.mark.parametrize("layout", list(LAYOUTS))
 @pytest.mark.parametrize("shape", [(6, 4), (300, 3), (1, 5), (3, 1)], ids=str)
 @pytest.mark.parametrize("operation", list(REDUCED))
-def test_a_recorded_sum_is_the_sum(operation: str, shape: tuple[int, int], layout: str, dtype: torch.dtype) -> None:
+def test_a_recorded_sum_has_the_right_entries(
+    operation: str, shape: tuple[int, int], layout: str, dtype: torch.dtype
+) -> None:
     """Of positive numbers, to 2 K u of itself."""
     generator = torch.Generator().manual_seed(0)
     t = LAYOUTS[layout](torch.rand(shape, generator=generator).to(dtype))
@@ -108,10 +110,12 @@ def test_a_recorded_sum_is_the_sum(operation: str, shape: tuple[int, int], layou
     t.copy_(torch.rand(shape, generator=generator))
     recording.replay()
     tolerance = t.numel() * torch.finfo(dtype).eps
-    torch.testing.assert_close(recording.result.double(), REDUCED[operation](t.double()), rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(
+        recording.result.double(), REDUCED[operation](t.double()), rtol=tolerance, atol=tolerance
+    )
 
 
-def test_many_numbers_are_not_added_up_one_after_the_other() -> None:
+def test_many_numbers_are_not_added_one_after_the_other() -> None:
     """PyTorch adds in pairs: 80,000 numbers to 2 u, where one after the other the roundings come to a hundred."""
     t = torch.rand(80_000, 3, generator=torch.Generator().manual_seed(0))
     exact = t.double().sum(0)

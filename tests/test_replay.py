@@ -70,7 +70,13 @@ class Masked(nets.MaskedCrossEntropy):
 def test_a_masked_loss_is_replayed_and_counts_the_targets_of_each_batch(reduction: str, sampled: bool) -> None:
     of, loss = network(), Masked(reduction)
     engine = SAMPLED["closed_form"]() if sampled else ENGINES["closed_form"]()
-    counts = [[0, 1, -100, 1, -100, 0], [1, -100, -100, -100, -100, -100], [0, 0, 1, 1, 0, 1], [-100] * 6, [-100, 1, 0, 1, 1, 1]]
+    counts = [
+        [0, 1, -100, 1, -100, 0],
+        [1, -100, -100, -100, -100, -100],
+        [0, 0, 1, 1, 0, 1],
+        [-100] * 6,
+        [-100, 1, 0, 1, 1, 1],
+    ]
     for number, targets in enumerate(counts):
         batch = Batch(numbers(number).inputs, torch.tensor(targets))
         found = [t.clone() for t in (engine(of, loss, batch)[0], *engine(of, loss, batch)[1].values())]

@@ -15,7 +15,9 @@ from nets.telemetry.tensorboard.board import Board
 from nets.training.gradients.layer_statistics import snapshot
 
 
-def run(sizes: list[int], activation: str, gain: float, learning_rate: float, folder: Path) -> tuple[Report, list[Snapshot]]:
+def run(
+    sizes: list[int], activation: str, gain: float, learning_rate: float, folder: Path
+) -> tuple[Report, list[Snapshot]]:
     data = digits(targets="classes").train.take(slice(0, 256))
     network = nets.mlp(sizes, activation, "identity", gain=gain, generator=torch.Generator().manual_seed(0))
     snapshots, steps = [snapshot(network, nets.CrossEntropy(), data)], []

@@ -109,10 +109,14 @@ def test_they_are_on_the_board(tmp_path: Path) -> None:
     for name in ("0.weight", "0.bias"):
         for what, expected in (("mean", lambda norms: norms.mean()), ("largest", lambda norms: norms.max())):
             values = [event.value for event in found.Scalars(f"sample_norm/{name}/{what}")]
-            assert values == pytest.approx([float(expected(step.samples.norms[name])) for step in steps if step.samples], rel=1e-6)
+            assert values == pytest.approx(
+                [float(expected(step.samples.norms[name])) for step in steps if step.samples], rel=1e-6
+            )
     assert all(math.isfinite(event.value) for event in found.Scalars("noise_scale"))
     assert len(found.Scalars("noise_scale")) == len(steps)
 
 
 def test_nobody_pays_who_does_not_ask() -> None:
-    assert all(step.samples is None and step.noise is None for step in descent(noisy(), batch_size=16, sample_norms=False))
+    assert all(
+        step.samples is None and step.noise is None for step in descent(noisy(), batch_size=16, sample_norms=False)
+    )

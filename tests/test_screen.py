@@ -20,7 +20,8 @@ PATH = "/tmp/" + "a rather long directory/" * 9 + "1.5e-3 [bold]run[/] :warning:
 
 def records(count: int, first: int = 1) -> list[Step]:
     return [
-        Step.of(n, 1 + n // 100, 1 / n, {"w": 3 / n}, {"w": 1e-3}, Accumulation((1,), (1.0,))) for n in range(first, first + count)
+        Step.of(n, 1 + n // 100, 1 / n, {"w": 3 / n}, {"w": 1e-3}, Accumulation((1,), (1.0,)))
+        for n in range(first, first + count)
     ]
 
 

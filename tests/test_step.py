@@ -27,7 +27,9 @@ def test_a_number_is_read_without_the_others(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(Block, "numbers", lambda *given: built.append(given))
     for norms, ratios in ((step.gradient_norm, step.update_ratio), (step.gradient_norm, step.update_ratio)):
         assert isinstance(norms, Mapping) and not isinstance(norms, dict) and not hasattr(norms, "__dict__")
-        assert {name: norms[name] for name in norms} == expected[0] and {name: ratios[name] for name in ratios} == expected[1]
+        assert {name: norms[name] for name in norms} == expected[0] and {
+            name: ratios[name] for name in ratios
+        } == expected[1]
     assert step.loss == expected[2] and not built
     for missing in (step.gradient_norm, step.update_ratio):
         with pytest.raises(KeyError):
@@ -40,7 +42,9 @@ def test_single_numbers_equal_those_of_many_steps() -> None:
     runs = numbers_of(records)
     assert [len(run.loss) for run in runs] == [256, 44]
     assert [step.loss for step in records] == [x for run in runs for x in run.loss.tolist()]
-    assert [step.total_gradient_norm for step in records] == [x for run in runs for x in run.total_gradient_norm.tolist()]
+    assert [step.total_gradient_norm for step in records] == [
+        x for run in runs for x in run.total_gradient_norm.tolist()
+    ]
     for what in ("gradient_norm", "update_ratio"):
         rows = [row for run in runs for row in getattr(run, what).tolist()]
         assert [list(getattr(step, what).values()) for step in records] == rows
@@ -54,7 +58,9 @@ def test_the_total_of_many_parameters_is_the_same_both_ways(count: int) -> None:
     assert step.total_gradient_norm == pytest.approx(math.hypot(*norms.values()), rel=1e-14)
 
 
-@pytest.mark.parametrize(("moved", "size", "ratio"), [(0, 0, 0), (1, 0, math.inf), (3, 2, 1.5), (math.nan, 0, math.nan)])
+@pytest.mark.parametrize(
+    ("moved", "size", "ratio"), [(0, 0, 0), (1, 0, math.inf), (3, 2, 1.5), (math.nan, 0, math.nan)]
+)
 def test_the_ratio_of_a_parameter_that_is_zero(moved: float, size: float, ratio: float) -> None:
     block = Block(("w",), torch.empty(0, dtype=torch.float64))
     block.write(0, [0.5, 1.0, size, moved], -1.0)

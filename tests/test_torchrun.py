@@ -19,16 +19,33 @@ import train
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for a rank in /proc")
 
 # Of the certificate only what is needed for a run to begin.
-QUICK = ("experiment=accumulated", "run_dir=here", "dtype=float64", "verification.samples=1", "verification.coverage=auto")
+QUICK = (
+    "experiment=accumulated",
+    "run_dir=here",
+    "dtype=float64",
+    "verification.samples=1",
+    "verification.coverage=auto",
+)
 
 
 def torchrun(folder: Path, *settings: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr=127.0.0.1", "--nproc_per_node=2"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--local-addr=127.0.0.1",
+        "--nproc_per_node=2",
+    ]
     root, without = train.CONFIGS.parent, folder.parent / f"{folder.name}_without"
     without.mkdir()
     # Python reads this file as it starts; a certificate would wait some seconds for the two to be loaded.
     (without / "sitecustomize.py").write_text("import sys\n\nsys.modules.update(tensorflow=None, jax=None)\n")
-    variables = {"HYDRA_FULL_ERROR": "0", "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(without), str(root)])}
+    variables = {
+        "HYDRA_FULL_ERROR": "0",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([str(without), str(root)]),
+    }
     return subprocess.Popen(
         [*command, str(root / "train.py"), *QUICK, *settings],
         cwd=folder,
@@ -164,7 +181,10 @@ def test_a_rank_that_hangs_ends_the_run_with_its_name(tmp_path: Path) -> None:
         process.kill()
     # torchrun gives what it ends half a minute; what there is to say is said before.
     assert time.monotonic() - began < 100 and process.returncode != 0
-    assert f"rank 1 (process {stopped}) does not answer; the run has ended with it; what was recorded is in here.\n" in complaints
+    assert (
+        f"rank 1 (process {stopped}) does not answer; the run has ended with it; what was recorded is in here.\n"
+        in complaints
+    )
     steps = recorded(tmp_path)
     assert len(steps) > 20 and steps == list(range(1, len(steps) + 1))
 

@@ -35,7 +35,9 @@ def through_plain_values(state: nets.TrainState) -> nets.TrainState:
     saved: dict[str, Tensor | int] = {}
     for key, value in state.as_dict().items():
         assert type(key) is str and type(value) in (Tensor, int)
-        saved[key] = torch.tensor(value.tolist(), dtype=value.dtype).reshape(value.shape) if isinstance(value, Tensor) else value
+        saved[key] = (
+            torch.tensor(value.tolist(), dtype=value.dtype).reshape(value.shape) if isinstance(value, Tensor) else value
+        )
     return nets.TrainState.from_dict(saved)
 
 
@@ -93,12 +95,21 @@ def test_a_state_that_does_not_fit_is_refused_and_moves_nothing() -> None:
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"learning_rate": 0.1}, "velocity"),
         ({"rule": Adam(0.1)}, "mean"),
-        ({"learning_rate": 0.1, "momentum": 0.9, "data": nets.Batch(DATA.inputs[:4], DATA.targets[:4])}, "the data have 4"),
+        (
+            {"learning_rate": 0.1, "momentum": 0.9, "data": nets.Batch(DATA.inputs[:4], DATA.targets[:4])},
+            "the data have 4",
+        ),
         ({"learning_rate": 0.1, "momentum": 0.9, "network": nets.mlp([3, 5, 2])}, r"0\.weight"),
         ({"learning_rate": 0.1, "momentum": 0.9, "network": nets.mlp([3, 2])}, r"0\.weight"),
     ]
     for given, fact in wrong:
-        arguments = {"network": network(2), "data": DATA, "loss": nets.MeanSquaredError(), "steps": 9, "state": state} | given
+        arguments = {
+            "network": network(2),
+            "data": DATA,
+            "loss": nets.MeanSquaredError(),
+            "steps": 9,
+            "state": state,
+        } | given
         before = [p.detach().clone() for p in arguments["network"].parameters()]
         with pytest.raises(nets.InputError, match=fact):
             nets.descend(**arguments)
@@ -134,4 +145,6 @@ def test_of_a_data_set_the_training_split_is_taken() -> None:
     ours, theirs = network(), network()
     other = nets.Batch(DATA.inputs[:2], DATA.targets[:2])
     settings = {"loss": nets.MeanSquaredError(), "learning_rate": 0.1, "steps": 3}
-    assert list(nets.descend(ours, nets.DataSet("made", DATA, other), **settings)) == list(nets.descend(theirs, DATA, **settings))
+    assert list(nets.descend(ours, nets.DataSet("made", DATA, other), **settings)) == list(
+        nets.descend(theirs, DATA, **settings)
+    )

@@ -10,7 +10,17 @@ HERE = Path(__file__).parent
 
 
 def test_what_depends_on_the_number_of_threads() -> None:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", str(HERE / "two_threads.py")]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        str(HERE / "two_threads.py"),
+    ]
     environment = {**os.environ, "NETS_TEST_THREADS": "2"}
     done = subprocess.run(command, cwd=HERE.parent, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr

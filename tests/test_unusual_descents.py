@@ -110,7 +110,10 @@ def test_a_large_weight_is_no_divergence(engine: str) -> None:
     ("change", "sentence"),
     [
         (lambda of: of.requires_grad_(False), "no parameter that requires a gradient"),
-        (lambda of: setattr(of[0].weight, "data", torch.ones(1, 3).expand(4, 3)), r"the entries of 0\.weight share their memory"),
+        (
+            lambda of: setattr(of[0].weight, "data", torch.ones(1, 3).expand(4, 3)),
+            r"the entries of 0\.weight share their memory",
+        ),
         (lambda of: of.double(), "X is torch.float32"),
     ],
 )
@@ -135,7 +138,9 @@ def test_the_norm_of_millions_of_numbers(shape: tuple[int, ...], dtype: torch.dt
     t = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
     t = t.transpose(0, -1) if turned else t
     exact = t.double().norm().item()
-    found = [norm.item() for norm in norm_tensors([t, t[:1]], torch.float64 if dtype == torch.float64 else torch.float32)]
+    found = [
+        norm.item() for norm in norm_tensors([t, t[:1]], torch.float64 if dtype == torch.float64 else torch.float32)
+    ]
     assert found == pytest.approx([exact, t[:1].double().norm().item()], rel=1e-6)
     assert norms_now([t]) == pytest.approx([exact], rel=1e-6)
 

@@ -74,7 +74,10 @@ def test_an_update_equals_that_of_torch_for_every_layout(
     settings: dict[str, float], given: str, kept: str, rule: type[UpdateRule]
 ) -> None:
     ours, theirs = parameters(kept), parameters()
-    update, optimizer = updating(ours, settings, rule), torch.optim.SGD(theirs.values(), lr=0.1, foreach=False, **settings)
+    update, optimizer = (
+        updating(ours, settings, rule),
+        torch.optim.SGD(theirs.values(), lr=0.1, foreach=False, **settings),
+    )
     for number in range(1, 6):
         loss, found = gradients(number, given)
         assert update(loss, found) is None

@@ -18,7 +18,9 @@ WIDE = 1024
 
 def data(samples: int, width: int, dtype: torch.dtype = torch.float32) -> Batch:
     generator = torch.Generator().manual_seed(0)
-    return Batch(torch.randn(samples, width, generator=generator), torch.rand(samples, 10, generator=generator)).to(dtype)
+    return Batch(torch.randn(samples, width, generator=generator), torch.rand(samples, 10, generator=generator)).to(
+        dtype
+    )
 
 
 def test_there_are_two_threads() -> None:
@@ -37,7 +39,9 @@ def test_a_recording_with_gaps_between_rows_gives_what_the_formulas_give(activat
     recording.replay()
     eps = torch.finfo(dtype).eps
     value, gradients = closed_form(network, loss, batch)
-    for one, other in zip((recording.result[0], *recording.result[1].values()), (value, *gradients.values()), strict=True):
+    for one, other in zip(
+        (recording.result[0], *recording.result[1].values()), (value, *gradients.values()), strict=True
+    ):
         assert (one - other).abs().max() <= 1e3 * eps * other.abs().max()
 
 
@@ -55,7 +59,9 @@ def test_a_step_takes_one_thread_where_it_is_small_and_gives_the_others_back(eng
 
     network = nets.mlp([64, width, width, 10], output="identity")
     size = sum(parameter.numel() for parameter in network.parameters())
-    steps = nets.descend(network, data(640, 64), loss=Watched(), learning_rate=0.01, batch_size=64, steps=3, engine=engine)
+    steps = nets.descend(
+        network, data(640, 64), loss=Watched(), learning_rate=0.01, batch_size=64, steps=3, engine=engine
+    )
     for _ in steps:
         assert torch.get_num_threads() == 2
     assert set(seen[1:]) == {2 if 64 * size >= MULTITHREAD_FROM else 1} and len(seen) >= 3
@@ -80,8 +86,8 @@ def test_engines_follow_one_trajectory(settings: dict[str, object]) -> None:
     for engine in ENGINES:
         network = nets.mlp([64, WIDE, 10], output="identity", generator=torch.Generator().manual_seed(1)).double()
         steps = nets.descend(
-            network, data(640, 64, torch.float64), loss=nets.MeanSquaredError(), learning_rate=0.01, batch_size=64, steps=25,
-            engine=engine, **settings,
+            network, data(640, 64, torch.float64), loss=nets.MeanSquaredError(), learning_rate=0.01, batch_size=64,
+            steps=25, engine=engine, **settings,
         )  # fmt: skip
         norms = [step.total_gradient_norm for step in itertools.islice(steps, 25)]
         found.append((norms, [parameter.detach() for parameter in network.parameters()]))

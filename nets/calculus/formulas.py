@@ -67,7 +67,9 @@ class _Chain:
         shape = tuple(self.layers[index].get_parameter(name).shape)
         letters = tuple(INDEX[: len(shape)])
         mixed = bool(self._mixing(index + 1))
-        written, unit, own = self.layers[index].parameter_factors(self.places[index], name, letters, LETTERS[0] if mixed else "k")
+        written, unit, own = self.layers[index].parameter_factors(
+            self.places[index], name, letters, LETTERS[0] if mixed else "k"
+        )
         between = [Factor(f"A_k{unit}", ("k", unit), self.rule(index, unit, letters).numbers)] if mixed else []
         if not mixed:
             between = [self._delta(unit)] if unit != "k" else []

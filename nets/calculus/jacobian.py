@@ -18,12 +18,17 @@ from nets.errors import InputError
 
 
 class Jacobian(ABC):
-    """∂Y_nk/∂θ with the axes (n, k, *θ.shape)."""
+    """∂Y_nk/∂θ with the axes (n, k, *θ.shape); where a sample of Y has several axes, they stand in place of k."""
 
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
         """(N, K, *θ.shape)."""
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """(N, K), the shape of Y."""
+        return self.shape[:2]
 
     @abstractmethod
     def dense(self) -> Tensor:
@@ -42,12 +47,14 @@ class Jacobian(ABC):
         """(Σ over all entries of the square)^½."""
 
     @abstractmethod
-    def entry(self, n: int, k: int, *index: int) -> float:
-        """One entry, at the index (n, k, *index); nothing else is formed."""
+    def entry(self, *index: int) -> float:
+        """One entry, at the index (n, *k, *index of θ); nothing else is formed."""
 
     def _expect(self, name: str, given: Tensor, shape: tuple[int, ...]) -> None:
         if tuple(given.shape) != shape:
-            raise InputError(f"{name} has the shape {tuple(given.shape)}; expected {shape}, for a Jacobian of shape {self.shape}.")
+            raise InputError(
+                f"{name} has the shape {tuple(given.shape)}; expected {shape}, for a Jacobian of shape {self.shape}."
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,7 @@ class WeightJacobian(Jacobian):
 
     Attributes:
         a: A_nki = ∂Y_nk/∂Z_ni.
-        x: X_nj, what the layer was given.
+        x: X_nj, the input of the layer.
     """
 
     a: Float[Tensor, "n k i"]
@@ -72,7 +79,7 @@ class WeightJacobian(Jacobian):
         known = self.a.dtype in (torch.float32, torch.float64) and bool(torch.isfinite(self.x).all())
         if not known or self.a.device.type != "cpu" or 8 * len(n) > self.a.numel():
             return self.a[..., None] * self.x[:, None, None, :]
-        # Where A_nki = δ_ki f′ nearly all is zero. NumPy asks for memory that is zero to begin with, and need not be written.
+        # Where A_nki = δ_ki f′ nearly all entries are zero. NumPy gets memory that is zero already, so only the others are written.
         every = torch.from_numpy(np.zeros(self.shape, self.a.numpy().dtype))
         every[n, k, i] = self.a[n, k, i, None] * self.x[n]
         return every
@@ -91,9 +98,9 @@ class WeightJacobian(Jacobian):
         """(Σ_n Σ_ki A_nki² Σ_j X_nj²)^½, since the square of a product of factors is the product of their squares."""
         return (self.a.square().sum((1, 2)) * self.x.square().sum(1)).sum().sqrt()
 
-    def entry(self, n: int, k: int, *index: int) -> float:
+    def entry(self, *index: int) -> float:
         """A_nki X_nj."""
-        i, j = index
+        n, k, i, j = index
         return float(self.a[n, k, i] * self.x[n, j])
 
 
@@ -125,56 +132,58 @@ class BiasJacobian(Jacobian):
         """(Σ_nki A_nki²)^½."""
         return self.a.square().sum().sqrt()
 
-    def entry(self, n: int, k: int, *index: int) -> float:
+    def entry(self, *index: int) -> float:
         """A_nki."""
-        (i,) = index
-        return float(self.a[n, k, i])
+        return float(self.a[index])
 
 
 class InputJacobian(Jacobian):
     """∂Y_nk/∂X_nj: a sample's outputs depend on that sample alone, so there is one n, and no sum over it.
 
     Args:
-        shape: (N, K, J).
-        pulled_back: gives ∂Y_nk/∂X_nj. It is called when that is first asked for, as the last step of the chain rule takes as long
-            as all that the parameters need.
+        y_shape, x_shape: (N, *K) and (N, *S). Below, k and j stand for all axes of a sample of Y and of X.
+        pulled_back: computes ∂Y_nk/∂X_nj, of shape (N, K, *S). It is called at the first use, since this last step of the
+            chain rule takes as long as those for all parameters together.
     """
 
-    def __init__(self, shape: tuple[int, ...], pulled_back: Callable[[], Float[Tensor, "n k j"]]) -> None:
-        self._shape, self._pulled_back = shape, pulled_back
+    def __init__(self, y_shape: torch.Size, x_shape: torch.Size, pulled_back: Callable[[], Tensor]) -> None:
+        self._y_shape, self._x_shape, self._pulled_back = tuple(y_shape), tuple(x_shape), pulled_back
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self._shape
+        return (*self._y_shape, *self._x_shape[1:])
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        return self._y_shape
 
     @functools.cached_property
     def a(self) -> Float[Tensor, "n k j"]:
         """∂Y_nk/∂X_nj."""
         with torch.no_grad():
-            return self._pulled_back()
+            return self._pulled_back().flatten(2)
 
     def dense(self) -> Tensor:
-        """∂Y_nk/∂X_nj."""
-        return self.a.contiguous()
+        """∂Y_nk/∂X_nj, of shape (N, *K, *S)."""
+        return self.a.reshape(self.shape).contiguous()
 
     def vjp(self, v: Tensor) -> Tensor:
-        """Σ_k v_nk ∂Y_nk/∂X_nj, shape (N, J)."""
-        self._expect("v", v, self.shape[:2])
-        return torch.einsum("nk,nkj->nj", v, self.a)
+        """Σ_k v_nk ∂Y_nk/∂X_nj, of the shape of X."""
+        self._expect("v", v, self._y_shape)
+        return torch.einsum("nk,nkj->nj", v.flatten(1), self.a).reshape(self._x_shape)
 
     def jvp(self, t: Tensor) -> Tensor:
-        """Σ_j ∂Y_nk/∂X_nj t_nj, shape (N, K)."""
-        self._expect("t", t, (self.shape[0], self.shape[2]))
-        return torch.einsum("nkj,nj->nk", self.a, t)
+        """Σ_j ∂Y_nk/∂X_nj t_nj, of the shape of Y."""
+        self._expect("t", t, self._x_shape)
+        return torch.einsum("nkj,nj->nk", self.a, t.flatten(1)).reshape(self._y_shape)
 
     def norm(self) -> Tensor:
         """(Σ_nkj (∂Y_nk/∂X_nj)²)^½."""
         return self.a.square().sum().sqrt()
 
-    def entry(self, n: int, k: int, *index: int) -> float:
+    def entry(self, *index: int) -> float:
         """∂Y_nk/∂X_nj."""
-        (j,) = index
-        return float(self.a[n, k, j])
+        return float(self.a.reshape(self.shape)[index])
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,14 +191,20 @@ class DenseJacobian(Jacobian):
     """∂Y_nk/∂θ with all of its entries, for a layer that has no factors of its own.
 
     Attributes:
-        entries: of shape (N, K, *θ.shape).
+        entries: of shape (N, *K, *θ.shape).
+        outputs: axes of a sample of Y.
     """
 
     entries: Tensor
+    outputs: int = 1
 
     @property
     def shape(self) -> tuple[int, ...]:
         return tuple(self.entries.shape)
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        return self.shape[: 1 + self.outputs]
 
     def dense(self) -> Tensor:
         """∂Y_nk/∂θ."""
@@ -197,18 +212,18 @@ class DenseJacobian(Jacobian):
 
     def vjp(self, v: Tensor) -> Tensor:
         """Σ_nk v_nk ∂Y_nk/∂θ, of the shape of θ."""
-        self._expect("v", v, self.shape[:2])
-        return torch.tensordot(v, self.entries, dims=2)
+        self._expect("v", v, self.output_shape)
+        return torch.tensordot(v, self.entries, dims=v.ndim)
 
     def jvp(self, t: Tensor) -> Tensor:
-        """Σ ∂Y_nk/∂θ t, shape (N, K)."""
-        self._expect("t", t, self.shape[2:])
-        return (self.entries * t).flatten(2).sum(2)
+        """Σ ∂Y_nk/∂θ t, of the shape of Y."""
+        self._expect("t", t, self.shape[1 + self.outputs :])
+        return torch.tensordot(self.entries, t, dims=t.ndim)
 
     def norm(self) -> Tensor:
         """(Σ over all entries of the square)^½."""
         return self.entries.square().sum().sqrt()
 
-    def entry(self, n: int, k: int, *index: int) -> float:
+    def entry(self, *index: int) -> float:
         """∂Y_nk/∂θ."""
-        return float(self.entries[n, k][index])
+        return float(self.entries[index])

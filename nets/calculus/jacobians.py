@@ -5,46 +5,55 @@ A_nki = ∂Y_nk/∂Z_ni, Z the layer's own output, which the chain rule carries 
 
     ∂Y_nk/∂W_ij = A_nki X_nj        ∂Y_nk/∂B_i = A_nki        ∂Y_nk/∂X_nj = Σ_i A_nki W_ij
 
-The weight Jacobian has N·K·I·J entries but only N·(K·I + J) numbers; it is never formed unless `.dense()` is called.
+for a Linear layer over vectors. This weight Jacobian has N·K·I·J entries but only N·(K·I + J) numbers; it is never formed
+unless `.dense()` is called. A layer without factors of its own has every entry (see `Layer.jacobians`).
 """
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from nets.calculus.jacobian import InputJacobian, Jacobian
+from nets.calculus.jacobian import DenseJacobian, InputJacobian, Jacobian
+from nets.calculus.layer import unit_cotangents
 from nets.calculus.network import Network
 from nets.errors import InputError
 
 
 @torch.no_grad()
-def jacobians(network: Network, x: Float[Tensor, "n j"]) -> dict[str, Jacobian]:
+def jacobians(network: Network, x: Tensor) -> dict[str, Jacobian]:
     """∂Y/∂θ of every parameter, under its name, and ∂Y/∂X under 'input'.
 
     Args:
-        network: layers in sequence, X (N, J) → Y (N, K).
-        x: X_nj.
+        network: layers in sequence, X (N, *S) → Y (N, *K).
+        x: X.
+
+    Returns:
+        Jacobians with the axes (n, *k, *parameter.shape); that by the input has the axes (n, *k, *s).
 
     Raises:
-        InputError: unless X is a batch (N, J) in the network's precision.
+        InputError: unless X is a batch (N, *S) in the network's precision.
     """
     if not isinstance(network, Network):
         raise InputError(
-            f"jacobians was given a {type(network).__name__}; expected a nets.Network, whose layers know their derivatives: "
+            f"the network is a {type(network).__name__}; expected a nets.Network, whose layers know their derivatives: "
             "convert a torch.nn.Sequential with nets.Network.from_torch."
         )
     network.check(x)
     values = network.trace(x)
     y = values[-1]
-    samples, outputs = y.shape
-    # A is kept with k in front, so that every layer's pullback broadcasts over it; ∂Y_nk/∂Y_ni = δ_ki to begin with.
-    unit = torch.eye(outputs, dtype=y.dtype, device=y.device)[:, None, :].expand(outputs, samples, outputs)
+    # A has k in front, so that every layer's pullback broadcasts over it; it begins with ∂Y_nk/∂Y_ni = δ_ki.
     found: dict[str, Jacobian] = {}
-    for index, a in network.pulled_back(unit, values):
+    for index, a in network.pulled_back(unit_cotangents(y), values):
         own = network.layers[index].jacobians(a, values[index], values[index + 1])
-        found |= {f"{index}.{name}": jacobian for name, jacobian in own.items()}
-    # Its parameters as they are now, whatever is made of them before somebody asks.
+        found |= {f"{index}.{name}": _by_output(jacobian, y) for name, jacobian in own.items()}
+    # The input's Jacobian is computed later, on request, and belongs to the parameters as they are now.
     first, last = network.layers[0], a
     first = first.at({name: parameter.detach().clone() for name, parameter in first.named_parameters()})
-    whole = InputJacobian((samples, outputs, x.shape[1]), lambda: first.pullback(last, x, values[1]).transpose(0, 1))
-    return {name: found[name] for name, _ in network.named_parameters()} | {"input": whole}
+    by_input = InputJacobian(y.shape, x.shape, lambda: first.pullback(last, x, values[1]).transpose(0, 1))
+    return {name: found[name] for name, _ in network.named_parameters()} | {"input": by_input}
+
+
+def _by_output(jacobian: Jacobian, y: Tensor) -> Jacobian:
+    """The same with the axes of Y in place of k, where there are several."""
+    if y.ndim == 2:
+        return jacobian
+    return DenseJacobian(jacobian.dense().reshape(*y.shape, *jacobian.shape[2:]), y.ndim - 1)

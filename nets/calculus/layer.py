@@ -8,7 +8,7 @@ front, such as the outputs k of a whole network; a pullback broadcasts over them
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from torch.func import vjp
 from typing_extensions import Self
 
 from nets.calculus.jacobian import DenseJacobian, Jacobian
+from nets.calculus.mathematics import TORCH, Mathematics
 from nets.calculus.notation.factors import Factor, Place, subscript
 from nets.calculus.notation.symbols import slope_function
 from nets.errors import InputError
@@ -24,15 +25,15 @@ from nets.errors import InputError
 class Layer(nn.Module, ABC):
     """Y_ni = f_i(X_n; θ) and its derivative.
 
-    Required: `forward` and `pullback`, and `gradients` if the layer has parameters. Every other method is derived from these three.
-    Override one where the layer knows a cheaper way:
+    Required: `forward` (or `function`) and `pullback`, and `gradients` if the layer has parameters. Every other method is
+    derived from these three. Override one where the layer knows a cheaper way:
 
     | method | derived from | cost of the default |
     | --- | --- | --- |
     | `pushforward` | the pullback is linear in v, so its transpose is known | two pullbacks |
     | `parameter_pushforward` | the gradients are linear in v | two calls of `gradients` |
     | `sample_gradients`, `sample_norms` | the gradients of a batch of one | one call for each sample |
-    | `jacobians` | the sample gradients of each row | one call for each sample and output |
+    | `jacobians` | the gradients of one output of one sample | one call for each sample and output |
     | `local_jacobian` | the pullback of every unit cotangent | one pullback with an axis more |
     | `backward_gain` | `local_jacobian` | the same |
     | `factors`, `parameter_factors` | `local_jacobian`, `jacobians`; written as ∂H2_k/∂H1_i | the same, when numbers are needed |
@@ -51,12 +52,22 @@ class Layer(nn.Module, ABC):
     """
 
     recordable: ClassVar[bool] = True
-    """Whether training may record its operations once and repeat them. False for a layer that does more than PyTorch's dispatcher
-    shows, such as counting its calls; random numbers, decisions by a number and writes to buffers are found without it."""
+    """Whether training may record the operations of the layer once and repeat them. False for a layer that does more than the
+    dispatcher of PyTorch shows, such as counting its calls. Random numbers, decisions by a number and writes to buffers are
+    found without it."""
 
-    @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
-        """X_nj → Y_ni."""
+        """X_nj → Y_ni. Define this method, or `function`."""
+        return self.function(TORCH, x, **self._parameters)
+
+    def function(self, m: Mathematics, x: Any, *args: Any, **parameters: Any) -> Any:
+        """The forward over the functions m of any engine, with the parameters by name: `return x * m.sigmoid(beta * x)`.
+
+        A layer that defines it in place of `forward` is derived by NumPy, SymPy, JAX and TensorFlow as well.
+        """
+        raise InputError(
+            f"{type(self).__name__} has no forward; expected a layer with a method forward(x), or function(m, x, **parameters)."
+        )
 
     @abstractmethod
     def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -101,13 +112,23 @@ class Layer(nn.Module, ABC):
     def jacobians(self, a: Tensor, x: Tensor, y: Tensor) -> dict[str, Jacobian]:
         """∂Y_nk/∂θ of a network's output Y by every parameter θ of this layer, by name; axes (n, k, *θ.shape).
 
+        Each row is the gradient of one output of one sample, taken over the whole batch as in training, so that a wrong sum
+        over samples is seen in it.
+
         Args:
             a: A_kni = ∂Y_nk/∂Z_ni, with Z the output of this layer, of shape (K, N, *S').
             x: the layer's input.
             y: Z.
         """
-        each = [self.sample_gradients(v, x, y) for v in a]
-        return {name: DenseJacobian(torch.stack([one[name] for one in each], 1)) for name, _ in self.named_parameters()}
+        names = [name for name, _ in self.named_parameters()]
+        if not names:
+            return {}
+        samples = torch.eye(len(x), dtype=a.dtype, device=a.device).reshape(len(x), len(x), *(1 for _ in y.shape[1:]))
+        rows = [[self.gradients(v * only, x, y) for v in a] for only in samples]
+        return {
+            name: DenseJacobian(torch.stack([torch.stack([one[name] for one in row]) for row in rows]))
+            for name in names
+        }
 
     def local_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         """∂Y_ni/∂X_nj, with the samples flattened: shape (N, I, J), or the diagonal, shape (N, I), of an elementwise layer."""
@@ -139,10 +160,14 @@ class Layer(nn.Module, ABC):
         if self.symbol is None:
             return [Factor(f"∂{y}/∂{x}", (i,), lambda n: self._at_sample(place, n))]
         slope = slope_function(self.symbol)
-        found = Factor(self.symbol.format(y=y, z=x), (i,), lambda n: slope(*(value[n].flatten() for value in place.values())))
+        found = Factor(
+            self.symbol.format(y=y, z=x), (i,), lambda n: slope(*(value[n].flatten() for value in place.values()))
+        )
         return [found] if self.symbol else []
 
-    def parameter_factors(self, place: Place, name: str, index: Sequence[str], unit: str) -> tuple[str, str, list[Factor]]:
+    def parameter_factors(
+        self, place: Place, name: str, index: Sequence[str], unit: str
+    ) -> tuple[str, str, list[Factor]]:
         """How ∂Y_i/∂θ of this layer is written, for one number of the parameter θ.
 
         Args:

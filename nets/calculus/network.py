@@ -7,9 +7,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from nets.calculus import arguments
+from nets import validation
 from nets.calculus.layer import Layer
-from nets.calculus.layers import ACTIVATIONS, Activation, Identity, Linear
+from nets.calculus.layers.activations import ACTIVATIONS, Activation, Identity
+from nets.calculus.layers.conversion import converted
+from nets.calculus.layers.linear import Linear
 from nets.errors import InputError, quoted
 
 MOST_CHAINED = 100
@@ -19,8 +21,8 @@ MOST_CHAINED = 100
 class Network(nn.Sequential):
     """Y = (f_L ∘ … ∘ f_1)(X): layers that know their own derivatives, in sequence.
 
-    Shapes: X (N, J) → Y (N, K). Parameters are keyed as `torch.nn.Sequential` keys them ('0.weight', '0.bias'), so state dicts
-    load into and from the same sequence of `torch.nn` layers.
+    Shapes: X (N, *S) → Y (N, *S'), in most networks (N, J) → (N, K). Parameters have the names of `torch.nn.Sequential`
+    ('0.weight', '0.bias'), so state dicts load into and from the same sequence of `torch.nn` modules.
     """
 
     def __init__(self, layers: Iterable[Layer]) -> None:
@@ -28,7 +30,7 @@ class Network(nn.Sequential):
         for index, layer in enumerate(found):
             if not isinstance(layer, Layer):
                 raise InputError(
-                    f"layer {index} of a Network is a {type(layer).__name__}; expected layers of nets.calculus.layers: "
+                    f"layer {index} of a Network is a {type(layer).__name__}; expected a nets.Layer: "
                     "convert a torch.nn.Sequential with Network.from_torch."
                 )
         super().__init__(*found)
@@ -36,8 +38,8 @@ class Network(nn.Sequential):
         for name, parameter in self.named_parameters(remove_duplicate=False):
             if parameter in names:
                 raise InputError(
-                    f"'{name}' and '{names[parameter]}' are one and the same parameter; a Network expects each layer to have its "
-                    "own, since the factors of a shared one's Jacobian do not stay apart: use nets.verify on the torch module."
+                    f"'{name}' and '{names[parameter]}' are one and the same parameter; expected each layer to have its own, "
+                    "since the Jacobian of a shared one is no product of factors: use nets.verify on the torch module."
                 )
             names[parameter] = name
 
@@ -46,14 +48,14 @@ class Network(nn.Sequential):
         """The same network as `module`, with the very same parameters.
 
         Args:
-            module: a `torch.nn.Sequential` of Linear, Tanh, Sigmoid, ReLU, Softplus, GELU, Identity; or one such layer, which then
-                becomes layer 0.
+            module: a `torch.nn.Sequential` of modules that are registered (see `nets.register`), such as Linear, Tanh,
+                Sigmoid, ReLU, Softplus, GELU and Identity, and of layers; or one of these, which becomes layer 0.
 
         Raises:
-            InputError: for a layer whose derivative is not known in closed form.
+            InputError: for a module that has no layer.
         """
         layers = list(module) if isinstance(module, nn.Sequential) else [module]
-        return cls(_from_torch(index, layer) for index, layer in enumerate(layers))
+        return cls(converted(index, layer) for index, layer in enumerate(layers))
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -61,50 +63,50 @@ class Network(nn.Sequential):
         return cast("tuple[Layer, ...]", tuple(self))
 
     def trace(self, x: Tensor) -> list[Tensor]:
-        """[X, output of layer 0, …, Y]: what the chain rule needs of the forward pass."""
+        """[X, output of layer 0, …, Y]: the values of the forward pass that the chain rule uses."""
         values = [x]
         for layer in self.layers:
             values.append(layer(values[-1]))
         return values
 
     def pulled_back(self, v: Tensor, values: list[Tensor]) -> Iterator[tuple[int, Tensor]]:
-        """The number of each layer, from the last to the first, and the cotangent of its output Z: v = ∂ℓ/∂Y, then
-        v_nj ← Σ_i v_ni ∂Z_ni/∂X_nj from each layer to the one before it. Further axes of v in front stay what they are.
+        """The number of each layer, last to first, and the cotangent of its output Z: v = ∂ℓ/∂Y for the last layer, then
+        v_nj ← Σ_i v_ni ∂Z_ni/∂X_nj from each layer to the one before it.
 
         Args:
-            v: ∂ℓ/∂Y_nk.
-            values: [X, output of layer 0, …, Y], as `trace` gives them.
+            v: ∂ℓ/∂Y_nk. It may have further axes in front, which stay.
+            values: [X, output of layer 0, …, Y], as `trace` returns them.
         """
         for index in reversed(range(len(self))):
             yield index, v
-            if index:  # ∂ℓ/∂X of the first layer is left to those who ask for it
+            if index:  # a caller that needs ∂ℓ/∂X pulls back through the first layer itself
                 v = self.layers[index].pullback(v, values[index], values[index + 1])
 
     def check(self, x: Tensor) -> None:
-        """Raise InputError unless X is a dense batch (N, J), N ≥ 1, in the network's own precision, on its device."""
+        """Raise InputError unless X is a dense batch (N, *S), N ≥ 1, in the network's own precision, on its device."""
         if not isinstance(x, Tensor):
             raise InputError(f"X is {quoted(x)}; expected a tensor of shape (samples, features).")
         if x.layout is not torch.strided or not x.is_floating_point():
             raise InputError(
-                f"X is a tensor of {x.dtype} and the layout {x.layout}; expected one that keeps all of its numbers, in a real "
-                "floating-point precision: give it as X.to_dense(), or as X.to(torch.float64)."
+                f"X is a tensor of {x.dtype} with the layout {x.layout}; expected a dense tensor of real floating-point "
+                "numbers: pass X.to_dense(), or X.to(torch.float64)."
             )
-        if x.ndim != 2 or len(x) == 0:
+        if x.ndim < 2 or len(x) == 0:
             raise InputError(
-                f"X has the shape {tuple(x.shape)}; expected (samples, features) with at least one sample: "
-                "for a single sample use x[None]."
+                f"X has the shape {tuple(x.shape)}; expected (samples, features) with at least one sample, or more axes for "
+                "layers that take them: for a single sample use x[None]."
             )
         dtypes = {parameter.dtype for parameter in self.parameters()} or {x.dtype}
         if dtypes != {x.dtype}:
             raise InputError(
-                f"X is {x.dtype} and the network {', '.join(map(str, dtypes))}; expected the same for both: "
-                "convert one, for instance with network.to(x.dtype)."
+                f"X is {x.dtype} and the network {', '.join(map(str, dtypes))}; expected the same precision for both: "
+                "convert one, for example with network.to(x.dtype)."
             )
         devices = {parameter.device for parameter in self.parameters()} or {x.device}
         if devices != {x.device}:
             raise InputError(
-                f"X is on {x.device} and the network on {', '.join(map(str, devices))}; expected the same for both: move one, for "
-                "instance with network.to(x.device)."
+                f"X is on {x.device} and the network on {', '.join(map(str, devices))}; expected the same device for both: "
+                "move one, for example with network.to(x.device)."
             )
 
 
@@ -130,14 +132,14 @@ def mlp(
             `output`, a gain that is negative, not finite or so large that the weights overflow, or too little memory.
     """
     several = isinstance(sizes, Sequence) and not isinstance(sizes, str | bytes)
-    whole = several and all(type(size) is int and 0 < size <= arguments.MOST_UNITS for size in sizes)
+    whole = several and all(type(size) is int and 0 < size <= validation.LARGEST_WHOLE for size in sizes)
     if not whole or len(sizes) < 2:
         raise InputError(
             f"sizes is {quoted(sizes)}; expected two or more whole numbers from 1 up, of 64 bits at most, the width of the data "
             "first and that of the output last, such as [64, 10]."
         )
     hidden, last = _activation(activation), _chain(output)
-    generator = arguments.generator(generator)
+    generator = validation.generator(generator)
     layers: list[Layer] = []
     for index, (inputs, outputs) in enumerate(pairwise(sizes)):
         layers.append(Linear(inputs, outputs, gain=gain, generator=generator))
@@ -161,22 +163,3 @@ def _activation(name: object) -> type[Activation]:
     if not isinstance(name, str) or name not in ACTIVATIONS:
         raise InputError(f"the activation is {quoted(name)}; expected one of {', '.join(ACTIVATIONS)}.")
     return ACTIVATIONS[name]
-
-
-def _from_torch(index: int, layer: nn.Module) -> Layer:
-    if isinstance(layer, Layer):
-        return layer
-    if type(layer) is nn.Linear:
-        linear = Linear(layer.in_features, layer.out_features, bias=layer.bias is not None)
-        linear.weight, linear.bias = layer.weight, layer.bias
-        return linear
-    # Only with their default arguments are these the functions whose derivatives we know.
-    standard = {nn.Tanh: "", nn.Sigmoid: "", nn.ReLU: "", nn.Identity: ""}
-    standard |= {nn.Softplus: "beta=1.0, threshold=20.0", nn.GELU: "approximate='none'"}
-    if type(layer) in standard and layer.extra_repr() in (standard[type(layer)], "inplace=True"):
-        return ACTIVATIONS[type(layer).__name__.lower()]()
-    known = ", ".join(["Linear", *(kind.__name__ for kind in standard)])
-    raise InputError(
-        f"layer {index} is {quoted(layer)}; expected one of {known} with default settings, whose derivatives are known in closed "
-        "form: verify the module as it is with nets.verify(module, x)."
-    )

@@ -61,7 +61,7 @@ def unit_index(what: str, given: object, size: int) -> int:
 
 def output_unit(given: object, shape: tuple[int, ...]) -> int:
     """An output in the order of `flatten`, given as such a number or as its index in a sample of this shape."""
-    if not isinstance(given, tuple) or len(given) != len(shape):
+    if not isinstance(given, (tuple, list)) or len(given) != len(shape):
         return unit_index("output", given, math.prod(shape))
     index = [unit_index("output", part, size) for part, size in zip(given, shape, strict=True)]
     return int(np.ravel_multi_index(index, shape))

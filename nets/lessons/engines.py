@@ -12,9 +12,8 @@ import torch
 from numpy.typing import ArrayLike
 
 from nets.errors import InputError
-from nets.lessons import mathematics
 from nets.lessons.function import Function
-from nets.verification.derivations.engines import available
+from nets.verification.derivations.engines import available, mathematics
 from nets.verification.derivations.engines.jax_grad import in_double
 from nets.verification.derivations.engines.loading import load
 from nets.verification.derivations.engines.reading import Array, OutOfReachError

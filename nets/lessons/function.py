@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
-from nets.lessons.mathematics import NUMPY, PYTORCH, Mathematics
+from nets.calculus.mathematics import TORCH, Mathematics
+from nets.verification.derivations.engines.mathematics import NUMPY
 from nets.verification.derivations.engines.reading import Array, OutOfReachError
 
 
@@ -34,7 +35,7 @@ class Function(ABC):
         raise OutOfReachError("its Jacobian has not been written by hand.")
 
     def __call__(self, *x: Tensor) -> Tensor:
-        y: Tensor = self.forward(PYTORCH, *x)
+        y: Tensor = self.forward(TORCH, *x)
         return y
 
     def __str__(self) -> str:

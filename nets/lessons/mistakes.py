@@ -1,7 +1,7 @@
-"""What if I forget? The usual mistakes in a loop of PyTorch's, each with the gradient that it must leave, in closed form.
+"""The usual mistakes in a training loop of PyTorch, each with the gradient that it leaves, in closed form.
 
-With G_m of micro-batch m, w_m its share of the samples and P what the step before left in `.grad`, right is Σ_m w_m G_m, and every
-mistake here leaves p P + Σ_m c_m G_m instead, with a p and c_m of its own.
+G_m is the gradient of micro-batch m, w_m its share of the samples, and P what the step before left in `.grad`. Right is
+Σ_m w_m G_m. Each mistake leaves p P + Σ_m c_m G_m instead, with its own p and c_m.
 """
 
 import math
@@ -27,13 +27,13 @@ Pairs = list[tuple[Any, Any]]
 
 
 def forgot_zero_grad(module: nn.Module, loss: Any, micro_batches: Pairs) -> None:
-    """Nobody calls zero_grad."""
+    """zero_grad is missing."""
     for x, target in micro_batches:
         (loss(module(x), target) * len(x) / _samples(micro_batches)).backward()
 
 
 def backward_twice(module: nn.Module, loss: Any, micro_batches: Pairs) -> None:
-    """The graph is kept, and walked back again."""
+    """backward is called twice; the graph is kept for the second call."""
     module.zero_grad()
     for x, target in micro_batches:
         value = loss(module(x), target) * len(x) / _samples(micro_batches)
@@ -42,14 +42,14 @@ def backward_twice(module: nn.Module, loss: Any, micro_batches: Pairs) -> None:
 
 
 def ragged(module: nn.Module, loss: Any, micro_batches: Pairs) -> None:
-    """loss / K, though the K micro-batches are not equally large."""
+    """loss / K, though the K micro-batches differ in size."""
     module.zero_grad()
     for x, target in micro_batches:
         (loss(module(x), target) / len(micro_batches)).backward()
 
 
 def zero_grad_misplaced(module: nn.Module, loss: Any, micro_batches: Pairs) -> None:
-    """zero_grad stands one line too low."""
+    """zero_grad is called in the inner loop, one line too low."""
     for x, target in micro_batches:
         module.zero_grad()
         (loss(module(x), target) * len(x) / _samples(micro_batches)).backward()
@@ -61,13 +61,15 @@ def _samples(micro_batches: Pairs) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """Attributes:
-    name: of the loop.
-    formula: what it leaves, in words and in index form.
-    loop: a window of it, as people write it: it leaves its gradient in `.grad`.
-    carry: p.
-    coefficients: the w_m → the c_m.
-    example: windows of micro-batches of the document's v = 1, 10, 100, 1000.
+    """A loop with a mistake.
+
+    Attributes:
+        name: of the loop.
+        formula: the gradient that it leaves, in words and in index form.
+        loop: one window of it, as people write it: it leaves its gradient in `.grad`.
+        carry: p.
+        coefficients: the w_m → the c_m.
+        example: windows of micro-batches of the numbers v = 1, 10, 100, 1000.
     """
 
     name: str
@@ -124,22 +126,22 @@ MISTAKES = {
 }
 
 
-def named(name: str | None, processes: int) -> "Mistaken | None":
-    """A descent with the mistake of that name; None without one.
+def mistaken_gradient(name: str | None, processes: int) -> "MistakenGradient | None":
+    """A gradient source with the mistake of that name; None without a name.
 
     Raises:
-        InputError: for a name that there is not, or in several processes.
+        InputError: for an unknown name, or in several processes.
     """
     if name is None:
         return None
     mistake = MISTAKES[one_of("mistake", name, tuple(MISTAKES))]
     if processes > 1:
         raise InputError(f"mistake={name} was given to {processes} processes; expected one: leave torchrun away.")
-    return Mistaken(mistake)
+    return MistakenGradient(mistake)
 
 
 class Row(NamedTuple):
-    """One window: what is right, what the mistake must give, and what is there."""
+    """The gradient of one window: right, predicted for the mistake, and measured."""
 
     right: float
     predicted: float
@@ -147,7 +149,7 @@ class Row(NamedTuple):
 
 
 class Square(nn.Module):
-    """y = v x² at x = 1, with the v of a micro-batch for its samples: dy/dx = 2 v."""
+    """y = v x² at x = 1, where the samples of a micro-batch are its v: dy/dx = 2 v."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -173,22 +175,23 @@ def example(mistake: Mistake) -> list[Row]:
     return rows
 
 
-class Mistaken:
-    """A descent along the gradient that a mistake leaves, with its error ‖found − right‖ / ‖right‖ predicted and measured.
+class MistakenGradient:
+    """The gradient that a mistake leaves, for `descend`, with its error ‖found − right‖ / ‖right‖ predicted and
+    measured.
 
-    Measured is what PyTorch's own backward passes leave in `.grad`; right and predicted are made of the closed forms.
+    Measured is what PyTorch's own backward passes leave in `.grad`; right and predicted are computed from closed forms.
 
     Attributes:
-        mistake: which one.
+        mistake: the loop with the mistake.
         rows: for each step, 0, and the error predicted and measured.
-        apart: the largest ‖found − predicted‖ / ‖predicted‖ so far.
+        deviation: the largest ‖found − predicted‖ / ‖predicted‖ so far.
         window: (input, target) of each micro-batch of the last step.
     """
 
     def __init__(self, mistake: Mistake) -> None:
         self.mistake = mistake
         self.rows: list[Row] = []
-        self.apart = 0.0
+        self.deviation = 0.0
         self.window: Pairs = []
         self._before: dict[str, Tensor] = {}
         self._losses = math.nan, math.nan
@@ -207,8 +210,8 @@ class Mistaken:
             )
         if spec.micro_batch_size is None and len(self.mistake.example[0]) > 1:
             raise InputError(
-                f"the mistake {self.mistake.name} needs several micro-batches, and a batch is one; expected a micro_batch_size "
-                "below batch_size: set descent.micro_batch_size, or descent=accumulated."
+                f"the mistake {self.mistake.name} needs several micro-batches, and a batch is one; expected a "
+                "micro_batch_size below batch_size: set descent.micro_batch_size, or descent=accumulated."
             )
         return lambda batch: self._wrong(spec.network, spec.loss, split(batch, spec.micro_batch_size))
 
@@ -225,15 +228,22 @@ class Mistaken:
             right[name] = sum((w * part for w, part in zip(weights, own, strict=True)), torch.zeros_like(gradient))
             predicted[name] = self.mistake.predicted(self._before.get(name, torch.zeros_like(gradient)), own, weights)
         self._before = predicted
-        self.rows.append(Row(0.0, _apart(predicted, right), _apart(found, right)))
-        self.apart = max(self.apart, _apart(found, predicted))
+        self.rows.append(Row(0.0, _distance(predicted, right), _distance(found, right)))
+        self.deviation = max(self.deviation, _distance(found, predicted))
         value = sum((w * part for w, (part, _) in zip(weights, parts, strict=True)), torch.zeros_like(parts[0][0]))
         return BatchGradient(value, found, Accumulation(sizes, weights))
 
-    def followed(
+    def compared(
         self, steps: Iterator[Step], right: Iterator[Step], write: Callable[[int, dict[str, float]], None]
     ) -> Iterator[Step]:
-        """The steps, while a descent without the mistake goes on beside them: `write(step, {tag: number})` is given both."""
+        """Pass the steps through, while a descent without the mistake makes the same steps.
+
+        Args:
+            steps: of a descent with this gradient.
+            right: of the descent without the mistake.
+            write: is called with the number of each step and {tag: number}: the errors, and the loss without the
+                mistake.
+        """
         for step in steps:
             _, predicted, measured = self.rows[-1]
             numbers = {"mistake/error predicted": predicted, "mistake/error measured": measured}
@@ -242,29 +252,37 @@ class Mistaken:
             self._losses = step.loss, math.nan if beside is None else beside.loss
             yield step
 
-    def told(self, check: Callable[[Pairs, Any], Any]) -> dict[str, str]:
-        """The outcome, as {title: text}, with what `nets.check_accumulation`, given the module and the loss, says of it."""
+    def summary(self, check: Callable[[Pairs, Any], Any]) -> dict[str, str]:
+        """The outcome as {title: text}, with the verdict of `nets.check_accumulation`.
+
+        Args:
+            check: `nets.check_accumulation` with the module and the loss; it is given the last window and the loop.
+        """
         certificate = check(self.window, self.mistake.loop)
         caught = certificate.notes[-1] if certificate.passed else certificate.sentence()
         last = len(self.rows)
-        looks = [n for n in (1, 2, 3, 10, 30, 100, 300, 1000) if n < last] + [last]
-        cells = [[f"step {n:,}", *(f"{100 * error:,.2f} %" for error in self.rows[n - 1][1:])] for n in looks]
+        shown = [n for n in (1, 2, 3, 10, 30, 100, 300, 1000) if n < last] + [last]
+        cells = [[f"step {n:,}", *(f"{100 * error:,.2f} %" for error in self.rows[n - 1][1:])] for n in shown]
         widths = [max(map(len, row)) for row in cells]
-        heads, predicted, measured = ("  ".join(row[i].rjust(w) for row, w in zip(cells, widths, strict=True)) for i in range(3))
+        heads, predicted, measured = (
+            "  ".join(row[i].rjust(w) for row, w in zip(cells, widths, strict=True)) for i in range(3)
+        )
         return {
             "mistake": self.mistake.formula,
             "off by": heads,
             "  predicted": predicted,
-            "  measured": f"{measured}  (the gradients are {self.apart:.0e} apart)",
-            "in the end": f"loss {self._losses[0]:.4g} at the last step with the mistake, {self._losses[1]:.4g} without it",
+            "  measured": f"{measured}  (the gradients are {self.deviation:.0e} apart)",
+            "in the end": "loss {:.4g} at the last step with the mistake, {:.4g} without it".format(*self._losses),
             "caught by": f"nets.check_accumulation: {caught}",
         }
 
 
 def table(mistake: Mistake) -> str:
-    """The example, on a screen."""
-    lines = ["x = 1, y = v x², dy/dx = 2 v; in each window x.grad ought to be the mean of 2 v", "", "v in the window"]
-    windows = [" + ".join("{" + ", ".join(f"{v:g}" for v in micro) + "}" for micro in window) for window in mistake.example]
+    """The example as a table of text."""
+    lines = ["x = 1, y = v x², dy/dx = 2 v; in each window x.grad should be the mean of 2 v", "", "v in the window"]
+    windows = [
+        " + ".join("{" + ", ".join(f"{v:g}" for v in micro) + "}" for micro in window) for window in mistake.example
+    ]
     wide = max(len(lines[-1]), *map(len, windows))
     lines[-1] = f"{lines[-1].ljust(wide)}  {'right':>8}  {'predicted':>9}  {'measured':>8}"
     for window, row in zip(windows, example(mistake), strict=True):
@@ -272,7 +290,7 @@ def table(mistake: Mistake) -> str:
     return "\n".join(lines)
 
 
-def _apart(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
-    """‖one − other‖ / ‖other‖, all parameters together."""
+def _distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
+    """‖one − other‖ / ‖other‖, over all parameters."""
     difference = math.sqrt(sum(float((one[name] - other[name]).square().sum()) for name in one))
     return difference / max(math.sqrt(sum(float(tensor.square().sum()) for tensor in other.values())), 1e-300)

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from nets.calculus.mathematics import Mathematics
 from nets.lessons.function import EntryByEntry
-from nets.lessons.mathematics import Mathematics
 from nets.verification.derivations.engines.reading import Array
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from nets.lessons import mathematics
 from nets.lessons.function import Function
+from nets.verification.derivations.engines import mathematics
 from nets.verification.derivations.engines.loading import load
 from nets.verification.derivations.engines.reading import Array
 

@@ -1,7 +1,8 @@
-"""The account of a gradient that is a sum: what each contribution brought, and whether what was added up is their sum.
+"""The record of a gradient that is a sum: what each contribution brought, and whether the sum is right.
 
-A contribution costs one call for all norms and one addition to a second sum, whatever the number of parameters; its numbers stay on
-the device, in memory that is taken for many windows at once, until somebody asks for them.
+A window is the sum of one step: its contributions are micro-batches or ranks. A contribution costs one call for all
+norms and one addition to a second sum, whatever the number of parameters. The numbers of many windows lie in one block
+of memory, on the device of the gradients, until they are read.
 """
 
 from collections.abc import Sequence
@@ -16,21 +17,24 @@ from torch import Tensor
 from nets.records.noise_scale import GradientNoise, gradient_noise
 
 WINDOWS = 256
-"""Windows to a block."""
+"""Windows in a block."""
 
 UNIT = {torch.float64: 2.0**-53, torch.float32: 2.0**-24}
-"""u, half the distance from 1 to the next number."""
+"""u, half the distance from 1 to the next larger number."""
 
 
 class ContributionBlock:
-    """The numbers of up to WINDOWS windows with as many contributions each.
+    """The numbers of up to WINDOWS windows that have the same number of contributions.
 
     Attributes:
         names: of the P parameters.
-        contributions: what each of the K contributions is called.
+        contributions: the names of the K contributions.
         unit: u of the precision in which the sum was made.
-        values: one row for each window: for each contribution ℓ_m, ‖G_mp‖ and ‖S_mp‖, with S_m the sum up to and with m; then
-            ‖S_p − S′_p‖, with S′ the second sum.
+        values: a row for each window: for each contribution m ℓ_m, ‖G_mp‖ and ‖S_mp‖, with S_m the sum of the
+            contributions up to and including m; then ‖S_p − S′_p‖, with S′ the second sum.
+        rows: for each window and contribution, the part of `values` that `Accumulator.add` writes.
+        residuals: for each window, the part of `values` that `Accumulator.finish` writes.
+        used: the number of windows written.
     """
 
     def __init__(self, names: tuple[str, ...], contributions: tuple[str, ...], like: Tensor) -> None:
@@ -52,14 +56,14 @@ class ContributionBlock:
 class Accumulation:
     """How the gradient of one step was summed: G = Σ_m w_m G_m.
 
-    A loss that is a mean has w_m = N_m / Σ N_m, whatever the sizes; one that is a sum has w_m = 1. Of a single contribution
-    nothing is kept but its size.
+    A loss that is a mean has w_m = N_m / Σ N_m, whatever the sizes; a loss that is a sum has w_m = 1. A single
+    contribution has no numbers of its own but its size.
 
     Attributes:
-        sizes: N_m, the number of samples in each contribution; where the loss masks some, of those that count.
+        sizes: N_m, the number of samples in each contribution that the loss does not mask.
         weights: w_m.
-        page: where its numbers are, with those of other windows; None for a single contribution.
-        row: which row of the page is its own.
+        block: holds the numbers of this window and of others; None for a single contribution.
+        row: the row of this window in the block.
     """
 
     sizes: tuple[int, ...]
@@ -69,12 +73,12 @@ class Accumulation:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What each contribution is called: 'micro-batch 2', 'rank 1', 'rank 1, micro-batch 2'."""
+        """The name of each contribution: 'micro-batch 2' or 'rank 1'."""
         return () if self.block is None else self.block.contributions
 
     @property
     def losses(self) -> tuple[float, ...]:
-        """ℓ_m; of a single contribution it is the loss of the step."""
+        """ℓ_m; empty for a single contribution, whose loss is the loss of the step."""
         return () if self.block is None else tuple(self._metrics().losses[0].tolist())
 
     @property
@@ -84,13 +88,15 @@ class Accumulation:
 
     @property
     def cosines(self) -> dict[str, tuple[float, ...]]:
-        """Parameter → the cosine of each contribution to the sum of those before it; NaN for the first, and where one is zero."""
+        """Parameter → the cosine between each contribution and the sum before it; NaN for the first, and at zero."""
         return {} if self.block is None else _per_parameter(self.block, self._metrics().cosines[0].T)
 
     @property
     def agreement(self) -> dict[str, float]:
-        """Parameter → ‖Σ w_m G_m‖ / Σ w_m ‖G_m‖: 1 where all pull the same way, about 1/√K where they are noise, 0 where they
-        cancel."""
+        """Parameter → ‖Σ w_m G_m‖ / Σ w_m ‖G_m‖.
+
+        1 where all contributions point the same way, about 1/√K where they are noise, 0 where they cancel.
+        """
         return (
             {}
             if self.block is None
@@ -99,7 +105,7 @@ class Accumulation:
 
     @property
     def largest(self) -> dict[str, tuple[str, float]]:
-        """Parameter → the contribution with the largest w_m ‖G_m‖, and its share of the sum of them."""
+        """Parameter → the contribution with the largest w_m ‖G_m‖, and its share of Σ w_m ‖G_m‖."""
         if self.block is None:
             return {}
         shares = self._metrics().shares[0].T
@@ -107,15 +113,18 @@ class Accumulation:
 
     @property
     def residual(self) -> dict[str, float]:
-        """Parameter → ‖S − S′‖ / Σ w_m ‖G_m‖: how far what was added up is from a second sum, of the G_m times the whole numbers
-        N_m, which is divided by N once and at the end, so that its roundings are others."""
+        """Parameter → ‖S − S′‖ / Σ w_m ‖G_m‖: the distance between the sum and a second one.
+
+        S′ = 1/N Σ_m N_m G_m adds whole multiples of G_m and divides once, at the end, so that it is rounded
+        differently.
+        """
         return (
             {} if self.block is None else dict(zip(self.block.names, self._metrics().residual[0].tolist(), strict=True))
         )
 
     @property
     def is_the_sum(self) -> bool:
-        """Whether no residual is more than rounding: each of K products and sums is off by u at most."""
+        """Whether rounding explains every residual, see `rounding`."""
         return self.block is None or bool((self._metrics().residual <= rounding(self.block)).all())
 
     @property
@@ -143,13 +152,16 @@ class Accumulation:
 
 @lru_cache
 def single_contribution(samples: int) -> Accumulation:
-    """The record of a gradient that is no sum."""
+    """The record of a gradient that comes in one piece."""
     return Accumulation((samples,), (1.0,))
 
 
 @dataclass(frozen=True, slots=True)
 class ContributionMetrics:
-    """The numbers of S windows of one block. Shapes: losses (S, K), norms, cosines and shares (S, K, P), the others (S, P)."""
+    """The numbers of S windows of one block.
+
+    Shapes: losses (S, K); norms, cosines and shares (S, K, P); the others (S, P).
+    """
 
     losses: "NDArray[np.float64]"
     norms: "NDArray[np.float64]"
@@ -163,7 +175,7 @@ class ContributionMetrics:
 def metrics_of(windows: Sequence[Accumulation]) -> ContributionMetrics | None:
     """The numbers of windows that share a block; None for windows of a single contribution.
 
-    With a = w_m G_m: a·S = (‖S + a‖² − ‖S‖² − ‖a‖²) / 2, so that norms alone give the cosine.
+    With a = w_m G_m: a·S = (‖S + a‖² − ‖S‖² − ‖a‖²) / 2, so norms alone give the cosine.
     """
     block = windows[0].block
     if block is None:
@@ -184,19 +196,20 @@ def metrics_of(windows: Sequence[Accumulation]) -> ContributionMetrics | None:
         )
         whole = added.sum(1)
         agreement, residual = sums[:, -1] / whole, table[:, count * wide :] / whole
-        # Nothing was added to nothing.
+        # A sum of zeros: the contributions agree, and the sum is right.
         agreement[whole == 0], residual[whole == 0] = 1, 0
         shares = np.where(whole[:, None] == 0, 1 / count, added / whole[:, None])
     return ContributionMetrics(parts[:, :, 0], norms, cosines, shares, sums[:, -1], agreement, residual)
 
 
 def rounding(block: ContributionBlock) -> float:
-    """The largest residual that rounding explains: each product and each sum is off by u at most, and so is each norm."""
+    """The largest residual that rounding explains: each product, addition and norm is off by u at most."""
     return 4 * (len(block.contributions) + 2) * block.unit
 
 
 def noise_of(found: ContributionMetrics, windows: Sequence[Accumulation]) -> list[GradientNoise | None]:
-    """The gradient noise of each window, all parameters together: small batches are its contributions, the large one is all."""
+    """The gradient noise of each window, over all parameters: contributions are small batches, their sum is the large
+    one."""
     noises: list[GradientNoise | None] = []
     for window, norms, total in zip(windows, found.norms, found.total, strict=True):
         sizes, weights = np.array(window.sizes, float), np.array(window.weights)
@@ -204,7 +217,7 @@ def noise_of(found: ContributionMetrics, windows: Sequence[Accumulation]) -> lis
         if counted.sum() < 2:
             noises.append(None)
             continue
-        # G_m for a mean; for a sum all are N times as long, which the ratio does not see.
+        # G_m of a mean. Of a sum all are N times as long, which leaves their ratio the same.
         factors = weights[counted] * sizes.sum() / sizes[counted]
         small = float(np.square(factors[:, None] * norms[counted]).sum(1).mean())
         harmonic = float(counted.sum() / (1 / sizes[counted]).sum())

@@ -1,4 +1,5 @@
-"""The statistics of each layer of a network at one moment of a run; `nets.training.gradients.layer_statistics` computes them.
+"""The statistics of each layer of a network at one moment of a run; `nets.training.gradients.layer_statistics` computes
+them.
 
 A layer means here what textbooks call one: a layer that mixes units with the elementwise layers behind it, such as
 X → Z = W X + B → Y = f(Z). It has the name of the first of them.

@@ -13,8 +13,8 @@ class SampleNorms:
 
     Attributes:
         names: of the P parameters.
-        values: shape (P, N), the samples in the order in which the step took them.
-        count: C, the samples that the loss counts.
+        values: shape (P, N), the samples in the order of the batch.
+        count: C, the samples that the loss does not mask.
         summed: whether the loss of the step is the sum of ℓ_n, not the mean.
     """
 
@@ -29,10 +29,11 @@ class SampleNorms:
         return dict(zip(self.names, self.values, strict=True))
 
     def noise(self, gradient_norm: float) -> GradientNoise | None:
-        """The gradient noise of this step alone, see `gradient_noise`, from single samples and all of them; None for one sample.
+        """The gradient noise of this step alone, see `gradient_noise`; None for one sample. Its small batches are
+        single samples.
 
         Args:
-            gradient_norm: ‖∂ℓ/∂θ‖, of all parameters.
+            gradient_norm: ‖∂ℓ/∂θ‖ over all parameters.
         """
         if self.count < 2:
             return None

@@ -190,7 +190,10 @@ class Step:
 
     @property
     def noise(self) -> GradientNoise | None:
-        """The gradient noise of this step alone, from the norms of its samples or else of its micro-batches; None without both."""
+        """The gradient noise of this step alone, from the norms of its samples or else of its micro-batches;
+
+        None without both.
+        """
         return self.accumulation.noise if self.samples is None else self.samples.noise(self.total_gradient_norm)
 
     def __eq__(self, other: object) -> bool:

@@ -12,7 +12,8 @@ from nets.telemetry.tensorboard.columns import noises
 
 
 def accumulation_summary(steps: Sequence[Step]) -> dict[str, str]:
-    """{title: text}: how far the contributions agree, whether their sums are right, and the noise scale; empty without them."""
+    """{title: text}: how far the contributions agree, whether their sums are right, and the noise scale; empty without
+    them."""
     agreements, counts, worst, wrong = list[float](), set[int](), 0.0, ""
     noise, average = RunningNoise(), None
     for _, group in groupby(steps, key=lambda step: id(step.accumulation.block)):
@@ -34,7 +35,9 @@ def accumulation_summary(steps: Sequence[Step]) -> dict[str, str]:
     if agreements:
         number = " to ".join(str(count) for count in sorted({min(counts), max(counts)}))
         residual = wrong or f"their sum is exact to rounding, {worst:.0e}"
-        rows["accumulation"] = f"{number} contributions to a gradient, {np.median(agreements):.0%} in agreement; {residual}"
+        rows["accumulation"] = (
+            f"{number} contributions to a gradient, {np.median(agreements):.0%} in agreement; {residual}"
+        )
     if average is not None:
         size = max(sum(step.accumulation.sizes) for step in steps)
         rows["noise scale"] = (

@@ -39,13 +39,13 @@ class GradientMonitor:
         optimizer.zero_grad()
     ```
 
-    A step makes one call for all norms, whatever the number of parameters. They stay on the device of the model until many steps
-    are written at once, and are accumulated in float32 at least, so that a norm in float16 does not overflow. They are on disk a
-    second later, and after an exception, at exit, and when the monitor is no longer referenced. SIGTERM ends Python at once: call
-    `nets.telemetry.exit_on_sigterm()` to make it an exit.
+    A step makes one call for all norms, whatever the number of parameters. They stay on the device of the model until
+    many steps are written at once, and are accumulated in float32 at least, so that a norm in float16 does not
+    overflow. They are on disk a second later, and after an exception, at exit, and when the monitor is no longer
+    referenced. SIGTERM ends Python at once: call `nets.telemetry.exit_on_sigterm()` to make it an exit.
 
-    The tags are those of `Board`: `loss/train`, `gradient_norm/<parameter>`, `gradient_norm/total`. A parameter without a gradient
-    has no number at that step.
+    The tags are those of `Board`: `loss/train`, `gradient_norm/<parameter>`, `gradient_norm/total`. A parameter without
+    a gradient has no number at that step.
 
     Args:
         model: its parameters are watched: those that require a gradient now.
@@ -133,7 +133,9 @@ def _write(events: EventFile, rows: Sequence[_Row], times: Sequence[float]) -> N
         with np.errstate(over="ignore"):
             total = np.sqrt((norms * norms).sum(1, keepdims=True))
         came = times[start : start + len(own)]
-        events.block((*tags, "gradient_norm/total"), [row.step for row in own], came, np.concatenate([values, total], 1))
+        events.block(
+            (*tags, "gradient_norm/total"), [row.step for row in own], came, np.concatenate([values, total], 1)
+        )
         start += len(own)
 
 

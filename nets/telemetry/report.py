@@ -1,4 +1,5 @@
-"""What is left of a run when it ends: its pictures, in the run directory and on the board, and the faults of its gradients."""
+"""What is left of a run when it ends: its pictures, in the run directory and on the board, and the faults of its
+gradients."""
 
 import os
 from collections.abc import Sequence
@@ -36,7 +37,8 @@ class Report:
 def report(
     steps: Sequence[Step], snapshots: Sequence[Snapshot], board: Board, directory: str | os.PathLike[str]
 ) -> Report:
-    """Draw `gradients.png`, `flow.png` and, where there is an activation, `saturation.png`; diagnose the start and the end.
+    """Draw `gradients.png`, `flow.png` and, where there is an activation, `saturation.png`; diagnose the start and the
+    end.
 
     A fault at the end is left out if the start has it, too.
 

@@ -1,4 +1,4 @@
-"""What a run says on the screen while it goes on, and in what it leaves behind."""
+"""The progress of a run and its summary, in a terminal or in a file."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,24 +14,23 @@ MOST_PLAIN_LINES = 20
 
 
 def progress(steps: Iterable[Step], total: int, console: "Console | None" = None) -> Iterator[Step]:
-    """Pass `steps` through, and show on `console` how far they are.
+    """Pass `steps` through, and show the progress on `console`.
 
-    On a terminal that is a bar with the loss ℓ and the total gradient norm ‖g‖, redrawn at most ten times a
-    second. Anywhere else (a file, a pipe, a notebook, TERM=dumb) it is ten to twenty plain lines a run, of
-    steps at round numbers and of the first and the last. In between a step costs one look at the clock or one
-    division.
+    A terminal shows a bar with the loss ℓ and the total gradient norm ‖g‖, redrawn at most ten times a second. Anything
+    else (a file, a pipe, a notebook, TERM=dumb) gets ten to twenty plain lines: steps at round numbers, the first and
+    the last. Between them a step costs one call of the clock or one division.
 
     Args:
-        steps: the records, such as `descend` yields them.
-        total: how many are expected; a wrong number spoils the bar and nothing else.
-        console: where to show it; the standard output if None.
+        steps: the records, such as `descend` yields.
+        total: the number of steps expected; a wrong number changes the bar and nothing else.
+        console: where it is shown; the standard output if None.
     """
     console = console or _standard_output()
     return _bar(steps, total, console) if console.is_interactive else _lines(steps, total, console)
 
 
 def summary(console: "Console", rows: Mapping[str, str]) -> None:
-    """Print `{name: text}` as two aligned columns, the texts as `say` prints them, the names bold on a terminal."""
+    """Print `{name: text}` in two aligned columns: texts as `say` prints them, names bold on a terminal."""
     from rich.text import Text
 
     width = max((len(name) for name in rows), default=0)
@@ -43,9 +42,9 @@ def summary(console: "Console", rows: Mapping[str, str]) -> None:
 
 
 def say(console: "Console", text: str) -> None:
-    """Print `text` as it is: no markup, no colour, nothing wrapped, cropped or shortened, whatever the width.
+    """Print `text` as it is: no markup, no colour, nothing wrapped or cropped, whatever the width.
 
-    So a path or a command can be copied, and the lines of a table stay whole.
+    A path or a command can be copied, and the lines of a table stay whole.
     """
     console.print(_printable(text, console), markup=False, highlight=False, emoji=False, soft_wrap=True)
 
@@ -60,7 +59,7 @@ def _bar(steps: Iterable[Step], total: int, console: "Console") -> Iterator[Step
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     norm = _printable("‖g‖", console, instead="|g|")
-    # Redrawn by hand from here: rich's own refreshing is a second thread, which takes time from every step.
+    # Redrawn from here: rich's own refreshing is a second thread, which takes time from every step.
     bar = Progress(
         TextColumn("step"),
         MofNCompleteColumn(),
@@ -96,7 +95,7 @@ def _lines(steps: Iterable[Step], total: int, console: "Console") -> Iterator[St
 
     latest, shown = None, None
     for latest in steps:
-        # The line of the first step shows soon that the run goes on.
+        # The line of the first step shows at once that the run works.
         if shown is None or latest.step % every == 0:
             show(latest)
             shown = latest
@@ -120,9 +119,9 @@ def _state(step: Step, norm: str) -> str:
 
 
 def _printable(text: str, console: "Console", instead: str | None = None) -> str:
-    """`text` if the console's encoding has its letters; otherwise `instead`, or question marks for those that it lacks.
+    """`text` if the console's encoding has its letters; otherwise `instead`, or question marks for the missing letters.
 
-    Output that is redirected on a machine without UTF-8 would otherwise end the run with a UnicodeEncodeError.
+    Without it, redirected output on a machine without UTF-8 would end the run with a UnicodeEncodeError.
     """
     try:
         text.encode(console.encoding)

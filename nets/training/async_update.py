@@ -24,9 +24,9 @@ MOST_GRAPHS = 4
 class AsyncUpdate(Update):
     """The same update on a GPU. The GPU itself decides whether the numbers are finite.
 
-    Operations are queued one by one for gradients in new memory. Gradients that come a second time in the same memory are
-    captured with their update as one CUDA graph, which is launched from then on. After numbers that are not finite the GPU makes no
-    further update; the CPU sees it at the next multiple of SYNC_EVERY.
+    Operations are queued one by one for gradients in new memory. Gradients that come a second time in the same memory
+    are captured with their update as one CUDA graph, which is launched from then on. After numbers that are not finite
+    the GPU makes no further update; the CPU sees it at the next multiple of SYNC_EVERY.
 
     Args:
         parameters: are moved in place.

@@ -44,39 +44,47 @@ def descend(
 ) -> Descent:
     """Train `network` in place, one update for each record asked for.
 
-    With G = ∂ℓ/∂θ of a batch, an update is θ ← θ + Δθ with Δθ from the update rule. Without `rule` it is SGD: V ← μ V + G + λ θ
-    (V = 0 before the first), θ ← θ − η V, see `nets.training.optimizers.sgd`. After each record `parameter.grad` holds G.
+    With G = ∂ℓ/∂θ of a batch, an update is θ ← θ + Δθ with Δθ from the update rule. Without `rule` it is SGD: V ← μ V +
+    G + λ θ (V = 0 before the first), θ ← θ − η V, see `nets.training.optimizers.sgd`. After each record
+    `parameter.grad` holds G.
 
     Args:
-        network: is trained, from its present parameters on. Those that require a gradient are moved, in the memory where they are.
-        data: X (N, J) and targets; of a `DataSet` the training split. Every epoch visits all samples once, in an order drawn from
-            `seed`.
+        network: is trained, from its present parameters on. Those that require a gradient are moved, in the memory
+            where they are.
+        data: X (N, J) and targets; of a `DataSet` the training split. Every epoch visits all samples once, in an order
+            drawn from `seed`.
         loss: ℓ(Y, T), a mean or a sum over samples.
         learning_rate: η of SGD, above 0.
         epochs: passes over the data after which to stop.
         steps: updates after which to stop; with both given, whichever comes first.
         batch_size: samples in an update, None for all of them (full batch); the last batch of an epoch may be smaller.
-        micro_batch_size: samples in a micro-batch; the gradients of a batch's micro-batches are accumulated. None for one piece.
+        micro_batch_size: samples in a micro-batch; the gradients of a batch's micro-batches are accumulated. None for
+            one piece.
         momentum: μ of SGD.
         weight_decay: λ of SGD.
-        engine: 'closed_form' (the layers' own derivatives) or 'autograd'.
-        seed: of the order of the samples. The trajectory depends on the initial parameters, the data and this seed alone.
+        engine: 'closed_form' (the layers' own derivatives, see `nets.training.gradients.closed_form`) or 'autograd'.
+        seed: of the order of the samples. The trajectory depends on the initial parameters, the data and this seed
+            alone.
         sample_norms: whether each record has the norm of every sample's own gradient, see `SampleNorms`.
         rule: an update rule in place of SGD; it has its own learning rate.
-        state: a descent to go on from, see `TrainState`. The network is given its parameters at once. `steps` and `epochs` count
-            from the beginning of that descent, and `seed` has no effect.
-        gradient_source: gives G in place of the engine: the ranks of a run, or a loop with a mistake, see `GradientSource`.
+        state: a descent to go on from, see `TrainState`. The network is given its parameters at once. `steps` and
+            `epochs` count from the beginning of that descent, and `seed` has no effect.
+        gradient_source: gives G in place of the engine: the ranks of a run, or a loop with a mistake, see
+            `GradientSource`.
 
     Returns:
-        An iterator of frozen `Step` records, whose `state` is the `TrainState` that it has reached. No update is made before the
-        first record is asked for, but the arguments are checked.
+        An iterator of frozen `Step` records, whose `state` is the `TrainState` that it has reached. No update is made
+        before the first record is asked for, but the arguments are checked.
 
     Raises:
         InputError: for an argument out of range, or data or a state that do not fit network, loss and rule.
-        DivergenceError: after the record of a step whose loss or gradient is not finite; that step's update is not made.
+        DivergenceError: after the record of a step whose loss or gradient is not finite; that step's update is not
+            made.
     """
     if not isinstance(network, Network):
-        raise InputError(f"descend was given a {type(network).__name__}; expected a nets.Network, such as nets.mlp makes.")
+        raise InputError(
+            f"descend was given a {type(network).__name__}; expected a nets.Network, such as nets.mlp makes."
+        )
     limits = {"epochs": epochs, "steps": steps, "batch_size": batch_size, "micro_batch_size": micro_batch_size}
     for name, limit in limits.items():
         _check_limit(name, limit)
@@ -94,8 +102,8 @@ def descend(
     batch = _checked(data, network, loss)
     if not trained(network):
         raise InputError(
-            "the network has no parameter that requires a gradient; expected at least one to descend along: add a Linear layer, or "
-            "have a parameter require its gradient."
+            "the network has no parameter that requires a gradient; expected at least one to descend along: add a "
+            "Linear layer, or have a parameter require its gradient."
         )
     parameters = TrainedParameters(trained(network))
     rule_state = rule.init(parameters.tensors)
@@ -126,8 +134,8 @@ def _checked(data: object, network: Network, loss: Loss) -> Batch:
     network.check(batch.inputs)
     if batch.targets.layout is not torch.strided or batch.targets.device != batch.inputs.device:
         raise InputError(
-            f"the targets have the layout {batch.targets.layout} and are on {batch.targets.device}; expected a dense tensor on "
-            f"{batch.inputs.device}, as the inputs are: call targets.to_dense() or targets.to(…)."
+            f"the targets have the layout {batch.targets.layout} and are on {batch.targets.device}; expected a dense "
+            f"tensor on {batch.inputs.device}, as the inputs are: call targets.to_dense() or targets.to(…)."
         )
     with torch.no_grad():
         loss.check(network(batch.inputs), batch.targets)
@@ -142,8 +150,8 @@ def _rule(rule: object, learning_rate: float | None, momentum: float, weight_dec
         raise refusal("the rule", rule, "an UpdateRule, such as nets.training.optimizers.SGD(0.1)")
     if learning_rate is not None or momentum != 0 or weight_decay != 0:
         raise InputError(
-            "descend was given a rule and learning_rate, momentum or weight_decay as well; expected one of the two: these "
-            "three are arguments of SGD, and a rule has its own."
+            "descend was given a rule and learning_rate, momentum or weight_decay as well; expected one of the two: "
+            "these three are arguments of SGD, and a rule has its own."
         )
     return rule
 

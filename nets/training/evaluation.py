@@ -1,4 +1,4 @@
-"""How well a network does on samples it has not seen."""
+"""Loss and accuracy of a network, on samples held out for example."""
 
 from dataclasses import dataclass
 
@@ -11,9 +11,12 @@ from nets.data.batch import Batch
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Attributes:
-    loss: ℓ, the mean over the batch.
-    accuracy: the share of samples whose largest output is that of their class; None where there are no classes.
+    """How well a network does on a batch.
+
+    Attributes:
+        loss: ℓ of the batch.
+        accuracy: the share of samples whose largest output is the output of their class; None where there are no
+            classes.
     """
 
     loss: float
@@ -22,7 +25,10 @@ class Evaluation:
 
 @torch.no_grad()
 def evaluate(network: Network, loss: Loss, batch: Batch, classes: int | None = None) -> Evaluation:
-    """Loss, and with `classes` the accuracy 1/N Σ_n [argmax_k Y_nk = class of n]; the class is T_n, or argmax_k T_nk."""
+    """Loss, and with `classes` the accuracy 1/N Σ_n [argmax_k Y_nk = class of n].
+
+    The class of n is T_n, or argmax_k T_nk.
+    """
     y = network(batch.inputs)
     accuracy = None
     if classes is not None:

@@ -68,8 +68,8 @@ class Descent(Iterator[Step]):
     def _run(self) -> Generator[Step, None, None]:
         update, batches, size = self._update, self._batches, self._update.parameters.size
         last_step = math.inf if self._most_steps is None else self._most_steps
-        # Numbers that are not finite are seen in the record. NumPy keeps its error state in a context variable, and to run a step in
-        # a context of its own takes a tenth of the time of np.errstate.
+        # Numbers that are not finite are seen in the record. NumPy keeps its error state in a context variable, and to
+        # run a step in a context of its own takes a tenth of the time of np.errstate.
         quiet = contextvars.copy_context()
         quiet.run(np.seterr, all="ignore")
         # The first comparison of epochs is true in the last epoch only.

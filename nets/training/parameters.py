@@ -28,10 +28,12 @@ class TrainedParameters:
 
     def __init__(self, named: dict[str, nn.Parameter]) -> None:
         for name, parameter in named.items():
-            if any(count > 1 and stride == 0 for count, stride in zip(parameter.shape, parameter.stride(), strict=True)):
+            if any(
+                count > 1 and stride == 0 for count, stride in zip(parameter.shape, parameter.stride(), strict=True)
+            ):
                 raise InputError(
-                    f"the entries of {name} share their memory; expected one number for each, so that each can move by itself: "
-                    "call parameter.data = parameter.data.contiguous()."
+                    f"the entries of {name} share their memory; expected one number for each, so that each can move by "
+                    "itself: call parameter.data = parameter.data.contiguous()."
                 )
         self.names, self._parameters = tuple(named), tuple(named.values())
         self.tensors = [parameter.data for parameter in self._parameters]
@@ -52,8 +54,8 @@ class TrainedParameters:
         """Raise InputError if the network's parameters have moved to other memory: updates would not reach them."""
         if self.first.data_ptr() != self.tensors[0].data_ptr():
             raise InputError(
-                "the network's parameters have been given other memory since descend was called; expected them to stay: write "
-                "parameter.data.copy_(…) in the place of parameter.data = …, or call descend anew."
+                "the network's parameters have been given other memory since descend was called; expected them to "
+                "stay: write parameter.data.copy_(…) in the place of parameter.data = …, or call descend anew."
             )
 
 

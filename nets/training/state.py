@@ -14,7 +14,8 @@ from nets.validation import refusal, whole
 
 @dataclass(frozen=True, slots=True)
 class TrainState:
-    """A descent between two updates. `descend(..., state=state)` goes on from there as if it had never been interrupted.
+    """A descent between two updates. `descend(..., state=state)` goes on from there as if it had never been
+    interrupted.
 
     ```python
     steps = nets.descend(network, data, steps=7, ...)
@@ -41,7 +42,8 @@ class TrainState:
     remaining: Tensor
 
     def as_dict(self) -> dict[str, Tensor | int]:
-        """The state as one flat dictionary of tensors and whole numbers: 'parameters.0.weight', 'rule.velocity.0', 'step', …"""
+        """The state as one flat dictionary of tensors and whole numbers: 'parameters.0.weight', 'rule.velocity.0',
+        'step', …"""
         rule = {f"rule.{name}.{place}": tensor for name, own in self.rule.items() for place, tensor in enumerate(own)}
         return {
             **{f"parameters.{name}": tensor for name, tensor in self.parameters.items()},
@@ -57,7 +59,8 @@ class TrainState:
         """The state that `as_dict` has written.
 
         Raises:
-            InputError: for an entry that is missing, unknown or of another kind. Whether it fits a network is checked by `descend`.
+            InputError: for an entry that is missing, unknown or of another kind. Whether it fits a network is checked
+                by `descend`.
         """
         if not isinstance(saved, Mapping):
             raise refusal("the state", saved, "the dictionary that TrainState.as_dict returns")
@@ -67,13 +70,17 @@ class TrainState:
             if part in parts and isinstance(value, Tensor) and (part != "rule" or name.rpartition(".")[2].isdecimal()):
                 parts[part][name] = value
             elif key not in ("step", "epoch", "remaining"):
-                raise InputError(f"the state has the entry {quoted(key)}; expected the entries that TrainState.as_dict writes.")
+                raise InputError(
+                    f"the state has the entry {quoted(key)}; expected the entries that TrainState.as_dict writes."
+                )
         rule: RuleState = {}
         for name in sorted(parts["rule"], key=lambda name: int(name.rpartition(".")[2])):
             rule.setdefault(name.rpartition(".")[0], []).append(parts["rule"][name])
         remaining = saved.get("remaining")
         if not isinstance(remaining, Tensor) or remaining.dtype != torch.int64 or remaining.ndim != 1:
-            raise refusal("the entry 'remaining' of the state", remaining, "the numbers of samples, an int64 tensor of shape (R,)")
+            raise refusal(
+                "the entry 'remaining' of the state", remaining, "the numbers of samples, an int64 tensor of shape (R,)"
+            )
         step, epoch = (whole(f"the entry '{key}' of the state", saved.get(key), 0) for key in ("step", "epoch"))
         return cls(parts["parameters"], rule, parts["generators"], step, epoch, remaining)
 
@@ -91,12 +98,13 @@ class TrainState:
         expected = torch.Generator().get_state()
         if order is None or order.dtype != expected.dtype or order.shape != expected.shape:
             raise InputError(
-                "the state has no generator 'order' of this version of PyTorch; expected the 'generators.order' that as_dict wrote."
+                "the state has no generator 'order' of this version of PyTorch; expected the 'generators.order' that "
+                "as_dict wrote."
             )
         if len(self.remaining) and not 0 <= int(self.remaining.min()) <= int(self.remaining.max()) < samples:
             raise InputError(
-                f"the state names the samples {int(self.remaining.min())} to {int(self.remaining.max())}, and the data have "
-                f"{samples}; expected the data that it was saved with."
+                f"the state names the samples {int(self.remaining.min())} to {int(self.remaining.max())}, and the data "
+                f"have {samples}; expected the data that it was saved with."
             )
 
     @torch.no_grad()
@@ -119,7 +127,9 @@ def _check_alike(what: str, saved: dict[str, Tensor], needed: dict[str, Tensor])
     for name in (*needed, *saved):
         ours, theirs = (_described(tensors.get(name)) for tensors in (saved, needed))
         if ours != theirs:
-            raise InputError(f"the state has {ours} for '{name}' where {what} has {theirs}; expected a state of the same settings.")
+            raise InputError(
+                f"the state has {ours} for '{name}' where {what} has {theirs}; expected a state of the same settings."
+            )
 
 
 def _described(tensor: Tensor | None) -> str:

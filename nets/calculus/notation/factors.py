@@ -137,4 +137,6 @@ def delta(one: str, other: str, y: Tensor | None) -> Factor:
 
 
 def _without_numbers() -> InputError:
-    return InputError("a formula has no numbers without a batch; expected formulas(network, x) instead of formulas(network).")
+    return InputError(
+        "a formula has no numbers without a batch; expected formulas(network, x) instead of formulas(network)."
+    )

@@ -18,7 +18,10 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "σ": torch.sigmoid,
     "Φ": lambda z: torch.erfc(-z * math.sqrt(0.5)) / 2,
     "φ": lambda z: torch.exp(-z * z / 2) / math.sqrt(2 * math.pi),
-    **{name: getattr(torch, name) for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh", "exp", "log", "sqrt", "sign", "abs")},
+    **{
+        name: getattr(torch, name)
+        for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh", "exp", "log", "sqrt", "sign", "abs")
+    },
 }
 """σ is the logistic function; Φ and φ are the distribution function and the density of the standard normal."""
 
@@ -54,7 +57,10 @@ def slope_function(symbol: str) -> Callable[[Tensor, Tensor], Tensor]:
 def _python(symbol: str) -> str:
     """The same as a Python expression."""
     parts: list[str] = []
-    ended, waiting = False, ""  # whether a value has just ended; the function that waits for an argument without brackets
+    ended, waiting = (
+        False,
+        "",
+    )  # whether a value has just ended; the function that waits for an argument without brackets
     for token in TOKEN.findall(symbol):
         if token in POWERS or token in OPERATORS or token in CLOSING:
             parts.append(POWERS.get(token) or OPERATORS.get(token) or CLOSING[token])

@@ -47,8 +47,8 @@ def chain_factors(partial: PartialDerivative, chain: Sequence[LocalJacobian], pa
     if partial.layer >= 0:
         factors.append(_parameter_factor(partial, units[-1]))
     elif not any(local.dense for local in chain):
-        ((j, _),) = partial.effect.units.items()
-        k, delta = partial.output, float(partial.output == j)
+        k, j = partial.output, partial.effect.unit
+        delta = float(k == j)
         factors.append(ChainFactor("input", f"∂X_{k}/∂X_{j}", f"δ_{k},{j}", f"{delta:.0f}", delta, delta, False))
     return tuple(factors)
 
@@ -77,9 +77,8 @@ def _parameter_factor(partial: PartialDerivative, unit: int) -> ChainFactor:
     effect, place = partial.effect, partial.places[partial.layer]
     value = effect.units.get(unit, 0.0) * effect.shared
     if effect.single:
-        ((moved, _),) = effect.units.items()
-        delta = int(unit == moved)
-        formula = " ".join([f"δ_{unit},{moved}", *(factor.text for factor in effect.factors)])
+        delta = int(unit == effect.unit)
+        formula = " ".join([f"δ_{unit},{effect.unit}", *(factor.text for factor in effect.factors)])
         numbers = " · ".join([str(delta), *(factor_text(number_of(factor)) for factor in effect.factors)])
         formula_value = delta * math.prod(map(number_of, effect.factors))
     else:
@@ -124,8 +123,7 @@ def _along_one_path(
     """The product of the factors with indices, and with numbers; δ comes first."""
     effect, parts = partial.effect, []
     if effect.single and not any(local.dense for local in chain):
-        ((moved, _),) = effect.units.items()
-        parts.append((f"δ_{partial.output},{moved}", str(int(partial.output == moved))))
+        parts.append((f"δ_{partial.output},{effect.unit}", str(int(partial.output == effect.unit))))
     parts += [(factor.formula, factor.numbers) for factor in factors[: len(chain)] if factor.formula]
     if effect.single:
         parts += [(factor.text, factor_text(number_of(factor))) for factor in effect.factors]
@@ -139,17 +137,17 @@ def _over_all_paths(partial: PartialDerivative, chain: Sequence[LocalJacobian], 
     effect, k = partial.effect, partial.output
     if partial.layer < 0:
         first = next(local.layer for local in chain if local.dense)
-        ((j, _),) = effect.units.items()
-        layers, places = partial.network.layers, partial.places
+        j, layers, places = effect.unit, partial.network.layers, partial.places
         own = layers[first].factors(replace(places[first], number=None), "i", str(j))
         for index in reversed(range(first)):
             own += layers[index].factors(places[index], str(j), str(j))
         return f"Σ_i A_{k},i {_joined(own)}", ""
     if not effect.single:
         return f"Σ_{FREE} A_{k},{FREE} {_joined(_parameter_factors(partial, FREE))}", ""
-    ((i, _),) = effect.units.items()
     numbers = [paths.total, *map(number_of, effect.factors)]
-    return " ".join([f"A_{k},{i}", *(factor.text for factor in effect.factors)]), " · ".join(map(factor_text, numbers))
+    return " ".join([f"A_{k},{effect.unit}", *(factor.text for factor in effect.factors)]), " · ".join(
+        map(factor_text, numbers)
+    )
 
 
 def _parameter_factors(partial: PartialDerivative, unit: str) -> list[Factor]:

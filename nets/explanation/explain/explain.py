@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -30,7 +31,7 @@ def explain(
     index: int | tuple[int, ...] | None = None,
     *,
     sample: int = 0,
-    output: int | tuple[int, ...] | None = None,
+    output: int | Sequence[int] | None = None,
 ) -> Explanation:
     """∂Y_nk/∂θ of one number θ: formula, numbers, factors, paths, four derivations and four notations.
 

@@ -51,6 +51,11 @@ class PointCode:
     setting: tuple[str, ...] = ()
     kronecker: tuple[str, str] | None = None
 
+    @property
+    def entry(self) -> str:
+        """θ with its index in letters: 'W_ij'."""
+        return f"{self.symbol}_{''.join(self.letters)}" if self.letters else self.symbol
+
 
 @functools.singledispatch
 def local_jacobian_code(layer: Layer, place: Place) -> LocalCode:
@@ -78,9 +83,8 @@ def point_code(partial: PartialDerivative) -> PointCode:
     """θ and ∂Z/∂θ in Python."""
     if partial.layer >= 0:
         return parameter_code(partial.network.layers[partial.layer], partial)
-    ((unit, _),) = partial.effect.units.items()
     pick = "[0, j]" if partial.x.ndim == 2 else ".flatten()[j]"
-    return PointCode("X", ("j",), (unit,), "j", "x", pick)
+    return PointCode("X", ("j",), (partial.effect.unit,), "j", "x", pick)
 
 
 @functools.singledispatch

@@ -99,11 +99,9 @@ def _codes(partial: PartialDerivative) -> list[LocalCode]:
 
 def _entry_by_entry(partial: PartialDerivative, own: PointCode, paths: int) -> tuple[str, str]:
     if paths > MAX_NESTED:
-        return _statement(partial), _layer_by_layer(partial, own)
-    layers, dense = (
-        partial.network.layers,
-        [i for i in _later_layers(partial) if not partial.network.layers[i].elementwise],
-    )
+        return _statement(partial, own), _layer_by_layer(partial, own)
+    layers = partial.network.layers
+    dense = [index for index in _later_layers(partial) if not layers[index].elementwise]
     parts, sums, unit = [], [], "k"
     if own.unit and not dense:
         parts.append(f"(k == {own.unit})")
@@ -117,17 +115,17 @@ def _entry_by_entry(partial: PartialDerivative, own: PointCode, paths: int) -> t
         elif not code.identity:
             parts.append(f"{code.name}[{unit}]")
     if not own.unit:
-        return _statement(partial), _summed(" * ".join([*parts, own.factor.format(unit=unit)]), sums)
-    return _statement(partial), _summed(" * ".join(parts), sums) + (f" * {own.factor}" if own.factor else "")
+        return _statement(partial, own), _summed(" * ".join([*parts, own.factor.format(unit=unit)]), sums)
+    return _statement(partial, own), _summed(" * ".join(parts), sums) + (f" * {own.factor}" if own.factor else "")
 
 
-def _statement(partial: PartialDerivative) -> str:
+def _statement(partial: PartialDerivative, own: PointCode) -> str:
     """The chain rule written out, times ∂Z/∂θ; the formula with its sum, if θ moves several units of Z."""
-    formula = formulas(partial.network, partial.x).get(partial.name)
     if not partial.effect.single:
-        return formula.product.text if formula else f"∂Y_k/∂{partial.parameter}"
-    own = "".join(f" {factor.text}" for factor in partial.factors_in_letters)
-    return f"{chain_rule(partial.network, partial.layer, partial.x).text}{own}"
+        formula = formulas(partial.network, partial.x).get(partial.name)
+        return formula.product.text if formula else f"∂Y_k/∂{own.entry}"
+    rule = chain_rule(partial.network, partial.layer, partial.x)
+    return " ".join([rule.text, *(factor.text for factor in partial.factors_in_letters)])
 
 
 def _summed(product: str, sums: list[str]) -> str:
@@ -173,9 +171,9 @@ def _matrix_product(partial: PartialDerivative, own: PointCode) -> tuple[str, st
     if partial.layer < 0:
         return f"∂Y/∂X = A = {product}", "\n".join([*lines, "A[k, j]"])
     if own.kronecker is None:
-        point = f"{own.symbol}_{''.join(own.letters)}" if own.letters else own.symbol
         z = partial.places[partial.layer].y_name
-        return f"∂Y/∂{point} = A D, A = {product}, D = ∂{z}/∂{point}", "\n".join([*lines, "A[k] @ D"])
+        statement = f"∂Y/∂{own.entry} = A D, A = {product}, D = ∂{z}/∂{own.entry}"
+        return statement, "\n".join([*lines, "A[k] @ D"])
     symbol, last = own.kronecker
     point = own.symbol if len(own.letters) == 1 else f"vec {own.symbol}"
     return f"∂Y/∂{point} = A ⊗ {symbol}, A = {product}", "\n".join([*lines, last])

@@ -1,6 +1,5 @@
 """∂Y_k/∂θ of one number θ at one sample, and how θ moves the output of its own layer."""
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -70,12 +69,12 @@ class PartialDerivative:
             j = int(np.ravel_multi_index(self.index, self.point.shape))
             return Effect(f"X_{j}", {j: 1.0}, 1.0, (), single=True)
         layer, place = self.network.layers[self.layer], self.places[self.layer]
-        written, unit, factors = layer.parameter_factors(place, self.parameter, self.index_texts, FREE)
-        if unit != FREE:
-            return Effect(written, {int(unit): 1.0}, math.prod(map(number_of, factors)), tuple(factors), single=True)
         tangents = {name: torch.zeros_like(parameter) for name, parameter in layer.named_parameters()}
         tangents[self.parameter][self.index] = 1
         moved = layer.parameter_pushforward(tangents, *place.values())[0].detach().flatten().tolist()
+        written, unit, factors = layer.parameter_factors(place, self.parameter, self.index_texts, FREE)
+        if unit != FREE:
+            return Effect(written, {int(unit): 1.0}, moved[int(unit)], tuple(factors), single=True)
         units = {u: derivative for u, derivative in enumerate(moved) if derivative != 0}
         if units:
             return Effect(written, units, 1.0, tuple(factors), single=False)
@@ -112,6 +111,11 @@ class Effect:
     shared: float
     factors: tuple[Factor, ...]
     single: bool
+
+    @property
+    def unit(self) -> int:
+        """The one unit that θ moves, or the first of several."""
+        return next(iter(self.units))
 
 
 def number_of(factor: Factor) -> float:

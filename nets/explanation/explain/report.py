@@ -94,25 +94,37 @@ class Explanation:
 
     @property
     def agreement(self) -> str:
-        """How far the derivations differ from each other."""
+        """How far the derivations differ from each other, and what contradicts them."""
         *exact, difference = self.derivations.values()
         spread, error = max(exact) - min(exact), abs(difference - self.value)
-        close = math.isclose(max(exact), min(exact), rel_tol=1e-9, abs_tol=1e-12)
         sentences = [
             f"The first {_COUNT[len(exact)]} are within {spread:.1e} of each other, "
             f"the difference (h = {self.step:.1e}) within {error:.1e}."
         ]
+        close = math.isclose(max(exact), min(exact), rel_tol=1e-9, abs_tol=1e-12)
         if not close or error > 1e-6 * max(1.0, abs(self.value)):
             sentences.append(
                 "They do not agree: X may sit on a kink, or a layer's derivative is wrong; see nets.verify."
             )
-        sentences += [
+        return " ".join([*sentences, *self._contradictions(exact)])
+
+    def _contradictions(self, exact: Sequence[float]) -> list[str]:
+        """Formulas that are not the layer's derivative, and sums and notations that none of the derivations confirms."""
+        sentences = [
             f"The formula of layer {factor.layer}, {factor.formula or 1}, gives {exact_text(factor.formula_value)}, "
             f"and its pullback or gradient gives {exact_text(factor.value)}: one of the two is wrong."
             for factor in self.factors
             if not factor.consistent
         ]
-        return " ".join(sentences)
+        # Sums of products that cancel have the rounding error of the largest product.
+        largest = max([abs(self.value), *(abs(path.product * self.shared_factor) for path in self.paths.shown)])
+        numbers = [("The sum over the paths", self.paths.total * self.shared_factor)]
+        numbers += [(f"The notation '{notation.name}'", notation.value) for notation in self.notations]
+        return sentences + [
+            f"{name} gives {exact_text(value)}: a layer has another derivative than its type says."
+            for name, value in numbers
+            if not any(math.isclose(value, known, abs_tol=1e-12 + 1e-6 * largest) for known in exact)
+        ]
 
     def blocks(self) -> list[Block]:
         """The document, in order."""

@@ -11,7 +11,10 @@ from nets.telemetry.diagnosis.thresholds import DEAD_SHARE, OUTSTANDING_FACTOR, 
 
 
 def saturated(snapshot: Snapshot) -> str | None:
-    """Nearly all slopes of an activation are nearly zero, and the gradient is lost in it. The first such layer is named."""
+    """Nearly all slopes of an activation are nearly zero, and the gradient is lost in it.
+
+    The first such layer is named.
+    """
     found = [(layer, one) for layer in snapshot.layers if (one := _saturated(layer)) is not None]
     if not found:
         return None
@@ -66,14 +69,17 @@ def first_not_finite(snapshot: Snapshot) -> str | None:
     for layer in reversed(snapshot.layers):
         if not all(math.isfinite(norm) for norm in layer.cotangents):
             at_loss = layer is snapshot.layers[-1] and not math.isfinite(layer.cotangents[0])
-            return sentences.BROKEN_BACKWARD.format(where="at the loss" if at_loss else "on its way back", layer=layer.name)
+            return sentences.BROKEN_BACKWARD.format(
+                where="at the loss" if at_loss else "on its way back", layer=layer.name
+            )
     return None
 
 
 def passage(snapshot: Snapshot, early: str, late: str, *, grows: bool) -> str:
     """How the gradient changes on its way from a later layer back to an earlier one, and by what.
 
-    From one ∂ℓ/∂Z to the other it passes the weights of the later layer, the slopes of the earlier one, and all between them.
+    From one ∂ℓ/∂Z to the other it passes the weights of the later layer, the slopes of the earlier one, and all between
+    them.
 
     Args:
         snapshot: of all layers.

@@ -1,11 +1,11 @@
 """What is wrong with the gradients of one step: a sentence for each fault, with its number and its parameter.
 
-A fault is found in the Step record: the loss, the gradient norms and the update ratios. The order of its parameters is taken as
-their order in the network, from input to output, and 'a.b.weight' as a parameter of the layer 'a.b'. Where the fault begins, and by
-what, is read from a Snapshot of the layers.
+A fault is found in the Step record: the loss, the gradient norms and the update ratios. The order of its parameters is
+taken as their order in the network, from input to output, and 'a.b.weight' as a parameter of the layer 'a.b'. Where the
+fault begins, and by what, is read from a Snapshot of the layers.
 
-A bias measures what arrives at its layer, since ∂ℓ/∂B = Σ_n δ_n, but is never itself called too small: before a normalisation, for
-example, its true gradient is zero.
+A bias measures what arrives at its layer, since ∂ℓ/∂B = Σ_n δ_n, but is never itself called too small: before a
+normalisation, for example, its true gradient is zero.
 """
 
 import math
@@ -26,8 +26,8 @@ def diagnose(step: Step, snapshot: Snapshot | None = None) -> dict[Fault, str]:
 
     Args:
         step: the record of a step.
-        snapshot: the layers at about that step. With it, each sentence says in which layer the fault begins and by what, and
-            saturated and dead layers are found.
+        snapshot: the layers at about that step. With it, each sentence says in which layer the fault begins and by
+            what, and saturated and dead layers are found.
     """
     broken = not_finite(step, snapshot)
     if broken is not None:
@@ -65,8 +65,8 @@ def _not_finite(step: Step) -> str | None:
 def vanishing(step: Step, snapshot: Snapshot | None = None) -> str | None:
     """A weight has a gradient at least LAYER_FACTOR times smaller than a later layer's, or none at all.
 
-    Gradients that are all small are no fault: a minimum looks like that. Nor is a gradient of zero behind a weight that starts at
-    zero and is about to leave it.
+    Gradients that are all small are no fault: a minimum looks like that. Nor is a gradient of zero behind a weight that
+    starts at zero and is about to leave it.
     """
     if step.gradient_norm and step.total_gradient_norm == 0 and step.loss > 0:
         return sentences.ALL_ZERO.format(loss=step.loss, step=step.step)
@@ -86,7 +86,8 @@ def vanishing(step: Step, snapshot: Snapshot | None = None) -> str | None:
 
 
 def exploding(step: Step, snapshot: Snapshot | None = None) -> str | None:
-    """An update is UPDATE_RATIO times as long as its weight, or a weight has a gradient LAYER_FACTOR times a later weight's.
+    """An update is UPDATE_RATIO times as long as its weight, or a weight has a gradient LAYER_FACTOR times a later
+    weight's.
 
     Weights alone are compared: a bias beside a weight that gets little input has a large gradient, and nothing grows.
     """

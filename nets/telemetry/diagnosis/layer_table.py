@@ -23,8 +23,9 @@ LEGEND = (
 def table(snapshots: Sequence[Snapshot], most_rows: int | None = MOST_ROWS) -> str:
     """A row for each layer, from input to output, at the first and the last snapshot.
 
-    The columns are the measured and the predicted attenuation of the gradient on its way back through the layer, and the shares of
-    flat slopes and of dead units. It fits a terminal 80 characters wide, unless a layer has more than two activations.
+    The columns are the measured and the predicted attenuation of the gradient on its way back through the layer, and
+    the shares of flat slopes and of dead units. It fits a terminal 80 characters wide, unless a layer has more than two
+    activations.
     """
     shown = [snapshots[0], snapshots[-1]] if len(snapshots) > 1 else [snapshots[0]]
     rows = [[_title(layer), *(_cells(s.layers[index]) for s in shown)] for index, layer in enumerate(shown[0].layers)]

@@ -35,8 +35,8 @@ LONG_UPDATE = (
     "(step {step})."
 )
 LARGE = (
-    "gradients explode: ‖∂ℓ/∂θ‖ of {early} is {large:.2g}, {factor} times larger than that of {late}: it grows on its way "
-    "back to the input (step {step})."
+    "gradients explode: ‖∂ℓ/∂θ‖ of {early} is {large:.2g}, {factor} times larger than that of {late}: it grows on its "
+    "way back to the input (step {step})."
 )
 
 SATURATED = (
@@ -44,14 +44,14 @@ SATURATED = (
     "attenuation {predicted}{others} ({moment})."
 )
 DEAD = (
-    "dead: layer {layer}: {share} of its {units:,} units have {formula} = 0 for each of {samples:,} samples: nothing passes "
-    "back through them, and the weights that feed them stay as they are{others} ({moment})."
+    "dead: layer {layer}: {share} of its {units:,} units have {formula} = 0 for each of {samples:,} samples: nothing "
+    "passes back through them, and the weights that feed them stay as they are{others} ({moment})."
 )
 
 BROKEN_PARAMETERS = "It begins in the parameters of layer {layer}: not all of its weights are finite."
 BROKEN_OUTPUTS = (
-    "It begins in layer {layer}{kinds}: {count:,} of its {outputs:,} outputs are not finite, for inputs of norm {norm:.2g} "
-    "and weights of ‖W‖_F/√I = {weight:.2g}."
+    "It begins in layer {layer}{kinds}: {count:,} of its {outputs:,} outputs are not finite, for inputs of norm "
+    "{norm:.2g} and weights of ‖W‖_F/√I = {weight:.2g}."
 )
 BROKEN_BACKWARD = "It begins {where}, in layer {layer}, though every output is finite."
 
@@ -60,10 +60,8 @@ PASSAGE_ZERO = "From layer {layer} back it is exactly 0, by {cause}."
 PASSAGE_ONE_LAYER = "{passage}, by {cause}."
 PASSAGE_OUTSTANDING = "{passage}: it {change} between layer {after} and layer {before} alone, by {cause}."
 PASSAGE_ALL_LAYERS = (
-    "{passage}: it {change} at each of {count} layers from layer {late} on, through weights of ‖W‖_F/√I = {weight:.2g} and "
-    "slopes of {slope:.2g} (root mean square)."
+    "{passage}: it {change} at each of {count} layers from layer {late} on, through weights of ‖W‖_F/√I = {weight:.2g} "
+    "and slopes of {slope:.2g} (root mean square)."
 )
-SIGNAL = (
-    "The signal has {verb}, too: the input of layer {layer} is {factor} times {size} than that of the network."
-)
+SIGNAL = "The signal has {verb}, too: the input of layer {layer} is {factor} times {size} than that of the network."
 HEALTHY = "gradients neither vanish nor explode, and no layer is saturated or dead, at the first step or the last"

@@ -1,4 +1,4 @@
-"""Pictures of a run, drawn from its records."""
+"""The picture of the gradient norms of a run, drawn from its records."""
 
 import contextlib
 import math
@@ -17,15 +17,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-#: Up to here every parameter has its own entry in the legend; beyond, a colour bar says which layer a line
-#: belongs to.
-NAMED_PARAMETERS = 12
-#: The noise of mini-batches fills a picture 1,000 pixels wide, the sooner the more lines there are. A run of
-#: more than twice this many steps is therefore drawn as the median of as many stretches, over a band from
-#: smallest to largest.
-STRETCHES_FEW_LINES = 120
-STRETCHES_MANY_LINES = 60
-STYLE_OF_LEAF: dict[str, Any] = {"weight": "-", "bias": "--"}
+MOST_NAMED = 12
+"""Parameters with an entry of their own in the legend; with more, a colour bar says which layer a line belongs to."""
+
+STRETCHES_FEW_LINES, STRETCHES_MANY_LINES = 120, 60
+
+"""The noise of mini-batches fills a picture 1,000 pixels wide, and
+more so with many lines. A run of more than twice so many steps is drawn as the median of so many stretches, over a band
+from smallest to largest."""
+
+STYLES: dict[str, Any] = {"weight": "-", "bias": "--"}
+"""Line styles by the last part of a parameter's name; others are dotted."""
 
 
 def gradient_figure(steps: Sequence[Step], path: str | os.PathLike[str]) -> None:
@@ -44,7 +46,7 @@ def gradient_figure(steps: Sequence[Step], path: str | os.PathLike[str]) -> None
 
 
 def paper(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> "Figure":
-    """An empty figure of so many inches, which pyplot knows nothing of."""
+    """An empty figure of so many inches, outside of pyplot's global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -54,7 +56,7 @@ def paper(width: float, height: float, layout: Literal["constrained"] | None = "
 
 
 def save(figure: "Figure", path: Path) -> None:
-    """Write a PNG file, under another name first, so that `path` is never half a picture.
+    """Write a PNG file, first under another name, so that `path` never holds half a picture.
 
     Raises:
         InputError: nothing can be written there.
@@ -76,10 +78,10 @@ def save(figure: "Figure", path: Path) -> None:
 def draw_gradient_norms(figure: "Figure", steps: Sequence[Step]) -> "Axes":
     """Draw one line per parameter and a heavier one for the total; return the axes they are on.
 
-    Each line carries its parameter's name as label. Weights are solid, biases dashed, other parameters dotted;
-    the colour is the depth of the layer. A norm of zero has no place on a log axis: it is a triangle on the
-    lower edge. One that is not finite is a triangle on the upper edge. A long run is drawn in stretches of
-    steps, and the title says so.
+    Each line has its parameter's name as label. Weights are solid, biases dashed, other parameters dotted; the colour
+    is the
+    depth of the layer. A norm of zero has no place on a log axis: it is a triangle on the lower edge. A norm that is
+    not finite is a triangle on the upper edge. A long run is drawn in stretches of steps, and the title says so.
     """
     from matplotlib.ticker import MaxNLocator
 
@@ -87,7 +89,7 @@ def draw_gradient_norms(figure: "Figure", steps: Sequence[Step]) -> "Axes":
     names = list(runs[0].names)
     layers = list(dict.fromkeys(_layer(name) for name in names))
     colours = dict(zip(layers, depth_colours(len(layers)), strict=True))
-    many = len(names) > NAMED_PARAMETERS
+    many = len(names) > MOST_NAMED
     stretches = STRETCHES_MANY_LINES if many else STRETCHES_FEW_LINES
     stretch = len(steps) // stretches if len(steps) > 2 * stretches else 1
 
@@ -95,7 +97,7 @@ def draw_gradient_norms(figure: "Figure", steps: Sequence[Step]) -> "Axes":
     axes.set_yscale("log", nonpositive="mask")
     numbers = np.array([step.step for step in steps])
     for name, norms in zip(names, np.concatenate([run.gradient_norm for run in runs]).T, strict=True):
-        style = STYLE_OF_LEAF.get(name.rpartition(".")[2], ":")
+        style = STYLES.get(name.rpartition(".")[2], ":")
         look = {"color": colours[_layer(name)], "linestyle": style, "linewidth": 0.9 if many else 1.4}
         _line(axes, numbers, norms, stretch, band=not many, label=name, **look)
     totals = np.concatenate([run.total_gradient_norm for run in runs])
@@ -116,29 +118,31 @@ def draw_gradient_norms(figure: "Figure", steps: Sequence[Step]) -> "Axes":
 
 
 def depth_colours(layers: int) -> "NDArray[np.float64]":
-    """One colour per layer, dark at the input; the end of the map, a yellow that white paper swallows, is left out."""
+    """One colour per layer, dark at the input; the yellow end of the map, hardly seen on white, is left out."""
     from matplotlib import colormaps
 
     return np.asarray(colormaps["viridis"](np.linspace(0, 0.85, layers)))
 
 
 def _layer(parameter: str) -> str:
-    """'0.weight' → '0'; a parameter that stands in no module is a layer of its own."""
+    """'0.weight' → '0'; a parameter outside of any module is a layer of its own."""
     module, _, leaf = parameter.rpartition(".")
     return module or leaf
 
 
-def _line(axes: "Axes", steps: "NDArray[np.int64]", norms: "NDArray[np.float64]", stretch: int, *, band: bool, **look: Any) -> None:
-    """One line, and the triangles on the edges for what a log axis cannot show."""
+def _line(
+    axes: "Axes", steps: "NDArray[np.int64]", norms: "NDArray[np.float64]", stretch: int, *, band: bool, **look: Any
+) -> None:
+    """One line, and triangles on the edges for norms that a log axis cannot show."""
     drawable = np.isfinite(norms) & (norms > 0)
     starts = np.arange(0, len(norms), stretch)
     shown = np.where(drawable, norms, np.nan)
     middle = shown if stretch == 1 else np.array([_median(part) for part in np.split(shown, starts[1:])])
-    # A stretch stands at its last step, so that the line ends where the run ends.
+    # A stretch is drawn at its last step, so that the line ends where the run ends.
     ends = steps[np.append(starts[1:], len(steps)) - 1]
     axes.plot(ends, middle, marker="o" if np.isfinite(middle).sum() == 1 else "", markersize=5, **look)
     if band and stretch > 1:
-        # fmin and fmax pass over what is not drawable; a stretch with nothing drawable is a gap in the band.
+        # fmin and fmax skip NaN; a stretch of NaN alone is a gap in the band.
         lowest, highest = np.fmin.reduceat(shown, starts), np.fmax.reduceat(shown, starts)
         axes.fill_between(ends, lowest, highest, color=look["color"], alpha=0.12, linewidth=0)
     for where, height, marker in ((norms == 0, 0.0, "v"), (~np.isfinite(norms), 1.0, "^")):
@@ -152,22 +156,22 @@ def _line(axes: "Axes", steps: "NDArray[np.int64]", norms: "NDArray[np.float64]"
 
 
 def _median(norms: "NDArray[np.float64]") -> float:
-    """The median of what is drawable, NaN where nothing is."""
+    """The median of the finite norms, NaN without any."""
     drawable = norms[np.isfinite(norms)]
     return float(np.median(drawable)) if len(drawable) else math.nan
 
 
 def _legend(figure: "Figure", axes: "Axes", names: list[str], layers: list[str]) -> None:
-    """Beside the axes, each parameter by name; where there are many, a colour bar of the layers, the styles above."""
+    """Each parameter by name beside the axes; for many parameters, a colour bar of the layers and the styles above."""
     from matplotlib.lines import Line2D
 
     edges = [line for line in axes.lines if line.get_label() == "_edge"]
     handles = [line for line in axes.lines if line not in edges]
     place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)}
-    if len(names) > NAMED_PARAMETERS:
-        styles = {leaf if leaf in STYLE_OF_LEAF else "other" for leaf in (name.rpartition(".")[2] for name in names)}
+    if len(names) > MOST_NAMED:
+        styles = {leaf if leaf in STYLES else "other" for leaf in (name.rpartition(".")[2] for name in names)}
         handles = handles[-1:] + [
-            Line2D([], [], color="grey", linestyle=STYLE_OF_LEAF.get(style, ":"), label=style)
+            Line2D([], [], color="grey", linestyle=STYLES.get(style, ":"), label=style)
             for style in sorted(styles, reverse=True)
         ]
         place = {"loc": "lower right", "bbox_to_anchor": (1.0, 1.0), "ncols": 6, "columnspacing": 1.2}
@@ -179,7 +183,7 @@ def _legend(figure: "Figure", axes: "Axes", names: list[str], layers: list[str])
 
 
 def _colour_bar(figure: "Figure", axes: "Axes", layers: list[str]) -> None:
-    """Which colour is which layer, with at most a dozen of them named."""
+    """The colours of the layers, at most a dozen of them with a name."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import ListedColormap, Normalize
 

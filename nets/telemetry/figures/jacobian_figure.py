@@ -1,4 +1,4 @@
-"""The picture of a proof: each Jacobian by the closed form, by reverse mode, and what is between them."""
+"""The picture of a certificate: each Jacobian by the closed form, by reverse mode, and the difference."""
 
 import math
 import os
@@ -17,29 +17,35 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-#: Portraits below each other before a second and a third column begins, and how many find a place in all.
-MOST_BELOW, MOST_PORTRAITS = 7, 48
-MOST_COLUMNS = 4
-#: In the text above a portrait, where there is one column.
+MOST_BELOW, MOST_COLUMNS, MOST_PORTRAITS = 7, 4, 48
+"""Jacobians in a column before the next column begins, columns, and Jacobians in all."""
+
 MOST_LETTERS = 150
-#: Cells along a side; of a larger matrix each cell is the largest of a block, so that a single wrong entry stays in sight.
+"""Letters of the text above a Jacobian, where there is one column."""
+
 MOST_CELLS = 256
+"""Cells along a side; of a larger matrix each cell is the largest of a block, so that a single wrong entry stays
+visible."""
+
 TITLES = ("closed form", "reverse mode", "difference, in colours of its own")
-#: Inches: a picture's height at least and at most, the text above it, what is between pictures, and the margins of the page.
 LOW, HIGH, TEXT, GAP, MARGIN, HEAD, FOOT = 0.32, 2.0, 0.34, 0.1, 0.25, 0.42, 0.75
+"""Inches: least and largest height of a picture, the text above it, the gap between pictures, and the margins of the
+page."""
 
 
 def jacobian_figure(portraits: Sequence[JacobianView], path: str | os.PathLike[str]) -> None:
     """Write closed form | reverse mode | difference of each Jacobian as heat maps, in a PNG file at `path`.
 
-    Closed form and reverse mode share their colours; the difference has its own, so that even rounding can be seen, and states
-    how large it is. Of more than MOST_PORTRAITS, those that differ most for their size are shown.
+    Closed form and reverse mode share their colours; the difference has its own, so that even rounding can be seen, and
+    states how large it is. Of more than MOST_PORTRAITS, those that differ most for their size are shown.
 
     Raises:
         InputError: there is no portrait, or nothing can be written at `path`.
     """
     if not portraits:
-        raise InputError("There is no Jacobian to be drawn: give the views of nets.verification.side_by_side.jacobian_views.")
+        raise InputError(
+            "There is no Jacobian to be drawn: give the result of nets.verification.side_by_side.jacobian_views."
+        )
     save(draw_jacobians(portraits), Path(path))
 
 
@@ -70,20 +76,22 @@ def draw_jacobians(portraits: Sequence[JacobianView]) -> "Figure":
                 _picture(axes, portrait, place, (left, left + each, top - tall, top))
             top -= tall + GAP
     _scales(axes, shown)
-    axes.text(width - MARGIN, 0.3, _footnote(portraits, shown, count), ha="right", va="center", fontsize=8, color="0.35")
+    axes.text(
+        width - MARGIN, 0.3, _footnote(portraits, shown, count), ha="right", va="center", fontsize=8, color="0.35"
+    )
     axes.set(xlim=(0, width), ylim=(0, height), aspect="auto")
     return figure
 
 
 def _chosen(portraits: Sequence[JacobianView]) -> list[JacobianView]:
-    """Those for which there is room, in the order of the network."""
+    """The Jacobians that fit, in the order of the network: those that differ most for their size."""
     by_fault = sorted(portraits, key=lambda p: -np.nan_to_num(p.apart / max(p.largest, 1e-300), nan=np.inf))
     kept = {portrait.parameter for portrait in by_fault[:MOST_PORTRAITS]}
     return [portrait for portrait in portraits if portrait.parameter in kept]
 
 
 def _height(portrait: JacobianView, columns: int) -> float:
-    """A row is as high as a letter where there are few, and lower where there are many."""
+    """A row is as high as a letter in a small matrix, and lower in a large one."""
     return min(HIGH / (1 if columns == 1 else 2), max(LOW, 0.05 * len(portrait.closed)))
 
 
@@ -110,18 +118,24 @@ def _picture(axes: "Axes", portrait: JacobianView, place: int, extent: tuple[flo
     scale = _largest(matrix if place == 2 else np.stack([portrait.closed, portrait.reverse])) or 1.0
     low, colours = (-scale, "RdBu_r") if portrait.signed else (0.0, "magma")
     left, right, bottom, top = extent
-    # What is not finite lets the green through.
-    axes.add_patch(Rectangle((left, bottom), right - left, top - bottom, facecolor="limegreen", edgecolor="0.6", linewidth=1))
+    # Numbers that are not finite stay green.
+    axes.add_patch(
+        Rectangle((left, bottom), right - left, top - bottom, facecolor="limegreen", edgecolor="0.6", linewidth=1)
+    )
     shown = np.ma.masked_invalid(_pooled(matrix))
-    axes.imshow(shown, vmin=low, vmax=scale, extent=extent, aspect="auto", interpolation="nearest", cmap=colours, zorder=2)
+    axes.imshow(
+        shown, vmin=low, vmax=scale, extent=extent, aspect="auto", interpolation="nearest", cmap=colours, zorder=2
+    )
 
 
 def _scales(axes: "Axes", shown: Sequence[JacobianView]) -> None:
-    """What the colours mean, relative to the largest number of each picture."""
+    """The meaning of the colours, relative to the largest number of each picture."""
     left = MARGIN + 0.15
     for signed, colours, labels in ((True, "RdBu_r", ("−max", "0", "max")), (False, "magma", ("0", "max"))):
         if any(portrait.signed is signed for portrait in shown):
-            axes.imshow(np.linspace(0, 1, 256)[None], extent=(left, left + 1.5, 0.34, 0.46), aspect="auto", cmap=colours)
+            axes.imshow(
+                np.linspace(0, 1, 256)[None], extent=(left, left + 1.5, 0.34, 0.46), aspect="auto", cmap=colours
+            )
             for label, x in zip(labels, np.linspace(left, left + 1.5, len(labels)), strict=True):
                 axes.text(x, 0.3, label, ha="center", va="top", fontsize=7.5)
             left += 2.1

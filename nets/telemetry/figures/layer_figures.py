@@ -1,10 +1,10 @@
-"""Pictures of how the gradient snapshots back through the layers of a run, and of the slopes that it meets, drawn from its looks."""
+"""Pictures of the gradient on its way back through the layers, and of their slopes, drawn from snapshots."""
 
 import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,23 +15,26 @@ from nets.telemetry.figures.descent_figures import depth_colours, paper, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.collections import QuadMesh
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-#: Up to here each activation has a panel of its own; beyond, each is a row of a map.
 MOST_PANELS = 12
-#: Names of layers along an axis.
+"""Activations with a panel of their own; with more, each is a row of a map."""
+
 MOST_NAMES = 20
+"""Names of layers along an axis."""
 
 
 def flow_figure(snapshots: Sequence[Snapshot], path: str | os.PathLike[str]) -> None:
-    """Write the picture of ‖∂ℓ/∂Y‖ of every layer as a PNG file at `path`: over the steps, and from the output back to the input,
-    measured and predicted.
+    """Write the picture of ‖∂ℓ/∂Y‖ of every layer as a PNG file at `path`.
+
+    It shows the norms over the steps, and from the output back to the input, measured and predicted.
 
     Raises:
-        InputError: there is no look, or nothing can be written at `path`.
+        InputError: there is no snapshot, or nothing can be written at `path`.
     """
-    _some(snapshots)
+    _check(snapshots)
     figure = paper(12, min(9.0, max(4.4, 1.6 + 0.28 * len(snapshots[0].layers))))
     over_steps, backwards = figure.subplots(1, 2, width_ratios=(1.15, 1))
     draw_flow(figure, over_steps, snapshots)
@@ -40,12 +43,13 @@ def flow_figure(snapshots: Sequence[Snapshot], path: str | os.PathLike[str]) -> 
 
 
 def saturation_figure(snapshots: Sequence[Snapshot], path: str | os.PathLike[str]) -> bool:
-    """Write the picture of |f′| of every activation over the steps as a PNG file at `path`; False if there is no activation.
+    """Write the picture of |f′| of every activation over the steps as a PNG file at `path`; False if there is no
+    activation.
 
     Raises:
-        InputError: there is no look, or nothing can be written at `path`.
+        InputError: there is no snapshot, or nothing can be written at `path`.
     """
-    _some(snapshots)
+    _check(snapshots)
     count = len(_activations(snapshots[0]))
     if not count:
         return False
@@ -62,13 +66,16 @@ def saturation_figure(snapshots: Sequence[Snapshot], path: str | os.PathLike[str
 
 
 def draw_flow(figure: "Figure", axes: "Axes", snapshots: Sequence[Snapshot]) -> None:
-    """A map of ‖∂ℓ/∂Y‖: a row for each layer, input below, a column for each look. What is zero or not finite stays grey."""
+    """A map of ‖∂ℓ/∂Y‖: a row for each layer, input below, and a column for each snapshot.
+
+    Zero and not finite are grey.
+    """
     from matplotlib.colors import LogNorm
 
     norms = np.array([_cotangents(snapshot) for snapshot in snapshots], dtype=float).T
     shown = np.ma.masked_where(~np.isfinite(norms) | (norms <= 0), norms)
     low, high = (shown.min(), shown.max()) if shown.count() else (0.1, 1.0)
-    # A whole decade at least, so that a gradient that is the same everywhere looks the same everywhere.
+    # A whole decade at least, so that equal norms have equal colours.
     middle = math.sqrt(low) * math.sqrt(high)
     low, high = min(low, middle / 10**0.5), max(high, middle * 10**0.5)
     mesh = _map(axes, shown, snapshots, ["X", *(layer.name for layer in snapshots[0].layers)], norm=LogNorm(low, high))
@@ -80,19 +87,22 @@ def draw_flow(figure: "Figure", axes: "Axes", snapshots: Sequence[Snapshot]) -> 
         axes.text(0.5, 0.5, "every gradient is zero or not finite", transform=axes.transAxes, ha="center")
 
 
-def draw_attenuation(axes: "Axes", looks: Sequence[Snapshot]) -> None:
-    """‖∂ℓ/∂Y‖ from the output back to the input, as measured, and as weights and slopes predict it from the output on."""
-    names = [layer.name for layer in looks[0].layers]
+def draw_attenuation(axes: "Axes", snapshots: Sequence[Snapshot]) -> None:
+    """‖∂ℓ/∂Y‖ from the output back to the input: measured, and predicted by weights and slopes."""
+    names = [layer.name for layer in snapshots[0].layers]
     places = np.arange(len(names) + 1)
-    for look, colour in zip(looks, depth_colours(3)[[0, 2]], strict=False):
-        measured = _cotangents(look)
+    for snapshot, colour in zip(snapshots, depth_colours(3)[[0, 2]], strict=False):
+        measured = _cotangents(snapshot)
         predicted = measured[-1:]
-        for layer in reversed(look.layers):
+        for layer in reversed(snapshot.layers):
             predicted.insert(0, predicted[0] / layer.predicted if layer.predicted else math.nan)
-        lines = (("measured", measured, {"marker": "o", "markersize": 4}), ("predicted", predicted, {"linestyle": "--"}))
+        lines = (
+            ("measured", measured, {"marker": "o", "markersize": 4}),
+            ("predicted", predicted, {"linestyle": "--"}),
+        )
         for what, norms, style in lines:
             there = "" if np.isfinite(_positive(norms)).any() else " (zero or not finite)"
-            axes.plot(places, _positive(norms), color=colour, label=f"{what}, {moment(look)}{there}", **style)
+            axes.plot(places, _positive(norms), color=colour, label=f"{what}, {moment(snapshot)}{there}", **style)
     axes.set_yscale("log")
     low, high = axes.get_ylim()
     middle = math.sqrt(low * high)
@@ -107,7 +117,7 @@ def draw_attenuation(axes: "Axes", looks: Sequence[Snapshot]) -> None:
 
 
 def draw_slopes(figure: "Figure", snapshots: Sequence[Snapshot], rows: int, columns: int) -> None:
-    """A panel for each activation: median of |f′| over the steps, in bands that hold half and nine tenths of all."""
+    """A panel for each activation: the median of |f′| over the steps, and bands with half and nine tenths of all."""
     steps = [snapshot.updates for snapshot in snapshots]
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     for index, axes in enumerate(panels):
@@ -120,25 +130,43 @@ def draw_slopes(figure: "Figure", snapshots: Sequence[Snapshot], rows: int, colu
         axes.fill_between(steps, bands[0], bands[4], color=colour, alpha=0.15, linewidth=0, label="nine tenths")
         axes.fill_between(steps, bands[1], bands[3], color=colour, alpha=0.35, linewidth=0, label="half")
         axes.plot(steps, bands[2], color=colour, marker="o" if len(steps) == 1 else "", label="median")
-        axes.plot(steps, [one.flat for one in series], color="black", linewidth=1.2, linestyle=":", label=f"share below {FLAT}")
+        axes.plot(
+            steps,
+            [one.flat for one in series],
+            color="black",
+            linewidth=1.2,
+            linestyle=":",
+            label=f"share below {FLAT}",
+        )
         axes.set_title(_title(series), loc="left", fontsize="medium")
         axes.grid(True, alpha=0.3)
         _step_axis(axes, snapshots, labelled=index + columns >= len(_activations(snapshots[0])))
         axes.set_ylim(-0.02, max(1.02, axes.get_ylim()[1]))
         if index % columns == 0:
             axes.set_ylabel("|f′|")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=4, frameon=False, fontsize="small")
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=4, frameon=False, fontsize="small"
+    )
 
 
 def draw_slope_maps(figure: "Figure", snapshots: Sequence[Snapshot]) -> None:
-    """Two maps with a row for each activation, input below, and a column for each look: rms of f′, and share of |f′| < 0.01."""
+    """Two maps of rms f′ and of the share of |f′| < 0.01: a row for each activation, input below, a column for each
+    snapshot."""
     names = [one.name for one in _activations(snapshots[0])]
     kinds = list(dict.fromkeys(f"{one.kind}, f′ = {one.formula}" for one in _activations(snapshots[0])))
     for axes, (title, label, values) in zip(
         figure.subplots(1, 2, sharey=True),
         (
-            (f"Slopes ({'; '.join(kinds)})", "(mean f′²)^½", [[one.rms for one in _activations(snapshot)] for snapshot in snapshots]),
-            (f"Share of the slopes below {FLAT}", "share", [[one.flat for one in _activations(snapshot)] for snapshot in snapshots]),
+            (
+                f"Slopes ({'; '.join(kinds)})",
+                "(mean f′²)^½",
+                [[one.rms for one in _activations(snapshot)] for snapshot in snapshots],
+            ),
+            (
+                f"Share of the slopes below {FLAT}",
+                "share",
+                [[one.flat for one in _activations(snapshot)] for snapshot in snapshots],
+            ),
         ),
         strict=True,
     ):
@@ -150,12 +178,14 @@ def draw_slope_maps(figure: "Figure", snapshots: Sequence[Snapshot]) -> None:
     figure.axes[0].set_ylabel("activation, from input (below) to output")
 
 
-def _map(axes: "Axes", values: "NDArray[np.float64]", snapshots: Sequence[Snapshot], names: list[str], **scale: object):  # type: ignore[no-untyped-def]
-    """Coloured cells; each reaches from its look to halfway to the next ones."""
+def _map(
+    axes: "Axes", values: "NDArray[np.float64]", snapshots: Sequence[Snapshot], names: list[str], **scale: Any
+) -> "QuadMesh":
+    """Coloured cells; each reaches from its snapshot halfway to its neighbours."""
     axes.set_facecolor("0.85")
     steps = np.array([snapshot.updates for snapshot in snapshots], dtype=float)
     edges = np.concatenate([steps[:1] - 0.5, (steps[1:] + steps[:-1]) / 2, steps[-1:] + 0.5])
-    mesh = axes.pcolormesh(edges, np.arange(len(names) + 1) - 0.5, values, cmap="viridis", **scale)  # type: ignore[arg-type]
+    mesh = axes.pcolormesh(edges, np.arange(len(names) + 1) - 0.5, values, cmap="viridis", **scale)
     every = math.ceil(len(names) / MOST_NAMES)
     axes.set_yticks(range(0, len(names), every), names[::every])
     _step_axis(axes, snapshots, labelled=True)
@@ -188,11 +218,11 @@ def _activations(snapshot: Snapshot) -> list[SlopeStatistics]:
 
 
 def _positive(numbers: list[float]) -> "NDArray[np.float64]":
-    """What a log axis can show; NaN, which is a gap, for the rest."""
+    """The numbers that a log axis can show; NaN, which is a gap, for the others."""
     array = np.array(numbers, dtype=float)
     return np.where(np.isfinite(array) & (array > 0), array, np.nan)
 
 
-def _some(snapshots: Sequence[Snapshot]) -> None:
+def _check(snapshots: Sequence[Snapshot]) -> None:
     if not snapshots:
-        raise InputError("The run was never looked at, and a picture of its gradient snapshot needs one look: take it at step 0.")
+        raise InputError("The run has no snapshot, and a picture of its layers needs one: take it at step 0.")

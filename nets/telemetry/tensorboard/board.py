@@ -1,4 +1,4 @@
-"""Records on the TensorBoard page: which tag each number gets, and what stands beside it."""
+"""Records on the TensorBoard page, and the texts, histograms and pictures beside them."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -26,30 +26,29 @@ if TYPE_CHECKING:
 
 
 class Board:
-    """What a run shows in TensorBoard. Use it as a context manager; nothing here feeds back into the run.
+    """A run in TensorBoard. Use it as a context manager; nothing here feeds back into the run.
 
-    ======================================  =====================================================================
-    tag                                     what
-    ======================================  =====================================================================
-    `loss/train`                            ℓ(θ) of the step's batch, before the update
-    `gradient_norm/<parameter>`, `/total`   ‖∂ℓ/∂θ_p‖; (Σ_p ‖∂ℓ/∂θ_p‖²)^½
-    `update_ratio/<parameter>`              ‖Δθ_p‖ / ‖θ_p‖
-    `accumulation/<parameter>/…`            where a gradient is a sum: `norm micro 2`, ‖G_m‖ of the second micro-batch, or
+    ======================================  ===================================================================== tag
+    what ======================================  =====================================================================
+    `loss/train`                            ℓ(θ) of the step's batch, before the update `gradient_norm/<parameter>`,
+    `/total`   ‖∂ℓ/∂θ_p‖; (Σ_p ‖∂ℓ/∂θ_p‖²)^½ `update_ratio/<parameter>`              ‖Δθ_p‖ / ‖θ_p‖
+    `accumulation/<parameter>/…`            where a gradient is a sum: `norm micro 2`, ‖G_m‖ of the second micro-batch,
+    or
                                             `norm rank 1`; `cosine micro 2`, to the sum of those before; `agreement`,
                                             ‖Σ w_m G_m‖ / Σ w_m ‖G_m‖; `largest share`, max w_m ‖G_m‖ / Σ w_m ‖G_m‖;
                                             `residual` of the sum (see Accumulation)
-    `accumulation/weight micro 2`, …        w_m
-    `sample_norm/<parameter>/mean`,         1/N Σ_n ‖∂ℓ_n/∂θ_p‖ and max_n ‖∂ℓ_n/∂θ_p‖, with ℓ_n the loss of sample n alone,
-    `/largest`                              where `descend` was asked for `sample_norms`
-    `noise_scale`, `/batch_size`            B = tr Σ / ‖G‖² of averages over the last hundred steps or so (see RunningNoise),
+    `accumulation/weight micro 2`, …        w_m `sample_norm/<parameter>/mean`,         1/N Σ_n ‖∂ℓ_n/∂θ_p‖ and max_n
+    ‖∂ℓ_n/∂θ_p‖, with ℓ_n the loss of sample n alone, `/largest`                              where `descend` was given
+    `sample_norms=True` `noise_scale`, `/batch_size`            B = tr Σ / ‖G‖² of averages over the last hundred steps
+    or so (see RunningNoise),
                                             and the power of two nearest to it
-    `loss/test`, `accuracy/test`            of the samples held out, where they were evaluated
-    `cotangent/<layer>`                     ‖∂ℓ/∂Y‖ at the output of a layer, at each look
-    `attenuation/<layer>/measured`          ‖∂ℓ/∂Y‖ / ‖∂ℓ/∂X‖ of a layer, likewise; `/predicted` by its weights and slopes
-    `slope/<activation>/rms`                (mean f′²)^½, likewise; `/flat` the share of |f′| < 0.01, `/dead` of dead units
-    `histogram/parameter/<parameter>`       θ_p, where it was asked for
-    `histogram/gradient/<parameter>`        ∂ℓ/∂θ_p, likewise
-    `run/…`                                 the texts `certificate`, `config`, `diagnosis`, and pictures, in one group each, since
+    `loss/test`, `accuracy/test`            of the samples held out, at the steps where they were evaluated
+    `cotangent/<layer>`                     ‖∂ℓ/∂Y‖ at the output of a layer, at each snapshot
+    `attenuation/<layer>/measured`          ‖∂ℓ/∂Y‖ / ‖∂ℓ/∂X‖ of a layer, likewise; `/predicted`: 1/(weight · slope)
+    `slope/<activation>/rms`                (mean f′²)^½; `/flat`: share of |f′| < 0.01, `/dead`: of dead units
+    `histogram/parameter/<parameter>`       θ_p, at the steps where it was given `histogram/gradient/<parameter>`
+    ∂ℓ/∂θ_p, likewise `run/…`                                 the texts `certificate`, `config`, `diagnosis`, and
+    pictures, in one group each, since
                                             the page opens no more than two
     ======================================  =====================================================================
 
@@ -57,7 +56,7 @@ class Board:
     losses in a third, the attenuation of every layer in a fourth, and what accumulation shows in two more.
 
     Args:
-        log_dir: the directory that `tensorboard --logdir` is pointed at; it is made where it does not exist.
+        log_dir: the directory for `tensorboard --logdir`; it is made where it does not exist.
 
     Raises:
         InputError: nothing can be written at `log_dir`.
@@ -80,17 +79,17 @@ class Board:
         gradients: "Mapping[str, Tensor] | None" = None,
         snapshot: Snapshot | None = None,
     ) -> None:
-        """One Event with every number of `step`, and with whatever else is known at that step.
+        """One Event with every number of `step`, and with what else is given.
 
-        It is on disk a second later at the latest, or when the board is closed.
+        It is on disk a second later, or when the board is closed.
 
         Args:
             step: the record.
             test_loss: ℓ on the samples held out.
-            test_accuracy: share of them that is classified right, 0 to 1.
+            test_accuracy: the share of these samples that is classified right, 0 to 1.
             parameters: parameter → θ_p, for histograms.
             gradients: parameter → ∂ℓ/∂θ_p, for histograms.
-            snapshot: a look at the layers.
+            snapshot: the statistics of the layers.
         """
         self._write_layout(accumulates=step.accumulation.block is not None)
         if all(extra is None for extra in (test_loss, test_accuracy, parameters, gradients, snapshot)):
@@ -102,11 +101,11 @@ class Board:
         self._events.write(step.step, values)
 
     def evaluation(self, step_number: int, loss: float, accuracy: float | None = None) -> None:
-        """Loss and accuracy on the samples held out, where no Step goes with them (before the first, say)."""
+        """Loss and accuracy on the samples held out, without a Step: before the first, for example."""
         self._events.write(step_number, _evaluation(loss, accuracy))
 
     def numbers(self, step_number: int, numbers: Mapping[str, float]) -> None:
-        """Other numbers, `{tag: number}`, where no Step goes with them."""
+        """Other numbers, `{tag: number}`, without a Step."""
         self._events.scalars(step_number, numbers)
 
     def histograms(
@@ -115,15 +114,15 @@ class Board:
         parameters: "Mapping[str, Tensor]",
         gradients: "Mapping[str, Tensor] | None" = None,
     ) -> None:
-        """Histograms of every parameter and gradient, where no Step goes with them (as the network was made, say)."""
+        """Histograms of every parameter and gradient, without a Step."""
         self._events.write(step_number, _histograms(parameters, gradients))
 
     def snapshot(self, snapshot: Snapshot) -> None:
-        """A look at the layers, where no Step goes with it (before the first, say)."""
+        """The statistics of the layers, without a Step: before the first, for example."""
         self._events.write(snapshot.updates, _layers(snapshot))
 
     def diagnosis(self, sentences: Sequence[str], table: str) -> None:
-        """What ails the gradients, if anything does, and the table of the layers, on the Text page."""
+        """The faults of the gradients, if there are any, and the table of the layers, on the Text page."""
         said = "\n".join(f"* {sentence}" for sentence in sentences) or "**healthy**"
         self._events.text("run/diagnosis", f"{said}\n\n{_fenced(table)}")
 
@@ -145,7 +144,8 @@ class Board:
             png = Path(path).read_bytes()
         except OSError as error:
             raise InputError(
-                f"The picture '{os.fspath(path)}' cannot be read ({error.strerror or error}): name a PNG file that exists."
+                f"The picture '{os.fspath(path)}' cannot be read ({error.strerror or error}): name a PNG file that "
+                f"exists."
             ) from error
         self._events.image(tag, png, step)
 
@@ -169,7 +169,9 @@ class Board:
     def __enter__(self) -> "Board":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -195,7 +197,11 @@ def _layers(snapshot: Snapshot | None) -> list[Value]:
         numbers[f"attenuation/{layer.name}/measured"] = layer.measured
         numbers[f"attenuation/{layer.name}/predicted"] = layer.predicted
         for one in layer.activations:
-            numbers |= {f"slope/{one.name}/rms": one.rms, f"slope/{one.name}/flat": one.flat, f"slope/{one.name}/dead": one.dead}
+            numbers |= {
+                f"slope/{one.name}/rms": one.rms,
+                f"slope/{one.name}/flat": one.flat,
+                f"slope/{one.name}/dead": one.dead,
+            }
     return scalar_values(numbers)
 
 
@@ -208,7 +214,7 @@ def _histograms(parameters: "Mapping[str, Tensor] | None", gradients: "Mapping[s
 
 
 def _fenced(text: str, language: str = "") -> str:
-    """`text` as a Markdown block that is shown as it stands, whatever backticks are in it."""
+    """`text` as a Markdown block that is shown as it is, with a fence longer than any in the text."""
     fence = "```"
     while fence in text:
         fence += "`"
@@ -224,7 +230,10 @@ def _layout(accumulates: bool) -> Value:
         "attenuation per layer": r"attenuation/.*",
     }
     if accumulates:
-        titles |= {"how far the contributions agree": r"accumulation/.*/agreement", "gradient noise scale": r"noise_scale.*"}
+        titles |= {
+            "how far the contributions agree": r"accumulation/.*/agreement",
+            "gradient noise scale": r"noise_scale.*",
+        }
     charts = [Chart(title=title, multiline=MultilineChartContent(tag=[pattern])) for title, pattern in titles.items()]
     layout = Layout(category=[Category(title="gradients at a glance", chart=charts)])
     return string_value("custom_scalars__config__", "custom_scalars", layout.SerializeToString())

@@ -1,4 +1,5 @@
-"""Items are collected and written in groups: within a second, so that a run can be watched, and rarely enough to cost nothing."""
+"""Items are collected and written in groups: within a second, so that a run can be watched, and rarely enough to cost
+nothing."""
 
 import threading
 import time
@@ -24,8 +25,8 @@ class BufferedWriter(Generic[Item]):
         write: takes items and their times. An error of it is raised by the next call of any method here.
         close: is called once, after the last group.
 
-    Neither function may refer to the owner of this writer: a list that outlives the owner holds them, so the owner would never be
-    collected.
+    Neither function may refer to the owner of this writer: a list that outlives the owner holds them, so the owner
+    would never be collected.
     """
 
     def __init__(self, write: Callable[[list[Item], list[float]], None], close: Callable[[], None]) -> None:

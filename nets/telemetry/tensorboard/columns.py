@@ -1,4 +1,5 @@
-"""Records as named columns: TensorBoard tag → a number for each step. A tag and its numbers are stated in one place, here."""
+"""Records as named columns: TensorBoard tag → a number for each step. A tag and its numbers are stated in one place,
+here."""
 
 from collections.abc import Sequence
 
@@ -76,7 +77,9 @@ def sample_columns(steps: Sequence[Step]) -> Columns:
     if not known:
         return {}
     # Fetched from a GPU in one copy.
-    found = torch.stack([torch.stack([s.values.mean(1), s.values.amax(1)]) for s in known]).cpu().numpy().astype(np.float64)
+    found = (
+        torch.stack([torch.stack([s.values.mean(1), s.values.amax(1)]) for s in known]).cpu().numpy().astype(np.float64)
+    )
     means = _per_parameter("sample_norm/{}/mean", known[0].names, found[:, 0])
     largest = _per_parameter("sample_norm/{}/largest", known[0].names, found[:, 1])
     return {tag: column for pair in zip(means.items(), largest.items(), strict=True) for tag, column in pair}

@@ -1,4 +1,4 @@
-"""Where a run is written, and the command that shows it."""
+"""The directory of a run, and the command that shows it."""
 
 import contextlib
 import os
@@ -12,10 +12,10 @@ from nets.errors import InputError
 
 
 def new_directory(wanted: str | None, name: str) -> Path:
-    """An empty directory for the run: the one that was asked for, or one named after the experiment and the time.
+    """An empty directory for the run: `wanted`, or one with the name of the experiment and the time.
 
     Raises:
-        InputError: there is something in the one that was asked for.
+        InputError: `wanted` has files in it.
     """
     stem = Path("runs", name, f"{datetime.now():%Y-%m-%d_%H-%M-%S}") if wanted is None else Path(wanted)
     if wanted is not None and stem.is_dir() and not any(stem.iterdir()):
@@ -28,7 +28,7 @@ def new_directory(wanted: str | None, name: str) -> Path:
 
 
 def tensorboard(directory: Path) -> str:
-    """The command that opens the run: that of the environment we are in, which need not be the activated one."""
+    """The command that opens the run, of the environment that runs this; it need not be the activated one."""
     ours = shutil.which("tensorboard", path=str(Path(sys.executable).parent)) or "tensorboard"
     short = "tensorboard" if shutil.which("tensorboard") == ours else min(ours, os.path.relpath(ours), key=len)
     return shlex.join([short, "--logdir", str(directory)])

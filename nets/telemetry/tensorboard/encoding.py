@@ -1,8 +1,10 @@
-"""Many Events at once: the bytes of a block of steps that carry the same tags, without a protocol buffer for each.
+"""Many Events at once: the bytes of a block of steps with the same tags, without a protocol buffer for each.
 
-Events with the same tags differ in three places: the time, the step and the numbers. They are laid out once, as the rows of a
-matrix of bytes, and those places filled for all rows together. Sources: the `Event` and `Summary` messages of TensorBoard and the
-protocol buffer wire format (protobuf.dev/programming-guides/encoding); the framing and the masked checksum of a TFRecord
+Events with the same tags differ in three places: the time, the step and the numbers. They are laid out once, as the
+rows of a matrix of bytes, and these places are filled for all rows together.
+
+Sources: the `Event` and `Summary` messages of TensorBoard and the protocol buffer wire format
+(protobuf.dev/programming-guides/encoding); the framing and the masked checksum of a TFRecord
 (tensorflow.org/tutorials/load_data/tfrecord).
 """
 
@@ -15,11 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 WALL_TIME, STEP, SUMMARY, VALUE, TAG, SIMPLE_VALUE = b"\x09", b"\x10", b"\x2a", b"\x0a", b"\x0a", b"\x15"
-"""Number and wire type of each field: Event.wall_time (1, eight bytes), .step (2, varint), .summary (5, length and bytes);
+"""Number and
+wire type of each field: Event.wall_time (1, eight bytes), .step (2, varint), .summary (5, length and bytes);
 Summary.value (1, length and bytes); Summary.Value.tag (1, length and bytes), .simple_value (2, four bytes)."""
 
 
-def records(tags: tuple[str, ...], steps: Sequence[int], times: Sequence[float], values: "NDArray[np.floating]") -> bytes:
+def records(
+    tags: tuple[str, ...], steps: Sequence[int], times: Sequence[float], values: "NDArray[np.floating]"
+) -> bytes:
     """One record for each step, with `values[s, t]` under tag t, rounded to float32.
 
     Args:
@@ -28,10 +33,10 @@ def records(tags: tuple[str, ...], steps: Sequence[int], times: Sequence[float],
         times: S times, in seconds since 1970.
         values: shape (S, T).
     """
-    with np.errstate(over="ignore"):  # what is too large for float32 is infinite there
+    with np.errstate(over="ignore"):  # a number too large for float32 becomes infinite
         numbers = values.astype("<f4")
     found, start = list[bytes](), 0
-    # A varint takes a byte for every seven bits, so rows are as long as each other where their steps are.
+    # A varint takes a byte for every seven bits, so steps with varints of one length have rows of one length.
     for width, run in groupby(max(1, (step.bit_length() + 6) // 7) for step in steps):
         rows = slice(start, start + len(list(run)))
         found.append(_block(tags, width, np.array(steps[rows], "<u8"), np.array(times[rows], "<f8"), numbers[rows]))
@@ -46,7 +51,11 @@ def record(event: bytes) -> bytes:
 
 
 def _block(
-    tags: tuple[str, ...], width: int, steps: "NDArray[np.uint64]", times: "NDArray[np.float64]", numbers: "NDArray[np.float32]"
+    tags: tuple[str, ...],
+    width: int,
+    steps: "NDArray[np.uint64]",
+    times: "NDArray[np.float64]",
+    numbers: "NDArray[np.float32]",
 ) -> bytes:
     """The records of steps whose numbers take `width` bytes."""
     row, places = _layout(tags, width)
@@ -57,7 +66,7 @@ def _block(
     content = whole[:, 12:-4]
     content[:] = row
     content[:, 1:9] = times.view(np.uint8).reshape(-1, 8)
-    # The lowest seven bits first; all bytes but the last have their top bit set, as the layout has it.
+    # The lowest seven bits first; the layout has set the top bit of all bytes but the last.
     shifts = np.arange(0, 7 * width, 7, dtype=np.uint64)
     content[:, 10 : 10 + width] |= (steps[:, None] >> shifts & np.uint64(0x7F)).astype(np.uint8)
     content[:, places] = np.ascontiguousarray(numbers).view(np.uint8)
@@ -70,7 +79,7 @@ def _block(
 
 @lru_cache
 def _layout(tags: tuple[str, ...], width: int) -> tuple["NDArray[np.uint8]", "NDArray[np.int_]"]:
-    """An Event with zeros where time, step and numbers go, and where the bytes of the numbers go."""
+    """An Event with zeros in the places of time, step and numbers, and the places of the bytes of the numbers."""
     heads = [TAG + _sized(tag.encode()) + SIMPLE_VALUE for tag in tags]
     values = [VALUE + _varint(len(head) + 4) + head for head in heads]
     row = WALL_TIME + bytes(8) + STEP + b"\x80" * (width - 1) + b"\x00"
@@ -101,5 +110,5 @@ def _checksum(data: bytes) -> bytes:
 
 
 def _masked(crc: "NDArray[np.uint32]") -> "NDArray[np.uint32]":
-    """The bits turned by 15 places and a number added, modulo 2³²."""
+    """The bits rotated by 15 places, and a constant added modulo 2³²."""
     return (crc >> np.uint32(15) | crc << np.uint32(17)) + np.uint32(0xA282EAD8)

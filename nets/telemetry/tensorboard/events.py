@@ -1,9 +1,9 @@
-"""A TensorBoard event file: one `Event` for everything that belongs to one step.
+"""A TensorBoard event file: one `Event` for all numbers of one step.
 
-The file is a sequence of records (length, checksum, bytes, checksum), each record one `Event` protocol buffer. Numbers are
-written as `simple_value`, the one form that both `EventAccumulator.Scalars` and the TensorBoard page read. It is a float32: a
-Python float comes back as the float32 nearest to it, with a relative error of at most 2⁻²⁴ = 6e-8, infinite above 3.4e38 and zero
-below 7e-46.
+The file is a sequence of records (length, checksum, bytes, checksum), each record one `Event` protocol buffer. Numbers
+are written as `simple_value`, the one form that both `EventAccumulator.Scalars` and the TensorBoard page read. It is a
+float32: a Python float comes back as the float32 nearest to it, with a relative error of at most 2⁻²⁴ = 6e-8, infinite
+above 3.4e38 and zero below 7e-46.
 """
 
 import itertools
@@ -30,11 +30,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-#: One entry of an Event: a tag with a number, a text, a histogram or an image (`Summary.Value`, which has no
-#: type stubs).
 Value: TypeAlias = Any
+"""An entry of an Event: a tag with a number, a text, a histogram or an image (`Summary.Value` has no type stubs)."""
 
-BUCKETS = 64  # twice the 30 that TensorBoard redraws a histogram with, so that its own rebinning hardly shows
+BUCKETS = 64
+"""Twice the 30 buckets with which TensorBoard redraws a histogram, so that its rebinning hardly shows."""
+
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 _serial = itertools.count()
@@ -62,8 +63,8 @@ def text_value(tag: str, markdown: str) -> Value:
 def histogram_values(tag: str, tensor: "Tensor") -> list[Value]:
     """How often each size occurs in `tensor`: 64 equal buckets between its smallest and largest finite number.
 
-    NaN and infinity belong to no bucket and are left out. Where there are any, `not_finite/<tag>` states how
-    many; a tensor with nothing finite in it yields that number alone.
+    NaN and infinity belong to no bucket and are left out. Where there are any, `not_finite/<tag>` has their number; a
+    tensor without a finite number yields that tag alone.
     """
     numbers = tensor.detach().flatten().double().cpu()
     finite = numbers[numbers.isfinite()]
@@ -74,7 +75,7 @@ def histogram_values(tag: str, tensor: "Tensor") -> list[Value]:
         if low == high:
             counts, limits = [float(len(finite))], [high]
         else:
-            # Divided by the largest size, or the width of the range could overflow where the numbers do not.
+            # Divided by the largest size: the width of the range could overflow where the numbers do not.
             scale = max(-low, high)
             histogram = (finite / scale).histogram(BUCKETS)
             counts, limits = histogram.hist.tolist(), (histogram.bin_edges[1:] * scale).tolist()
@@ -111,8 +112,8 @@ def image_value(tag: str, png: bytes) -> Value:
 class EventFile:
     """A new event file in `log_dir`, which is made where it does not exist. Use it as a context manager.
 
-    Each Event is handed to the operating system before the call returns. What was written is there after an
-    exception and after the process is killed; only a machine that loses power can lose it.
+    Each Event is handed to the operating system before the call returns. It survives an exception and a process that is
+    killed; only a machine that loses power can lose it.
 
     Attributes:
         path: the file.
@@ -139,11 +140,13 @@ class EventFile:
         self._append(Event(wall_time=time.time(), file_version="brain.Event:2", source_metadata=source))
 
     def write(self, step: int, values: Iterable[Value]) -> None:
-        """One Event with all of `values`, at `step`, with the time of now."""
+        """One Event with all `values`, at `step` and the present time."""
         self._append(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
 
-    def block(self, tags: tuple[str, ...], steps: Sequence[int], times: Sequence[float], values: "NDArray[np.floating]") -> None:
-        """One Event for each step, with `values[s, t]` under tag t and its own time; S × T numbers in one call."""
+    def block(
+        self, tags: tuple[str, ...], steps: Sequence[int], times: Sequence[float], values: "NDArray[np.floating]"
+    ) -> None:
+        """One Event for each step, with its own time and `values[s, t]` under tag t; S × T numbers in one call."""
         self._put(records(tags, steps, times, values))
 
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
@@ -155,7 +158,7 @@ class EventFile:
         self.write(step, [text_value(tag, markdown)])
 
     def histogram(self, tag: str, tensor: "Tensor", step: int) -> None:
-        """One Event with the histogram of `tensor`, of any shape; see `histogram_values` for what is not finite."""
+        """One Event with the histogram of `tensor`, of any shape; see `histogram_values`."""
         self.write(step, histogram_values(tag, tensor))
 
     def image(self, tag: str, png_bytes: bytes, step: int) -> None:
@@ -175,7 +178,7 @@ class EventFile:
         self._put(record(event.SerializeToString()))
 
     def _put(self, whole: bytes) -> None:
-        """The one place where bytes reach the disk: whole records in one call, whoever else writes."""
+        """The one place where bytes reach the disk: whole records in one call, also with several threads."""
         with self._lock:
             self._file.write(whole)
             self._file.flush()
@@ -183,5 +186,7 @@ class EventFile:
     def __enter__(self) -> "EventFile":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()

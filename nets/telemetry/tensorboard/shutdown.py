@@ -9,10 +9,11 @@ TERMINATED = 128 + signal.SIGTERM
 
 
 def exit_on_sigterm() -> None:
-    """Let SIGTERM end the program as `sys.exit` does: `finally` blocks run, and buffers and files are written and closed.
+    """Let SIGTERM end the program as `sys.exit` does: `finally` blocks run, and buffers and files are written and
+    closed.
 
-    Without it SIGTERM ends Python at once, and the last second of a `GradientMonitor` or a `Board` is lost. A handler that the
-    program has set stays.
+    Without it SIGTERM ends Python at once, and the last second of a `GradientMonitor` or a `Board` is lost. A handler
+    that the program has set stays.
 
     Raises:
         ValueError: outside of the main thread, where Python allows no handler.

@@ -1,7 +1,9 @@
-"""The gradient of a batch. Begin with `backpropagation`: the closed form in nine lines, as a function to be read and tried.
+"""The gradient of a batch. Begin with `backpropagation`: the closed form in nine lines, as a function to be read and
+tried.
 
-`engines` has both engines by name, `source` the protocol that `descend` uses, `accumulation` micro-batches and `accumulator` their
-sums, `sample_norms` the norm of each sample's own gradient, `layer_statistics` the gradient on its way back through the layers.
+`engines` has both engines by name, `source` the protocol that `descend` uses, `accumulation` micro-batches and
+`accumulator` their sums, `sample_norms` the norm of each sample's own gradient, `layer_statistics` the gradient on its
+way back through the layers.
 """
 
 from nets.training.gradients.backpropagation import closed_form as closed_form

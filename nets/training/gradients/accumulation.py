@@ -1,4 +1,5 @@
-"""Gradients that are sums: a batch is cut into micro-batches, and each weighs by its share of the samples that the loss counts."""
+"""Gradients that are sums: a batch is cut into micro-batches, and each weighs by its share of the samples that the loss
+counts."""
 
 from functools import lru_cache
 
@@ -44,9 +45,9 @@ def accumulate(
 ) -> tuple[Tensor, dict[str, Tensor], Accumulation]:
     """ℓ, a scalar tensor, and ∂ℓ/∂θ of a batch, from micro-batches of at most `micro_batch_size` samples.
 
-    With C_m the samples of micro-batch m that count (those that the loss does not mask), a loss that is a mean is Σ_m w_m ℓ_m with
-    w_m = C_m / Σ C_m. Dividing by the number of micro-batches instead is wrong as soon as the C_m differ. A loss that is a sum has
-    w_m = 1.
+    With C_m the samples of micro-batch m that count (those that the loss does not mask), a loss that is a mean is Σ_m
+    w_m ℓ_m with w_m = C_m / Σ C_m. Dividing by the number of micro-batches instead is wrong as soon as the C_m differ.
+    A loss that is a sum has w_m = 1.
 
     The next call with the same accumulator overwrites what this one returns.
     """
@@ -78,7 +79,7 @@ def split(batch: Batch, size: int | None) -> list[Batch]:
 
 
 def shares(loss: Loss, counts: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
-    """Whole numbers N_m and N such that ℓ = Σ_m N_m/N ℓ_m, from the number of samples that count in each micro-batch."""
+    """Whole numbers N_m and N such that ℓ = Σ_m N_m/N ℓ_m, from the samples that count in each micro-batch."""
     if loss.reduction == "sum":
         # 3/3 and not 1/1: the second sum of the accumulator must have other roundings than the first.
         return (3,) * len(counts), 3

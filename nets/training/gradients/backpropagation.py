@@ -17,8 +17,8 @@ from nets.training.parameters import trained
 def closed_form(network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
     """ℓ and ∂ℓ/∂θ = Σ_n Σ_i v_ni ∂Z_ni/∂θ, by the layers' own derivatives, which `nets.verify` certifies.
 
-    Z_ni is the output of the layer that owns θ, and v_ni = ∂ℓ/∂Z_ni the cotangent that reaches it: it starts as ∂ℓ/∂Y_nk at the
-    output of the network, and each layer pulls it back to its input.
+    Z_ni is the output of the layer that owns θ, and v_ni = ∂ℓ/∂Z_ni the cotangent that reaches it: it starts as
+    ∂ℓ/∂Y_nk at the output of the network, and each layer pulls it back to its input.
 
     Args:
         network: is left as it is.

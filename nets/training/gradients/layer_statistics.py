@@ -1,16 +1,17 @@
 """What each layer does to the gradient that passes back through it, at one moment of a descent.
 
-Through Z = W X + B, Y = f(Z), the cotangent v = ∂ℓ/∂Y is multiplied by the slopes and then by the weights: ∂ℓ/∂X = (v f′(Z)) W.
-For a v without a preferred direction, each of the two changes its norm by a factor that depends on the layer alone,
+Through Z = W X + B, Y = f(Z), the cotangent v = ∂ℓ/∂Y is multiplied by the slopes and then by the weights: ∂ℓ/∂X = (v
+f′(Z)) W. For a v without a preferred direction, each of the two changes its norm by a factor that depends on the layer
+alone,
 
     ‖v f′‖ ≈ ‖v‖ (mean f′²)^½        ‖v W‖ ≈ ‖v‖ ‖W‖_F / √I = ‖v‖ (J · mean W²)^½
 
-and one over their product is the predicted attenuation of the layer. The second factor is `Layer.backward_gain` for any layer. The
-measured attenuation differs from the predicted one as far as the gradient does have a preferred direction.
+and one over their product is the predicted attenuation of the layer. The second factor is `Layer.backward_gain` for any
+layer. The measured attenuation differs from the predicted one as far as the gradient does have a preferred direction.
 
-Sources: Glorot, Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010, eq. 6 (the
-weights, at a slope of one); Schoenholz et al., "Deep information propagation", ICLR 2017, arXiv:1611.01232 (with slopes:
-χ₁ = σ_w² E f′²).
+Sources: Glorot, Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010, eq.
+6 (the weights, at a slope of one); Schoenholz et al., "Deep information propagation", ICLR 2017, arXiv:1611.01232 (with
+slopes: χ₁ = σ_w² E f′²).
 """
 
 import functools
@@ -35,7 +36,8 @@ MOST_ENTRIES = 2**24
 def snapshot(network: Network, loss: Loss, batch: Batch, updates: int = 0) -> Snapshot:
     """The statistics of each layer, from one forward pass and the closed-form backward pass of ℓ over a batch.
 
-    It takes about as long as a training step on that batch, and is meant for some fifty moments of a run, not for each step.
+    It takes about as long as a training step on that batch, and is meant for some fifty moments of a run, not for each
+    step.
 
     Args:
         network: is left as it is.

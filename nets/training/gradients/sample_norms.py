@@ -24,8 +24,9 @@ SampledEngine = Callable[[Network, Loss, Batch], tuple[Tensor, dict[str, Tensor]
 def closed_form(network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Tensor]:
     """∂ℓ/∂θ = Σ_n Σ_i v_ni ∂Z_ni/∂θ and the norm of each term of the sum over n, from one backward pass.
 
-    ℓ = 1/C Σ_n ℓ_n for a mean, so a term is 1/C ∂ℓ_n/∂θ. C depends on the targets, and is left to the caller: the operations
-    here are recorded once. A layer that knows its norms forms no sample's gradient, see `Layer.sample_norms`.
+    ℓ = 1/C Σ_n ℓ_n for a mean, so a term is 1/C ∂ℓ_n/∂θ. C depends on the targets, and is left to the caller: the
+    operations here are recorded once. A layer that knows its norms forms no sample's gradient, see
+    `Layer.sample_norms`.
 
     Returns:
         ℓ; ∂ℓ/∂θ_p by name; and the norms of the terms, shape (P, N).

@@ -37,7 +37,8 @@ class BatchGradient(NamedTuple):
 
     Attributes:
         loss: ℓ, a scalar tensor.
-        gradients: ∂ℓ/∂θ_p by the name of each parameter, in the order of the network. The same dictionary means the same memory.
+        gradients: ∂ℓ/∂θ_p by the name of each parameter, in the order of the network. The same dictionary means the
+            same memory.
         accumulation: the contributions that were summed.
         samples: the norm of each sample's own gradient, where it was asked for.
     """

@@ -23,12 +23,13 @@ from nets.training.parameters import trained
 class DataParallel:
     """∂ℓ/∂θ of a batch: micro-batch m belongs to rank m mod R.
 
-    `DistributedDataParallel` averages over the R ranks what each has in `.grad`, once for each batch; before its last micro-batch a
-    rank adds up on its own (`no_sync`). A micro-batch of N_m samples enters as R N_m/N ∂ℓ_m/∂θ, so that the average is
-    Σ_m N_m/N ∂ℓ_m/∂θ, whatever the shares of the ranks. A plain average is right only where all ranks have as many samples.
+    `DistributedDataParallel` averages over the R ranks what each has in `.grad`, once for each batch; before its last
+    micro-batch a rank adds up on its own (`no_sync`). A micro-batch of N_m samples enters as R N_m/N ∂ℓ_m/∂θ, so that
+    the average is Σ_m N_m/N ∂ℓ_m/∂θ, whatever the shares of the ranks. A plain average is right only where all ranks
+    have as many samples.
 
-    Rank 0 records a contribution for each rank: G_r, the gradient of the mean over its samples. It receives what the ranks have in
-    `.grad` before the average, so the residual shows whether the average is the sum that it should be.
+    Rank 0 records a contribution for each rank: G_r, the gradient of the mean over its samples. It receives what the
+    ranks have in `.grad` before the average, so the residual shows whether the average is the sum that it should be.
 
     Args:
         rank: the number of this process.
@@ -43,9 +44,13 @@ class DataParallel:
         self._rank, self._count = rank, count
         self._network, self._loss, self._size = spec.network, spec.loss, spec.micro_batch_size
         if spec.sample_norms:
-            raise InputError("sample_norms=True was given to several processes; expected one: leave torchrun or sample_norms away.")
+            raise InputError(
+                "sample_norms=True was given to several processes; expected one: leave torchrun or sample_norms away."
+            )
         if any(parameter.device.type != "cpu" for parameter in spec.network.parameters()):
-            raise InputError("a GPU was given to several processes, which share their gradients on CPUs; expected device=cpu.")
+            raise InputError(
+                "a GPU was given to several processes, which share their gradients on CPUs; expected device=cpu."
+            )
         module = spec.network if spec.engine == "autograd" else ClosedForm(spec.network)
         self._parallel = DistributedDataParallel(module)
         self._parallel.register_comm_hook(None, self._keep_and_average)

@@ -1,4 +1,5 @@
-"""The processes of one run, as `torchrun` starts them: how they meet, wait for each other, and report a process that has died."""
+"""The processes of one run, as `torchrun` starts them: how they meet, wait for each other, and report a process that
+has died."""
 
 import contextlib
 import itertools
@@ -42,8 +43,9 @@ class Ranks:
             host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         except (KeyError, ValueError) as error:
             raise InputError(
-                f"WORLD_SIZE={os.environ.get('WORLD_SIZE')} says that there are several processes, but {error} is missing or no "
-                "number; expected the variables that torchrun sets: start the run with torchrun --nproc_per_node=2 train.py."
+                f"WORLD_SIZE={os.environ.get('WORLD_SIZE')} says that there are several processes, but {error} is "
+                "missing or no number; expected the variables that torchrun sets: start the run with torchrun "
+                "--nproc_per_node=2 train.py."
             ) from error
         self._one_machine = os.environ.get("LOCAL_WORLD_SIZE") == str(self.count)
         if self._one_machine and sys.platform == "linux":
@@ -56,7 +58,10 @@ class Ranks:
         self._store.set(f"process/{self.rank}", str(os.getpid()))
 
     def prepare(self, spec: GradientSpec) -> GradientFunction:
-        """The gradient of each batch, from all ranks, see `DataParallel`. So `descend` takes the ranks as a gradient source."""
+        """The gradient of each batch, from all ranks, see `DataParallel`.
+
+        So `descend` takes the ranks as a gradient source.
+        """
         return DataParallel(self.rank, self.count, spec)
 
     def follow(self, steps: Iterable[Step]) -> None:
@@ -67,10 +72,12 @@ class Ranks:
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """A block that all ranks enter at the same time: each waits until the last has come. If one dies in it, the error names it.
+        """A block that all ranks enter at the same time: each waits until the last has come. If one dies in it, the
+        error names it.
 
         Raises:
-            RankError: on the first of the ranks that are left, in place of the error that the death of another has caused.
+            RankError: on the first of the ranks that are left, in place of the error that the death of another has
+                caused.
         """
         try:
             dist.monitored_barrier(timeout=NO_TIMEOUT)
@@ -100,7 +107,9 @@ class Ranks:
         """
         kind = type(error).__name__
         with contextlib.suppress(RuntimeError):
-            reason = "" if isinstance(error, SystemExit) else f"{kind}: {' '.join(str(error).split()) or 'no reason given'}"
+            reason = (
+                "" if isinstance(error, SystemExit) else f"{kind}: {' '.join(str(error).split()) or 'no reason given'}"
+            )
             self._store.set(f"ended/{self.rank}", reason[:500])
             if self.rank > 0:
                 # Every rank meets these errors, and the first has files to write before it reports its own.
@@ -113,8 +122,8 @@ class Ranks:
         """The ranks that do not answer, and those that have failed, each with a clause for a reader.
 
         Args:
-            ended: whether this rank got SIGTERM. Its peers probably did too and cannot all answer; then only processes that no
-                longer exist are reported.
+            ended: whether this rank got SIGTERM. Its peers probably did too and cannot all answer; then only processes
+                that no longer exist are reported.
         """
         self._store.set(f"alive/{self.rank}", "")
         clauses = {}

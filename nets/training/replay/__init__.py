@@ -1,5 +1,5 @@
 """Operations that are recorded once and repeated. Begin with `replayed`, which decides what is recorded.
 
-`recording` records and repeats on the CPU, `kernels` and `products` choose the fastest call for each operation, and `cuda_graph`
-captures the operations on a GPU.
+`recording` records and repeats on the CPU, `kernels` and `products` choose the fastest call for each operation, and
+`cuda_graph` captures the operations on a GPU.
 """

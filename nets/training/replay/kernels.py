@@ -1,7 +1,8 @@
-"""Operations of a recorded computation, each in the fastest form that there is for it.
+"""The fastest call for each operation of a recorded computation.
 
-What is chosen depends on shapes, precisions and the number of threads, never on a measurement: the same settings give the same
-numbers. NumPy is called in half the time that PyTorch is, or less, and uses one thread for all that is left to it here.
+The choice depends on shapes, precisions and the number of threads, never on a measurement: the same settings give the
+same numbers. A call of NumPy costs half of a call of PyTorch or less, and uses one thread for all operations that are
+given to it here.
 """
 
 import contextlib
@@ -30,16 +31,18 @@ CHEAP: dict[Any, Any] = {
     aten.rsub.Scalar: lambda s, one, out: np.subtract(one, s, out=out),
     aten.pow.Tensor_Scalar: lambda s, power, out: np.square(s, out=out),
 }
-"""Elementwise operations that NumPy does as fast as PyTorch in contiguous memory, and only there; of powers the square."""
+"""Elementwise operations in which NumPy is as fast as PyTorch, in contiguous memory only; of the powers only the
+square."""
 
 UFUNCS: dict[Any, Any] = CHEAP | {aten.exp.default: np.exp, aten.tanh.default: np.tanh}
-"""All elementwise operations left to NumPy. Its tanh, right to two units in the last place, takes a seventh of the time."""
+"""All elementwise operations given to NumPy. Its tanh takes a seventh of the time and is right to two units in the last
+place."""
 
-ONE_THREAD = 2**18
-"""Numbers up to which an operation that goes over each of them is left to NumPy."""
+MOST_ELEMENTWISE = 2**18
+"""Numbers in a tensor up to which an elementwise operation or a sum is given to NumPy, which uses one thread."""
 
-ADDED = 256
-"""Numbers that are added up one after the other at most; of more, the roundings would add up as well."""
+MOST_SUMMED = 256
+"""Rows that are added one after the other: with more, roundings would add up. PyTorch adds in pairs."""
 
 
 class Operation(NamedTuple):
@@ -53,12 +56,16 @@ class Operation(NamedTuple):
     @property
     def views(self) -> bool:
         """Whether the result is a view of an argument."""
-        return any(value.alias_info is not None and not value.alias_info.is_write for value in schema(self.function).returns)
+        return any(
+            value.alias_info is not None and not value.alias_info.is_write for value in schema(self.function).returns
+        )
 
     @property
     def writes(self) -> bool:
         """Whether the result is an argument that the operation has written to."""
-        return any(value.alias_info is not None and value.alias_info.is_write for value in schema(self.function).returns)
+        return any(
+            value.alias_info is not None and value.alias_info.is_write for value in schema(self.function).returns
+        )
 
     @property
     def written(self) -> list[Tensor]:
@@ -71,7 +78,7 @@ class Operation(NamedTuple):
 
 
 def into(operation: Operation, place: Tensor) -> Call:
-    """A call that does the operation and writes its result to a place. It is done once here."""
+    """A call that writes the result of an operation to `place`. It is made once here."""
     candidates = (_by_numpy(operation, place), *_by_torch(operation, place))
     for candidate in (found for found in candidates if found is not None):
         with contextlib.suppress(TypeError, RuntimeError):
@@ -96,7 +103,7 @@ def _by_numpy(operation: Operation, place: Tensor) -> Call | None:
     if function in (aten.mm.default, aten.addmm.default):
         *bias, one, other = (t.numpy() for t in given)
         return by_blas(bias, one, other, place.numpy(), torch.get_num_threads())
-    if max(t.numel() for t in given) > ONE_THREAD:
+    if max(t.numel() for t in given) > MOST_ELEMENTWISE:
         return None
     if function in UFUNCS:
         return _elementwise(operation, place)
@@ -109,13 +116,13 @@ def _elementwise(operation: Operation, place: Tensor) -> Call | None:
         return None
     if function is aten.pow.Tensor_Scalar and args[1] != 2:
         return None
-    # Numbers are converted once, and to the precision of the rest.
+    # Numbers are converted once, to the precision of the tensors.
     arrays = [a.numpy() if isinstance(a, Tensor) else np.asarray(a, place.numpy().dtype) for a in args]
     return functools.partial(UFUNCS[function], *arrays, out=place.numpy())
 
 
 def _mean(t: Tensor, place: Tensor) -> Call | None:
-    """1/K Σ_k t_k over all entries, added up in pairs of pairs."""
+    """1/K Σ_k t_k over all entries, added in pairs."""
     if not t.is_contiguous():
         return None
     flat, out = t.view(-1).numpy(), place.numpy()
@@ -128,16 +135,16 @@ def _mean(t: Tensor, place: Tensor) -> Call | None:
     return mean
 
 
-def _columns_added(t: Tensor, dims: list[int], place: Tensor) -> Call | None:
+def _columns_added(t: Tensor, dims: list[int], keepdim: bool = False, *, place: Tensor) -> Call | None:
     """Σ_n t_nk as a product with ones."""
-    if t.ndim != 2 or [dim % 2 for dim in dims] != [0] or len(t) > ADDED or t.stride(1) != 1:
+    if keepdim or t.ndim != 2 or [dim % 2 for dim in dims] != [0] or len(t) > MOST_SUMMED or t.stride(1) != 1:
         return None
     return functools.partial(np.matmul, np.ones(len(t), t.numpy().dtype), t.numpy(), place.numpy())
 
 
-def _row_norms(t: Tensor, order: float, dims: list[int], place: Tensor) -> Call | None:
+def _row_norms(t: Tensor, order: float, dims: list[int], keepdim: bool = False, *, place: Tensor) -> Call | None:
     """(Σ_k t_nk²)^½."""
-    if order != 2 or t.ndim != 2 or [dim % 2 for dim in dims] != [1] or t.shape[1] > BLOCK:
+    if keepdim or order != 2 or t.ndim != 2 or [dim % 2 for dim in dims] != [1] or t.shape[1] > BLOCK:
         return None
     array, out = t.numpy(), place.numpy()
 
@@ -153,13 +160,13 @@ REDUCED: dict[Any, Callable[..., Call | None]] = {
     aten.sum.dim_IntList: _columns_added,
     aten.linalg_vector_norm.default: _row_norms,
 }
-"""Sums over some of the entries."""
+"""Sums and norms over one axis, and the mean over all entries."""
 
 
 def _by_torch(operation: Operation, place: Tensor) -> list[Call | None]:
-    """The functions of torch are a microsecond faster to call than the operators beneath them."""
+    """Calls of PyTorch, fastest first: a function of torch costs a microsecond less than the operator beneath it."""
     function, args, kwargs, _ = operation
-    if function is aten.rsub.Scalar and not kwargs and len(args) == 2:  # which has no out
+    if function is aten.rsub.Scalar and not kwargs and len(args) == 2:  # rsub has no out
         t, one = args
         return [functools.partial(torch.sub, torch.tensor(one, dtype=t.dtype), t, out=place)]
     name = schema(function).name.removeprefix("aten::")

@@ -1,12 +1,13 @@
 """A computation whose operations are recorded once and repeated in the same memory from then on.
 
-What is recorded are the operations that reach PyTorch's dispatcher from the layers' own formulas, so there is no second set of
-formulas. A matrix product or an elementwise operation is repeated with the tensor that it once returned as its `out`. A view is
-not repeated, since the memory that it shows stays where it is. A step then costs these operations and nothing else.
+What is recorded are the operations that reach PyTorch's dispatcher from the layers' own formulas, so there is no second
+set of formulas. A matrix product or an elementwise operation is repeated with the tensor that it once returned as its
+`out`. A view is not repeated, since the memory that it shows stays where it is. A step then costs these operations and
+nothing else.
 
-The function is run twice. The first run shows how long each intermediate result is needed. In the second, an operation writes to
-memory that is no longer needed, an elementwise one to the memory of its own operand, so that all of it stays in the processor's
-cache.
+The function is run twice. The first run shows how long each intermediate result is needed. In the second, an operation
+writes to memory that is no longer needed, an elementwise one to the memory of its own operand, so that all of it stays
+in the processor's cache.
 """
 
 import functools
@@ -54,8 +55,8 @@ class Watch(TorchDispatchMode):
 class Recording:
     """The operations of `function()`, to be repeated.
 
-    The function must find its tensors in the same places each time: buffers that the caller fills, parameters that are updated in
-    place. It must not decide by a number.
+    The function must find its tensors in the same places each time: buffers that the caller fills, parameters that are
+    updated in place. It must not decide by a number.
 
     Args:
         function: what is recorded.
@@ -91,26 +92,30 @@ class Recording:
 
 
 class _Plan(TorchDispatchMode):
-    """While active, has the same operations as before write to memory that is free, and makes of each a call to be repeated."""
+    """While active, lets the same operations as before write to memory that is free, and makes a call of each."""
 
     def __init__(self, operations: list[Operation], kept: list[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.calls: list[Call] = []
         memory = {memory_of(tensor) for tensor in kept}
-        self._kept = {n for n, o in enumerate(operations) if isinstance(o.result, Tensor) and memory_of(o.result) in memory}
+        self._kept = {
+            n for n, o in enumerate(operations) if isinstance(o.result, Tensor) and memory_of(o.result) in memory
+        }
         self._dying = _last_uses(operations, kept)
         self._results: list[Any] = []
         self._free: dict[tuple[torch.Size, torch.dtype], list[Tensor]] = defaultdict(list)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         number = len(self._results)
-        # What is repeated is not to be differentiated, so a parameter is given as a plain tensor in the same memory.
-        args, kwargs = pytree.tree_map_only(Tensor, lambda t: t.detach() if t.requires_grad else t, (args, kwargs or {}))
-        self._results.append(self._done(number, Operation(func, args, kwargs)))
+        # A replay is not differentiated, so a parameter is replaced by a plain tensor in the same memory.
+        args, kwargs = pytree.tree_map_only(
+            Tensor, lambda t: t.detach() if t.requires_grad else t, (args, kwargs or {})
+        )
+        self._results.append(self._planned(number, Operation(func, args, kwargs)))
         return self._results[-1]
 
-    def _done(self, number: int, operation: Operation) -> Any:
-        """The result of an operation; from it, unless it is a view, a call that writes the same result again."""
+    def _planned(self, number: int, operation: Operation) -> Any:
+        """The result of an operation. Unless it is a view, a call that writes it again is added to `calls`."""
         function, args, kwargs, _ = operation
         if operation.views:
             return function(*args, **kwargs)
@@ -129,25 +134,30 @@ class _Plan(TorchDispatchMode):
         return place
 
     def _place(self, number: int, operation: Operation, result: Tensor) -> Tensor:
-        """Memory for the result of an operation: that of its own operand, other memory that is needed no more, or new."""
+        """Memory for the result of an operation: of its own operand, other memory that is free, or new."""
         if number in self._kept or not result.is_contiguous():
             return result
         key = (result.shape, result.dtype)
         pointwise = torch.Tag.pointwise in operation.function.tags
         own = [t for t in (self._results[n] for n in self._dying[number]) if pointwise and (t.shape, t.dtype) == key]
-        return own[0] if own else self._free[key].pop() if self._free[key] else _apart(result)
+        return own[0] if own else self._free[key].pop() if self._free[key] else _without_conflicts(result)
 
 
 def _copied(operation: Operation, places: tuple[Tensor, ...]) -> None:
-    """An operation with several results, which are copied to where they are looked for."""
-    for place, new in zip(tensors(places), tensors(operation.function(*operation.args, **operation.kwargs)), strict=True):
+    """An operation with several results: they are copied to the places where later operations read them."""
+    for place, new in zip(
+        tensors(places), tensors(operation.function(*operation.args, **operation.kwargs)), strict=True
+    ):
         place.copy_(new)
 
 
-def _apart(result: Tensor) -> Tensor:
-    """Memory for a result, where no two rows begin a multiple of 4,096 bytes apart: a cache has room for only a few such rows at a
-    time, and a product of PyTorch's that goes down the columns takes up to half as long again. On one thread those are NumPy's
-    (see `products`), which copies what it needs to where it is not so."""
+def _without_conflicts(result: Tensor) -> Tensor:
+    """Memory for a result in which no two rows begin a multiple of 4,096 bytes apart.
+
+    A cache holds only a few such rows at a time, and a product of PyTorch's that walks down the columns takes up to
+    half as long again. With one thread these products are NumPy's (see `products`), which copies its operands to memory
+    without that distance.
+    """
     if result.ndim != 2 or result.shape[1] * result.itemsize % 4096 or torch.get_num_threads() == 1:
         return result
     rows, columns = result.shape
@@ -155,9 +165,10 @@ def _apart(result: Tensor) -> Tensor:
 
 
 def _last_uses(operations: list[Operation], kept: list[Tensor]) -> dict[int, list[int]]:
-    """Number of an operation → those of the operations whose results nobody needs after it.
+    """Number of an operation → numbers of the operations whose results are not needed after it.
 
-    Results that are kept, that something else is written to, or that are not a single tensor with memory of its own are left out.
+    Left out are results that are kept, results that are written to again, and all but single tensors with memory of
+    their own.
     """
     made: dict[int, int] = {}
     last: dict[int, int] = {}
@@ -177,6 +188,6 @@ def _last_uses(operations: list[Operation], kept: list[Tensor]) -> dict[int, lis
 
 
 def alike(one: Tensor, other: Tensor) -> bool:
-    """Whether both are the same but for rounding, of which a network may make a thousand times as much."""
+    """Whether two tensors differ by rounding alone. A network may multiply a rounding by a thousand."""
     tolerance = 1e4 * torch.finfo(one.dtype).eps * one.abs().nan_to_num(0, 0, 0).amax() if one.numel() else 0
     return torch.allclose(one, other, rtol=0, atol=float(tolerance), equal_nan=True)

@@ -35,13 +35,14 @@ class _Replay:
 class Replayed:
     """`function(network, loss, batch)`, by a `Recording`, or on a GPU by a `CudaGraph`.
 
-    The function is called at the first batch of each shape, and at the second to verify the replay. It is called at each batch
-    where it cannot be recorded: with hooks, random numbers, a layer or a loss that decides by a number, writes to its own buffers
-    or states `recordable = False`, or a replay that was found to be wrong. Another network, another loss, and a parameter, a layer
-    or an attribute that has been replaced, begin anew.
+    The function is called at the first batch of each shape, and at the second to verify the replay. It is called at
+    each batch
+    where it cannot be recorded: with hooks, random numbers, a layer or a loss that decides by a number, writes to its
+    own buffers or states `recordable = False`, or a replay that was found to be wrong. Another network, another loss,
+    and a parameter, a layer or an attribute that has been replaced, begin anew.
 
-    The first batch of a shape is kept, unless it is a view, and others of that shape are written over it. The result is overwritten
-    by the next call.
+    The first batch of a shape is kept, unless it is a view, and others of that shape are written over it. The result is
+    overwritten by the next call.
 
     Args:
         function: what is recorded. It must not depend on anything else that changes.
@@ -89,7 +90,9 @@ class Replayed:
             return self._function(network, loss, batch)
 
         try:
-            recording = Recording(function, watch, result) if batch.inputs.device.type == "cpu" else CudaGraph(warmed(function))
+            recording = (
+                Recording(function, watch, result) if batch.inputs.device.type == "cpu" else CudaGraph(warmed(function))
+            )
         except RuntimeError:  # rounding that grows a thousandfold: two ways to compute the same cannot be compared
             return _Replay(batch, None), result
         recording.replay()
@@ -112,7 +115,9 @@ class _Constants:
         modules = [*network.modules(), *loss.modules()]
         hooks: list[Any] = [own for module in modules for own in forward_hooks(module)]
         self.hooked = any(hooks)
-        members: list[Any] = [own for m in modules for own in (own_modules(m), own_parameters(m), own_buffers(m)) if own]
+        members: list[Any] = [
+            own for m in modules for own in (own_modules(m), own_parameters(m), own_buffers(m)) if own
+        ]
         attributes: list[Any] = [vars(module) for module in modules if vars(module).keys() - _BARE]
         named = [(own, name) for own in members for name in own]
         named += [(own, name) for own in attributes for name in own.keys() - _BARE]

@@ -10,13 +10,16 @@ from nets.verification.problem.problem import Problem
 
 def closed_form(network: Network, problem: Problem) -> dict[str, Tensor]:
     """∂Y/∂p of every point, shape (M, P)."""
+    x = problem.points["input"]
+    outputs = len(problem.y) // len(x)
     found = {}
-    for name, jacobian in jacobians(network, problem.points["input"]).items():
+    for name, jacobian in jacobians(network, x).items():
         if name not in problem.points:
             continue
         dense = jacobian.dense()
         # No output of a sample depends on another sample: ∂Y_nk/∂X_mj = δ_nm ∂Y_nk/∂X_nj.
-        found[name] = torch.block_diag(*dense) if name == "input" else dense.reshape(len(problem.y), -1)
+        by_sample = dense.reshape(len(x), outputs, -1)
+        found[name] = torch.block_diag(*by_sample) if name == "input" else by_sample.flatten(0, 1)
     return found
 
 

@@ -59,11 +59,16 @@ def engine_jacobians(problem: Problem, network: Network, name: str, engine: Engi
             f"{who} returned {quoted(found)}; expected a dict {{name: ∂Y/∂name}} of {', '.join(problem.points)}: leave it out "
             "if it does not know all of them."
         )
-    blocks = {
-        n: torch.block_diag(*j) if n == "input" and isinstance(j, Tensor) and j.ndim == 3 else j
-        for n, j in found.items()
-    }
+    blocks = {n: _by_sample(problem, j) if n == "input" else j for n, j in found.items()}
     return {n: _flat(problem, who, n, blocks[n]) for n in problem.points}
+
+
+def _by_sample(problem: Problem, jacobian: Tensor) -> Tensor:
+    """∂Y_nk/∂X_nj of each sample as a block of ∂Y/∂X; anything else as it is."""
+    samples, point = problem.samples, problem.points["input"]
+    if not isinstance(jacobian, Tensor) or jacobian.numel() * samples != len(problem.y) * point.numel():
+        return jacobian
+    return torch.block_diag(*jacobian.reshape(samples, len(problem.y) // samples, -1))
 
 
 def _called(problem: Problem, closed_form: ClosedForm) -> Mapping[str, Tensor]:

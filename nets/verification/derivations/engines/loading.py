@@ -25,7 +25,9 @@ def load(name: str) -> Any:
     if name in sys.modules:
         return sys.modules[name]
     if find_spec(name) is None:
-        raise InputError(f"{name} is not installed; expected the extra 'oracles' to be there: pip install '.[oracles]'.")
+        raise InputError(
+            f"{name} is not installed; expected the extra 'oracles' to be there: pip install '.[oracles]'."
+        )
     with _state_kept(), _silence(), warnings.catch_warnings():
         # What a package warns of while it is loaded concerns its own code, and nobody who uses it from here.
         warnings.simplefilter("ignore")

@@ -1,27 +1,121 @@
-"""∂Y/∂θ by the chain rule, written out in NumPy alone; each derivative stands beside its forward.
+"""∂Y/∂θ by the chain rule, written by hand in NumPy: beside each value goes its derivative along some directions.
 
-Index letters: n sample, i output and j input of a layer. The chain rule runs forward: beside each value Z_ni goes
-∂Z_ni/∂θ for every θ met so far, with the axes (n, i, *θ.shape), so that nothing is pulled back. The slopes are taken
-from the input, in forms that neither overflow nor cancel; source: Abramowitz, Stegun, "Handbook of Mathematical
-Functions", 4.5 and 7.1.
+This is forward mode on dual numbers z + ε ż. Each operation of the forward states its own derivative here, so that neither a
+layer's slope nor a layer's pullback nor another program has a part in the result. What is shared with the layers is the forward
+alone. Derivatives are computed from the input, in forms that neither overflow nor cancel; source: Abramowitz, Stegun, "Handbook
+of Mathematical Functions", 4.5 and 7.1.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from torch import Tensor
 
+from nets.calculus.mathematics import Mathematics
 from nets.calculus.network import Network
-from nets.verification.derivations.engines.reading import Array, read, tensors
+from nets.verification.derivations.engines.mathematics import NUMPY, sigmoid
+from nets.verification.derivations.engines.reading import Array, OutOfReachError, forward, read, tensors
 
-_erfc = np.vectorize(math.erfc, otypes=[float])
+BLOCK = 2**21
+"""Numbers in the largest derivative that is held at once: the directions are taken in blocks."""
 
 
-def _logistic(z: Array) -> Array:
-    """1 / (1 + e^−z)."""
-    e = np.exp(-np.abs(z))
-    return np.where(z >= 0, 1.0, e) / (1 + e)
+@dataclass(frozen=True, eq=False)
+class Dual:
+    """z + ε ż.
+
+    Attributes:
+        value: z.
+        tangent: ż along every direction, with one more axis at the end; None for zero.
+    """
+
+    value: Array
+    tangent: Array | None = None
+
+    __array_ufunc__ = None  # so that `array * dual` calls Dual.__rmul__
+
+    def along(self, factor: Any) -> "Array | None":
+        """factor · ż, for a factor with the shape of z."""
+        return None if self.tangent is None else np.asarray(factor)[..., None] * self.tangent
+
+    def __add__(self, other: Any) -> "Dual":
+        other = _dual(other)
+        return Dual(
+            self.value + other.value, _sum(self.along(np.ones_like(other.value)), other.along(np.ones_like(self.value)))
+        )
+
+    def __mul__(self, other: Any) -> "Dual":
+        other = _dual(other)
+        return Dual(self.value * other.value, _sum(self.along(other.value), other.along(self.value)))
+
+    def __truediv__(self, other: Any) -> "Dual":
+        other = _dual(other)
+        return Dual(
+            self.value / other.value,
+            _sum(self.along(1 / other.value), other.along(-self.value / other.value**2)),
+        )
+
+    def __pow__(self, power: float) -> "Dual":
+        return Dual(self.value**power, self.along(power * self.value ** (power - 1)))
+
+    def __neg__(self) -> "Dual":
+        return Dual(-self.value, self.along(-np.ones_like(self.value)))
+
+    def __sub__(self, other: Any) -> "Dual":
+        return self + -_dual(other)
+
+    def __rsub__(self, other: Any) -> "Dual":
+        return _dual(other) - self
+
+    def __rtruediv__(self, other: Any) -> "Dual":
+        return _dual(other) / self
+
+    def __abs__(self) -> "Dual":
+        return Dual(np.abs(self.value), self.along(np.sign(self.value)))
+
+    def __getitem__(self, index: Any) -> "Dual":
+        tangent = (
+            None if self.tangent is None else self.tangent[(*index, slice(None)) if isinstance(index, tuple) else index]
+        )
+        return Dual(self.value[index], tangent)
+
+    __radd__, __rmul__ = __add__, __mul__
+
+
+def _dual(value: Any) -> Dual:
+    return value if isinstance(value, Dual) else Dual(np.asarray(value, dtype=np.float64))
+
+
+def _sum(one: Array | None, other: Array | None) -> Array | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return one + other
+
+
+def _entrywise(f: Callable[[Array], Array], slope: Callable[[Array], Array]) -> Callable[[Any], Dual]:
+    """f and f′, entry by entry."""
+
+    def function(z: Any) -> Dual:
+        z = _dual(z)
+        return Dual(np.asarray(f(z.value)), z.along(slope(z.value)))
+
+    return function
+
+
+def _additive(f: Callable[..., Array]) -> Callable[..., Dual]:
+    """A sum of entries, whose derivative is the same sum of derivatives."""
+
+    def function(z: Any, axis: int | None = None, **options: Any) -> Dual:
+        z = _dual(z)
+        if z.tangent is None:
+            return Dual(np.asarray(f(z.value, axis=axis, **options)))
+        axes: Any = tuple(range(z.value.ndim)) if axis is None else axis % z.value.ndim
+        return Dual(np.asarray(f(z.value, axis=axis, **options)), np.asarray(f(z.tangent, axis=axes, **options)))
+
+    return function
 
 
 def _sech_squared(z: Array) -> Array:
@@ -30,46 +124,81 @@ def _sech_squared(z: Array) -> Array:
     return np.asarray(4 * e / (1 + e) ** 2)
 
 
-ACTIVATIONS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
-    # f, f′
-    "Tanh": (np.tanh, _sech_squared),
-    "Sigmoid": (_logistic, lambda z: _sech_squared(z / 2) / 4),
-    "ReLU": (lambda z: np.where(z > 0, z, 0.0), lambda z: np.where(z > 0, 1.0, 0.0)),
-    "Softplus": (lambda z: np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z))), _logistic),
-    "GELU": (
-        lambda z: z * _erfc(-z / math.sqrt(2)) / 2,
-        lambda z: _erfc(-z / math.sqrt(2)) / 2 + z * np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi),
-    ),
-    "Sin": (np.sin, np.cos),
-    "Identity": (lambda z: z, np.ones_like),
-}
+def _where_positive(x: Any, a: Any, b: Any) -> Dual:
+    chosen, a, b = _dual(x).value > 0, _dual(a), _dual(b)
+    return Dual(np.where(chosen, a.value, b.value), _sum(a.along(chosen * 1.0), b.along(~chosen * 1.0)))
+
+
+def _linear(x: Dual, weight: Dual, bias: Dual | None = None) -> Dual:
+    """Σ_j W_ij x_j + B_i: its derivative is Σ_j (W_ij ẋ_j + Ẇ_ij x_j) + Ḃ_i."""
+    by_x = None if x.tangent is None else np.moveaxis(np.tensordot(x.tangent, weight.value, (-2, 1)), -1, -2)
+    by_weight = None if weight.tangent is None else np.tensordot(x.value, weight.tangent, (-1, 1))
+    y = Dual(NUMPY.linear(x.value, weight.value), _sum(by_x, by_weight))
+    return y if bias is None else y + bias
+
+
+def _stack(duals: Sequence[Any]) -> Dual:
+    duals = [_dual(one) for one in duals]
+    value = np.stack([one.value for one in duals])
+    width = next((one.tangent.shape[-1] for one in duals if one.tangent is not None), None)
+    if width is None:
+        return Dual(value)
+    return Dual(value, np.stack([np.zeros((*o.value.shape, width)) if o.tangent is None else o.tangent for o in duals]))
+
+
+def _not_detached(_: Any) -> Any:
+    raise OutOfReachError("a number detached from its derivative has none by hand.")
+
+
+DUAL = Mathematics(
+    array=_dual,
+    exp=_entrywise(np.exp, np.exp),
+    log=_entrywise(np.log, lambda z: 1 / z),
+    sqrt=_entrywise(np.sqrt, lambda z: 0.5 / np.sqrt(z)),
+    sin=_entrywise(np.sin, np.cos),
+    cos=_entrywise(np.cos, lambda z: -np.sin(z)),
+    tanh=_entrywise(np.tanh, _sech_squared),
+    sigmoid=_entrywise(sigmoid, lambda z: _sech_squared(z / 2) / 4),
+    erfc=_entrywise(NUMPY.erfc, lambda z: -2 / math.sqrt(math.pi) * np.exp(-z * z)),
+    softplus=_entrywise(NUMPY.softplus, sigmoid),
+    relu=_entrywise(NUMPY.relu, lambda z: np.where(z > 0, 1.0, 0.0)),
+    where_positive=_where_positive,
+    sum=_additive(np.sum),
+    mean=_additive(np.mean),
+    cumsum=_additive(np.cumsum),
+    stack=_stack,
+    linear=_linear,
+    detach=_not_detached,
+)
 
 
 def jacobians(network: Network, x: Tensor) -> dict[str, Tensor]:
-    """∂Y_nk/∂θ, shape (N, K, *θ.shape), for every parameter, and ∂Y_nk/∂X_nj, shape (N, K, J), under 'input'.
+    """∂Y_nk/∂θ, shape (N, *K, *θ.shape), for every parameter, and ∂Y_nk/∂X_nj, shape (N, *K, *S), under 'input'.
 
     Raises:
-        InputError: unless X is a batch (N, J) in the network's precision.
-        OutOfReachError: for a layer of an unknown kind.
+        InputError: unless X is a batch (N, *S) in the network's precision.
+        OutOfReachError: for a layer whose forward is written for PyTorch alone.
     """
-    kinds, parameters, z = read(network, x)
-    # ∂X_nj/∂X_nm = δ_jm to begin with.
-    along = {"input": np.broadcast_to(np.eye(z.shape[1]), (len(z), z.shape[1], z.shape[1]))}
-    for index, kind in enumerate(kinds):
-        if kind == "Linear":
-            w, b = parameters[f"{index}.weight"], parameters.get(f"{index}.bias")
-            here = np.eye(len(w))
-            # ∂Σ_j W_ij Z_nj/∂θ = Σ_j W_ij ∂Z_nj/∂θ, and by its own W_lm: δ_il Z_nm, by its own B_l: δ_il.
-            along = {name: np.einsum("ij,nj...->ni...", w, before) for name, before in along.items()}
-            along[f"{index}.weight"] = np.einsum("il,nm->nilm", here, z)
-            z = np.einsum("ij,nj->ni", w, z)
-            if b is not None:
-                along[f"{index}.bias"] = np.broadcast_to(here, (len(z), *here.shape))
-                z = z + b
-        else:
-            f, slope = ACTIVATIONS[kind]
-            # ∂f(Z_ni)/∂θ = f′(Z_ni) ∂Z_ni/∂θ.
-            s = slope(z)
-            along = {name: np.einsum("ni,ni...->ni...", s, before) for name, before in along.items()}
-            z = f(z)
-    return tensors(parameters, along)
+    parameters, points = read(network, x)
+    constants = {name: Dual(numbers) for name, numbers in parameters.items()}
+    found = {}
+    for name, numbers in (*parameters.items(), ("input", points)):
+        # A sample's outputs depend on that sample alone: all samples are moved at once.
+        moved = numbers[0] if name == "input" else numbers
+        blocks = []
+        for unit in _directions(moved):
+            point = Dual(numbers, np.broadcast_to(unit, (*numbers.shape, unit.shape[-1])))
+            theta = constants if name == "input" else {**constants, name: point}
+            y = forward(network.layers, DUAL, theta, point if name == "input" else Dual(points))
+            zero = np.zeros((*y.value.shape, unit.shape[-1]))
+            blocks.append(zero if y.tangent is None else np.broadcast_to(y.tangent, zero.shape))
+        found[name] = np.concatenate(blocks, -1).reshape(*blocks[0].shape[:-1], *moved.shape)
+    return tensors(parameters, found)
+
+
+def _directions(point: Array) -> list[Array]:
+    """The unit vectors of a point, in blocks of shape (*point.shape, directions)."""
+    size = point.size
+    width = max(1, BLOCK // size)
+    every = [np.arange(start, min(start + width, size)) for start in range(0, size, width)]
+    return [(np.arange(size)[:, None] == columns).astype(np.float64).reshape(*point.shape, -1) for columns in every]

@@ -1,51 +1,70 @@
-"""What every engine is given: the formula of a network as names and NumPy arrays, without its code."""
+"""What every engine is given: the parameters and the input as NumPy arrays, and the forward over the functions of any engine.
 
-from collections.abc import Mapping
+The engines share this forward with the layers. They share no derivative with them.
+"""
+
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from nets.calculus.layer import Layer
-from nets.calculus.layers import GELU, Identity, Linear, ReLU, Sigmoid, Sin, Softplus, Tanh
+from nets.calculus.mathematics import Mathematics
 from nets.calculus.network import Network
 
 Array = NDArray[np.float64]
 
-LAYERS: tuple[type[Layer], ...] = (Linear, Tanh, Sigmoid, ReLU, Softplus, GELU, Sin, Identity)
-"""The layers that every engine has a forward of."""
-
 
 class OutOfReachError(Exception):
-    """An engine has no way to derive this network: a layer is unknown, or there are too many entries."""
+    """An engine cannot derive this network: a layer has no forward for it, or there are too many entries."""
 
 
-def read(network: Network, x: Tensor) -> tuple[list[str], dict[str, Array], Array]:
-    """(what each layer is called, parameter name → its numbers, X), in float64 and apart from the network.
+def read(network: Network, x: Tensor) -> tuple[dict[str, Array], Array]:
+    """(parameter name → its numbers, X), in float64 and in memory of their own.
 
     Raises:
-        InputError: unless X is a batch (N, J) in the network's precision.
-        OutOfReachError: for a layer whose forward is none of those in LAYERS.
+        InputError: unless X is a batch (N, *S) in the network's precision.
+        OutOfReachError: for a layer whose forward is written for PyTorch alone.
     """
     network.check(x)
-    kinds = [_kind(index, layer) for index, layer in enumerate(network)]
-    return kinds, {name: _numbers(parameter) for name, parameter in network.named_parameters()}, _numbers(x)
+    for index, layer in enumerate(network.layers):
+        if not _portable(layer):
+            raise OutOfReachError(
+                f"layer {index} is a {type(layer).__name__}, whose forward is written for PyTorch alone: "
+                "write it as function(m, x, **parameters)."
+            )
+    return {name: _numbers(parameter) for name, parameter in network.named_parameters()}, _numbers(x)
+
+
+def forward(layers: Sequence[Layer], m: Mathematics, theta: Mapping[str, Any], x: Any, first: int = 0) -> Any:
+    """X → Y through some layers in sequence, in the arrays of `m`.
+
+    Args:
+        layers: of a network.
+        m: functions of an engine.
+        theta: its arrays, by the names that the parameters have in the network.
+        x: X, of shape (N, *S).
+        first: the number of the first of the layers.
+    """
+    for index, layer in enumerate(layers, first):
+        names = [name for name, _ in layer.named_parameters()]
+        x = layer.function(m, x, **{name: theta[f"{index}.{name}"] for name in names})
+    return x
 
 
 def tensors(parameters: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Whatever arrays an engine has found, as tensors, in the order of the parameters, then 'input'."""
+    """The arrays that an engine has found, as tensors, in the order of the parameters, then 'input'."""
     return {name: torch.from_numpy(np.array(found[name], dtype=np.float64)) for name in (*parameters, "input")}
 
 
-def _kind(index: int, layer: nn.Module) -> str:
-    # The forward is the formula. A layer that inherits it, with another derivative, is what an engine can judge.
-    owner = next(owner for owner in type(layer).__mro__ if "forward" in vars(owner))
-    if owner not in LAYERS:
-        known = ", ".join(kind.__name__ for kind in LAYERS)
-        raise OutOfReachError(f"layer {index} is a {type(layer).__name__}, of which no engine has a forward; known: {known}.")
-    return owner.__name__
+def _portable(layer: Layer) -> bool:
+    """Whether `function` says what the layer computes: a class that overrides `forward` alone computes something else."""
+    mro = type(layer).__mro__
+    forward, function = (next(i for i, c in enumerate(mro) if name in vars(c)) for name in ("forward", "function"))
+    return mro[function] is not Layer and function <= forward
 
 
 def _numbers(tensor: Tensor) -> Array:

@@ -1,13 +1,13 @@
-"""∂Y/∂θ by SymPy: expressions, differentiated by symbol, in so many digits that only the result is rounded.
+"""∂Y/∂θ by SymPy: expressions, differentiated by symbol, with so many digits that only the result is rounded.
 
-Index letters: n sample, k output of the network, i output and j input of a stage. A stage is a Linear layer with up to
-four activations that follow it; where there are more, they make stages of their own. All units of a stage are one
-expression, H = f(Σ_j W_j X_j + B), in symbols of its own, which SymPy differentiates by each W_j, X_j and B. The chain
-∂Y_k/∂X_j = Σ_i ∂Y_k/∂H_i ∂H_i/∂X_j runs over the stages, on numbers, from the last to the first; a network of one stage,
-such as tanh(W X + B), is symbolic as a whole.
+Index letters: n sample, k output of the network, i output and j input of a stage. A stage is a layer with up to four elementwise
+layers that follow it; where there are more, they make stages of their own. Each unit of a stage is an expression in symbols of the
+stage's inputs and parameters, which SymPy differentiates by each symbol. Units that are the same expression in other symbols, such
+as the rows of W X + B, are differentiated once. The chain ∂Y_k/∂X_j = Σ_i ∂Y_k/∂H_i ∂H_i/∂X_j runs over the stages, on numbers,
+from the last to the first; a network of one stage, such as tanh(W X + B), is symbolic as a whole.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -15,12 +15,15 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from nets.calculus.layer import Layer
 from nets.calculus.network import Network
+from nets.verification.derivations.engines import mathematics
 from nets.verification.derivations.engines.loading import load
-from nets.verification.derivations.engines.reading import Array, OutOfReachError, read, tensors
+from nets.verification.derivations.engines.mathematics import NUMPY
+from nets.verification.derivations.engines.reading import Array, OutOfReachError, forward, read, tensors
 
 BUDGET = 2**15
-"""What a network may cost: for each stage of I units, 2J + 1 derivatives of J terms, evaluated N·I times."""
+"""What a network may cost: for each stage the derivatives of a unit, times their terms and the times they are evaluated."""
 
 LONGEST = 5
 """Layers in a stage: the derivative of f∘f∘f∘… grows exponentially for some f, and SymPy recurses into its depth."""
@@ -28,113 +31,115 @@ LONGEST = 5
 DIGITS = 400
 """1 − tanh² has sixteen digits left wherever it does not round to zero: the smallest float64 is 5e-324."""
 
+Evaluated = Callable[[list[float]], list[float]]
+"""The values of the symbols of a unit → the unit, then its derivative by each of them."""
+
 
 @dataclass(frozen=True)
 class Stage:
-    """Layers `first` to `first + len(kinds) − 1`, with the parameters of the first, if it is a Linear layer."""
+    """Layers `first` to `first + len(layers) − 1`, with their parameters by the names that they have in the network."""
 
     first: int
-    kinds: list[str]
-    w: Array | None
-    b: Array | None
+    layers: tuple[Layer, ...]
+    parameters: Mapping[str, Array]
 
-    def cost(self, samples: int, inputs: int) -> int:
-        if self.w is None:
-            return 2 * samples * inputs
-        units, inputs = self.w.shape
-        return (2 * inputs + 1) * (inputs + samples * units)
+    def cost(self, x: Array, y: Array) -> int:
+        """Numbers of a unit, times inputs and units, where each unit has its share of the parameters."""
+        inputs, units = x[0].size, y[0].size
+        mixes = any(not layer.elementwise for layer in self.layers)
+        numbers = (inputs if mixes else 1) + sum(p.size for p in self.parameters.values()) // max(1, units)
+        return int(numbers * (inputs * mixes + y.size))
 
 
 def jacobians(network: Network, x: Tensor) -> dict[str, Tensor]:
-    """∂Y_nk/∂θ, shape (N, K, *θ.shape), for every parameter, and ∂Y_nk/∂X_nj, shape (N, K, J), under 'input'.
+    """∂Y_nk/∂θ, shape (N, *K, *θ.shape), for every parameter, and ∂Y_nk/∂X_nj, shape (N, *K, *S), under 'input'.
 
     Raises:
-        InputError: unless X is a batch (N, J) in the network's precision.
-        OutOfReachError: for a layer of an unknown kind, a network beyond the BUDGET, or a number beyond mpmath's reach.
+        InputError: unless X is a batch (N, *S) in the network's precision.
+        OutOfReachError: for a layer whose forward is written for PyTorch alone, a network beyond the BUDGET, or a number beyond
+            mpmath's reach.
     """
-    kinds, parameters, h = read(network, x)
-    stages = _stages(kinds, parameters)
-    cost = sum(stage.cost(*h.shape) for stage in stages)
+    parameters, points = read(network, x)
+    stages = list(_stages(network, parameters))
+    values = [points]
+    for stage in stages:
+        values.append(forward(stage.layers, NUMPY, stage.parameters, values[-1], stage.first))
+    cost = sum(stage.cost(before, after) for stage, before, after in zip(stages, values, values[1:], strict=False))
     if cost > BUDGET:
         raise OutOfReachError(f"SymPy would have to form {cost:,} terms and entries; its budget is {BUDGET:,}.")
-    local: list[dict[str, Array]] = []
-    for stage in stages:
-        h, derivatives = _differentiated(stage, h)
+    shapes, local, h = [value.shape for value in values], list[dict[str, Array]](), points
+    for stage, shape in zip(stages, shapes[1:], strict=True):
+        h, derivatives = _differentiated(stage, h, shape)
         local.append(derivatives)
-    a = np.broadcast_to(np.eye(h.shape[1]), (len(h), h.shape[1], h.shape[1]))
+    samples, outputs = len(points), shapes[-1][1:]
+    a = np.broadcast_to(np.eye(h[0].size), (samples, h[0].size, h[0].size))
     found: dict[str, Array] = {}
-    for stage, derivatives in zip(reversed(stages), reversed(local), strict=True):
-        if "w" in derivatives:
-            found[f"{stage.first}.weight"] = np.einsum("nki,nij->nkij", a, derivatives["w"])
-        if "b" in derivatives:
-            found[f"{stage.first}.bias"] = np.einsum("nki,ni->nki", a, derivatives["b"])
-        a = np.einsum("nki,nij->nkj", a, derivatives["x"])
-    return tensors(parameters, {**found, "input": a})
+    for derivatives in reversed(local):
+        pulled = {name: a @ block for name, block in derivatives.items()}
+        found |= {
+            name: p.reshape(samples, *outputs, *parameters[name].shape) for name, p in pulled.items() if name != "input"
+        }
+        a = pulled["input"]
+    return tensors(parameters, {**found, "input": a.reshape(samples, *outputs, *points.shape[1:])})
 
 
-def _stages(kinds: list[str], parameters: dict[str, Array]) -> list[Stage]:
-    starts = [0]
-    for index, kind in enumerate(kinds):
-        if index and (kind == "Linear" or index - starts[-1] == LONGEST):
+def _stages(network: Network, parameters: Mapping[str, Array]) -> Iterator[Stage]:
+    layers, starts = network.layers, [0]
+    for index in range(1, len(layers)):
+        if not layers[index].elementwise or index - starts[-1] == LONGEST:
             starts.append(index)
-    return [
-        Stage(start, kinds[start:end], parameters.get(f"{start}.weight"), parameters.get(f"{start}.bias"))
-        for start, end in pairwise([*starts, len(kinds)])
-    ]
+    for start, end in pairwise([*starts, len(layers)]):
+        own = {name: p for name, p in parameters.items() if start <= int(name.partition(".")[0]) < end}
+        yield Stage(start, layers[start:end], own)
 
 
-def _differentiated(stage: Stage, x: Array) -> tuple[Array, dict[str, Array]]:
-    """X_nj → H_ni, and by name ∂H_ni/∂W_ij (n, i, j), ∂H_ni/∂B_i (n, i), ∂H_ni/∂X_nj (n, i, j)."""
-    unit = _unit(stage)
-    if stage.w is None:
-        h, slope = np.moveaxis(np.array([[unit([value]) for value in row] for row in x]), -1, 0)
-        return h, {"x": slope[:, :, None] * np.eye(x.shape[1])}
-    b = np.zeros((len(stage.w), 0)) if stage.b is None else stage.b[:, None]
-    values = np.array([[unit([*row, *w, *own]) for w, own in zip(stage.w, b, strict=True)] for row in x])
-    by_x, by_w, by_b = np.split(values[..., 1:], [x.shape[1], 2 * x.shape[1]], axis=-1)
-    derivatives = {"x": by_x, "w": by_w}
-    if stage.b is not None:
-        derivatives["b"] = by_b[..., 0]
-    return values[..., 0], derivatives
+def _differentiated(stage: Stage, x: Array, shape: tuple[int, ...]) -> tuple[Array, dict[str, Array]]:
+    """X_nj → H_ni, and ∂H_ni/∂θ of shape (N, I, P) for every parameter and 'input', with the axes of each flattened."""
+    sp, points = load("sympy"), {"input": x[0], **stage.parameters}
+    symbols = {name: _symbols(sp, name, point.shape) for name, point in points.items()}
+    places = {symbol: (name, i) for name, own in symbols.items() for i, symbol in enumerate(own.flat)}
+    order = {symbol: number for number, symbol in enumerate(places)}
+    h = forward(stage.layers, mathematics.sympy(), symbols, symbols["input"][None], stage.first)
+    known: dict[Any, Evaluated] = {}
+    units = [_unit(sp, stage.first, sp.sympify(expression), order, known) for expression in np.ravel(h)]
+    values = np.empty((len(x), len(units)))
+    derivatives = {name: np.zeros((len(x), len(units), point.size)) for name, point in points.items()}
+    for n, sample in enumerate(x):
+        numbers = {"input": sample, **stage.parameters}
+        for i, (used, evaluated) in enumerate(units):
+            at = [places[symbol] for symbol in used]
+            values[n, i], *slopes = evaluated([float(numbers[name].flat[j]) for name, j in at])
+            for (name, j), slope in zip(at, slopes, strict=True):
+                derivatives[name][n, i, j] = slope
+    return values.reshape(shape), derivatives
 
 
-def _unit(stage: Stage) -> Callable[[list[float]], list[float]]:
-    """The values of (X_j…, W_j…, B) → H of one unit, then its derivative by each of them."""
-    sympy, mpmath = load("sympy"), load("mpmath")
-    inputs = 1 if stage.w is None else stage.w.shape[1]
-    x = sympy.symbols(f"X:{inputs}", real=True)
-    w = () if stage.w is None else sympy.symbols(f"W:{inputs}", real=True)
-    b = () if stage.b is None else sympy.symbols("B,", real=True)
-    h = x[0] if stage.w is None else sympy.Add(*(w_j * x_j for w_j, x_j in zip(w, x, strict=True)), *b)
-    for kind in stage.kinds:
-        h = _forward(sympy, kind, h)
-    symbols = [*x, *w, *b]
-    function = sympy.lambdify([symbols], [h, *(sympy.diff(h, symbol) for symbol in symbols)], "mpmath", cse=True)
+def _unit(
+    sp: Any, first: int, expression: Any, order: dict[Any, int], known: dict[Any, Evaluated]
+) -> tuple[list[Any], Evaluated]:
+    """The symbols of a unit, and the function that evaluates it; `known` keeps one for all units that differ in symbols."""
+    used = sorted(expression.free_symbols, key=order.__getitem__)
+    own = sp.symbols(f"s:{len(used)}", real=True)
+    same = expression.xreplace(dict(zip(used, own, strict=True)))
+    if same not in known:
+        results = [same, *(sp.diff(same, symbol) for symbol in own)]
+        known[same] = _in_many_digits(sp.lambdify([own], results, "mpmath", cse=True), first)
+    return used, known[same]
+
+
+def _in_many_digits(function: Any, first: int) -> Evaluated:
+    mpmath = load("mpmath")
 
     def evaluated(values: list[float]) -> list[float]:
         try:
             with mpmath.workdps(DIGITS):
-                return [float(result) for result in function([mpmath.mpf(float(value)) for value in values])]
+                return [float(result) for result in function([mpmath.mpf(value) for value in values])]
         except OverflowError as error:  # of erfc, from 1e154 on
-            raise OutOfReachError(f"SymPy has no value of layer {stage.first} at so large a number: {error}.") from error
+            raise OutOfReachError(f"SymPy has no value of layer {first} at so large a number: {error}.") from error
 
     return evaluated
 
 
-def _forward(sympy: Any, kind: str, z: Any) -> Any:
-    match kind:
-        case "Linear" | "Identity":  # the sum of the Linear layer is what z is
-            return z
-        case "Tanh":
-            return sympy.tanh(z)
-        case "Sigmoid":
-            return 1 / (1 + sympy.exp(-z))
-        case "ReLU":
-            return sympy.Piecewise((z, z > 0), (0, True))
-        case "Softplus":
-            return sympy.log(1 + sympy.exp(z))
-        case "GELU":
-            return z * sympy.erfc(-z / sympy.sqrt(2)) / 2
-        case "Sin":
-            return sympy.sin(z)
-    raise AssertionError(kind)
+def _symbols(sp: Any, name: str, shape: tuple[int, ...]) -> Any:
+    size = int(np.prod(shape))
+    return np.array(sp.symbols(f"{name.replace('.', '_')}_:{size}", real=True), dtype=object).reshape(shape)

@@ -1,0 +1,19 @@
+"""Layers, each with its derivative in closed form directly beneath its forward; a family a file.
+
+linear: Y = W X + B. Begin here.
+activations: tanh and others, entry by entry, and their names.
+conversion: which layer stands for which class of `torch.nn`.
+
+Index letters are those of `nets.calculus.layer`: n sample, i output of the layer, j input of the layer.
+"""
+
+from nets.calculus.layers.activations import ACTIVATIONS as ACTIVATIONS
+from nets.calculus.layers.activations import GELU as GELU
+from nets.calculus.layers.activations import Activation as Activation
+from nets.calculus.layers.activations import Identity as Identity
+from nets.calculus.layers.activations import ReLU as ReLU
+from nets.calculus.layers.activations import Sigmoid as Sigmoid
+from nets.calculus.layers.activations import Sin as Sin
+from nets.calculus.layers.activations import Softplus as Softplus
+from nets.calculus.layers.activations import Tanh as Tanh
+from nets.calculus.layers.linear import Linear as Linear

@@ -1,0 +1,64 @@
+"""Which layer stands for which class of `torch.nn`: each is registered beside its own class."""
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from nets.calculus.layer import Layer
+from nets.errors import InputError, quoted
+
+Converter = Callable[[Any], Layer | None]
+"""A torch module → the layer with the same function and the same parameters; None where its settings have no layer."""
+
+_CONVERTERS: dict[type[nn.Module], Converter] = {}
+
+
+def register(torch_class: type[nn.Module], converter: Converter) -> None:
+    """Let `Network.from_torch` convert modules of exactly this class.
+
+        nets.register(nn.Softsign, lambda module: Softsign())
+
+    Args:
+        torch_class: a class of modules; a subclass of it is another class.
+        converter: module → layer, which shares the module's parameters; or None for settings that the layer does not have.
+
+    Raises:
+        InputError: for something that is not a class of modules, a class that is registered already, or a converter that cannot
+            be called.
+    """
+    if not isinstance(torch_class, type) or not issubclass(torch_class, nn.Module):
+        raise InputError(
+            f"the class to register is {quoted(torch_class)}; expected a subclass of torch.nn.Module, such as nn.Tanh."
+        )
+    if torch_class in _CONVERTERS:
+        raise InputError(
+            f"the class to register is {torch_class.__name__}, which has a converter already; expected another class: "
+            "make a subclass of it for a second layer."
+        )
+    if not callable(converter):
+        raise InputError(
+            f"the converter of {torch_class.__name__} is {quoted(converter)}; expected a function module → layer."
+        )
+    _CONVERTERS[torch_class] = converter
+
+
+def converted(index: int, module: nn.Module) -> Layer:
+    """The layer for `module`, which is layer `index` of a sequence; a layer stands for itself.
+
+    Raises:
+        InputError: for a module of an unknown class or with settings that have no layer, and for a converter that returns no layer.
+    """
+    if isinstance(module, Layer):
+        return module
+    converter = _CONVERTERS.get(type(module))
+    layer = None if converter is None else converter(module)
+    if layer is None:
+        known = ", ".join(torch_class.__name__ for torch_class in _CONVERTERS)
+        raise InputError(
+            f"layer {index} is {quoted(module)}; expected one of {known}, with settings that its layer has: register a "
+            "converter with nets.register, or verify the module as it is with nets.verify(module, x)."
+        )
+    if not isinstance(layer, Layer):
+        raise InputError(f"the converter of {type(module).__name__} returned {quoted(layer)}; expected a nets.Layer.")
+    return layer

@@ -1,0 +1,166 @@
+"""Y = W X + B.
+
+Source of the formulas: Rumelhart, Hinton, Williams, "Learning representations by back-propagating errors", Nature 323 (1986).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from nets import validation
+from nets.calculus.jacobian import BiasJacobian, Jacobian, WeightJacobian
+from nets.calculus.layer import Layer
+from nets.calculus.layers.conversion import register
+from nets.calculus.mathematics import Mathematics
+from nets.calculus.notation.factors import Factor, Place, subscript
+from nets.errors import InputError
+
+
+class Linear(Layer):
+    """Y_ni = Σ_j W_ij X_nj + B_i.
+
+    Shapes: W (I, J), B (I,), X (N, J), Y (N, I). Where X has further axes, (N, …, J), every row of every sample is mapped alike.
+    Parameters are named as in `torch.nn.Linear`.
+
+    Args:
+        in_features: J.
+        out_features: I.
+        bias: whether there is a B.
+        gain: W_ij is drawn uniformly from ±gain·√(6 / (I + J)); B starts at zero (Glorot, Bengio, AISTATS 2010).
+        generator: where the draw comes from, on the CPU; the seed 0 if not given.
+
+    Raises:
+        InputError: for an argument out of range, or a weight for which there is no memory.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        gain: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        for name, units in (("in_features", in_features), ("out_features", out_features)):
+            validation.whole(name, units, 1, remedy="give the number of units")
+        validation.yes_or_no("bias", bias)
+        bound = math.sqrt(6 / (in_features + out_features))
+        most = torch.finfo(torch.get_default_dtype()).max / max(1.0, bound)
+        remedy = "a larger one makes the initial weights overflow, and 1 keeps the variance of the signal"
+        bound *= validation.number("gain", gain, least=0, most=most, remedy=remedy)
+        self.weight = nn.Parameter(_uniform(out_features, in_features, bound, validation.generator(generator)))
+        self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
+
+    def forward(self, x: Float[Tensor, "*n j"]) -> Float[Tensor, "*n i"]:
+        """Y_ni = Σ_j W_ij X_nj + B_i."""
+        if x.shape[-1] != self.weight.shape[1]:
+            raise InputError(
+                f"a Linear layer with {self.weight.shape[1]} inputs was given X with {x.shape[-1]} features; expected as many "
+                "features as inputs: begin the sizes of the network with the width of the data."
+            )
+        return super().forward(x)
+
+    def function(self, m: Mathematics, x: Any, weight: Any, bias: Any = None) -> Any:
+        """Y_ni = Σ_j W_ij X_nj + B_i."""
+        return m.linear(x, weight, bias)
+
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """∂Y_ni/∂X_nj = W_ij, so v_ni → Σ_i v_ni W_ij."""
+        return v @ self.weight
+
+    def pushforward(self, t: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """∂Y_ni/∂X_nj = W_ij, so t_nj → Σ_j W_ij t_nj."""
+        return t @ self.weight.mT
+
+    def gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """∂Y_nk/∂W_ij = δ_ki X_nj and ∂Y_nk/∂B_i = δ_ki, so W: Σ_n v_ni X_nj and B: Σ_n v_ni."""
+        if x.ndim > 2:
+            v, x = (t.reshape(-1, t.shape[-1]) for t in (v, x))
+        gradients = {"weight": v.mT @ x}
+        if self.bias is not None:
+            gradients["bias"] = v.sum(-2)
+        return gradients
+
+    def parameter_pushforward(self, tangents: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
+        """Y is linear in W and B, so t → Σ_j t^W_ij X_nj + t^B_i, which is the layer with the tangents as parameters."""
+        return self.at(tangents)(x)
+
+    def sample_gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """W: Σ v_ni X_nj and B: Σ v_ni, over the rows of each sample; a vector is one row."""
+        v, x = (t.reshape(len(t), -1, t.shape[-1]) for t in (v, x))
+        return {"weight": v.mT @ x} | ({} if self.bias is None else {"bias": v.sum(1)})
+
+    def jacobians(self, a: Tensor, x: Tensor, y: Tensor) -> dict[str, Jacobian]:
+        """∂Y_nk/∂W_ij = A_nki X_nj and ∂Y_nk/∂B_i = A_nki, as factors; with every entry where a sample is not a vector."""
+        if x.ndim > 2:
+            return super().jacobians(a, x, y)
+        factor = a.transpose(0, 1)
+        bias: dict[str, Jacobian] = {} if self.bias is None else {"bias": BiasJacobian(factor)}
+        return {"weight": WeightJacobian(factor, x), **bias}
+
+    def sample_norms(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """∂Y_nk/∂W_ij = δ_ki X_nj is an outer product, so W: ‖v_n‖ ‖X_n‖, and B: ‖v_n‖ (Goodfellow, arXiv:1510.01799)."""
+        if x.ndim > 2:
+            return super().sample_norms(v, x, y)
+        norm = torch.linalg.vector_norm(v, dim=-1)
+        norms = {"weight": norm * torch.linalg.vector_norm(x, dim=-1)}
+        if self.bias is not None:
+            norms["bias"] = norm
+        return norms
+
+    def backward_gain(self, x: Tensor, y: Tensor) -> float:
+        """‖W‖_F / √I, the same for every sample."""
+        return float(torch.linalg.vector_norm(self.weight, dtype=torch.float64) / self.weight.shape[0] ** 0.5)
+
+    def factors(self, place: Place, i: str, j: str) -> list[Factor]:
+        """∂Y_i/∂X_j = W_ij."""
+        if not place.of_vectors:
+            return super().factors(place, i, j)
+        number = "" if place.number is None else place.number
+        return [Factor(f"W{number}_{subscript(i, j)}", (i, j), lambda n: self.weight)]
+
+    def parameter_factors(
+        self, place: Place, name: str, index: Sequence[str], unit: str
+    ) -> tuple[str, str, list[Factor]]:
+        """∂Y_k/∂W_ij = δ_ki X_j and ∂Y_k/∂B_i = δ_ki."""
+        if not place.of_vectors:
+            return super().parameter_factors(place, name, index, unit)
+        written = f"{name[0].upper()}_{subscript(*index)}"
+        if name == "bias":
+            return written, index[0], []
+        x = Factor(f"{place.x_name}_{subscript(index[1])}", (index[1],), lambda n: place.values()[0][n])
+        return written, index[0], [x]
+
+    def extra_repr(self) -> str:
+        return f"{self.weight.shape[1]}, {self.weight.shape[0]}" + ("" if self.bias is not None else ", bias=False")
+
+
+def _uniform(rows: int, columns: int, bound: float, generator: torch.Generator) -> Tensor:
+    """A matrix of that shape, drawn uniformly from ±bound."""
+    try:
+        drawn = torch.rand(rows, columns, generator=generator, device="cpu")
+        return ((2 * drawn - 1) * bound).to(torch.get_default_device())
+    except RuntimeError as error:  # PyTorch has no error of its own for too little memory
+        needed = rows * columns * torch.get_default_dtype().itemsize
+        raise InputError(
+            f"a weight of shape ({rows}, {columns}) needs {needed / 2**30:.3g} GiB, which is more than this machine has free; "
+            "expected smaller sizes."
+        ) from error
+
+
+def _from_torch(module: nn.Linear) -> Linear:
+    linear = Linear(module.in_features, module.out_features, bias=module.bias is not None)
+    linear.weight, linear.bias = module.weight, module.bias
+    return linear
+
+
+register(nn.Linear, _from_torch)

@@ -1,0 +1,55 @@
+"""A layer of a user's own for the tests: a network around it, a module of torch with the same function, and wrong versions."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+import nets
+from nets.calculus.layers import Linear, Tanh
+
+
+def between_linears(layer: nets.Layer) -> list[nets.Layer]:
+    """3 → 4 → the layer → 4 → 2."""
+    generator = torch.Generator().manual_seed(2)
+    return [Linear(3, 4, generator=generator), layer, Tanh(), Linear(4, 2, generator=generator)]
+
+
+BEFORE = {"0.weight", "0.bias", "input"}
+"""The points whose derivatives go through the pullback of layer 1."""
+
+
+@dataclass(frozen=True)
+class LayerCase:
+    """One layer of a user's own.
+
+    Attributes:
+        layer: makes one.
+        torch: makes a module of torch with the same function and the same parameters; its class is registered.
+        wrong: what is wrong → (makes a wrong version, the parameters and inputs of the network that must fail).
+        around: makes a network's layers around it.
+        shape: of a sample of the network's input.
+        number: of the layer in the network.
+    """
+
+    layer: Callable[[], nets.Layer]
+    torch: Callable[[], nn.Module]
+    wrong: Mapping[str, tuple[Callable[[], nets.Layer], set[str]]]
+    around: Callable[[nets.Layer], list[nets.Layer]] = between_linears
+    shape: tuple[int, ...] = (3,)
+    number: int = 1
+    x: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        object.__setattr__(self, "x", torch.randn(3, *self.shape, generator=generator, dtype=torch.float64))
+
+    def network(self, layer: nets.Layer | None = None) -> nets.Network:
+        """The layer, or another in its place, in a network."""
+        return nets.Network(self.around(self.layer() if layer is None else layer)).double()
+
+    def target(self) -> Tensor:
+        """Numbers of the shape of the output."""
+        y = self.network()(self.x)
+        return torch.randn(y.shape, generator=torch.Generator().manual_seed(1), dtype=y.dtype)
