@@ -180,7 +180,8 @@ class Certificate:
             ) from error
         if schema not in READABLE:
             raise InputError(
-                f"the certificate has the schema {quoted(schema)}; expected {SCHEMA}: read it with the nets that wrote it."
+                f"the certificate has the schema {quoted(schema)}; expected {SCHEMA}: read it with the nets that "
+                "wrote it."
             )
         try:
             checks = tuple(Check(**check_fields(check, schema)) for check in document["checks"])
@@ -194,7 +195,8 @@ class Certificate:
                 )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(
-                f"the certificate is damaged ({type(error).__name__}: {one_line(error)}); expected what Certificate.to_json wrote."
+                f"the certificate is damaged ({type(error).__name__}: {one_line(error)}); expected what "
+                "Certificate.to_json wrote."
             ) from error
         return found
 

@@ -66,7 +66,8 @@ def _note(witness: str, doubts: list[Doubt]) -> str:
     names = listed([doubt.check.parameter for doubt in doubts])
     required = '; forward="required" makes this a failure' if witness == Method.FORWARD_MODE else ""
     return (
-        f"{witness} differs from {oracle} for {names}: at {shown.where} it gives {expected} where {oracle} gives {actual}, and "
+        f"{witness} differs from {oracle} for {names}: at {shown.where} it gives {expected} where {oracle} gives "
+        f"{actual}, and "
         f"{side}{required}"
     )
 
