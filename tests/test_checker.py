@@ -65,7 +65,7 @@ def real(value: Tensor) -> Tensor:
 def called(module: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
     """Every real number of Y in a row. The random numbers are the same in each call."""
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)  # a hundredth of torch.manual_seed's time, which looks for GPUs
+        torch.default_generator.manual_seed(0)  # torch.manual_seed takes a hundred times as long: it seeds every accelerator
         leaves = tree_leaves(module(*inputs))
     return torch.cat([real(y).flatten() for y in leaves])
 
@@ -201,7 +201,7 @@ def test_a_wrong_backward_fails(record: WrongBackward, seed: int) -> None:
 @pytest.mark.parametrize("record", [*CONTRACTS, *LATER_WRITES, *ELSEWHERE], ids=str)
 @EACH_SEED
 def test_a_broken_contract_fails(record: BrokenContract, seed: int) -> None:
-    """And the sentence says which."""
+    """The certificate has the reason of that contract."""
     certificate = judged(record, seed)
     assert certificate.verdict == "fail", str(certificate)
     assert any(check.reason is record.reason for check in certificate.checks if check.verdict == "fail"), str(

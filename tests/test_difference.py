@@ -45,7 +45,7 @@ def test_the_error_of_four_evaluations_is_within_the_tolerance(case: Case) -> No
 
 @EACH
 def test_the_error_of_two_evaluations_is_small(case: Case) -> None:
-    """Its truncation is bounded by that of a few entries, so a rare entry may exceed it; `refine` is for those."""
+    """The truncation of a few entries bounds all, so a rare entry may exceed it; `refine` measures such an entry."""
     problem = Problem(case.network, (case.x,))
     floor, truth = output_floor(problem, seed=0), reverse_mode(problem)
     for name in problem.points:

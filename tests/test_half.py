@@ -17,7 +17,7 @@ SEEDS = range(5)
 
 ALL = list(itertools.product(RIGHT, PRECISIONS))
 FEW = [("GELU", "bfloat16"), ("LayerNorm", "float16"), ("GELU", "autocast")]
-"""What every `make test` looks at; `make power` looks at all."""
+"""The part that `make test` runs; `make power` runs all."""
 
 EACH = [pytest.param(*case, marks=[] if case in FEW else pytest.mark.matrix, id=", ".join(case)) for case in ALL]
 

@@ -147,7 +147,7 @@ def test_a_kink_that_every_long_probe_crosses_is_no_fault(distance: float) -> No
 
 
 def test_errors_that_cancel_in_one_run_do_not_cancel_in_sixteen() -> None:
-    """sin(10⁹ X): the noise of Y is that of the product, 10⁹ u |X|, wherever X is."""
+    """sin(10⁹ X): the noise of Y comes from the product, and is 10⁹ u |X| for every X."""
     for seed in range(12):
         x = torch.randn(3, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         assert nets.verify(Written(lambda x: torch.sin(1e9 * x)), x, seed=seed).verdict != "fail"

@@ -71,7 +71,7 @@ class Rounded(nn.Module):
 
 
 def test_a_noisy_backward_does_not_widen_its_own_tolerance() -> None:
-    """In float32, through bfloat16: its own noise is 2⁻⁸ of it, that of float32 2⁻²⁴."""
+    """A backward in float32 that goes through bfloat16: its own noise is 2⁻⁸ of the gradient, and float32 has 2⁻²⁴."""
     certificate = nets.verify(Rounded(), torch.tensor([0.3, 0.7]), dtype="as is")
     (check,) = [check for check in certificate.checks if check.against == "reverse mode in float64"]
     assert check.verdict == "fail" and check.ulp is not None and check.ulp > 1000

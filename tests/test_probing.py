@@ -110,7 +110,7 @@ def test_the_wrong_output_is_found_by_bisection() -> None:
     certificate = nets.verify(Module(64, 96), torch.randn(4, 64, generator=torch.Generator().manual_seed(0)))
     failed = [check for check in certificate.checks if check.verdict == "fail"]
     assert {check.parameter for check in failed} == {"weight", "bias", "input"}
-    # In the gradient nearest to the output; of the others it is told that they are wrong.
+    # The entry is searched for in the gradient nearest to the output; the others are reported as wrong.
     (check,) = [check for check in failed if check.worst_index is not None]
     assert (check.parameter, check.output_index) == ("bias", (2, 17))
     assert check.actual == pytest.approx(-check.expected, rel=1e-6)
@@ -146,7 +146,7 @@ def test_kinks_beside_the_point_do_not_matter() -> None:
 
 
 def test_a_probe_that_fails_by_accident_is_no_fault() -> None:
-    """What is wrong fails along every direction; here the difference of one probe alone is not what it should be."""
+    """A fault shows along every direction. Here only the difference of one probe is wrong."""
     module, x = _problem(None, 0)
     problem = Problem(module, (x,))
     prober = Prober(problem, output_floor(problem, seed=0))
@@ -157,8 +157,7 @@ def test_a_probe_that_fails_by_accident_is_no_fault() -> None:
 
 @pytest.mark.parametrize("factor", [0, 2])
 def test_batched_probes_that_disagree_are_repeated_unbatched(factor: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Copies under vmap may take other paths through a module than a call does; here they move the output not at all,
-    or twice."""
+    """Under vmap a module may compute something else; here its output moves by 0 or by 2 times as much as in a call."""
     asked = list[int]()
 
     def otherwise(self: Prober, name: str, moves: list[Move]) -> list[tuple[Tensor, Tensor]]:
@@ -173,7 +172,7 @@ def test_batched_probes_that_disagree_are_repeated_unbatched(factor: int, monkey
 
 
 def test_a_module_that_cannot_be_batched_is_probed_unbatched() -> None:
-    """A number that Python reads stops vmap."""
+    """vmap does not work if Python reads a number."""
 
     class Read(nn.Module):
         def forward(self, x: Tensor) -> Tensor:

@@ -78,7 +78,7 @@ class _Rows(torch.autograd.Function):
 @pytest.mark.parametrize("faint", [1e-6, 1e-9])
 @pytest.mark.parametrize("factor", [1.01, 0.99, 1.0])
 def test_one_per_cent_of_a_faint_row_is_seen(faint: float, factor: float) -> None:
-    """Rows of size 1, and one of a millionth or a billionth of that, of which the gradient is off by 1 %."""
+    """Rows of size 1, and one row that is a million or a billion times smaller, whose gradient is off by 1 %."""
     size, factors = torch.ones(6, 1, dtype=torch.float64), torch.ones(6, 1, dtype=torch.float64)
     size[4], factors[4] = faint, factor
     module = Written(lambda m, x: _Rows.apply((x @ m.weight).tanh(), size, factors), weight=_randn(3, 2))
@@ -92,7 +92,7 @@ def test_one_per_cent_of_a_faint_row_is_seen(faint: float, factor: float) -> Non
 
 
 def test_a_head_through_a_normalization_raises_no_false_alarm_at_any_seed() -> None:
-    """Two outputs, of which the second goes through BatchNorm, where the gradients cancel."""
+    """Two outputs. The second goes through BatchNorm, where the gradients cancel."""
     for seed in range(12):
         with torch.random.fork_rng():
             torch.manual_seed(seed)

@@ -115,7 +115,7 @@ def test_a_fault_that_a_second_backward_pass_shows_fails(fault: type[Product], r
 
 
 class Causal(nn.Module):
-    """Attention to what came before alone: the others are masked with −∞."""
+    """Attention to earlier positions only: the later ones are masked with −∞."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ class Causal(nn.Module):
 
 
 class Padded(nn.Module):
-    """PyTorch's own attention, of which a mask hides some keys."""
+    """PyTorch's own attention, with a mask that hides some keys."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -215,7 +215,7 @@ class Chosen(nn.Module):
 
 
 class Summing(nn.Module):
-    """The mean of four thousand looks at a few rows, which the backward adds up one after the other."""
+    """The mean of four thousand look-ups in a few rows, whose gradients the backward adds up one by one."""
 
     def __init__(self, size: int) -> None:
         super().__init__()

@@ -66,7 +66,7 @@ def test_a_wrong_slope_shows_in_the_difference(rows: int, monkeypatch: pytest.Mo
     assert off[..., 2, :].any() and not np.delete(off, 2, -2).any()
     off = abs(bias.difference) > 1e-12
     assert off[..., 2].any() and not np.delete(off, 2, -1).any()
-    # The true slope is 1 − Y², of which none is left: what differs is as large as what is right.
+    # The true slope is 1 − Y², and the wrong one is 0: the difference is as large as the right Jacobian.
     assert weight.apart > 0.1 and weight.apart <= weight.largest
 
 

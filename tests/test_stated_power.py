@@ -12,7 +12,7 @@ import nets
 from nets.verification.verify import BUDGET
 
 ROWS, COLUMNS, MODULES, FAULTS = 96, 64, 20, 40
-"""Twenty modules, in each of which forty faults are put one after the other."""
+"""Twenty modules; forty faults are put into each of them, one after the other."""
 
 
 class _Linear(torch.autograd.Function):

@@ -38,7 +38,7 @@ def test_nothing_is_named_where_nothing_is_wrong() -> None:
 
 
 class Encoder(nn.Module):
-    """Six of PyTorch's own layers, with dropout, of which the fourth has another activation."""
+    """Six of PyTorch's own layers, with dropout. The fourth has another activation."""
 
     def __init__(self, activation: nn.Module) -> None:
         super().__init__()

@@ -81,7 +81,7 @@ def test_a_wrong_derivative_fails_against_every_derivation(fault: str, monkeypat
 
 
 def test_the_worst_entry_is_named_with_both_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One entry of W's gradient is doubled: that one is named, and the sentence says what it should have been."""
+    """One entry of the gradient by W is doubled: the sentence names it, its value and the expected one."""
     dense = nets.jacobians(CASE.network, CASE.x)["0.weight"].dense()
     right = dense[2, 1, 1, 3].item()
     from nets.calculus.jacobian import WeightJacobian
@@ -126,7 +126,7 @@ def test_a_saturated_tanh_with_an_all_zero_derivative_fails(monkeypatch: pytest.
 
 
 def test_a_gradient_below_the_noise_is_inconclusive_and_never_passes() -> None:
-    """At Z = 16.5 the slope is 1.9e-14: no difference of outputs of size 1 can tell it from zero."""
+    """At Z = 16.5 the slope is 1.9e-14: no difference of outputs of size 1 distinguishes it from zero."""
     network = nets.mlp([1, 1]).double()
     network.load_state_dict({"0.weight": torch.tensor([[1.0]]), "0.bias": torch.tensor([0.0])})
     certificate = nets.verify(network, torch.tensor([[16.5]], dtype=torch.float64))

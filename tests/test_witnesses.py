@@ -39,7 +39,7 @@ class _Square(torch.autograd.Function):
 
 
 class _OnlyBackward(torch.autograd.Function):
-    """x², with a backward alone."""
+    """x², with a backward and no forward mode."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ def test_a_zero_backward_fails_beside_a_slope_of_a_billionth(slope: float, size:
 
 @pytest.mark.parametrize("slope", [1e-3, 1e-6, 1e-9, 1e-12])
 def test_a_bound_is_never_below_the_slope(slope: float) -> None:
-    """Beside a constant of a thousand the differences know less; what they then say is true all the same."""
+    """A constant of a thousand makes the differences less precise; the bound still holds."""
     certificate = nets.verify(Written(lambda m, x: 1_000 + _Zero.apply(x, slope)), torch.zeros(1).double())
     bounds = [check.bound for check in certificate.checks if check.bound is not None]
     assert certificate.verdict != "pass" or (bounds and min(bounds) >= slope), str(certificate)
