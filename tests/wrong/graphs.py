@@ -23,7 +23,7 @@ STATEFUL = {
     "first kept": Reason.OTHER_SECOND_WALK,
     "running sum": Reason.GRAD_OVERWRITTEN,
     "doubled from the second on": Reason.OTHER_SECOND_GRADIENT,
-    "alternating sign": Reason.OTHER_SECOND_GRADIENT,
+    "alternating sign": Reason.OTHER_SECOND_WALK,
 }
 """What is kept between calls → the reason of the failure."""
 
