@@ -57,7 +57,7 @@ def experiment(
     from nets.telemetry.tensorboard.directory import new_directory, tensorboard
     from nets.validation import device as device_of
     from nets.validation import one_of, seeded
-    from nets.verification.side_by_side import portraits
+    from nets.verification.side_by_side import jacobian_views
 
     # All input is checked before anything is written.
     precision = getattr(torch, one_of("dtype", dtype, ("float32", "float64")))
@@ -95,7 +95,7 @@ def experiment(
         (directory / "certificate.json").write_text(certificate.to_json(), encoding="utf-8")
         board.certificate(certificate)
         say(console, f"{certificate}\n")
-        jacobian_figure(portraits(model, samples.train.inputs[: verification["samples"]]), directory / "jacobians.png")
+        jacobian_figure(jacobian_views(model, samples.train.inputs[: verification["samples"]]), directory / "jacobians.png")
         board.picture("run/jacobians", directory / "jacobians.png")
         if certificate.verdict == "fail":
             fault = certificate.sentence().rstrip(".")

@@ -1,4 +1,4 @@
-"""A complex step is a witness only where every operation is analytic in the number that moves."""
+"""A complex step counts only if every operation is analytic in the number that moves."""
 
 from collections.abc import Callable
 from typing import Any
@@ -60,7 +60,7 @@ def test_an_analytic_function_has_a_complex_step_that_is_its_derivative(case: st
 
 @pytest.mark.filterwarnings("ignore:Casting complex values to real")
 @pytest.mark.parametrize("case", list(NOT_ANALYTIC))
-def test_what_is_not_analytic_has_no_complex_step(case: str) -> None:
+def test_an_operation_that_is_not_analytic_has_no_complex_step(case: str) -> None:
     assert complex_step(_problem(NOT_ANALYTIC[case]), "input") is None
 
 
@@ -68,7 +68,7 @@ ROWS = torch.tensor([[0.0, 0.0, 0.0], [1.0, 2.0, -1.0], [0.5, -0.3, 0.2]], dtype
 """A batch with a padding row, at which the derivative of `normalize` is 10¹²."""
 
 
-def test_a_row_of_zeros_does_not_blame_the_others() -> None:
+def test_a_row_of_zeros_does_not_make_other_derivations_wrong() -> None:
     certificate = nets.verify(Written(lambda m, x: F.normalize(x, dim=-1)), ROWS)
     assert certificate.verdict != "fail", str(certificate)
 

@@ -1,5 +1,6 @@
 """What the design promises of the code as a whole: who imports whom, how long a file is, what `import nets` loads."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,42 @@ def test_nothing_imports_the_public_names() -> None:
 def test_no_file_is_too_long_to_read() -> None:
     lengths = {path.relative_to(ROOT).as_posix(): len(path.read_text("utf-8").splitlines()) for path in SOURCES}
     assert {path: length for path, length in lengths.items() if length > LONGEST} == {}
+
+
+READS_TEXT = {"startswith", "endswith", "removeprefix", "removesuffix", "partition"}
+"""Methods of a text that look for words in it."""
+
+TEXT_IS_DATA = {
+    "nets/records/older_schemas.py",  # the documented beginnings of texts in old certificates
+    "nets/verification/accumulation/state/containers.py",  # names of modules and attributes
+    "nets/verification/contract/graph_nodes.py",  # names of modules
+}
+"""Files in which such a text is no message."""
+
+
+def decisions_by_text(path: Path) -> list[str]:
+    """The places at which code looks for words in a text: `reason.startswith("kink")`, or `"kink" in check.message`."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            # The parts of a dotted name are no words of a message.
+            dotted = [getattr(argument, "value", None) for argument in node.args] == ["."]
+            if node.func.attr in READS_TEXT and not dotted:
+                found.append(f"{path.relative_to(ROOT).as_posix()}:{node.lineno}: {ast.unparse(node)}")
+        elif isinstance(node, ast.Compare):
+            sides = [node.left, *node.comparators]
+            if any(isinstance(side, ast.Attribute) and side.attr == "message" for side in sides):
+                found.append(f"{path.relative_to(ROOT).as_posix()}:{node.lineno}: {ast.unparse(node)}")
+    return found
+
+
+def test_no_decision_of_a_verification_rests_on_words() -> None:
+    """Decisions rest on `Verdict`, `Reason` and `Method`; a sentence may be mended without changing what any code
+    does."""
+    paths = [*ROOT.glob("nets/verification/**/*.py"), *ROOT.glob("nets/records/*.py")]
+    named = [place for path in paths for place in decisions_by_text(path)]
+    assert [place for place in named if place.partition(":")[0] not in TEXT_IS_DATA] == []
+    assert {place.partition(":")[0] for place in named} == TEXT_IS_DATA
 
 
 def test_importing_nets_loads_nothing_that_only_some_runs_need() -> None:

@@ -113,7 +113,8 @@ def test_small_weights_explain_a_vanishing_gradient(seed: int) -> None:
     assert found is not None, sentence
     early, layers = int(found[1]), int(found[5])
     assert layers == (38 - early) // 2
-    # Glorot's draw keeps the norm, and half of it halves it: 2^layers. Measured over the seeds 0 to 9: off by at most a factor 1.6.
+    # Glorot's draw keeps the norm, and half of it halves it: 2^layers. Measured over the seeds 0 to 9: off by at most a
+    # factor 1.6.
     assert 0.5 < times(found[2]) / 2**layers < 2 and 0.5 < times(found[3]) / 2**layers < 2
     assert 1.8 < float(found[4]) < 2.2
 

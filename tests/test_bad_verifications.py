@@ -1,4 +1,4 @@
-"""What `verify` refuses: one sentence for each kind of wrong value, whatever is drawn; nothing of the caller's is changed."""
+"""Arguments that `verify` refuses, each in one sentence; nothing of the caller's changes."""
 
 import copy
 import math
@@ -73,7 +73,7 @@ MODULES: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("name", MODULES)
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of what is beta in PyTorch
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_modules_that_cannot_be_verified(name: str) -> None:
+def test_modules_that_cannot_be_verified_are_input_errors(name: str) -> None:
     with pytest.raises(InputError) as error:
         nets.verify(MODULES[name](), X)
     told(error.value)
@@ -107,7 +107,7 @@ INPUTS: dict[str, Callable[[], tuple[Any, ...]]] = {
 @pytest.mark.parametrize("name", INPUTS)
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of what is beta in PyTorch
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_inputs_that_cannot_be_verified_at(name: str) -> None:
+def test_inputs_that_cannot_be_used_are_input_errors(name: str) -> None:
     with pytest.raises(InputError) as error:
         nets.verify(LINEAR, *INPUTS[name]())
     told(error.value)
@@ -128,8 +128,10 @@ OPTIONS: dict[str, list[Any]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in OPTIONS.items() for value in values], ids=named)
-def test_options_that_are_none(name: str, value: Any) -> None:
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in OPTIONS.items() for value in values], ids=named
+)
+def test_unknown_options_are_input_errors(name: str, value: Any) -> None:
     with pytest.raises(InputError) as error:
         nets.verify(LINEAR, X, **{name: value})
     told(error.value)
@@ -145,7 +147,7 @@ WRONG = st.dictionaries(st.sampled_from(sorted(OPTIONS)), HOSTILE, max_size=2)
 
 @given(inputs=st.just((X,)) | LEAVES | st.lists(HOSTILE, max_size=3).map(tuple), options=WRONG)
 @settings(max_examples=60)
-def test_whatever_is_given_there_is_a_certificate_or_a_sentence(inputs: tuple[Any, ...], options: dict[str, Any]) -> None:
+def test_every_argument_gives_a_certificate_or_an_input_error(inputs: tuple[Any, ...], options: dict[str, Any]) -> None:
     module = copy.deepcopy(LINEAR)
     before, state = {name: value.clone() for name, value in module.state_dict().items()}, torch.random.get_rng_state()
     written = quoted((inputs, options))

@@ -1,4 +1,4 @@
-"""One wrong backward pass for each cause that a certificate names."""
+"""One wrong backward pass for each mistake that a certificate names."""
 
 from collections.abc import Callable
 
@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 
 import nets
+from nets.records.check import Check
+from nets.records.reason import Reason
 
 X = torch.tensor([[0.3, -1.2, 0.8], [1.1, 0.4, -0.7]], dtype=torch.float64)
 
@@ -38,34 +40,51 @@ class Product(nn.Module):
         return Backward.apply(x, self.weight, self.wrong)
 
 
-CAUSES: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
-    "wrong sign": lambda v, x, weight: -v.mT @ x,
-    "a constant factor 2": lambda v, x, weight: 2 * v.mT @ x,
-    "a constant factor 1.001": lambda v, x, weight: 1.001 * v.mT @ x,
-    "a constant factor 1.0000001": lambda v, x, weight: (1 + 1e-7) * v.mT @ x,
-    "transposed": lambda v, x, weight: x.mT @ v,
-    "zero: no gradient arrives": lambda v, x, weight: torch.zeros_like(weight),
-    "not summed over the batch: sample 1 left out": lambda v, x, weight: v[:1].mT @ x[:1],
-    "a constant factor 1/2 (as if averaged over the batch of 2)": lambda v, x, weight: v.mT @ x / 2,
-    "upstream gradient ignored": lambda v, x, weight: torch.ones_like(v).mT @ x,
-    "one row of weight: 2": lambda v, x, weight: (v.mT @ x).index_fill(0, torch.tensor([2]), 0.0),
-    "one column of weight: 1": lambda v, x, weight: (v.mT @ x).index_fill(1, torch.tensor([1]), 0.0),
-    "one entry of weight: [2, 1]": lambda v, x, weight: (v.mT @ x).index_put((torch.tensor(2), torch.tensor(1)), v.new_zeros(())),
+Rule = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+MISTAKES: dict[str, tuple[Reason, str, Rule]] = {
+    "the sign": (Reason.WRONG_SIGN, "", lambda v, x, weight: -v.mT @ x),
+    "doubled": (Reason.CONSTANT_FACTOR, " 2", lambda v, x, weight: 2 * v.mT @ x),
+    "a thousandth too large": (Reason.CONSTANT_FACTOR, " 1.001", lambda v, x, weight: 1.001 * v.mT @ x),
+    "1e-7 too large": (Reason.CONSTANT_FACTOR, " 1.0000001", lambda v, x, weight: (1 + 1e-7) * v.mT @ x),
+    "transposed": (Reason.TRANSPOSED, "", lambda v, x, weight: x.mT @ v),
+    "zero": (Reason.NO_GRADIENT, "", lambda v, x, weight: torch.zeros_like(weight)),
+    "one sample": (Reason.SAMPLES_LEFT_OUT, "sample 1", lambda v, x, weight: v[:1].mT @ x[:1]),
+    "a half": (Reason.HALF_OF_TWO, "1/2", lambda v, x, weight: v.mT @ x / 2),
+    "no cotangent": (Reason.COTANGENT_IGNORED, "", lambda v, x, weight: torch.ones_like(v).mT @ x),
+    "a row": (Reason.ONE_SLICE, "row of weight: 2", lambda v, x, w: (v.mT @ x).index_fill(0, torch.tensor([2]), 0.0)),
+    "a column": (
+        Reason.ONE_SLICE,
+        "column of weight: 1",
+        lambda v, x, w: (v.mT @ x).index_fill(1, torch.tensor([1]), 0.0),
+    ),
+    "an entry": (
+        Reason.ONE_ENTRY,
+        "weight: [2, 1]",
+        lambda v, x, w: (v.mT @ x).index_put((torch.tensor(2), torch.tensor(1)), v.new_zeros(())),
+    ),
 }
+"""A wrong gradient of the weight → the reason that names it, a fact of its message, and the rule."""
+
+
+def failed(certificate: nets.Certificate) -> list[Check]:
+    """The failed checks that show an entry."""
+    return [check for check in certificate.checks if check.verdict == "fail" and check.worst_index is not None]
 
 
 def test_a_third_with_three_samples_is_an_average() -> None:
-    """With two, it may be a half for whatever reason."""
-    sentence = nets.verify(Product(lambda v, x, weight: v.mT @ x / 3), torch.cat([X, X[:1] + 1])).sentence()
-    assert "it looks like averaged over the batch: a constant factor 1/3, the number of samples" in sentence
+    """With two, a half may come from anything."""
+    certificate = nets.verify(Product(lambda v, x, weight: v.mT @ x / 3), torch.cat([X, X[:1] + 1]))
+    assert {check.reason for check in failed(certificate)} == {Reason.AVERAGED_OVER_THE_BATCH}
+    assert "1/3" in certificate.sentence()
 
 
-@pytest.mark.parametrize("cause", list(CAUSES))
-def test_the_cause_is_named(cause: str) -> None:
-    certificate = nets.verify(Product(CAUSES[cause]), X)
-    failed = [check for check in certificate.checks if check.verdict == "fail"]
-    assert {check.parameter for check in failed} == {"weight"}
-    assert all(f"it looks like {cause}" in check.message for check in failed if check.worst_index is not None), str(certificate)
+@pytest.mark.parametrize("mistake", list(MISTAKES))
+def test_the_mistake_is_named(mistake: str) -> None:
+    reason, fact, rule = MISTAKES[mistake]
+    checks = failed(nets.verify(Product(rule), X))
+    assert {check.parameter for check in checks} == {"weight"}
+    assert {check.reason for check in checks} == {reason} and all(fact in check.message for check in checks)
 
 
 class _Leaky(torch.autograd.Function):
@@ -88,24 +107,28 @@ class Leaky(nn.Module):
 
 def test_a_fault_below_the_kink_is_named() -> None:
     certificate = nets.verify(Leaky(), torch.tensor([-2.0, 1.5, -0.4, 0.3, 0.9], dtype=torch.float64))
-    assert "it looks like below the kink: wrong where input is under 0.3, right above" in certificate.sentence()
+    assert {check.reason for check in failed(certificate)} == {Reason.BELOW_A_KINK} and "0.3" in certificate.sentence()
 
 
-def test_no_cause_is_named_where_no_pattern_is_plain() -> None:
+def test_no_mistake_is_named_if_none_fits() -> None:
     generator = torch.Generator().manual_seed(1)
     noise = torch.randn(3, 3, generator=generator, dtype=torch.float64)
     certificate = nets.verify(Product(lambda v, x, weight: v.mT @ x + 0.1 * noise * v.sum()), X)
-    assert certificate.verdict == "fail" and "looks like" not in certificate.sentence()
+    assert {check.reason for check in failed(certificate)} == {Reason.WRONG_DERIVATIVE}
 
 
-def test_a_row_that_is_left_out_on_purpose_is_that_row() -> None:
-    """Without the padding row the gradient is no derivative, until the caller says that it is meant so."""
+def test_the_padding_row_is_named() -> None:
+    """Its gradient is zero by design, and passes once the caller declares it."""
     module, x = nn.Embedding(5, 3, padding_idx=0), torch.tensor([[0, 2], [3, 0]])
-    assert "it looks like one row of weight: 0" in nets.verify(module, x).sentence()
+    checks = failed(nets.verify(module, x))
+    assert {check.reason for check in checks} == {Reason.ONE_SLICE}
+    assert all("row of weight: 0" in check.message for check in checks)
     assert nets.verify(module, x, intended=("weight",)).passed
 
 
-def test_one_entry_that_is_a_little_off_is_no_constant_factor() -> None:
-    entry = torch.zeros(3, 3, dtype=torch.float64).index_put((torch.tensor(1), torch.tensor(2)), torch.tensor(1e-7).double())
+def test_a_small_error_of_one_entry_is_no_constant_factor() -> None:
+    entry = torch.zeros(3, 3, dtype=torch.float64).index_put(
+        (torch.tensor(1), torch.tensor(2)), torch.tensor(1e-7).double()
+    )
     certificate = nets.verify(Product(lambda v, x, weight: v.mT @ x * (1 + entry)), X)
-    assert "it looks like one entry of weight: [1, 2]" in certificate.sentence()
+    assert {check.reason for check in failed(certificate)} == {Reason.ONE_ENTRY} and "[1, 2]" in certificate.sentence()

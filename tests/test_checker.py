@@ -1,4 +1,5 @@
-"""The checker is checked: every wrong backward pass of the table fails, every right module passes, five times."""
+"""The checker is checked: every wrong backward pass of the table fails, and every right module passes, at five
+seeds."""
 
 import functools
 from collections.abc import Sequence
@@ -64,7 +65,7 @@ def real(value: Tensor) -> Tensor:
 def called(module: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
     """Every real number of Y in a row. The random numbers are the same in each call."""
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)  # a hundredth of torch.manual_seed's time, which looks for GPUs
+        torch.default_generator.manual_seed(0)  # torch.manual_seed takes a hundred times as long: it seeds every accelerator
         leaves = tree_leaves(module(*inputs))
     return torch.cat([real(y).flatten() for y in leaves])
 
@@ -88,7 +89,9 @@ def differences(
         numbers.copy_(here + step.reshape(here.shape))
         return called(module, inputs)
 
-    wide, narrow = (torch.stack([(moved(h * t) - moved(-h * t)) / (2 * h) for t in directions], -1) for h in (step, step / 2))
+    wide, narrow = (
+        torch.stack([(moved(h * t) - moved(-h * t)) / (2 * h) for t in directions], -1) for h in (step, step / 2)
+    )
     numbers.copy_(here)
     return (4 * narrow - wide) / 3, (narrow - wide).abs()
 
@@ -130,13 +133,15 @@ def forward_products(record: WrongBackward, seed: int, directions: Tensor) -> Te
     module, (x,) = whose_backward_is_wrong(record, seed)
     module.requires_grad_(False)
     with forward_ad.dual_level(), torch.no_grad():
-        moved = [forward_ad.unpack_dual(module(forward_ad.make_dual(x, t.reshape(x.shape)))).tangent for t in directions]
+        moved = [
+            forward_ad.unpack_dual(module(forward_ad.make_dual(x, t.reshape(x.shape)))).tangent for t in directions
+        ]
     return torch.stack([torch.zeros_like(module(x)).flatten() if t is None else t.flatten() for t in moved], -1)
 
 
 @pytest.mark.parametrize("record", WRONG, ids=str)
 @EACH_SEED
-def test_the_tables_faults_are_faults(record: WrongBackward, seed: int) -> None:
+def test_each_fault_of_the_table_is_a_fault(record: WrongBackward, seed: int) -> None:
     """vᵀ (∂Y/∂θ) t is off by 1e-4 of ‖vᵀ ∂Y/∂θ‖ ‖t‖ at least, and by ten times what the difference may be off."""
     module, inputs = whose_backward_is_wrong(record, seed)
     size = called(module, inputs).numel()
@@ -163,7 +168,7 @@ def test_the_tables_faults_are_faults(record: WrongBackward, seed: int) -> None:
 
 @pytest.mark.parametrize("record", [*CONTRACTS, *LATER_WRITES, *ELSEWHERE], ids=str)
 @EACH_SEED
-def test_the_contracts_are_broken(record: BrokenContract, seed: int) -> None:
+def test_each_contract_of_the_table_is_broken(record: BrokenContract, seed: int) -> None:
     """Where the fault shows, the gradient is off by 1e-4 of its size at least, or there is none."""
     found, right = record.shows(*made(record, seed))
     assert not (found - right).abs().max() <= VISIBLE * right.abs().max()
@@ -189,16 +194,19 @@ def test_a_wrong_backward_fails(record: WrongBackward, seed: int) -> None:
     if record.parameter is not None:
         assert {check.parameter for check in failed} == {record.parameter}, str(certificate)
     if record.cause is not None:
-        assert any(record.cause in check.message for check in failed), str(certificate)
+        named = [check for check in failed if check.reason is record.cause and record.fact in check.message]
+        assert named, str(certificate)
 
 
 @pytest.mark.parametrize("record", [*CONTRACTS, *LATER_WRITES, *ELSEWHERE], ids=str)
 @EACH_SEED
 def test_a_broken_contract_fails(record: BrokenContract, seed: int) -> None:
-    """And the sentence says which."""
+    """The certificate has the reason of that contract."""
     certificate = judged(record, seed)
     assert certificate.verdict == "fail", str(certificate)
-    assert any(check.reason is record.reason for check in certificate.checks if check.verdict == "fail"), str(certificate)
+    assert any(check.reason is record.reason for check in certificate.checks if check.verdict == "fail"), str(
+        certificate
+    )
     assert all(fact in certificate.sentence() for fact in record.facts), str(certificate)
 
 
@@ -208,14 +216,16 @@ def test_a_wrong_forward_mode_is_a_note_unless_it_is_required(record: WrongBackw
     module, inputs = made(record, seed)
     certificate = nets.verify(module, *inputs)
     assert certificate.passed, str(certificate)
-    assert any(note.startswith("forward mode differs from reverse mode for ") for note in certificate.notes), str(certificate)
+    assert any(note.startswith("forward mode differs from reverse mode for ") for note in certificate.notes), str(
+        certificate
+    )
 
 
 @pytest.mark.parametrize("record", [*WRONG, *CONTRACTS, *LATER_WRITES, *ELSEWHERE, *RIGHT], ids=str)
 @EACH_SEED
-def test_the_verdict_and_the_table_say_the_same(record: WrongBackward | BrokenContract | RightModule, seed: int) -> None:
-    """A certificate that fails has a row that fails, and one that passes has none. Where nothing was compared entry by entry, there
-    is no table."""
+def test_verdict_and_table_agree(record: WrongBackward | BrokenContract | RightModule, seed: int) -> None:
+    """A certificate that fails has a row that fails, and one that passes has none. Where nothing was compared entry by
+    entry, there is no table."""
     certificate = judged(record, seed)
     rows = [line.rstrip() for line in certificate.table().splitlines()]
     fails = any(row.endswith("  fail") for row in rows)
@@ -230,7 +240,7 @@ def test_a_right_module_passes(record: RightModule, seed: int) -> None:
     assert certificate.passed, str(certificate)
 
 
-def test_the_single_precision_in_torchs_hardsigmoid_is_seen() -> None:
+def test_the_float32_constant_in_hardsigmoid_is_found() -> None:
     """Its backward pass multiplies by 1/6 in float32, also where all else is float64: 0.16666667163, 3e-8 too much."""
     certificate = nets.verify(nn.Hardsigmoid(), torch.linspace(-2, 2, 4, dtype=torch.float64))
     check = next(check for check in certificate.checks if check.against == "central difference")

@@ -45,7 +45,7 @@ def test_the_error_of_four_evaluations_is_within_the_tolerance(case: Case) -> No
 
 @EACH
 def test_the_error_of_two_evaluations_is_small(case: Case) -> None:
-    """Its truncation is bounded by that of a few entries, so a rare entry may exceed it; `refine` is for those."""
+    """The truncation of a few entries bounds all, so a rare entry may exceed it; `refine` measures such an entry."""
     problem = Problem(case.network, (case.x,))
     floor, truth = output_floor(problem, seed=0), reverse_mode(problem)
     for name in problem.points:
@@ -80,7 +80,9 @@ def test_measuring_leaves_the_point_where_it_was() -> None:
 @pytest.mark.parametrize("size", [1e-6, 1e-3, 1.0, 1e3, 1e6])
 def test_the_step_follows_the_scale_of_the_function(size: float) -> None:
     """Y = sin(X/s) at X of size s has slopes of 1/s, and noise u: six digits at least are left at every scale."""
-    problem = Problem(Elementwise(lambda x: torch.sin(x / size)), (torch.linspace(0.1, 3, 7, dtype=torch.float64) * size,))
+    problem = Problem(
+        Elementwise(lambda x: torch.sin(x / size)), (torch.linspace(0.1, 3, 7, dtype=torch.float64) * size,)
+    )
     measured = measure(variable_of(problem))
     expected = torch.diag(torch.cos(problem.points["input"] / size) / size)
     assert ((measured.jacobian - expected).abs() <= measured.tolerance).all()
@@ -123,7 +125,7 @@ def test_the_central_difference_of_a_parabola_is_exact() -> None:
     assert variable_of(problem).slopes(0, 0.5).central.item() == 6
 
 
-def test_constant_means_that_nothing_moves_the_output() -> None:
+def test_a_constant_output_does_not_move() -> None:
     class Invariant(nn.Module):
         def __init__(self) -> None:
             super().__init__()

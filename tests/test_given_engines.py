@@ -1,4 +1,4 @@
-"""Engines that a caller gives to `verify`: what they return is checked before it is used."""
+"""Engines that a caller gives to `verify`: their results are checked before they are used."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,10 @@ import nets
     [
         (lambda network, x: None, "the engine 'mine' returned None; expected a dict"),
         (lambda network, x: {}, "the engine 'mine' returned {}; expected a dict .* of 0.weight, 0.bias, input"),
-        (lambda network, x: dict.fromkeys(("0.weight", "0.bias", "input"), 3), "the engine 'mine' returned 0.weight as a int"),
+        (
+            lambda network, x: dict.fromkeys(("0.weight", "0.bias", "input"), 3),
+            "the engine 'mine' returned 0.weight as a int",
+        ),
         (lambda network: {}, "the engine 'mine' raises TypeError"),
     ],
 )

@@ -1,4 +1,4 @@
-"""gradcheck and gradgradcheck beside kinks: the step is chosen so that it crosses none, and a fault is still a fault."""
+"""gradcheck and gradgradcheck beside kinks: the step crosses none, and a fault still fails."""
 
 import pytest
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor
 import nets
 from nets.calculus.layers import ReLU
 from nets.records.certificate import Check
+from nets.records.reason import Reason
 from nets.verification.checks.gradcheck import check_function
 from nets.verification.problem.problem import Problem
 
@@ -20,8 +21,9 @@ def _checks(sizes: list[int], gain: float, seed: int) -> list[Check]:
 
 @pytest.mark.parametrize("sizes", [[4, 6, 3], [3, 8, 8, 2]], ids=str)
 @pytest.mark.parametrize("gain", [1.0, 1e-2, 1e-3, 1e-4])
-def test_a_rectified_network_passes_however_small_its_weights(sizes: list[int], gain: float) -> None:
-    """Pre-activations of the second layer are of the size gain², and the step has to be smaller than the least of them."""
+def test_a_rectified_network_with_small_weights_passes(sizes: list[int], gain: float) -> None:
+    """Pre-activations of the second layer are of the size gain², and the step has to be smaller than the least of
+    them."""
     assert [check.verdict for check in _checks(sizes, gain, seed=1)] == ["pass", "pass"]
 
 
@@ -36,7 +38,7 @@ def test_a_wrong_slope_fails_beside_kinks_as_well(fast: bool, gain: float, monke
     assert "fail" in (first.verdict, second.verdict), (first, second)
 
 
-def test_a_wrong_second_derivative_fails_gradgradcheck_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_second_derivative_fails_only_gradgradcheck(monkeypatch: pytest.MonkeyPatch) -> None:
     """The slope of tanh with a part of it held for a constant: right itself, and wrong when it is differentiated."""
     from nets.calculus.layers import Tanh
 
@@ -48,11 +50,11 @@ def test_a_wrong_second_derivative_fails_gradgradcheck_alone(monkeypatch: pytest
     assert "Jacobian mismatch" in second.message
 
 
-def test_at_a_kink_the_two_say_that_there_is_one() -> None:
+def test_both_tools_are_inconclusive_at_a_kink() -> None:
     network = nets.mlp([2, 3, 1], activation="relu", generator=torch.Generator().manual_seed(0))
     x = torch.zeros(2, 2, dtype=torch.float64)
     first, _ = check_function(network, Problem(network, (x,)))
-    assert first.verdict == "inconclusive" and first.reason == "kink"
+    assert first.verdict == "inconclusive" and first.reason is Reason.KINK
 
 
 def test_the_certificate_of_a_network_with_small_weights_is_no_failure() -> None:

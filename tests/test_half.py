@@ -17,7 +17,7 @@ SEEDS = range(5)
 
 ALL = list(itertools.product(RIGHT, PRECISIONS))
 FEW = [("GELU", "bfloat16"), ("LayerNorm", "float16"), ("GELU", "autocast")]
-"""What every `make test` looks at; `make power` looks at all."""
+"""The part that `make test` runs; `make power` runs all."""
 
 EACH = [pytest.param(*case, marks=[] if case in FEW else pytest.mark.matrix, id=", ".join(case)) for case in ALL]
 
@@ -34,7 +34,9 @@ def as_is(module: nn.Module, x: Tensor, seed: int) -> Certificate:
 def test_nine_of_ten_right_modules_pass_and_none_fails(precision: str) -> None:
     found = {(name, seed): as_is(*made(name, precision, seed), seed) for name in RIGHT for seed in SEEDS}
     failed = {key: certificate.sentence() for key, certificate in found.items() if certificate.verdict == "fail"}
-    unsure = {key: certificate.sentence() for key, certificate in found.items() if certificate.verdict == "inconclusive"}
+    unsure = {
+        key: certificate.sentence() for key, certificate in found.items() if certificate.verdict == "inconclusive"
+    }
     assert not failed
     assert len(unsure) <= len(found) / 10, unsure
 
@@ -59,7 +61,10 @@ def test_a_gradient_that_is_a_tenth_off_or_has_a_row_of_zeros_or_the_wrong_sign_
     telling = [p for p, gradient in first.items() if gradient.norm() > 1e-9]
     parameters = [p for p in telling if p != "input"]
     turn = list(FAULTS).index(fault)
-    for point in [*(parameters[(turn + i * len(parameters) // 2) % len(parameters)] for i in (0, 1) if parameters), "input"]:
+    for point in [
+        *(parameters[(turn + i * len(parameters) // 2) % len(parameters)] for i in (0, 1) if parameters),
+        "input",
+    ]:
         if point not in telling:
             continue
         module, x = made(name, precision, 0)
@@ -92,22 +97,24 @@ class Centred(nn.Module):
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_a_missing_term_fails_though_it_leaves_the_scale_as_it_is(precision: str) -> None:
+def test_a_missing_term_that_does_not_change_the_scale_fails(precision: str) -> None:
     """The missing mean is orthogonal to the gradient, so that only what is left beside the scale shows it."""
     _, x = made("LayerNorm", precision, 0)
     certificate = as_is(Centred(), x, 0)
     assert certificate.verdict == "fail"
 
 
-def test_a_sum_that_is_off_is_named_with_what_it_is_and_what_rounding_explains() -> None:
+def test_a_wrong_sum_is_named_with_its_factor() -> None:
     module, x = made("GELU", "bfloat16", 0)
     (failed,) = [c for c in as_is(spoiled(module, "0.weight", "a tenth too large"), x, 0).checks if c.verdict == "fail"]
     assert (failed.parameter, failed.reason) == ("0.weight", Reason.WRONG_SUM) and "1.1 times" in failed.message
-    (failed,) = [c for c in as_is(spoiled(module, "0.weight", "the first row zero"), x, 0).checks if c.verdict == "fail"]
+    (failed,) = [
+        c for c in as_is(spoiled(module, "0.weight", "the first row zero"), x, 0).checks if c.verdict == "fail"
+    ]
     assert failed.reason is Reason.ONE_SLICE and "row of 0.weight: 0" in failed.message
 
 
-def test_the_whole_certificate_of_a_module_in_bfloat16_states_what_would_have_been_seen() -> None:
+def test_a_certificate_in_bfloat16_states_its_power() -> None:
     module, x = made("attention", "bfloat16", 1)
     certificate = nets.verify(module, x, dtype="as is")
     assert certificate.passed, str(certificate)
@@ -140,7 +147,7 @@ class Faint(nn.Module):
         return torch.sin(x) * self.size
 
 
-def test_what_float16_cannot_hold_is_no_fault_of_the_backward() -> None:
+def test_an_underflow_in_float16_is_no_fault() -> None:
     for seed in SEEDS:
         x = made("LayerNorm", "float16", seed)[1]
         assert as_is(Faint(2.0**-22), x, seed).verdict != "fail"

@@ -1,4 +1,4 @@
-"""`Certificate.from_json` of what nobody's `to_json` wrote: one sentence, whatever it is."""
+"""`Certificate.from_json` of a text that `to_json` did not write: one sentence, for every text."""
 
 import copy
 import json
@@ -29,7 +29,7 @@ TEXT = WHOLE.to_json()
         (TEXT.replace('"tolerance": ', '"tolerance": 1e999, "_": ', 1), "beyond double precision"),
         (TEXT.replace('"wrong": 0', '"wrong": true', 1), "wrong is True"),
         (TEXT.replace('"message": "', '"message": "\\ud800', 1), "surrogates"),
-        (TEXT.replace("{", '{"schema": "nets.certificate/4", ', 1), "the key 'schema' stands twice"),
+        (TEXT.replace("{", '{"schema": "nets.certificate/4", ', 1), "the key 'schema' occurs twice"),
         (TEXT.replace('"verdict": "pass"', '"verdict": "fail"', 1), "'fail' where its checks make it 'pass'"),
         (TEXT.replace('"notes": [', '"notes": "", "_": [', 1), "formulas are an object and notes a list"),
         ("\x00", "no certificate"),
@@ -62,7 +62,9 @@ LEAVES = st.one_of(
     st.floats(),
     st.text(max_size=5),
 )
-VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3))
+VALUES = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+)
 
 
 def places(found: Any) -> list[Callable[[Any], tuple[Any, Any]]]:

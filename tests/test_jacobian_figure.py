@@ -10,22 +10,22 @@ from matplotlib.figure import Figure
 
 import nets
 from nets.errors import InputError
-from nets.records.jacobian_view import Portrait
+from nets.records.jacobian_view import JacobianView
 from nets.telemetry.figures.jacobian_figure import MOST_CELLS, MOST_PORTRAITS, draw_jacobians, jacobian_figure
-from nets.verification.side_by_side import portraits
+from nets.verification.side_by_side import jacobian_views
 
 GENERATOR = np.random.default_rng(0)
 
 
 def portrait(
     name: str = "0.weight", rows: int = 6, columns: int = 5, signed: bool = True, apart: float = 0.0
-) -> Portrait:
+) -> JacobianView:
     closed = GENERATOR.normal(size=(rows, columns))
     closed = closed if signed else abs(closed)
     difference = np.zeros((rows, columns))
     difference[rows // 2, columns // 3] = apart
     largest = float(abs(closed).max())
-    return Portrait(
+    return JacobianView(
         name,
         "∂Y_k/∂W_ij = …",
         "sample 0",
@@ -104,7 +104,7 @@ def test_many_jacobians_are_in_columns_and_the_worst_are_shown(count: int) -> No
 @pytest.mark.parametrize("sizes", [[8, 3], [64, 10], [64, 32, 10], [64, *[16] * 19, 10], [784, 32, 10]], ids=str)
 def test_no_text_leaves_the_page_or_covers_another(sizes: list[int]) -> None:
     x = torch.rand(2, sizes[0], generator=torch.Generator().manual_seed(0))
-    figure = draw_jacobians(portraits(nets.mlp(sizes, "tanh", "tanh"), x))
+    figure = draw_jacobians(jacobian_views(nets.mlp(sizes, "tanh", "tanh"), x))
     figure.canvas.draw()
     page = figure.bbox
     boxes = [text.get_window_extent() for text in figure.axes[0].texts if text.get_text()]

@@ -1,4 +1,5 @@
-"""Certificates that earlier versions wrote. `tests/certificates` holds some of schema 3, with the text that they printed."""
+"""Certificates that earlier versions wrote. `tests/certificates` holds some of schema 3, with the text that they
+printed."""
 
 import json
 from pathlib import Path
@@ -29,7 +30,8 @@ def as_written_by(schema: str, path: Path) -> str:
 @pytest.mark.parametrize("path", KEPT, ids=lambda path: path.stem)
 def test_a_certificate_of_schema_3_prints_what_it_printed(path: Path) -> None:
     certificate = Certificate.from_json(path.read_text("utf-8"))
-    assert f"{certificate}\n" == path.with_suffix(".txt").read_text("utf-8")
+    # A later version adds a line about likely causes.
+    assert str(certificate).startswith(path.with_suffix(".txt").read_text("utf-8").strip("\n"))
     again = Certificate.from_json(certificate.to_json())
     assert again == certificate and json.loads(certificate.to_json())["schema"] == "nets.certificate/4"
 

@@ -1,4 +1,4 @@
-"""Causes that are told in modules too large for every entry, from the entries that were looked at and from what was tried."""
+"""Mistakes that are named in modules too large for every entry, by the measured entries or by trying the mistake."""
 
 from typing import Any
 
@@ -7,17 +7,20 @@ import torch
 from torch import nn
 
 import nets
+from nets.records.reason import Reason
 from tests.building import Made, Written, normal
 from tests.wrong.causes import Redrawing, Rounded
 from tests.wrong.modules import ByHand
 
 SIZE = 72
-"""Of a square weight, which is then more than a certificate of every entry takes."""
+"""Of a square weight: more numbers than are checked entry by entry."""
 
 
 def by_hand(rule: Any, formula: Any, *shape: int, **weights: tuple[int, ...]) -> Made:
     generator = torch.Generator().manual_seed(0)
-    return ByHand(formula, rule, **{name: normal(generator, *size) for name, size in weights.items()}), (normal(generator, *shape),)
+    return ByHand(formula, rule, **{name: normal(generator, *size) for name, size in weights.items()}), (
+        normal(generator, *shape),
+    )
 
 
 def swapped(g: Any, x: Any, a: Any, b: Any) -> Any:
@@ -31,23 +34,35 @@ def conjugated() -> Made:
     return ByHand(lambda z: z.abs().square().sum(), lambda g, z: 2 * g * z.conj()), (z,)
 
 
-CASES: dict[str, Made] = {
-    "averaged over the batch: a constant factor 1/5, the number of samples": by_hand(
-        lambda g, x, b: (g, g.mean(0)), lambda x, b: x + b, 5, SIZE**2, b=(SIZE**2,)
+CASES: dict[Reason, tuple[str, Made]] = {
+    Reason.AVERAGED_OVER_THE_BATCH: (
+        "1/5",
+        by_hand(lambda g, x, b: (g, g.mean(0)), lambda x, b: x + b, 5, SIZE**2, b=(SIZE**2,)),
     ),
-    "the gradients of a and b swapped": by_hand(
-        swapped, lambda x, a, b: (x @ a) * (x @ b), 2, SIZE, a=(SIZE, SIZE), b=(SIZE, SIZE)
+    Reason.SWAPPED: (
+        "a and b",
+        by_hand(swapped, lambda x, a, b: (x @ a) * (x @ b), 2, SIZE, a=(SIZE, SIZE), b=(SIZE, SIZE)),
     ),
-    "shifted by one along axis 1 of input": by_hand(lambda g, x: (2 * g * x).roll(1, 1), lambda x: x**2, SIZE, SIZE),
-    "conjugate forgotten": conjugated(),
-    "drawn again in the backward pass": (nn.Sequential(Written(lambda m, x: Redrawing.apply(x))), (torch.randn(SIZE, SIZE),)),
-    "straight-through": (Written(lambda m, x: Rounded.apply(3 * x).tanh()), (torch.randn(SIZE, SIZE),)),
-    "a detached term": (Written(lambda m, x: (x - x.mean(-1, keepdim=True).detach()) ** 3), (torch.randn(SIZE, SIZE),)),
+    Reason.SHIFTED: ("axis 1 of input", by_hand(lambda g, x: (2 * g * x).roll(1, 1), lambda x: x**2, SIZE, SIZE)),
+    Reason.NOT_CONJUGATED: ("", conjugated()),
+    Reason.RANDOM_NUMBERS_DRAWN_AGAIN: (
+        "",
+        (nn.Sequential(Written(lambda m, x: Redrawing.apply(x))), (torch.randn(SIZE, SIZE),)),
+    ),
+    Reason.STRAIGHT_THROUGH: (
+        "intended=",
+        (Written(lambda m, x: Rounded.apply(3 * x).tanh()), (torch.randn(SIZE, SIZE),)),
+    ),
+    Reason.DETACHED: (
+        "",
+        (Written(lambda m, x: (x - x.mean(-1, keepdim=True).detach()) ** 3), (torch.randn(SIZE, SIZE),)),
+    ),
 }
 
 
-@pytest.mark.parametrize("cause", list(CASES))
-def test_the_cause_is_named(cause: str) -> None:
-    module, inputs = CASES[cause]
+@pytest.mark.parametrize("reason", list(CASES), ids=str)
+def test_the_mistake_is_named(reason: Reason) -> None:
+    fact, (module, inputs) = CASES[reason]
     certificate = nets.verify(module, *inputs)
-    assert certificate.verdict == "fail" and cause in certificate.sentence(), str(certificate)
+    assert certificate.verdict == "fail" and certificate.decisive.reason is reason, str(certificate)
+    assert fact in certificate.sentence()

@@ -1,4 +1,4 @@
-"""What a long verification shows: on a terminal alone, after two seconds, and gone without a trace when it ends."""
+"""The line of a long verification: on a terminal only, after two seconds, and erased at the end."""
 
 import io
 import sys
@@ -70,7 +70,7 @@ class Waits(nn.Module):
 X = torch.tensor([[0.3, -0.8]])
 
 
-def test_the_line_counts_and_goes_away(terminal: Terminal) -> None:
+def test_the_line_counts_and_is_erased(terminal: Terminal) -> None:
     with redirect_stderr(terminal), shown("looking"):
         terminal.until("looking ")
         seen = []
@@ -81,24 +81,28 @@ def test_the_line_counts_and_goes_away(terminal: Terminal) -> None:
     assert terminal.restored
 
 
-def test_the_line_says_nothing_of_a_loop_that_is_over(terminal: Terminal) -> None:
+def test_the_line_does_not_mention_a_loop_that_is_over(terminal: Terminal) -> None:
     with redirect_stderr(terminal), shown("looking"):
         list(following("point", range(3)))
         terminal.until("looking ")
     assert "point" not in terminal.getvalue().rpartition("looking")[2]
 
 
-def test_nothing_is_shown_before_its_time(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_shown_in_the_first_two_seconds(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     assert progress.AFTER == 0.0
     monkeypatch.setattr(progress, "AFTER", 60.0)
     with redirect_stderr(terminal), shown("looking"):
         assert list(following("point", range(3))) == [0, 1, 2]
     assert terminal.getvalue() == ""
-    assert not [thread for thread in threading.enumerate() if isinstance(thread, threading.Timer) and not thread.finished.is_set()]
+    assert not [
+        thread
+        for thread in threading.enumerate()
+        if isinstance(thread, threading.Timer) and not thread.finished.is_set()
+    ]
 
 
 @pytest.mark.parametrize("where", ["a pipe", "pytest", "a dumb terminal", "no standard error"])
-def test_nothing_is_shown_elsewhere(where: str, terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_shown_without_a_terminal(where: str, terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     if where == "a pipe":
         monkeypatch.setattr(Terminal, "isatty", lambda self: False)
     if where == "pytest":
@@ -111,7 +115,7 @@ def test_nothing_is_shown_elsewhere(where: str, terminal: Terminal, monkeypatch:
     assert terminal.getvalue() == ""
 
 
-def test_forced_colours_are_no_terminal(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forced_colours_do_not_make_a_terminal(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Terminal, "isatty", lambda self: False)
     monkeypatch.setenv("FORCE_COLOR", "1")
     with redirect_stderr(terminal), shown("looking"):
@@ -128,7 +132,7 @@ def test_an_exception_leaves_the_cursor_visible(end: type[BaseException], termin
     assert terminal.restored
 
 
-def test_of_several_threads_one_is_shown(terminal: Terminal) -> None:
+def test_one_of_several_threads_is_shown(terminal: Terminal) -> None:
     together = threading.Barrier(3)
     found: list[list[int]] = []
 
@@ -139,7 +143,9 @@ def test_of_several_threads_one_is_shown(terminal: Terminal) -> None:
             found.append(list(following("point", range(100))))
             together.wait()
 
-    threads = [threading.Thread(target=look, args=(f"{name} looks",)) for name in ("the first", "the second", "the third")]
+    threads = [
+        threading.Thread(target=look, args=(f"{name} looks",)) for name in ("the first", "the second", "the third")
+    ]
     with redirect_stderr(terminal):
         for thread in threads:
             thread.start()
@@ -152,7 +158,7 @@ def test_of_several_threads_one_is_shown(terminal: Terminal) -> None:
         terminal.until("afterwards")
 
 
-def test_a_block_within_another_shows_nothing_of_its_own(terminal: Terminal) -> None:
+def test_a_nested_block_shows_nothing(terminal: Terminal) -> None:
     with redirect_stderr(terminal), shown("the outer"):
         with shown("the inner"):
             terminal.until("the outer")
@@ -160,7 +166,7 @@ def test_a_block_within_another_shows_nothing_of_its_own(terminal: Terminal) -> 
     assert "the inner" not in terminal.getvalue() and terminal.restored
 
 
-def test_verify_shows_which_point_it_looks_at(terminal: Terminal) -> None:
+def test_verify_shows_which_point_it_checks(terminal: Terminal) -> None:
     def wait() -> None:
         terminal.until("checking every derivative")
         time.sleep(0.02)
@@ -179,7 +185,7 @@ def test_check_accumulation_shows_that_it_goes_on(terminal: Terminal) -> None:
     assert terminal.restored
 
 
-def test_a_module_prints_to_where_it_would_print_anyway(terminal: Terminal) -> None:
+def test_what_a_module_prints_is_not_redirected(terminal: Terminal) -> None:
     said = io.StringIO()
 
     def speak() -> None:
@@ -195,7 +201,7 @@ def test_a_module_prints_to_where_it_would_print_anyway(terminal: Terminal) -> N
     assert "here" not in terminal.getvalue()
 
 
-def test_the_certificate_is_the_same_with_and_without_it(terminal: Terminal) -> None:
+def test_the_certificate_is_the_same_with_and_without_the_line(terminal: Terminal) -> None:
     with redirect_stderr(terminal):
         watched = nets.verify(Waits(lambda: terminal.until(HIDDEN)), X, seed=5)
     assert nets.verify(Waits(lambda: None), X, seed=5) == watched

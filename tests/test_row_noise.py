@@ -1,4 +1,4 @@
-"""Each row of a Jacobian has a noise of its own: no output and no large row sets the tolerance of another."""
+"""Each row of a Jacobian has its own noise: neither another output nor a large row sets its tolerance."""
 
 from typing import Any
 
@@ -51,7 +51,7 @@ def test_every_output_tensor_is_measured_whether_or_not_the_backward_can_be_batc
 
 
 @pytest.mark.parametrize("batched", [True, False])
-def test_the_noise_of_a_row_goes_with_its_own_size(batched: bool) -> None:
+def test_the_noise_of_a_row_scales_with_that_row(batched: bool) -> None:
     """Rows from 1 to 1e-12: none is given more than a 32-millionth of its own size by the others."""
     size = torch.logspace(0, -12, 200, dtype=torch.float64)
     module = Written(lambda m, x: size * ((x if batched else _Read.apply(x)) @ m.weight).exp(), weight=_randn(3, 200))
@@ -78,7 +78,7 @@ class _Rows(torch.autograd.Function):
 @pytest.mark.parametrize("faint", [1e-6, 1e-9])
 @pytest.mark.parametrize("factor", [1.01, 0.99, 1.0])
 def test_one_per_cent_of_a_faint_row_is_seen(faint: float, factor: float) -> None:
-    """Rows of size 1, and one of a millionth or a billionth of that, of which the gradient is off by 1 %."""
+    """Rows of size 1, and one row that is a million or a billion times smaller, whose gradient is off by 1 %."""
     size, factors = torch.ones(6, 1, dtype=torch.float64), torch.ones(6, 1, dtype=torch.float64)
     size[4], factors[4] = faint, factor
     module = Written(lambda m, x: _Rows.apply((x @ m.weight).tanh(), size, factors), weight=_randn(3, 2))
@@ -92,7 +92,7 @@ def test_one_per_cent_of_a_faint_row_is_seen(faint: float, factor: float) -> Non
 
 
 def test_a_head_through_a_normalization_raises_no_false_alarm_at_any_seed() -> None:
-    """Two outputs, of which the second goes through BatchNorm, where the gradients cancel."""
+    """Two outputs. The second goes through BatchNorm, where the gradients cancel."""
     for seed in range(12):
         with torch.random.fork_rng():
             torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""What is stated of probes is what is seen: 800 faults in modules above the budget, whose numbers differ by many powers of ten."""
+"""The probabilities that probes state are right: 800 faults in modules above the budget, of very different scales."""
 
 import re
 from math import sqrt
@@ -12,7 +12,7 @@ import nets
 from nets.verification.verify import BUDGET
 
 ROWS, COLUMNS, MODULES, FAULTS = 96, 64, 20, 40
-"""Twenty modules, in each of which forty faults are put one after the other."""
+"""Twenty modules; forty faults are put into each of them, one after the other."""
 
 
 class _Linear(torch.autograd.Function):
@@ -45,14 +45,16 @@ class Mixed(nn.Module):
 def _stated(certificate: nets.Certificate) -> tuple[float, float]:
     """The probabilities of seeing one zeroed entry and one zeroed or flipped row of the weight."""
     reason = next(check.message for check in certificate.checks if check.parameter == "weight")
-    found = re.search(r"one zeroed entry is seen with probability ([\d.]+), one zeroed or flipped row with ([\d.]+)", reason)
+    found = re.search(
+        r"one zeroed entry is seen with probability ([\d.]+), one zeroed or flipped row with ([\d.]+)", reason
+    )
     assert found is not None, str(certificate)
     return float(found[1]), float(found[2])
 
 
 @pytest.mark.matrix
 @pytest.mark.parametrize("fault", ["a zeroed entry", "a zeroed row", "a flipped row"])
-def test_what_is_stated_is_what_is_seen_in_800_trials(fault: str) -> None:
+def test_the_stated_probabilities_are_right_in_800_trials(fault: str) -> None:
     """The share that is seen lies within three standard deviations of the sum of as many Bernoulli trials as stated."""
     generator = torch.Generator().manual_seed(len(fault))
     stated, seen = [], 0

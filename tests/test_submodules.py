@@ -1,4 +1,4 @@
-"""In a deep module the submodule is named from which a wrong gradient comes."""
+"""In a deep module, the certificate names the submodule that a wrong gradient comes from."""
 
 import json
 from collections.abc import Callable
@@ -38,11 +38,13 @@ def test_nothing_is_named_where_nothing_is_wrong() -> None:
 
 
 class Encoder(nn.Module):
-    """Six of PyTorch's own layers, with dropout, of which the fourth has another activation."""
+    """Six of PyTorch's own layers, with dropout. The fourth has another activation."""
 
     def __init__(self, activation: nn.Module) -> None:
         super().__init__()
-        layers = [nn.TransformerEncoderLayer(4, 2, 8, dropout=0.1, batch_first=True, activation=nn.GELU()) for _ in range(6)]
+        layers = [
+            nn.TransformerEncoderLayer(4, 2, 8, dropout=0.1, batch_first=True, activation=nn.GELU()) for _ in range(6)
+        ]
         layers[3].activation = activation
         self.layers = nn.Sequential(*layers)
 
@@ -123,16 +125,18 @@ def test_calls_of_every_form_are_tried(case: str) -> None:
     assert location is not None and location.module == name
 
 
-def test_a_child_that_cannot_be_called_alone_is_told() -> None:
+def test_a_child_that_cannot_be_called_alone_is_named() -> None:
     module = two(Boxed(nn.Linear(4, 4)), Open("open"), lambda a, b, x: b(a(x)))
     location = located(module, X)
     assert (
-        location is not None and (location.module, location.itself) == ("", True) and set(location.untried) == {"first", "second"}
+        location is not None
+        and (location.module, location.itself) == ("", True)
+        and set(location.untried) == {"first", "second"}
     )
     assert "or at `first` and `second`, which cannot be called alone" in str(location)
 
 
-def test_the_sentence_says_it_first_and_json_keeps_it() -> None:
+def test_the_sentence_begins_with_the_submodule_and_json_keeps_it() -> None:
     """With what fails before it and what passes after it, in the order of the forward pass."""
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 3), Gelu("gelu"), nn.Linear(3, 2)).double()

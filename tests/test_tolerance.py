@@ -1,4 +1,4 @@
-"""A gradient that is meant to be approximate passes within the tolerance that is declared for it, and no further."""
+"""A gradient that is meant to be approximate passes only within the tolerance that is declared for it."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ def _guarded(guard: float, rows: int) -> tuple[nn.Module, Tensor]:
 
 
 @pytest.mark.parametrize("rows", [2, 2_000], ids=["every entry", "probed"])
-def test_a_guard_passes_within_the_declared_tolerance_alone(rows: int) -> None:
+def test_a_guard_passes_only_within_the_declared_tolerance(rows: int) -> None:
     """A guard of 1e-4 beside numbers between 1 and 2 moves an entry by 1e-4 of it at most."""
     module, x = _guarded(1e-4, rows)
     assert nets.verify(module, x).verdict == "fail"
@@ -48,12 +48,12 @@ def test_a_small_fault_comes_with_the_advice_to_declare_it() -> None:
     assert "declare that with tolerance=" in nets.verify(*_guarded(1e-9, 2)).sentence()
 
 
-def test_the_second_order_has_a_tolerance_too() -> None:
+def test_a_tolerance_can_be_declared_at_second_order() -> None:
     module, x = nn.Tanh(), torch.ones(2, 2)
     assert "declared tolerance of 1e-06" in nets.verify(module, x, order=2, tolerance=1e-6).sentence()
 
 
-def test_a_stated_tolerance_is_kept_in_json() -> None:
+def test_json_keeps_the_declared_tolerance() -> None:
     certificate = nets.verify(nn.Tanh(), torch.ones(2, 2), tolerance=1e-6)
     again = nets.Certificate.from_json(certificate.to_json())
     assert again.tolerance == 1e-6 and again.sentence() == certificate.sentence()

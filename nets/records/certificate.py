@@ -1,4 +1,4 @@
-"""The outcome of a verification, as records, as a table, and as JSON."""
+"""The outcome of a verification: as records, as a table, as one sentence and as JSON."""
 
 import json
 import math
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from nets.errors import GradientError, InputError, quoted
-from nets.records.certificate_json import READABLE, SCHEMA, check_fields, declared, parsed, texts
+from nets.records.certificate_json import READABLE, SCHEMA, check_fields, declared_tolerance, parsed, texts
 from nets.records.certificate_table import answers, rests_on_differences, rows
 from nets.records.check import Check as Check
 from nets.records.location import Location
@@ -19,16 +19,16 @@ from nets.text import at_least, listed, one_line
 
 @dataclass(frozen=True)
 class Certificate:
-    """Every check of one module at one point. Passed only where every check is a 'pass'.
+    """Every check of one module at one point. It has passed if every check has.
 
     Attributes:
         checks: in the order of the parameters.
-        formulas: parameter → its Jacobian in index form, where it is known in closed form.
-        notes: what else a reader must know: derivations that were not to be had, and with what probability a fault
-            would be seen.
-        location: the submodule that a wrong gradient comes from, where one was found.
-        tolerance: the error that the caller allows, in parts of the largest entry of each Jacobian; None where none is
-            declared.
+        formulas: parameter → its Jacobian in index form, if that is known in closed form.
+        notes: further facts: derivations that the module does not have, witnesses that disagree, and with what
+            probability probes would have seen a fault.
+        location: the submodule that a wrong gradient comes from, if one was found.
+        tolerance: the error that the caller allows, in parts of the largest entry of each Jacobian; None for rounding
+            alone.
     """
 
     checks: tuple[Check, ...]
@@ -48,8 +48,7 @@ class Certificate:
 
     @property
     def entries(self) -> int:
-        """How many entries of Jacobians were checked, each counted once however many derivations it was held
-        against."""
+        """The number of entries of Jacobians that were checked, each counted once."""
         found: dict[str, int] = {}
         for check in self.checks:
             if check.worst_index is not None:
@@ -58,23 +57,30 @@ class Certificate:
 
     @property
     def detects(self) -> float | None:
-        """The smallest relative fault common to all entries, such as a wrong scale, that the differences, which need no
-        other derivation's word, or the whole batch of an accumulation would have seen in every parameter that has a
-        gradient; None where there is no such check."""
+        """The smallest wrong scale that would have been seen in every parameter that has a gradient.
+
+        Only checks that rely on no other derivative count: those against differences, or against the whole batch of an
+        accumulation. None if there is no such check.
+        """
         return _least(check.detects for check in self.checks if check.against in INDEPENDENT)
 
     @property
     def detects_entry(self) -> float | None:
-        """The smallest fault of one entry alone, in parts of the largest of its parameter, that they would have seen
-        wherever it were."""
+        """The smallest fault of any one entry that these checks would have seen, in parts of the largest entry of its
+        parameter."""
         return _least(check.detects_entry for check in self.checks if check.against in INDEPENDENT)
+
+    @property
+    def decisive(self) -> Check | None:
+        """The check that the sentence is about; None of a pass."""
+        culprits = [check for check in self.checks if check.verdict == self.verdict != Verdict.PASS]
+        return min(culprits, key=_rank, default=None)
 
     def sentence(self) -> str:
         """The outcome in one sentence: what was shown, or which entry of which parameter is wrong."""
-        if self.verdict == Verdict.PASS:
+        worst = self.decisive
+        if worst is None:
             return self._passed()
-        culprits = [check for check in self.checks if check.verdict == self.verdict]
-        worst = min(culprits, key=_rank)
         where = "" if self.location is None else f"{self.location}. "
         declared = f" {self._declared('The declared tolerance is')}." if self.tolerance is not None else ""
         return f"{self.verdict}: {where}{worst}{declared}"
@@ -84,8 +90,8 @@ class Certificate:
         return f"{words} {self.tolerance:.3g} of the largest entry" if self.tolerance is not None else ""
 
     def _passed(self) -> str:
-        """What was shown, and what was not: each derivation that every parameter that was checked was held against, and
-        the parameters that were not."""
+        """What was shown and what was not: the derivations that every checked parameter agrees with, and the parameters
+        that were not checked."""
         declared = [check.parameter for check in self.checks if check.against == Method.INTENTION]
         unchecked = f"{listed(declared)}: declared by the caller, not checked" if declared else ""
         checked = [check for check in self.checks if check.against != Method.INTENTION]
@@ -109,7 +115,7 @@ class Certificate:
         return f"{listed(list(bounds))}: zero, to within {at_least(max(bounds.values()))}" if bounds else ""
 
     def _power(self) -> str:
-        """What would have been seen, of the derivative and of the module in the precision that it has."""
+        """The faults that would have been seen, in the copy in float64 and in the module in its own precision."""
         words = _seen(self.detects, self.detects_entry)
         if not words:
             return ""
@@ -124,12 +130,20 @@ class Certificate:
             raise GradientError(self.sentence())
 
     def __str__(self) -> str:
-        """The table, and the outcome in one sentence."""
-        return "\n".join(filter(None, (self.table(), self.sentence())))
+        """The table, the outcome in one sentence, and what that usually comes from."""
+        return "\n".join(filter(None, (self.table(), self.sentence(), self.likely_causes())))
+
+    def likely_causes(self) -> str:
+        """What the reason of the decisive check usually comes from: 'Likely causes: (a) …; (b) …', or '' if not
+        known."""
+        worst = self.decisive
+        likely = () if worst is None or worst.reason is None else worst.reason.likely
+        causes = [f"({letter}) {cause}" for letter, cause in zip("abcdef", likely, strict=False)]
+        return f"Likely causes: {'; '.join(causes)}." if causes else ""
 
     def table(self) -> str:
-        """A row per parameter: entries, largest error against each derivation, verdict, and beneath it the formula and
-        the worst entry. Then what only answers yes or no, and the notes."""
+        """A row for each parameter: entries, largest error against each derivation, verdict; beneath it, the formula
+        and the worst entry. Then the checks that only answer yes or no, and the notes."""
         return "\n".join([*rows(self.checks, self.formulas), *answers(self.checks), *self.notes])
 
     def to_json(self) -> str:
@@ -155,7 +169,7 @@ class Certificate:
         """The certificate that `to_json` wrote.
 
         Raises:
-            InputError: if the text is no such document, or one of another version.
+            InputError: if the text is no such document, or one of an unknown schema.
         """
         try:
             document = parsed(text)
@@ -166,25 +180,29 @@ class Certificate:
             ) from error
         if schema not in READABLE:
             raise InputError(
-                f"the certificate has the schema {quoted(schema)}; expected {SCHEMA}: read it with the nets that wrote it."
+                f"the certificate has the schema {quoted(schema)}; expected {SCHEMA}: read it with the nets that "
+                "wrote it."
             )
         try:
             checks = tuple(Check(**check_fields(check, schema)) for check in document["checks"])
             formulas, notes = texts(document)
-            found = cls(checks, formulas, notes, Location.from_dict(document.get("location")), declared(document))
+            found = cls(
+                checks, formulas, notes, Location.from_dict(document.get("location")), declared_tolerance(document)
+            )
             if not checks or document["verdict"] != found.verdict:
                 raise ValueError(
                     f"the verdict is {quoted(document['verdict'])} where its checks make it '{found.verdict}'"
                 )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise InputError(
-                f"the certificate is damaged ({type(error).__name__}: {one_line(error)}); expected what Certificate.to_json wrote."
+                f"the certificate is damaged ({type(error).__name__}: {one_line(error)}); expected what "
+                "Certificate.to_json wrote."
             ) from error
         return found
 
 
 def _least(found: Iterable[float | None]) -> float | None:
-    """What all of the checks that know would have seen; None where none does."""
+    """The fault that all of these checks would have seen; None if there is none."""
     return max((size for size in found if size is not None and math.isfinite(size)), default=None)
 
 
@@ -200,8 +218,8 @@ def _written(value: Any) -> Any:
 
 
 def _rank(check: Check) -> tuple[bool, bool, bool, bool]:
-    """The first of the checks that do not pass is told: a wrong backward before a wrong witness, one with an entry to
-    show before one that only says no, and differences before what rests on another derivation's word."""
+    """The order of checks that do not pass: a wrong backward pass before a wrong witness, one that shows an entry
+    before one that does not, and one against differences before one against another derivation."""
     return (
         check.oracle in WITNESSES,
         check.worst_index is None,

@@ -1,4 +1,4 @@
-"""What a certificate may be in JSON. What is read can be shown, printed and written again, and says one thing."""
+"""Reads a certificate from JSON, and refuses every document that could not be shown, printed and written again."""
 
 import json
 import math
@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 from nets.errors import quoted
 from nets.records.loop_reason import LoopReason
+from nets.records.method import named
 from nets.records.older_schemas import OLDER, upgraded
 from nets.records.reason import Reason
 from nets.records.text_enum import TextEnum
@@ -38,17 +39,20 @@ KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("worst_index", "output_index", "parameter_index"), (list, type(None))),
     **dict.fromkeys(("output", "precision", "reason"), (str, type(None))),
 }
-"""What the other fields are in JSON."""
+"""The types of the other fields in JSON."""
 
 ENUMERATIONS: dict[str, tuple[type[TextEnum], ...]] = {"verdict": (Verdict,), "reason": (Reason, LoopReason)}
 """The fields of a check that are members of an enumeration, or of one of several."""
+
+DERIVATIONS = ("oracle", "against")
+"""The fields of a check that name a derivation."""
 
 SHOWN = ("max_abs_error", "max_rel_error", "expected", "actual", "tolerance")
 """The numbers of a check that has an entry to show."""
 
 
 def parsed(text: str) -> Any:
-    """What the text says.
+    """The document in a text.
 
     Raises:
         ValueError: if it is no JSON; if it is nested deeper than Python follows, names a key twice, or has a number
@@ -61,11 +65,11 @@ def parsed(text: str) -> Any:
             parse_float=_finite,
             parse_int=_whole,
             parse_constant=_no_number,
-            object_pairs_hook=_with_keys_of_their_own,
+            object_pairs_hook=_with_different_keys,
         )
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    # Half of a surrogate pair can be written in JSON, but neither printed nor saved.
+    # JSON can hold half of a surrogate pair, which can be neither printed nor saved.
     json.dumps(found, ensure_ascii=False).encode("utf-8")
     return found
 
@@ -78,7 +82,7 @@ def _finite(text: str) -> float:
 
 
 def _whole(text: str) -> int:
-    # Longer ones are not even read: Python refuses them by another sentence.
+    # Longer ones are not parsed: Python refuses more than 4,300 digits with a sentence of its own.
     number = int(text) if len(text) <= 20 else 2**63
     if not -(2**63) <= number < 2**63:
         raise ValueError(f"{text[:40]} takes more than 64 bits")
@@ -89,24 +93,24 @@ def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is no number of JSON")
 
 
-def _with_keys_of_their_own(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _with_different_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = next(key for number, (key, _) in enumerate(pairs) if key in [other for other, _ in pairs[:number]])
-        raise ValueError(f"the key '{twice[:40]}' stands twice in one object")
+        raise ValueError(f"the key '{twice[:40]}' occurs twice in one object")
     return found
 
 
 def check_fields(fields: Mapping[str, Any], schema: str) -> dict[str, Any]:
-    """The fields of a check as they were before they were written.
+    """The fields of a check, from those in the document.
 
     Raises:
-        AttributeError, TypeError, ValueError: where one of them is what no check has.
+        AttributeError, TypeError, ValueError: if a field has a value that no check has.
     """
     current = fields if schema == SCHEMA else upgraded(fields)
     read = {name: _read(name, value) for name, value in current.items()}
     if read.get("worst_index") is not None and None in [read.get(name) for name in SHOWN]:
-        raise ValueError(f"the check of {quoted(read.get('parameter'))} has an entry to show, and not its numbers")
+        raise ValueError(f"the check of {quoted(read.get('parameter'))} shows an entry without its numbers")
     return read
 
 
@@ -114,7 +118,7 @@ def texts(document: Mapping[str, Any]) -> tuple[dict[str, str], tuple[str, ...]]
     """The formulas and the notes of a certificate.
 
     Raises:
-        KeyError, TypeError: where there are none.
+        KeyError, TypeError: if there are none.
     """
     formulas, notes = document["formulas"], document["notes"]
     if not isinstance(formulas, dict) or not isinstance(notes, list):
@@ -124,11 +128,11 @@ def texts(document: Mapping[str, Any]) -> tuple[dict[str, str], tuple[str, ...]]
     return formulas, tuple(notes)
 
 
-def declared(document: Mapping[str, Any]) -> float | None:
-    """The tolerance that the caller declared.
+def declared_tolerance(document: Mapping[str, Any]) -> float | None:
+    """The tolerance that the caller declared; None if there is none.
 
     Raises:
-        TypeError, ValueError: where it is no number between 0 and 1.
+        ValueError: if it is no number between 0 and 1.
     """
     tolerance = document.get("tolerance")
     if tolerance is None:
@@ -142,11 +146,13 @@ def _read(name: str, value: Any) -> Any:
     read = float(value) if value in ("inf", "-inf", "nan") and name in MEASURES else value
     kinds = (int, float, type(None)) if name in MEASURES else KINDS.get(name, (object,))
     entries = value if isinstance(value, list) else []
-    # True is an int to Python.
+    # In Python, True is an int.
     odd = [one for one in (read, *entries) if isinstance(one, bool)]
     if odd or not isinstance(read, kinds) or not all(isinstance(one, str | int) for one in entries):
         raise TypeError(f"{name} is {quoted(value)}")
     if name in ENUMERATIONS and read is not None:
         kinds_of_member = [kind for kind in ENUMERATIONS[name] if read in list(kind)]
         return (kinds_of_member or ENUMERATIONS[name])[0](read)
+    if name in DERIVATIONS:
+        return named(str(read))
     return tuple(value) if isinstance(value, list) else read

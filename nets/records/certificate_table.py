@@ -17,7 +17,7 @@ SHORT: dict[str, str] = {
     Method.NUMPY: "NumPy",
     Method.TENSORFLOW: "TF",
 }
-"""Names of derivations at the head of a column, so that seven columns fit a terminal 80 characters wide."""
+"""Short names at the head of a column, so that seven columns fit a terminal of 80 characters."""
 
 NONE = "–"
 
@@ -25,8 +25,8 @@ NONE = "–"
 def rows(checks: Sequence[Check], formulas: Mapping[str, str]) -> list[str]:
     """A row for each parameter with entries, and for each other one that does not pass or is not checked.
 
-    The verdict of a row is that of all checks of its parameter, those included that only answer yes or no: a
-    certificate that fails has a row that fails, and one that passes has none.
+    The verdict of a row is that of all checks of its parameter, including those that show no entry: a certificate that
+    fails has a row that fails, and one that passes has none.
     """
     entrywise = [check for check in checks if check.worst_index is not None]
     if not entrywise:
@@ -69,7 +69,7 @@ def _by_parameter(checks: Sequence[Check]) -> dict[str, list[Check]]:
 
 
 def _shown_beneath(own: list[Check]) -> str:
-    """The worst entry, or that the gradient is zero."""
+    """The worst entry, or why the gradient is zero."""
     if not own:
         return ""
     zero = next((check.message for check in own if check.reason in (Reason.ZERO_EVERYWHERE, Reason.ZERO_HERE)), "")

@@ -133,6 +133,23 @@ class Check:
             **fields,
         )
 
+    @classmethod
+    def from_number(
+        cls,
+        parameter: str,
+        oracle: str,
+        against: str,
+        numbers: tuple[float, float, float],
+        verdict: Verdict,
+        found: Finding = PASSED,
+        **fields: Any,
+    ) -> "Check":
+        """The same from one number: (actual, expected, tolerance)."""
+        actual, expected, tolerance = torch.tensor(numbers, dtype=torch.float64)[:, None]
+        return cls.from_errors(
+            parameter, oracle, against, actual, expected, tolerance, verdict, found, shown=0, **fields
+        )
+
     def explained(self, verdict: Verdict, found: Finding) -> "Check":
         """The same numbers with another verdict, or for another reason."""
         return replace(self, verdict=verdict, reason=found.reason, message=found.message)

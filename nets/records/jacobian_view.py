@@ -1,4 +1,4 @@
-"""A Jacobian by two derivations, arranged to be looked at: the record that `nets.verification.side_by_side` makes."""
+"""The Jacobian of one parameter by two derivations, as matrices for a picture: see `nets.verification.side_by_side`."""
 
 from dataclasses import dataclass
 
@@ -7,21 +7,21 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Portrait:
+class JacobianView:
     """∂Y_nk/∂p of one parameter p, as matrices.
 
     Attributes:
         parameter: its name; 'input' for X.
         formula: the closed form in index form.
-        shown: which entries the matrices are made of, and what their rows and columns are.
-        signed: whether they hold entries; otherwise norms of many entries, none below zero.
+        shown: which entries the matrices hold, and what their rows and columns are.
+        signed: whether they hold entries; otherwise they hold norms of many entries.
         closed: by the closed form.
         reverse: by reverse mode.
-        difference: of the two, entry by entry; where norms are shown, the norm of the differences, so that none
+        difference: closed − reverse, entry by entry; if norms are shown, the norm of the differences, so that none
             cancels.
-        largest: the largest |entry| of all that the portrait stands for, shown or not.
-        apart: the largest |closed form − reverse mode| of all of them.
-        entries: how many that are.
+        largest: the largest |entry| of the whole Jacobian, shown or not.
+        apart: the largest |closed form − reverse mode| of the whole Jacobian.
+        entries: the number of entries of the whole Jacobian.
     """
 
     parameter: str

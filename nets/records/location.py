@@ -1,4 +1,4 @@
-"""Where in a deep module a wrong gradient comes from, as a record."""
+"""The submodule that a wrong gradient comes from."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,18 +8,18 @@ from nets.text import listed
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """The submodule whose own vector-Jacobian product is wrong, at the inputs that it has within the module.
+    """A submodule whose own vector-Jacobian product is wrong, at the inputs that it has within the module.
 
     Attributes:
-        module: its dotted name, '' for the module that was verified.
+        module: its dotted name; '' for the module that was verified.
         kind: the name of its class.
-        itself: whether it has children of which none is wrong alone, so that the fault lies in the code between them.
-        by: its parameters and inputs whose gradient is wrong; none where the whole backward pass is.
-        also: other submodules that are wrong alone as well.
-        untried: children that cannot be called alone, in which the fault may lie as well.
-        failing: the last submodule, in the order of the forward pass, up to which all gradients are wrong; '' where
-            there is none.
-        passing: the first submodule from which on all gradients are right; '' where there is none.
+        itself: whether it has children and none of them is wrong alone: then the fault lies in the code between them.
+        by: its parameters and inputs by which its gradient is wrong; () if the whole backward pass is.
+        also: other submodules that are wrong alone.
+        untried: children that cannot be called alone, and may hold the fault.
+        failing: in the order of the forward pass, the last submodule up to which all gradients are wrong; '' if
+            unknown.
+        passing: the first submodule from which on all gradients are right; '' if unknown.
     """
 
     module: str
@@ -50,7 +50,7 @@ class Location:
 
     @classmethod
     def from_dict(cls, fields: Any) -> "Location | None":
-        """What `dataclasses.asdict` made of a location, or of none, and JSON of that.
+        """The location from the JSON of `dataclasses.asdict(location)`; None from null.
 
         Raises:
             TypeError: if it is anything else.

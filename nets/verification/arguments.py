@@ -38,15 +38,18 @@ def check_arguments(
         _one_of(name, given, CHOICES[name])
     if tolerance is not None and not (isinstance(tolerance, float) and 0 < tolerance < 1):
         raise InputError(
-            f"tolerance is {quoted(tolerance)}; expected a number above 0 and below 1, in parts of the largest entry, or None."
+            f"tolerance is {quoted(tolerance)}; expected a number above 0 and below 1, in parts of the largest "
+            "entry, or None."
         )
     if type(seed) is not int or not 0 <= seed < 2**63:
         raise InputError(
-            f"seed is {quoted(seed)}; expected a whole number, 0 or above and below 2⁶³, to find the same when run again."
+            f"seed is {quoted(seed)}; expected a whole number, 0 or above and below 2⁶³, to find the same when run "
+            "again."
         )
     if closed_form is not None and not callable(closed_form):
         raise InputError(
-            f"closed_form is {quoted(closed_form)}; expected a function closed_form(module, *inputs) of {{name: ∂Y/∂name}}."
+            f"closed_form is {quoted(closed_form)}; expected a function closed_form(module, *inputs) of "
+            f"{{name: ∂Y/∂name}}."
         )
     if engines is not None and not (isinstance(engines, Mapping) and all(map(callable, engines.values()))):
         raise InputError(
@@ -55,11 +58,13 @@ def check_arguments(
     taken = [name for name in engines or {} if name in NOT_ENGINES]
     if taken:
         raise InputError(
-            f"an engine is called {quoted(str(taken[0]))}, which is a derivation of verify itself; expected another name."
+            f"an engine is called {quoted(str(taken[0]))}, which is a derivation of verify itself; expected another "
+            "name."
         )
     if engines and not isinstance(module, Network):
         raise InputError(
-            f"engines were given for a {type(module).__name__}; expected a nets.Network, whose layers they know: leave them out, "
+            f"engines were given for a {type(module).__name__}; expected a nets.Network, whose layers they know: "
+            "leave them out, "
             "or give a derivation of yours as closed_form."
         )
 
@@ -68,7 +73,8 @@ def first_order_only(**given: object) -> None:
     for name, value in given.items():
         if value:
             raise InputError(
-                f"order=2 was given with {name}; expected nothing besides the seed, since the gradient of the gradient is held "
+                f"order=2 was given with {name}; expected nothing besides the seed, since the gradient of the "
+                "gradient is held "
                 f"against PyTorch's own derivations and differences alone: leave {name} to a call with order=1."
             )
 

@@ -1,4 +1,4 @@
-"""Closed form and reverse mode of every Jacobian of a network, side by side, to be looked at."""
+"""Closed form and reverse mode of every Jacobian of a network, as matrices for a picture."""
 
 import math
 
@@ -10,29 +10,31 @@ from torch import Tensor
 from nets.calculus.formulas import formulas
 from nets.calculus.jacobians import jacobians
 from nets.calculus.network import Network
-from nets.records.jacobian_view import Portrait
+from nets.records.jacobian_view import JacobianView
 from nets.verification.problem.graph import row_gradients
 from nets.verification.problem.problem import Problem
 
-#: Rows and columns of a picture in which every entry of one sample can be told from its neighbours.
 MOST_ROWS, MOST_COLUMNS = 128, 160
+"""Rows and columns of a picture in which single entries can still be seen."""
 
-#: Entries of all Jacobians together that are gone through, in whole samples and outputs.
 MOST_ENTRIES = 2**26
+"""Entries of all Jacobians together that are computed, in whole samples."""
+
 MOST_OUTPUTS = 64
+"""Outputs of each sample whose derivatives are computed."""
 
 
-def portraits(network: Network, x: Tensor) -> tuple[Portrait, ...]:
-    """A portrait of ∂Y/∂p for every parameter p, and for the input, in double precision.
+def jacobian_views(network: Network, x: Tensor) -> tuple[JacobianView, ...]:
+    """∂Y/∂p of every parameter p, and of the input, in float64.
 
-    Where every entry finds a place, it is the Jacobian of the first sample: rows (k, i) and columns j for a weight,
-    rows k and columns i for a bias. Where not, it has the shape of the parameter and shows (Σ_nk (∂Y_nk/∂p)²)^½, the
-    norm over samples and outputs. Nothing of size (N, K, *p.shape) is formed.
+    If every entry fits, a view shows the Jacobian of the first sample: rows (k, i) and columns j for a weight, rows k
+    and columns i for a bias. Otherwise it has the shape of the parameter and shows (Σ_nk (∂Y_nk/∂p)²)^½, the norm over
+    samples and outputs. Nothing of size (N, K, *p.shape) is formed.
 
     Args:
-        network: is left as it is.
-        x: X, shape (N, J); of very large networks the first samples and outputs only are looked at, and the portrait
-            says so.
+        network: stays as it is.
+        x: X, shape (N, J). Of very large networks only the first samples and outputs are computed, and the view says
+            so.
     """
     problem = Problem(network, (x,))
     module = problem.module
@@ -43,7 +45,7 @@ def portraits(network: Network, x: Tensor) -> tuple[Portrait, ...]:
     taken = max(1, min(samples, MOST_ENTRIES // each))
     closed, (y, leaves) = jacobians(module, problem.points["input"]), problem.record()
     texts = {name: str(formula) for name, formula in formulas(module, problem.points["input"]).items()}
-    sums = {name: _Sums(name, point, used) for name, point in problem.points.items()}
+    sums = {name: _Rows(name, point, used) for name, point in problem.points.items()}
     for n in range(taken):
         for k in range(used):
             v = torch.zeros(samples, outputs, dtype=y.dtype)
@@ -51,15 +53,15 @@ def portraits(network: Network, x: Tensor) -> tuple[Portrait, ...]:
             reverse = row_gradients(y, n * outputs + k, leaves)
             for name, one in sums.items():
                 one.add(n, closed[name].vjp(v), reverse[name])
-    return tuple(one.portrait(texts.get(name, ""), taken, outputs) for name, one in sums.items())
+    return tuple(one.view(texts.get(name, ""), taken, outputs) for name, one in sums.items())
 
 
-class _Sums:
-    """What is gathered of one Jacobian, row by row: all of the first sample if it is small, and squares over all of
-    them."""
+class _Rows:
+    """The rows of one Jacobian as they arrive: those of the first sample if it is small, and sums of squares over
+    all."""
 
     def __init__(self, name: str, point: Tensor, outputs: int) -> None:
-        # Each sample's outputs depend on its own row of X alone.
+        # The outputs of a sample depend on its own row of X alone.
         self.name, shape = name, tuple(point.shape[1:] if name == "input" else point.shape)
         self._outputs, self._columns = outputs, shape[-1]
         self._small = outputs * math.prod(shape[:-1]) <= MOST_ROWS and shape[-1] <= MOST_COLUMNS
@@ -78,13 +80,13 @@ class _Sums:
         self._apart = max(self._apart, float(apart.abs().max()))
         self._rows += 1
 
-    def portrait(self, formula: str, samples: int, outputs: int) -> Portrait:
+    def view(self, formula: str, samples: int, outputs: int) -> JacobianView:
         if self._small:
             closed, reverse = (torch.stack(parts) for parts in zip(*self._first, strict=True))
             apart = closed - reverse
         else:
             closed, reverse, apart = (total.sqrt() for total in self._squares)
-        return Portrait(
+        return JacobianView(
             parameter=self.name,
             formula=formula,
             shown=self._shown(samples, outputs),

@@ -24,7 +24,7 @@ class Square(torch.autograd.Function):
 
 
 class ExpOfItsOutput(torch.autograd.Function):
-    """Autograd notices when somebody writes into the output that it has saved."""
+    """Autograd notices a write into the output that it has saved."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ class ExpOfItsOutput(torch.autograd.Function):
 
 
 class Moments(torch.autograd.Function):
-    """Mean and mean square, of which either may have no gradient."""
+    """Mean and mean square. Either may have no gradient."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> tuple[Tensor, Tensor]:

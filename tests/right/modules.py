@@ -87,7 +87,7 @@ class Remembering(nn.Linear):
 
 
 def watched() -> nn.Module:
-    """Every kind of hook there is, each of which leaves things as they are."""
+    """One hook of every kind, and none of them changes anything."""
     model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
     seen: list[Any] = []
     model[0].register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0].shape))

@@ -33,7 +33,7 @@ def nearly_tied(generator: torch.Generator) -> Tensor:
 
 
 def small(gain: float) -> nn.Module:
-    """A rectified network, of which all weights and biases are scaled."""
+    """A rectified network with all weights and biases scaled."""
     module = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3))
     for parameter in module.parameters():
         parameter.data.mul_(gain)

@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nets.records.reason import Reason
 from tests.building import Draw, Make, Written, between, normal, shaped
 from tests.wrong.modules import ByHand
-from tests.wrong.record import Cause, WrongBackward, of_input
+from tests.wrong.record import WrongBackward, of_input
 
 
 def complex_normal(*shape: int) -> Draw:
@@ -66,7 +67,10 @@ class Rounded(torch.autograd.Function):
 
 def by_hand(formula: Any, rule: Any, **shapes: tuple[int, ...]) -> Make:
     """A formula of an input of shape (3, 4) and of parameters of these shapes."""
-    return lambda r: (ByHand(formula, rule, **{name: normal(r, *shape) for name, shape in shapes.items()}), (normal(r, 3, 4),))
+    return lambda r: (
+        ByHand(formula, rule, **{name: normal(r, *shape) for name, shape in shapes.items()}),
+        (normal(r, 3, 4),),
+    )
 
 
 def written(formula: Any, *points: Draw, **shapes: tuple[int, ...]) -> Make:
@@ -91,64 +95,68 @@ def bilinear(g: Tensor, x: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
     return (g * (x @ b)) @ a.mT + (g * (x @ a)) @ b.mT, x.mT @ (g * (x @ a)), x.mT @ (g * (x @ b))
 
 
-def fault(name: str, cause: Cause, make: Make, parameter: str | None = "input") -> WrongBackward:
-    return WrongBackward(name, make, cause, parameter)
+def fault(name: str, cause: Reason, make: Make, parameter: str | None = "input", fact: str = "") -> WrongBackward:
+    return WrongBackward(name, make, cause, parameter, fact=fact)
 
 
 CAUSES = [
     fault(
         "complex product: conjugate forgotten",
-        "conjugate forgotten",
+        Reason.NOT_CONJUGATED,
         of_input(lambda z, w: z * w, lambda g, z, w: (g * w.conj(), g * z), complex_normal(3), complex_normal(3)),
         "input[1]",
     ),
     fault(
         "squared modulus: conjugate forgotten",
-        "conjugate forgotten",
+        Reason.NOT_CONJUGATED,
         of_input(lambda z: (z * z.conj()).real, lambda g, z: 2 * g * z.conj(), complex_normal(4)),
     ),
     fault(
         "real scale of complex numbers: conjugate forgotten",
-        "conjugate forgotten",
+        Reason.NOT_CONJUGATED,
         of_input(lambda z, p: z * p, lambda g, z, p: (g * p, (g * z).real), complex_normal(4), shaped(4)),
         "input[1]",
     ),
     fault(
         "mean over an axis: summed",
-        "summed instead of averaged over axis 1 of input",
+        Reason.SUMMED_OVER_AN_AXIS,
         of_input(lambda x: x.mean(1).tanh(), lambda g, x: (g * (1 - x.mean(1).tanh() ** 2))[:, None].expand_as(x)),
+        fact="axis 1 of input",
     ),
     fault(
         "mean over all: summed",
-        "summed instead of averaged over all of input",
+        Reason.SUMMED_OVER_AN_AXIS,
         of_input(lambda x: x.square().mean(), lambda g, x: g * 2 * x),
+        fact="all of input",
     ),
     fault(
         "bias along an axis: averaged",
-        "averaged instead of summed over axis 1 of input",
+        Reason.AVERAGED_OVER_AN_AXIS,
         by_hand(lambda x, b: x + b[:, None], lambda g, x, b: (g, g.mean(1)), b=(3,)),
         "b",
+        fact="axis 1 of input",
     ),
     fault(
         "dropout: mask drawn again",
-        "drawn again in the backward",
+        Reason.RANDOM_NUMBERS_DRAWN_AGAIN,
         written(lambda m, x: Redrawing.apply(x), shaped(4, 5)),
     ),
     fault(
         "sigmoid after exp: a saved tensor overwritten",
-        "is overwritten",
+        Reason.SAVED_TENSOR_OVERWRITTEN,
         lambda r: (ExpThenOverwriting(normal(r, 2, 4)), (normal(r, 3, 4),)),
         None,
     ),
     fault(
         "bilinear: gradients of two weights swapped",
-        "the gradients of a and b swapped",
+        Reason.SWAPPED,
         by_hand(lambda x, a, b: (x @ a) * (x @ b), bilinear, a=(4, 2), b=(4, 2)),
         None,
+        fact="a and b",
     ),
     fault(
         "positions: shifted by one",
-        "shifted by one along axis 0 of table",
+        Reason.SHIFTED,
         by_hand(
             lambda x, table: (x + table).tanh(),
             lambda g, x, t: (g * (s := 1 - (x + t).tanh() ** 2), (g * s).roll(1, 0)),
@@ -158,21 +166,22 @@ CAUSES = [
     ),
     fault(
         "next token: shifted by one, the last left out",
-        "shifted by one along axis 1 of input",
+        Reason.SHIFTED,
         of_input(lambda x: x.square(), lambda g, x: F.pad(2 * (g * x)[:, 1:], (0, 1))),
+        fact="axis 1 of input",
     ),
     fault(
         "Cholesky: the gradient of a symmetric matrix, torch's own",
-        "the gradient of a symmetric matrix",
+        Reason.SYMMETRIC_MATRIX,
         written(lambda m, a: torch.linalg.cholesky(a), positive_definite),
     ),
     fault(
         "eigenvalues: the gradient of a symmetric matrix, torch's own",
-        "the gradient of a symmetric matrix",
+        Reason.SYMMETRIC_MATRIX,
         written(lambda m, a: torch.linalg.eigvalsh(a), positive_definite),
     ),
     *(
-        fault(f"a draw of {name}, torch's own", "not the derivative of the sampler, by design", sampled(distribution), None)
+        fault(f"a draw of {name}, torch's own", Reason.IMPLICIT_REPARAMETRISATION, sampled(distribution), None)
         for name, distribution in {
             "Gamma": lambda c: torch.distributions.Gamma(c, torch.ones_like(c)),
             "Beta": lambda c: torch.distributions.Beta(c, c),
@@ -180,16 +189,27 @@ CAUSES = [
             "StudentT": lambda c: torch.distributions.StudentT(c + 3),
         }.items()
     ),
-    fault("rounded weights", "straight-through", written(lambda m, x: x @ Rounded.apply(3 * m.w), shaped(3, 4), w=(4, 2)), "w"),
+    fault(
+        "rounded weights",
+        Reason.STRAIGHT_THROUGH,
+        written(lambda m, x: x @ Rounded.apply(3 * m.w), shaped(3, 4), w=(4, 2)),
+        "w",
+    ),
     fault(
         "fake quantization, torch's own",
-        "straight-through",
-        written(lambda m, x: torch.fake_quantize_per_tensor_affine(x.float(), 0.1, 0, -128, 127).double(), shaped(3, 4)),
+        Reason.STRAIGHT_THROUGH,
+        written(
+            lambda m, x: torch.fake_quantize_per_tensor_affine(x.float(), 0.1, 0, -128, 127).double(), shaped(3, 4)
+        ),
     ),
-    fault("a hard sample, torch's own", "straight-through", written(lambda m, x: F.gumbel_softmax(x, hard=True), shaped(3, 4))),
+    fault(
+        "a hard sample, torch's own",
+        Reason.STRAIGHT_THROUGH_A_PART,
+        written(lambda m, x: F.gumbel_softmax(x, hard=True), shaped(3, 4)),
+    ),
     fault(
         "a mean that is detached",
-        "a detached term",
+        Reason.DETACHED,
         written(lambda m, x: (x - x.mean(-1, keepdim=True).detach()) ** 3, shaped(3, 4)),
     ),
 ]

@@ -15,6 +15,7 @@ from tests.wrong.functions import (
     KeptOnTheModule,
     Moments,
     SineByShape,
+    SineByStrides,
     SineFromStorage,
     SineOfAView,
     SineOfOneGradient,
@@ -22,6 +23,8 @@ from tests.wrong.functions import (
     SineWritingTheGradient,
     SineWritingTheGradientUnseen,
     SquareByPointer,
+    SquareByStrides,
+    SquareOfPlainGradients,
     ThreeMoments,
     TwiceInABatch,
 )
@@ -80,7 +83,7 @@ def incoming(lay: Callable[[Tensor], Tensor]) -> Shown:
         x = _leaf(inputs[0])
         y = module(x)
         v = lay(torch.arange(1.0, y.numel() + 1, dtype=torch.float64).view(y.shape))
-        (right,) = torch.autograd.grad(module(x), x, v.contiguous().clone())
+        (right,) = torch.autograd.grad(module(x), x, v.resolve_neg().contiguous().clone())
         try:
             (found,) = torch.autograd.grad(y, x, v)
         except RuntimeError:
@@ -88,6 +91,14 @@ def incoming(lay: Callable[[Tensor], Tensor]) -> Shown:
         return found, right
 
     return shows
+
+
+def conjugated(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
+    """The gradient of the input for an incoming gradient that is lazily conjugated, as real numbers."""
+    z = _leaf(inputs[0])
+    v = torch.complex(z.detach().real + 1, z.detach().imag + 2)
+    found, right = (torch.autograd.grad(module(z), z, incoming)[0] for incoming in (v.conj(), v.conj().resolve_conj()))
+    return torch.view_as_real(found.resolve_conj()), torch.view_as_real(right.resolve_conj())
 
 
 def skipped(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
@@ -187,6 +198,29 @@ CONTRACTS = [
         incoming(lambda v: torch.cat([v.new_zeros(3), v.flatten()])[3:].view(v.shape)),
         (),
         Reason.INCOMING_LAYOUT,
+    ),
+    BrokenContract(
+        "layout: the lazy negation of the incoming gradient forgotten",
+        applied(SineByStrides.apply, 3, 2),
+        incoming(lambda v: torch.complex(torch.zeros_like(v), -v).conj().imag),
+        ("lazily negated",),
+        Reason.INCOMING_LAYOUT,
+    ),
+    *(
+        BrokenContract(
+            f"layout: the lazy conjugation of the incoming gradient {mistake}",
+            lambda r, function=function: (
+                Applied(function),
+                (torch.complex(normal(r, 3, 2), normal(r, 3, 2)),),
+            ),
+            conjugated,
+            ("lazily conjugated",),
+            Reason.INCOMING_LAYOUT,
+        )
+        for mistake, function in (
+            ("forgotten", SquareByStrides.apply),
+            ("taken for no gradient", SquareOfPlainGradients.apply),
+        )
     ),
     BrokenContract(
         "writes into the incoming gradient",

@@ -87,7 +87,7 @@ def other_signs(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor, Ten
 
 
 def another_point(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
-    """Σ sin x at another point than that of the first call."""
+    """Σ sin x at another point than the first call."""
     module(*inputs)
     x = (inputs[0] + 1).detach().requires_grad_()
     return torch.autograd.grad(module(x).sum(), x)[0], x.detach().cos()

@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 
+from nets.records.reason import Reason
 from tests.building import Written, apart, fixed, normal, shaped, spread
 from tests.wrong.modules import ByHand, gelu_slope, max_pool
 from tests.wrong.record import WrongBackward, of_input
@@ -19,7 +20,7 @@ POINTWISE = [
     WrongBackward(
         "tanh: zero where saturated, slope 6e-8",
         of_input(torch.tanh, lambda g, z: 0 * g, lambda r: 9 + 0.1 * normal(r, 3, 2)),
-        "zero",
+        Reason.NO_GRADIENT,
         "input",
     ),
     WrongBackward(
@@ -30,14 +31,18 @@ POINTWISE = [
     ),
     WrongBackward("elu: one where negative", of_input(F.elu, lambda g, z: g, spread(3, 4)), None, "input"),
     WrongBackward("sigmoid: Y for Y (1 − Y)", of_input(torch.sigmoid, lambda g, z: g * z.sigmoid()), None, "input"),
-    WrongBackward("gelu: slope of its tanh approximation", of_input(F.gelu, lambda g, z: g * gelu_slope(z, "tanh")), None, "input"),
+    WrongBackward(
+        "gelu: slope of its tanh approximation", of_input(F.gelu, lambda g, z: g * gelu_slope(z, "tanh")), None, "input"
+    ),
     WrongBackward(
         "sqrt: half forgotten",
         of_input(torch.sqrt, lambda g, z: g / z.sqrt(), lambda r: 0.5 + normal(r, 3, 4).abs()),
-        "constant factor",
+        Reason.CONSTANT_FACTOR,
         "input",
     ),
-    WrongBackward("clamp: one outside", of_input(lambda z: z.clamp(-1.02, 1.02), lambda g, z: g, spread(3, 5)), None, "input"),
+    WrongBackward(
+        "clamp: one outside", of_input(lambda z: z.clamp(-1.02, 1.02), lambda g, z: g, spread(3, 5)), None, "input"
+    ),
     WrongBackward(
         "round: straight through",
         lambda r: (Written(lambda m, z: z + (z.round() - z).detach()), (0.3 * normal(r, 3, 4).tanh() + 2,)),
@@ -131,7 +136,9 @@ SHAPING = [
     WrongBackward(
         "scale per channel: not summed over positions",
         lambda r: (
-            ByHand(lambda x, s: x * s[:, None], lambda g, x, s: (g * s[:, None], (g * x).sum(0)[:, 0]), scale=normal(r, 3)),
+            ByHand(
+                lambda x, s: x * s[:, None], lambda g, x, s: (g * s[:, None], (g * x).sum(0)[:, 0]), scale=normal(r, 3)
+            ),
             (normal(r, 2, 3, 4),),
         ),
         None,
@@ -143,13 +150,15 @@ SHAPING = [
             ByHand(lambda x, s: x * s, lambda g, x, s: (g * s, (g * x).mean()), scale=normal(r)),
             (normal(r, 3, 4),),
         ),
-        "constant factor",
+        Reason.AVERAGED_OVER_AN_AXIS,
         "scale",
     ),
     WrongBackward(
         "two outputs: upstream of the second ignored",
         lambda r: (
-            ByHand(lambda x, w: (x * w, (x * w).sin()), lambda g, h, x, w: (g * w, (g * x).sum(0)), weight=normal(r, 4)),
+            ByHand(
+                lambda x, w: (x * w, (x * w).sin()), lambda g, h, x, w: (g * w, (g * x).sum(0)), weight=normal(r, 4)
+            ),
             (normal(r, 3, 4),),
         ),
     ),

@@ -9,7 +9,8 @@ from tests.building import normal
 
 
 def _raw(t: Tensor) -> Tensor:
-    """The numbers in the order in which they lie in memory, as a kernel finds them that is handed a pointer and no strides."""
+    """The numbers in the order in which they lie in memory, as a kernel finds them that is handed a pointer and no
+    strides."""
     return t if 0 in t.stride() else torch.as_strided(t, t.shape, torch.empty(t.shape).stride(), t.storage_offset())
 
 
@@ -57,6 +58,44 @@ class SineFromStorage(Saved):
     def backward(ctx: Any, g: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
         return torch.as_strided(g, g.shape, g.stride(), 0) * x.cos()
+
+
+def _in_memory(t: Tensor) -> Tensor:
+    """The numbers in memory, as a kernel reads them by pointer and strides: a lazy conjugation or negation is missing."""
+    found = torch.empty(0, dtype=t.dtype)
+    return found.set_(t.untyped_storage(), t.storage_offset(), t.shape, t.stride())
+
+
+class SineByStrides(Saved):
+    """Reads the incoming gradient by pointer and strides, also where it is lazily negated."""
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return _in_memory(g) * x.cos()
+
+
+class SquareByStrides(torch.autograd.Function):
+    """z², which reads the incoming gradient by pointer and strides, also where it is lazily conjugated."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor) -> Tensor:
+        ctx.save_for_backward(z)
+        return z * z
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        (z,) = ctx.saved_tensors
+        return _in_memory(g) * 2 * z.conj()
+
+
+class SquareOfPlainGradients(SquareByStrides):
+    """z², which gives no gradient where the incoming one is lazily conjugated."""
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        (z,) = ctx.saved_tensors
+        return torch.zeros_like(z) if g.is_conj() else g * 2 * z.conj()
 
 
 class SineWritingTheGradient(Saved):
@@ -158,7 +197,9 @@ class ThreeMoments(torch.autograd.Function):
         if gradients[0] is None and None not in gradients[1:]:
             raise ValueError("no gradient of the sum")
         slopes = (torch.ones_like(x), 2 * x, 3 * x.square())
-        return sum((s * g[:, None] for s, g in zip(slopes, gradients, strict=True) if g is not None), torch.zeros_like(x))
+        return sum(
+            (s * g[:, None] for s, g in zip(slopes, gradients, strict=True) if g is not None), torch.zeros_like(x)
+        )
 
 
 class _BatchedSine(torch.autograd.Function):

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from nets.records.reason import Reason
 from tests.building import Make, Written, normal
 from tests.wrong.modules import Cached, Clipped, GradWritten, Hooked, Stateful, Tied
 from tests.wrong.record import WrongBackward, of_input
@@ -18,11 +19,20 @@ def halved(layer: nn.Module, inputs: Any, outputs: Any) -> Any:
     return tuple(None if g is None else g / 2 for g in inputs)
 
 
+STATEFUL = {
+    "first kept": Reason.OTHER_SECOND_WALK,
+    "running sum": Reason.GRAD_OVERWRITTEN,
+    "doubled from the second on": Reason.OTHER_SECOND_GRADIENT,
+    "alternating sign": Reason.OTHER_SECOND_WALK,
+}
+"""What is kept between calls → the reason of the failure."""
+
+
 def stateful(mistake: str) -> WrongBackward:
     return WrongBackward(
         f"stateful: {mistake}",
         lambda r: (Stateful(normal(r, 4, 3), mistake), (normal(r, 2, 3),)),
-        "stateful",
+        STATEFUL[mistake],
         "weight",
         "later call",
     )
@@ -84,7 +94,7 @@ GRAPHS = [
     WrongBackward(
         "hook: bias's gradient doubled by its own",
         hooked(lambda m: m.last.bias.register_hook(lambda g: 2 * g)),
-        "constant factor",
+        Reason.CONSTANT_FACTOR,
         "last.bias",
     ),
     WrongBackward("hook: clipped in passing", lambda r: (Clipped(r), (normal(r, 3, 3),))),
@@ -95,13 +105,13 @@ GRAPHS = [
     WrongBackward(
         "cache: activation of the first call",
         lambda r: (Cached(normal(r, 4, 3), "first"), (normal(r, 2, 3),)),
-        "stateful",
+        Reason.GRADIENT_REMEMBERS,
         shows="later call",
     ),
     WrongBackward(
         "cache: activation of the call before",
         lambda r: (Cached(normal(r, 4, 3), "previous"), (normal(r, 2, 3),)),
-        "stateful",
+        Reason.GRADIENT_REMEMBERS,
         shows="later call",
     ),
     stateful("doubled from the second on"),
@@ -111,7 +121,7 @@ GRAPHS = [
     WrongBackward(
         "stateful: .grad overwritten, not added to",
         lambda r: (GradWritten(normal(r, 4, 3)), (normal(r, 2, 3),)),
-        "stateful",
+        Reason.GRAD_OVERWRITTEN,
         "linear.weight",
         "accumulation",
     ),

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from nets.records.reason import Reason
 from tests.building import Written, built, fixed, normal, shaped
 from tests.wrong.modules import Attention, ByHand, Normalized, Recurrent, conv, conv_weight, softmax_error
 from tests.wrong.record import WrongBackward, of_input
@@ -27,7 +28,7 @@ LAYERS = [
     WrongBackward(
         "cross-entropy: sum for mean",
         of_input(F.cross_entropy, lambda g, x, t: (g * softmax_error(x, t), None), shaped(3, 4), LABELS),
-        "constant factor",
+        Reason.SUMMED_OVER_THE_BATCH,
         parameter="input[0]",
     ),
     WrongBackward(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from nets.records.reason import Reason
 from tests.building import Made, Make, Written, normal
 from tests.wrong.modules import ByHand, Rule
 from tests.wrong.record import WrongBackward
@@ -15,7 +16,9 @@ def linear(rule: Rule, samples: int = 3, wide: int = 2, high: int = 3, scale: fl
 
     def make(generator: torch.Generator) -> Made:
         weight, bias = normal(generator, high, wide), normal(generator, high)
-        return ByHand(lambda x, w, b: x @ w.T + b, rule, weight=weight, bias=bias), (scale * normal(generator, samples, wide),)
+        return ByHand(lambda x, w, b: x @ w.T + b, rule, weight=weight, bias=bias), (
+            scale * normal(generator, samples, wide),
+        )
 
     return make
 
@@ -36,19 +39,19 @@ def one_entry(gradient: Tensor) -> Tensor:
 
 
 LINEAR = [
-    WrongBackward("linear: weight's sign", weight_gradient(torch.neg), "wrong sign", "weight"),
-    WrongBackward("linear: weight doubled", weight_gradient(lambda w: 2 * w), "constant factor", "weight"),
-    WrongBackward("linear: weight 0.1 % off", weight_gradient(lambda w: 1.001 * w), "constant factor", "weight"),
+    WrongBackward("linear: weight's sign", weight_gradient(torch.neg), Reason.WRONG_SIGN, "weight"),
+    WrongBackward("linear: weight doubled", weight_gradient(lambda w: 2 * w), Reason.CONSTANT_FACTOR, "weight"),
+    WrongBackward("linear: weight 0.1 % off", weight_gradient(lambda w: 1.001 * w), Reason.CONSTANT_FACTOR, "weight"),
     WrongBackward(
         "linear: weight doubled where its gradient is 1e-6",
         weight_gradient(lambda w: 2 * w, scale=1e-6),
-        "constant factor",
+        Reason.CONSTANT_FACTOR,
         "weight",
     ),
-    WrongBackward("linear: weight transposed", weight_gradient(lambda w: w.T, 3, 3), "transposed", "weight"),
-    WrongBackward("linear: weight zero", weight_gradient(torch.zeros_like), "zero", "weight"),
-    WrongBackward("linear: a row zeroed", weight_gradient(lambda w: w * rows(1, 0, 1)), "one row", "weight"),
-    WrongBackward("linear: a row flipped", weight_gradient(lambda w: w * rows(1, -1, 1)), "one row", "weight"),
+    WrongBackward("linear: weight transposed", weight_gradient(lambda w: w.T, 3, 3), Reason.TRANSPOSED, "weight"),
+    WrongBackward("linear: weight zero", weight_gradient(torch.zeros_like), Reason.NO_GRADIENT, "weight"),
+    WrongBackward("linear: a row zeroed", weight_gradient(lambda w: w * rows(1, 0, 1)), Reason.ONE_SLICE, "weight"),
+    WrongBackward("linear: a row flipped", weight_gradient(lambda w: w * rows(1, -1, 1)), Reason.ONE_SLICE, "weight"),
     WrongBackward("linear: rows rolled", weight_gradient(lambda w: w.roll(1, 0)), None, "weight"),
     WrongBackward("linear: columns reversed", weight_gradient(lambda w: w.flip(1)), None, "weight"),
     WrongBackward("linear: one entry 1 % off", weight_gradient(one_entry), None, "weight"),
@@ -57,32 +60,34 @@ LINEAR = [
     WrongBackward(
         "linear: weight from the first sample",
         linear(lambda g, x, w, b: (g @ w, g[:1].T @ x[:1], g.sum(0))),
-        "not summed over the batch",
+        Reason.SAMPLES_LEFT_OUT,
         "weight",
     ),
     WrongBackward(
         "linear: bias from the last sample",
         linear(lambda g, x, w, b: (g @ w, g.T @ x, g[-1])),
-        "not summed over the batch",
+        Reason.SAMPLES_LEFT_OUT,
         "bias",
     ),
-    WrongBackward("linear: weight averaged", weight_gradient(lambda w: w / 3), "averaged over the batch", "weight"),
+    WrongBackward(
+        "linear: weight averaged", weight_gradient(lambda w: w / 3), Reason.AVERAGED_OVER_THE_BATCH, "weight"
+    ),
     WrongBackward(
         "linear: bias averaged",
         linear(lambda g, x, w, b: (g @ w, g.T @ x, g.mean(0))),
-        "averaged over the batch",
+        Reason.AVERAGED_OVER_THE_BATCH,
         "bias",
     ),
     WrongBackward(
         "linear: upstream ignored by the weight",
         linear(lambda g, x, w, b: (g @ w, torch.ones_like(g).T @ x, g.sum(0))),
-        "upstream gradient ignored",
+        Reason.COTANGENT_IGNORED,
         "weight",
     ),
     WrongBackward(
         "linear: upstream ignored by the input",
         linear(lambda g, x, w, b: (torch.ones_like(g) @ w, g.T @ x, g.sum(0))),
-        "upstream gradient ignored",
+        Reason.COTANGENT_IGNORED,
         "input",
     ),
     WrongBackward(
@@ -90,7 +95,9 @@ LINEAR = [
         linear(lambda g, x, w, b: (g @ w, g.clamp(-1, 1).T @ x, g.sum(0))),
         parameter="weight",
     ),
-    WrongBackward("linear: upstream without sign", linear(lambda g, x, w, b: (g @ w, g.T @ x, g.abs().sum(0))), parameter="bias"),
+    WrongBackward(
+        "linear: upstream without sign", linear(lambda g, x, w, b: (g @ w, g.T @ x, g.abs().sum(0))), parameter="bias"
+    ),
     WrongBackward(
         "linear: input's weight transposed",
         linear(lambda g, x, w, b: (g @ w.T, g.T @ x, g.sum(0)), 3, 3, 3),
@@ -100,7 +107,7 @@ LINEAR = [
     WrongBackward(
         "linear: weight wrong where the input needs a gradient",
         linear(lambda g, x, w, b: (g @ w, g.T @ x * (2 if x.requires_grad else 1), g.sum(0))),
-        "constant factor",
+        Reason.CONSTANT_FACTOR,
         "weight",
     ),
     WrongBackward(
@@ -116,7 +123,7 @@ LINEAR = [
             Written(lambda m, x: x @ m.weight.T + m.bias.detach(), weight=normal(r, 3, 2), bias=normal(r, 3)),
             (normal(r, 3, 2),),
         ),
-        "zero",
+        Reason.NO_GRADIENT,
         "bias",
     ),
     WrongBackward(
@@ -125,7 +132,7 @@ LINEAR = [
             Written(lambda m, x: x @ m.weight.data.T + m.bias, weight=normal(r, 3, 2), bias=normal(r, 3)),
             (normal(r, 3, 2),),
         ),
-        "zero",
+        Reason.NO_GRADIENT,
         "weight",
     ),
 ]

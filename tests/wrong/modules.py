@@ -67,7 +67,7 @@ class WrongForwardMode(torch.autograd.Function):
 
 
 class _Replaced(torch.autograd.Function):
-    """The identity, whose backward pass is whatever `backward_rule` makes of the upstream gradient."""
+    """The identity, with `backward_rule` as its backward pass."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, backward_rule: Callable[[Tensor], Tensor]) -> Tensor:
@@ -271,7 +271,7 @@ def max_pool(x: Tensor) -> Tensor:
 
 
 def gelu_slope(z: Tensor, approximate: str) -> Tensor:
-    """The derivative of GELU, or that of its approximation by tanh, from autograd."""
+    """The derivative of GELU, or of its approximation by tanh, from autograd."""
     with torch.enable_grad():
         z = z.detach().requires_grad_()
         return torch.autograd.grad(F.gelu(z, approximate=approximate).sum(), z)[0]

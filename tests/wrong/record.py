@@ -6,35 +6,10 @@ from typing import Literal
 
 from torch import Tensor
 
+from nets.records.reason import Reason
 from tests.building import Draw, Make, shaped
 from tests.wrong.modules import ByHand, Rule
 
-Cause = Literal[
-    "wrong sign",
-    "constant factor",
-    "transposed",
-    "zero",
-    "not summed over the batch",
-    "averaged over the batch",
-    "upstream gradient ignored",
-    "one row",
-    "stateful",
-    "not differentiable itself",
-    "conjugate forgotten",
-    "summed instead of averaged over axis 1 of input",
-    "summed instead of averaged over all of input",
-    "averaged instead of summed over axis 1 of input",
-    "drawn again in the backward",
-    "is overwritten",
-    "the gradients of a and b swapped",
-    "shifted by one along axis 0 of table",
-    "shifted by one along axis 1 of input",
-    "the gradient of a symmetric matrix",
-    "not the derivative of the sampler, by design",
-    "straight-through",
-    "a detached term",
-    "detaches v",
-]
 Shows = Literal["backward", "later call", "parameters only", "accumulation", "forward mode", "second order"]
 
 
@@ -45,24 +20,26 @@ class WrongBackward:
     Attributes:
         name: what is wrong, in words.
         make: the module and its inputs, in float64, drawn from a generator.
-        cause: the pattern of the fault, where there is a plain one that a report could name.
-        parameter: whose gradient is wrong, as in `named_parameters()`, or 'input' ('input[0]' of several), or 'v', by which a
-            gradient of second order is differentiated wrongly, though rightly by every other point; None where the fault
-            spoils more than one.
+        cause: the mistake, if it is one that a certificate can name.
+        parameter: whose gradient is wrong, as in `named_parameters()`, or 'input' ('input[0]' of several), or 'v', by
+            which a gradient of second order is differentiated wrongly, though rightly by every other point; None where
+            the fault spoils more than one.
         shows: 'backward' in any backward pass; 'later call' in that of a later call, after one at another point;
             'parameters only' where the inputs need no gradient; 'accumulation' in .grad after two backward passes;
-            'forward mode' in the product of the Jacobian with a direction of the input, while the backward pass is right: it
-            passes with a note, and fails with forward="required"; 'second order' in the gradient of the gradient alone, which
-            `verify` checks with order=2.
+            'forward mode' in the product of the Jacobian with a direction of the input, while the backward pass is
+            right: it passes with a note, and fails with forward="required"; 'second order' in the gradient of the
+            gradient alone, which `verify` checks with order=2.
         step: how far the table's own proof moves a point: less than it is from a kink.
+        fact: what the certificate must say besides the cause, such as the axis.
     """
 
     name: str
     make: Make
-    cause: Cause | None = None
+    cause: Reason | None = None
     parameter: str | None = None
     shows: Shows = "backward"
     step: float = 1e-3
+    fact: str = ""
 
     @property
     def order(self) -> int:

@@ -40,7 +40,9 @@ def _small(rule: Callable[[Tensor], Tensor]) -> Callable[[torch.Generator], Made
         return inner @ w.T, rule(x.T @ inner), z.relu().T @ g
 
     return lambda r: (
-        ByHand(lambda x, w, v: (x @ w).relu() @ v, backward, weight=1e-4 * normal(r, 3, 4), last=1e-4 * normal(r, 4, 2)),
+        ByHand(
+            lambda x, w, v: (x @ w).relu() @ v, backward, weight=1e-4 * normal(r, 3, 4), last=1e-4 * normal(r, 4, 2)
+        ),
         (normal(r, 4, 3),),
     )
 

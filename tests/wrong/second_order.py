@@ -1,4 +1,5 @@
-"""Right values, right gradients, and wrong gradients of the gradient, as such mistakes are made in a backward written by hand."""
+"""Right values, right gradients, and wrong gradients of the gradient, as such mistakes are made in a backward written
+by hand."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,11 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from nets.records.reason import Reason
 from tests.building import shaped
 from tests.wrong.functions import Saved
-from tests.wrong.record import Cause, WrongBackward
-
-NOT_ITSELF: Cause = "not differentiable itself"
+from tests.wrong.record import WrongBackward
 
 
 class Sine(nn.Module):
@@ -110,18 +110,20 @@ class _ScaledByG(_Cosine):
         return 1.1 * u * x.cos(), -u * g * x.sin()
 
 
-def _of(name: str, function: type[torch.autograd.Function], cause: Cause | None, point: str = "input") -> WrongBackward:
+def _of(
+    name: str, function: type[torch.autograd.Function], cause: Reason | None, point: str = "input"
+) -> WrongBackward:
     make: Callable[..., Any] = lambda generator: (Sine(function), (shaped(2, 3)(generator),))  # noqa: E731
     return WrongBackward(name, make, cause, point, "second order")
 
 
 SECOND_ORDER = [
-    _of("second order: once_differentiable", Once, NOT_ITSELF),
-    _of("second order: intermediate kept on ctx", KeptOnCtx, NOT_ITSELF),
-    _of("second order: intermediate saved without its graph", SavedIntermediate, NOT_ITSELF),
-    _of("second order: detached inside the backward", DetachedInside, NOT_ITSELF),
-    _of("second order: backward under no_grad", WithoutGraph, NOT_ITSELF),
-    _of("second order: wrong sign", WrongSignOfTheSecond, "wrong sign"),
-    _of("second order: incoming gradient detached", IncomingDetached, "detaches v", "v"),
+    _of("second order: once_differentiable", Once, Reason.INTERMEDIATE_KEPT),
+    _of("second order: intermediate kept on ctx", KeptOnCtx, Reason.INTERMEDIATE_KEPT),
+    _of("second order: intermediate saved without its graph", SavedIntermediate, Reason.INTERMEDIATE_KEPT),
+    _of("second order: detached inside the backward", DetachedInside, Reason.INTERMEDIATE_KEPT),
+    _of("second order: backward under no_grad", WithoutGraph, Reason.INTERMEDIATE_KEPT),
+    _of("second order: wrong sign", WrongSignOfTheSecond, Reason.WRONG_SIGN),
+    _of("second order: incoming gradient detached", IncomingDetached, Reason.WRONG_BY_COTANGENT, "v"),
     _of("second order: wrong by the incoming gradient", IncomingScaled, None, "v"),
 ]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nets.errors import InputError
-from nets.records.jacobian_view import Portrait
+from nets.records.jacobian_view import JacobianView
 from nets.telemetry.figures.descent_figures import paper, save
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ LOW, HIGH, TEXT, GAP, MARGIN, HEAD, FOOT = 0.32, 2.0, 0.34, 0.1, 0.25, 0.42, 0.7
 page."""
 
 
-def jacobian_figure(portraits: Sequence[Portrait], path: str | os.PathLike[str]) -> None:
+def jacobian_figure(portraits: Sequence[JacobianView], path: str | os.PathLike[str]) -> None:
     """Write closed form | reverse mode | difference of each Jacobian as heat maps, in a PNG file at `path`.
 
     Closed form and reverse mode share their colours; the difference has its own, so that even rounding can be seen, and
@@ -44,12 +44,12 @@ def jacobian_figure(portraits: Sequence[Portrait], path: str | os.PathLike[str])
     """
     if not portraits:
         raise InputError(
-            "There is no Jacobian to be drawn: give the portraits of a network with nets.verification.side_by_side."
+            "There is no Jacobian to be drawn: give the result of nets.verification.side_by_side.jacobian_views."
         )
     save(draw_jacobians(portraits), Path(path))
 
 
-def draw_jacobians(portraits: Sequence[Portrait]) -> "Figure":
+def draw_jacobians(portraits: Sequence[JacobianView]) -> "Figure":
     """The figure: three pictures for each portrait with a text above them, in one or several columns."""
     shown = _chosen(portraits)
     count = min(MOST_COLUMNS, math.ceil(len(shown) / MOST_BELOW))
@@ -83,19 +83,19 @@ def draw_jacobians(portraits: Sequence[Portrait]) -> "Figure":
     return figure
 
 
-def _chosen(portraits: Sequence[Portrait]) -> list[Portrait]:
+def _chosen(portraits: Sequence[JacobianView]) -> list[JacobianView]:
     """The Jacobians that fit, in the order of the network: those that differ most for their size."""
     by_fault = sorted(portraits, key=lambda p: -np.nan_to_num(p.apart / max(p.largest, 1e-300), nan=np.inf))
     kept = {portrait.parameter for portrait in by_fault[:MOST_PORTRAITS]}
     return [portrait for portrait in portraits if portrait.parameter in kept]
 
 
-def _height(portrait: Portrait, columns: int) -> float:
+def _height(portrait: JacobianView, columns: int) -> float:
     """A row is as high as a letter in a small matrix, and lower in a large one."""
     return min(HIGH / (1 if columns == 1 else 2), max(LOW, 0.05 * len(portrait.closed)))
 
 
-def _caption(axes: "Axes", portrait: Portrait, x: float, y: float, *, short: bool) -> None:
+def _caption(axes: "Axes", portrait: JacobianView, x: float, y: float, *, short: bool) -> None:
     name = axes.text(x, y, portrait.parameter, weight="bold", fontsize=9, va="bottom")
     if short:
         kind = "sample 0" if portrait.signed else "norm"
@@ -110,7 +110,7 @@ def _caption(axes: "Axes", portrait: Portrait, x: float, y: float, *, short: boo
     axes.annotate(text, (1, 0), fontsize=8.5, va="bottom", color="0.25", **beside)
 
 
-def _picture(axes: "Axes", portrait: Portrait, place: int, extent: tuple[float, float, float, float]) -> None:
+def _picture(axes: "Axes", portrait: JacobianView, place: int, extent: tuple[float, float, float, float]) -> None:
     """One of the three: diverging colours about zero for entries, from dark to light for norms."""
     from matplotlib.patches import Rectangle
 
@@ -128,7 +128,7 @@ def _picture(axes: "Axes", portrait: Portrait, place: int, extent: tuple[float, 
     )
 
 
-def _scales(axes: "Axes", shown: Sequence[Portrait]) -> None:
+def _scales(axes: "Axes", shown: Sequence[JacobianView]) -> None:
     """The meaning of the colours, relative to the largest number of each picture."""
     left = MARGIN + 0.15
     for signed, colours, labels in ((True, "RdBu_r", ("−max", "0", "max")), (False, "magma", ("0", "max"))):
@@ -141,7 +141,7 @@ def _scales(axes: "Axes", shown: Sequence[Portrait]) -> None:
             left += 2.1
 
 
-def _footnote(portraits: Sequence[Portrait], shown: Sequence[Portrait], columns: int) -> str:
+def _footnote(portraits: Sequence[JacobianView], shown: Sequence[JacobianView], columns: int) -> str:
     notes = ["rounding alone makes differences of about 1e-16 of the largest entry"]
     if columns > 1:
         notes.insert(0, ". ".join(dict.fromkeys(p.shown for p in shown)))

@@ -121,7 +121,7 @@ def _not_linear(problem: Problem, name: str, found: Tensor, expected: Tensor) ->
     entry = int((found - expected).abs().argmax())
     gives, right = told_apart(float(found.reshape(-1)[entry]), float(expected.reshape(-1)[entry]))
     where = list(problem.point_index(name, entry))
-    how = f"of −8 times that gradient it makes {gives} at entry {where}, where {right} is −8 times what it made of it"
+    how = f"for −8 times that gradient it gives {gives} at entry {where}, and {right} is −8 times what it gave before"
     return failed(name, Reason.NOT_LINEAR.because(how=how))
 
 

@@ -97,4 +97,5 @@ class _Sum:
             return ""
         entry = int(error.argmax())
         gives, total = told_apart(float(gradient.reshape(-1)[entry]), float(self._expected[entry]))
-        return f"at entry {list(self._problem.point_index(name, entry))} it gives {gives} where the sum over the outputs is {total}"
+        where = list(self._problem.point_index(name, entry))
+        return f"at entry {where} it gives {gives} where the sum over the outputs is {total}"

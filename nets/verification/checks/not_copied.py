@@ -13,13 +13,9 @@ from nets.records.method import Method
 from nets.records.reason import Reason
 from nets.records.verdict import Verdict
 from nets.text import listed
+from nets.torch_internals import accumulation_hooks, gradient_hooks, is_compiled, module_hooks
+from nets.verification.problem.copies import stored_graphs
 from nets.verification.problem.problem import Problem
-
-HOOKS = (
-    "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks", "_state_dict_pre_hooks",
-    "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks",
-)  # fmt: skip
-"""Where a module keeps its hooks."""
 
 
 def check_left_out(module: nn.Module, problem: Problem) -> list[Check]:
@@ -30,17 +26,18 @@ def check_left_out(module: nn.Module, problem: Problem) -> list[Check]:
         found.append(
             f"the graph of {listed(stale)}, which an earlier call has recorded and this one does not record again"
         )
-    compiled = [name or "the module" for name, inner in module.named_modules() if inner._compiled_call_impl is not None]
+    compiled = [name or "the module" for name, inner in module.named_modules() if is_compiled(inner)]
     if compiled:
         found.append(f"the compiled form of {listed(compiled)}: the module was checked as it is written in Python")
-    hooked = [name for name, parameter in module.named_parameters() if parameter._post_accumulate_grad_hooks]
+    hooked = [name for name, parameter in module.named_parameters() if accumulation_hooks(parameter)]
     if hooked:
         # They may take a step of an optimizer, which would move the caller's parameters.
         found.append(f"hooks that run after the accumulation in .grad of {listed(hooked)} are not run")
     bound = list(dict.fromkeys(_bound_to_the_original(module)))
     if bound:
         found.append(
-            f"{listed(bound)} refers to the module that was given, in a copy as well: take the module from the arguments"
+            f"{listed(bound)} refers to the module that was given, in a copy as well: take the module from the "
+            "arguments"
         )
     return [
         Check.without_entry(
@@ -52,37 +49,31 @@ def check_left_out(module: nn.Module, problem: Problem) -> list[Check]:
 
 def _kept_graphs(module: nn.Module, problem: Problem) -> Iterator[str]:
     """Attributes that hold a tensor with a graph, and that a call of the copy does not set again."""
-    graphs = [
-        (f"{name}.{key}" if name else key, problem.module.get_submodule(name), key)
-        for name, inner in module.named_modules()
-        for key, value in vars(inner).items()
-        if isinstance(value, Tensor) and value.grad_fn is not None
-    ]
+    graphs = dict.fromkeys((name, attribute) for name, attribute, _ in stored_graphs(module))
     if graphs:
         problem.record()
-    for path, twin, key in graphs:
-        value = vars(twin).get(key)
+    for name, attribute in graphs:
+        value = vars(problem.module.get_submodule(name)).get(attribute)
         if isinstance(value, Tensor) and value.grad_fn is None:
-            yield path
+            yield f"{name}.{attribute}" if name else attribute
 
 
 def _bound_to_the_original(module: nn.Module) -> Iterator[str]:
     """Functions in hooks and attributes that refer to the module or a part of it, by their closure or by globals that
     they use."""
     own = {id(part) for part in (*module.modules(), *module.parameters(), *module.buffers())}
+    for name, function in _functions(module):
+        if isinstance(function, FunctionType) and any(id(value) in own for value in _used_by(function)):
+            yield name
+
+
+def _functions(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """The hooks and attributes of a module, its submodules and its parameters, by name."""
     for name, inner in module.named_modules():
-        place = f"{name}." if name else ""
-        named: list[tuple[str, Any]] = [
-            (f"a hook of {name or 'the module'}", h) for k in HOOKS for h in vars(inner).get(k, {}).values()
-        ]
-        named += [(place + key, value) for key, value in vars(inner).items()]
-        for what, function in named:
-            if isinstance(function, FunctionType) and any(id(value) in own for value in _used_by(function)):
-                yield what
+        yield from ((f"a hook of {name or 'the module'}", hook) for hook in module_hooks(inner))
+        yield from ((f"{name}.{key}" if name else key, value) for key, value in vars(inner).items())
     for name, parameter in module.named_parameters():
-        for hook in (parameter._backward_hooks or {}).values():
-            if isinstance(hook, FunctionType) and any(id(value) in own for value in _used_by(hook)):
-                yield f"a hook of {name}"
+        yield from ((f"a hook of {name}", hook) for hook in gradient_hooks(parameter))
 
 
 def _used_by(function: FunctionType) -> Iterator[Any]:

@@ -66,7 +66,8 @@ def _note(witness: str, doubts: list[Doubt]) -> str:
     names = listed([doubt.check.parameter for doubt in doubts])
     required = '; forward="required" makes this a failure' if witness == Method.FORWARD_MODE else ""
     return (
-        f"{witness} differs from {oracle} for {names}: at {shown.where} it gives {expected} where {oracle} gives {actual}, and "
+        f"{witness} differs from {oracle} for {names}: at {shown.where} it gives {expected} where {oracle} gives "
+        f"{actual}, and "
         f"{side}{required}"
     )
 
@@ -86,7 +87,7 @@ def missing_forward_mode(problem: Problem, name: str) -> Check:
     """The check that does not pass where forward mode is required and the module has none for a point."""
     absence = why_no_forward_mode(problem, name)
     verdict = Verdict.FAIL if absence.missing_rule else Verdict.INCONCLUSIVE
-    found = Reason.NOT_TO_BE_HAD.because(why=absence.why)
+    found = Reason.FORWARD_MODE_MISSING.because(why=absence.why)
     return Check.without_entry(name, Method.FORWARD_MODE, Method.ITSELF, verdict, found)
 
 

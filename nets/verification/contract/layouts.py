@@ -33,11 +33,14 @@ class CotangentLayout:
         name: completes "the incoming gradient is …".
         lay: copies a cotangent into this layout.
         repeats: whether it repeats one number for several entries, which makes it another cotangent.
+        lazy: whether its numbers are conjugated or negated only when they are read. A backward may refuse such a tensor
+            with an error, as `Tensor.numpy` does, and must not read other numbers.
     """
 
     name: str
     lay: Lay
     repeats: bool = False
+    lazy: bool = False
 
     def laid(self, v: Tensor) -> Tensor:
         """The cotangent in this layout; itself where its shape has no such layout."""
@@ -66,10 +69,10 @@ def check_layouts(passes: BackwardPasses) -> list[Check]:
     seen = set[tuple[object, ...]]()
     for layout in LAYOUTS:
         laid = layout.choose(passes.call.cotangents)
-        positions = tuple((v.stride(), v.storage_offset()) for v in laid)
-        if positions in seen or all(v.is_contiguous() and not v.storage_offset() for v in laid):
+        memory = tuple((v.stride(), v.storage_offset(), v.is_conj(), v.is_neg()) for v in laid)
+        if memory in seen or all(map(_is_plain, laid)):
             continue
-        seen.add(positions)
+        seen.add(memory)
         found = _check_layout(passes, layout)
         if found is not None:
             return [found]
@@ -84,7 +87,7 @@ def _check_layout(passes: BackwardPasses, layout: CotangentLayout) -> Check | No
     # An operation of PyTorch may raise for a layout that it does not support, as view_as_real does.
     choose: Choice = layout.choose
     found = find_disagreement(passes, choose, expected, own_errors=False)
-    if found is None:
+    if found is None or (layout.lazy and found.raised):
         return None
     strides = layout.strides(passes.call.cotangents)
     return found.check(Reason.INCOMING_LAYOUT, layout=layout.name, strides=strides)
@@ -162,6 +165,22 @@ def _expanded(axes: Callable[[int], list[int]], least: int) -> Lay:
     return lay
 
 
+def _lazily_conjugated(v: Tensor) -> Tensor | None:
+    """The conjugate of the conjugate, as `torch.conj` leaves it in a graph: the second one is not computed."""
+    return v.conj().resolve_conj().conj() if v.is_complex() else None
+
+
+def _lazily_negated(v: Tensor) -> Tensor | None:
+    """The imaginary part of a conjugate: a view that negates the numbers in memory when they are read."""
+    if v.dtype not in (torch.float32, torch.float64):  # other real numbers have no complex form
+        return None
+    return torch.complex(torch.zeros_like(v), -v).conj().imag
+
+
+def _is_plain(v: Tensor) -> bool:
+    return v.is_contiguous() and not (v.storage_offset() or v.is_conj() or v.is_neg())
+
+
 def _channels_last(axes: int) -> Lay:
     return lambda v: v.movedim(1, -1).contiguous().movedim(-1, 1) if v.ndim == axes else None
 
@@ -179,6 +198,8 @@ def _layouts() -> Iterator[CotangentLayout]:
     yield CotangentLayout("expanded along its first axis", _expanded(lambda n: [0], 2), repeats=True)
     yield CotangentLayout("expanded along its last axis", _expanded(lambda n: [n - 1], 2), repeats=True)
     yield CotangentLayout("contiguous at an offset in its storage", _offset)
+    yield CotangentLayout("lazily conjugated", _lazily_conjugated, lazy=True)
+    yield CotangentLayout("lazily negated", _lazily_negated, lazy=True)
 
 
 LAYOUTS = tuple(_layouts())

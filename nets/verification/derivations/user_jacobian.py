@@ -52,11 +52,13 @@ def engine_jacobians(problem: Problem, network: Network, name: str, engine: Engi
         return None
     except Exception as error:  # the function is the caller's, and may raise anything
         raise InputError(
-            f"{who} raises {type(error).__name__} ({one_line(error)}); expected engine(network, x) of {{name: ∂Y/∂name}}."
+            f"{who} raises {type(error).__name__} ({one_line(error)}); expected engine(network, x) of "
+            f"{{name: ∂Y/∂name}}."
         ) from error
     if not isinstance(found, Mapping) or not problem.points.keys() <= found.keys():
         raise InputError(
-            f"{who} returned {quoted(found)}; expected a dict {{name: ∂Y/∂name}} of {', '.join(problem.points)}: leave it out "
+            f"{who} returned {quoted(found)}; expected a dict {{name: ∂Y/∂name}} of {', '.join(problem.points)}: "
+            "leave it out "
             "if it does not know all of them."
         )
     blocks = {n: _by_sample(problem, j) if n == "input" else j for n, j in found.items()}
@@ -76,7 +78,8 @@ def _called(problem: Problem, closed_form: ClosedForm) -> Mapping[str, Tensor]:
         found = problem.call_with(closed_form)
     except Exception as error:  # the function is the caller's, and may raise anything
         raise InputError(
-            f"closed_form raises {type(error).__name__} ({one_line(error)}); expected closed_form(module, *inputs) to run on "
+            f"closed_form raises {type(error).__name__} ({one_line(error)}); expected closed_form(module, *inputs) "
+            "to run on "
             "copies in double precision and to return {name: ∂Y/∂name}."
         ) from error
     if not isinstance(found, Mapping):

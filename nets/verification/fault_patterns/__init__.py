@@ -24,7 +24,8 @@ def known_to_the_problem(fault: Fault) -> Finding | None:
 
 
 MISTAKES = (
-    known_to_the_problem, zero, scaled, cotangent_ignored, transposed, conjugated, shifted, symmetric, found_by_experiment,
+    known_to_the_problem, zero, scaled, cotangent_ignored, transposed, conjugated, shifted, symmetric,
+    found_by_experiment,
 )  # fmt: skip
 """Each gives a finding, or None where it does not fit. Those that explain every entry come first."""
 

@@ -138,17 +138,13 @@ def _shown(
     else:
         verdict, found = Verdict.FAIL, Reason.WRONG_BY_PROBES.because()
         looked, off, mistake = _pattern(prober, name, entry, probe)
-    ours, theirs, bar = torch.tensor([[actual], [expected], [tolerance]], dtype=torch.float64)
-    return Check.from_errors(
+    return Check.from_number(
         name,
         oracle,
         Method.CENTRAL_DIFFERENCE,
-        ours,
-        theirs,
-        bar,
+        (actual, expected, tolerance),
         verdict,
         found,
-        shown=0,
         wrong=off,
         entries=looked,
         scale=float(column.derivative.abs().max()),

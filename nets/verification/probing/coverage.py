@@ -84,17 +84,13 @@ def _held(prober: Prober, name: str, oracle: str, whole: Probe, probes: list[Pro
     else:
         found = _power(prober, name, probes, detects)
     zero = constant or bound is not None
-    ours, theirs, bar = torch.tensor([[worst.actual], [worst.expected], [worst.tolerance]], dtype=torch.float64)
-    return Check.from_errors(
+    return Check.from_number(
         name,
         oracle,
         Method.CENTRAL_DIFFERENCE,
-        ours,
-        theirs,
-        bar,
+        (worst.actual, worst.expected, worst.tolerance),
         Verdict.PASS if zero or sharp <= POWER else Verdict.INCONCLUSIVE,
         found,
-        shown=0,
         wrong=0,
         entries=prober.problem.points[name].numel(),
         worst_index=(),

@@ -1,4 +1,5 @@
-"""One probe: the number vᵀ(∂Y/∂p) t by the backward pass and by differences, and the moves of the point that measure it."""
+"""One probe: the number vᵀ(∂Y/∂p) t by the backward pass and by differences, and the moves of the point that measure
+it."""
 
 import math
 from dataclasses import dataclass

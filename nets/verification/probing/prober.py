@@ -82,7 +82,9 @@ class Prober:
         """vᵀ(∂Y/∂p) of every point, flattened, by the derivation that is judged."""
         if self.closed is None:
             return self._pulled_back(v)
-        return {name: jacobian.vjp(v.reshape(jacobian.output_shape)).reshape(-1) for name, jacobian in self.closed.items()}
+        return {
+            name: jacobian.vjp(v.reshape(jacobian.output_shape)).reshape(-1) for name, jacobian in self.closed.items()
+        }
 
     def allowed(self, name: str) -> float:
         """How far off the caller allows an entry of the gradient by a point to be."""

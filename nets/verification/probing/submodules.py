@@ -193,11 +193,12 @@ def wrong_points(call: Call, seed: int) -> tuple[str, ...] | None:
 def _wrong_points(call: Call, seed: int) -> tuple[str, ...] | None:
     alone = _Alone(call.module, call.arguments)
     problem = Problem(alone, alone.inputs, seed=seed)
-    failed = [check for check in check_preconditions(problem).fatal if check.oracle == Method.REVERSE_MODE]
-    if failed:
-        return tuple(check.parameter for check in failed if check.verdict == Verdict.FAIL) or None
-    prober = Prober(problem, output_floor(problem, seed, FEW_PASSES))
     own_names = {f"module.{name}": name for name, _ in call.module.named_parameters()}
+    fatal = check_preconditions(problem).fatal
+    if fatal:
+        failed = [c.parameter for c in fatal if c.verdict == Verdict.FAIL and c.oracle == Method.REVERSE_MODE]
+        return tuple(own_names.get(name, name) for name in failed) or None
+    prober = Prober(problem, output_floor(problem, seed, FEW_PASSES))
     return tuple(own_names.get(name, name) for name in problem.points if _is_wrong(prober, name))
 
 

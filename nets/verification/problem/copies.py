@@ -1,6 +1,7 @@
 """Copies of a module and of its inputs, so that the caller's own are left alone."""
 
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -76,11 +77,18 @@ def _uncopied(error: Exception) -> InputError:
 
 
 def _without_graphs(module: nn.Module) -> dict[int, Any]:
-    """Detached copies of the tensors with a graph that an earlier call left in attributes, by their id: a deep copy
-    refuses them, and the next call overwrites them."""
-    values = [value for inner in module.modules() for value in pytree.tree_leaves(list(vars(inner).values()))]
-    kept = [value for value in values if isinstance(value, Tensor) and value.grad_fn is not None]
-    return {id(value): value.detach().clone() for value in kept}
+    """Detached copies of the stored graphs, by the id of their tensor: a deep copy refuses them, and the next call
+    overwrites them."""
+    return {id(tensor): tensor.detach().clone() for _, _, tensor in stored_graphs(module)}
+
+
+def stored_graphs(module: nn.Module) -> Iterator[tuple[str, str, Tensor]]:
+    """(submodule, attribute, tensor) of each tensor with a graph that an earlier call left in an attribute."""
+    for name, inner in module.named_modules():
+        for attribute, value in vars(inner).items():
+            for leaf in pytree.tree_leaves(value):
+                if isinstance(leaf, Tensor) and leaf.grad_fn is not None:
+                    yield name, attribute, leaf
 
 
 def library_operators(module: nn.Module) -> dict[int, Any]:
