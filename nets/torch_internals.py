@@ -90,9 +90,18 @@ def _dispatch_key(name: str) -> Any:
     return getattr(_private("torch._C", "DispatchKey"), name, None)
 
 
-def custom_operators() -> Mapping[str, Any]:
-    """Name → every operator that `torch.library.custom_op` has made. Fallback: none, whose vmap rules stay unchecked."""
-    return _private("torch._library.custom_ops", "OPDEFS") or {}
+def custom_operators() -> list[Any]:
+    """Every operator that `torch.library.custom_op` has made. Fallback: none."""
+    return list((_private("torch._library.custom_ops", "OPDEFS") or {}).values())
+
+
+def operators_with_vmap_rule() -> dict[str, str]:
+    """The Function that PyTorch generates for an operator of `torch.library.custom_op` → the operator, by their names.
+
+    Operators without a vmap rule of their own are left out.
+    """
+    with_rule = (operator for operator in custom_operators() if getattr(operator, "_vmap_fn", None))
+    return {f"GeneratedBackwardFor_{o._namespace}_{o._name}_default": o._qualname for o in with_rule}
 
 
 @contextlib.contextmanager
@@ -175,12 +184,17 @@ def accumulation_hook_table(tensor: Tensor) -> dict[int, Any]:
     return getattr(tensor, "_post_accumulate_grad_hooks", None) or {}
 
 
-def custom_function(node: Any) -> type | None:
+def function_of(node: Any) -> type | None:
+    """The `torch.autograd.Function` whose backward a node of a graph is; None for PyTorch's own nodes."""
+    return getattr(node, "_forward_cls", None)
+
+
+def custom_function(node: Any) -> Any:
     """The `torch.autograd.Function` whose backward a node is, unless PyTorch defines it; None for every other node.
 
     The Functions that torch.library makes for the caller's operators count as the caller's.
     """
-    function = getattr(node, "_forward_cls", None)
+    function = function_of(node)
     if function is None:
         return None
     package, _, rest = function.__module__.partition(".")
@@ -189,11 +203,19 @@ def custom_function(node: Any) -> type | None:
 
 # Modules.
 
+MODULE_TABLES = ("_parameters", "_buffers", "_modules")
+"""The attributes in which a module keeps its parameters, buffers and children, by name."""
+
 MODULE_HOOKS = (
     "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_state_dict_hooks",
     "_state_dict_pre_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks",
 )  # fmt: skip
 """The attributes in which a module keeps its hooks."""
+
+
+def module_tables(module: nn.Module) -> dict[str, dict[str, Any]]:
+    """The tables of a module's own parameters, buffers and children, under the names of `MODULE_TABLES`."""
+    return {name: vars(module)[name] for name in MODULE_TABLES}
 
 
 def module_hooks(module: nn.Module) -> list[Callable[..., Any]]:

@@ -1,8 +1,10 @@
 """What the design promises of the code as a whole: who imports whom, how long a file is, what `import nets` loads."""
 
 import ast
+import re
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -40,7 +42,6 @@ READS_TEXT = {"startswith", "endswith", "removeprefix", "removesuffix", "partiti
 TEXT_IS_DATA = {
     "nets/records/older_schemas.py",  # the documented beginnings of texts in old certificates
     "nets/verification/accumulation/state/containers.py",  # names of modules and attributes
-    "nets/verification/contract/graph_nodes.py",  # names of modules
 }
 """Files in which such a text is no message."""
 
@@ -75,3 +76,38 @@ def test_importing_nets_loads_nothing_that_only_some_runs_need() -> None:
     script = f"import sys, nets; print(*sorted({HEAVY!r} & sys.modules.keys()))"
     done = in_a_program_of_its_own(script)
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, [], "")
+
+
+PRIVATE = re.compile(
+    r"torch(\.\w+)*\._(?!_)|from torch\S* import _(?!_)|from torch\S*\._\S* import|\._C\b"
+    r"|\._(schema|version|\w+_hooks|forward_cls|compiled_call_impl|is_zerotensor)\b"
+    r"|(?<!self)(?<!view)\._(parameters|buffers|modules)\b"
+)
+"""How a private name of PyTorch is written. Operators, such as `torch.ops.aten._softmax`, are not among them."""
+
+
+def test_private_names_of_pytorch_stand_in_one_module() -> None:
+    found = {
+        f"{path.relative_to(ROOT).as_posix()}:{number}"
+        for path in ROOT.glob("nets/**/*.py")
+        if path.name != "torch_internals.py"
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1)
+        if PRIVATE.search(line.replace("torch.ops.aten._", "")) and "`" not in line
+    }
+    assert found == set()
+
+
+SHARED_LINES = 6
+
+
+def test_no_passage_stands_twice_in_the_library() -> None:
+    """Six consecutive lines of code, leaving out imports, comments, blank lines and the arguments of a signature."""
+    places: dict[str, set[str]] = defaultdict(set)
+    for path in ROOT.glob("nets/**/*.py"):
+        lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
+        code = [line for line in lines if line and not re.match(r"(import |from |#|\w+: .*,$|\*,$|def |@)", line)]
+        for start in range(len(code) - SHARED_LINES + 1):
+            passage = "\n".join(code[start : start + SHARED_LINES])
+            if len(passage) > 120:  # brackets and the names in an export list are no passage
+                places[passage].add(f"{path.relative_to(ROOT).as_posix()}, {code[start]!r}")
+    assert [sorted(found) for found in places.values() if len(found) > 1] == []

@@ -13,6 +13,7 @@ from nets.records.check import Check
 from nets.records.reason import Reason
 from nets.records.verdict import Verdict
 from nets.text import told_apart
+from nets.torch_internals import function_of
 from nets.verification.attempt import Unavailable, attempt
 from nets.verification.checks.answers import Preconditions, failed_output, judged, raised
 from nets.verification.checks.kept_state import accumulated, first_called_elsewhere
@@ -105,4 +106,4 @@ def _working_backward(problem: Problem) -> list[Check]:
 def _has_reentrant_checkpoint(problem: Problem) -> bool:
     """Whether the graph has a checkpoint that gives its gradients to `.grad` alone."""
     y, _ = problem.record()
-    return any(getattr(node, "_forward_cls", None) is CheckpointFunction for node in nodes_of([y]))
+    return any(function_of(node) is CheckpointFunction for node in nodes_of([y]))

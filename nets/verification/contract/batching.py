@@ -12,10 +12,9 @@ from nets.records.method import Method
 from nets.records.reason import Reason
 from nets.records.verdict import Verdict
 from nets.text import listed, told_apart
-from nets.torch_internals import custom_operators
+from nets.torch_internals import custom_function, operators_with_vmap_rule
 from nets.verification.attempt import Available, attempt
 from nets.verification.compare.comparison import POWER
-from nets.verification.contract.graph_nodes import is_custom
 from nets.verification.contract.recorded import record
 from nets.verification.noise.output_noise import FEW_PASSES, output_floor
 from nets.verification.noise.rounding import ROUNDING_SAFETY
@@ -62,11 +61,10 @@ def check_batching(problem: Problem) -> list[Check]:
 
 def _with_rules(problem: Problem) -> Iterator[str]:
     """The names of the Functions, and of the operators of `torch.library`, that have a vmap rule of their own."""
-    operators = [operator for operator in custom_operators().values() if operator._vmap_fn]
-    generated = {f"GeneratedBackwardFor_{o._namespace}_{o._name}_default": o._qualname for o in operators}
+    generated = operators_with_vmap_rule()
     for node in nodes_of(record(problem).outputs):
-        if is_custom(node):
-            function = node._forward_cls
+        function = custom_function(node)
+        if function is not None:
             if function.generate_vmap_rule or function.vmap is not torch.autograd.Function.vmap:
                 yield generated.get(function.__name__, function.__name__)
             elif function.__name__ in generated:

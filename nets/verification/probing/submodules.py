@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from nets.records.check import Check
 from nets.records.location import Location
 from nets.records.method import Method
 from nets.records.verdict import Verdict
+from nets.torch_internals import pytree
 from nets.verification.attempt import Available, attempt
 from nets.verification.checks.preconditions import check_preconditions
 from nets.verification.noise.output_noise import FEW_PASSES, output_floor

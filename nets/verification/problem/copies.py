@@ -95,7 +95,7 @@ def library_operators(module: nn.Module) -> dict[int, Any]:
     """Operators of `torch.library` among the attributes, by their id. A copy shares them, as `copy.deepcopy` shares
     functions."""
     values = [value for inner in module.modules() for value in vars(inner).values()]
-    known = {id(operator) for operator in custom_operators().values()}
+    known = {id(operator) for operator in custom_operators()}
     return {id(value): value for value in values if id(value) in known}
 
 

@@ -12,7 +12,7 @@ from torch.func import functional_call
 from nets.calculus.function import closed_form
 from nets.calculus.network import Network
 from nets.records.reason import Finding, Reason
-from nets.torch_internals import pytree
+from nets.torch_internals import module_tables, pytree
 from nets.verification.attempt import Available, attempt
 from nets.verification.problem.copies import library_operators
 from nets.verification.problem.problem import Problem
@@ -57,8 +57,7 @@ class GradientOf(nn.Module):
 
     def _hold(self, module: nn.Module, names: frozenset[str], v: Tensor, sums: Tensor | None) -> None:
         # Not by setattr: a parameter of the module may have one of these names.
-        own = {"_parameters": module._parameters, "_buffers": module._buffers, "_modules": module._modules}
-        self.__dict__.update(own, first=module, names=names, v=v, sums=sums, pullback=pull_back)
+        self.__dict__.update(module_tables(module), first=module, names=names, v=v, sums=sums, pullback=pull_back)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "GradientOf":
         # The copy must share its parameters with the copy of the module, as this object shares them with the module.

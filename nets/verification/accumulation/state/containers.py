@@ -15,14 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from nets.torch_internals import hook_tables
+from nets.torch_internals import MODULE_TABLES, hook_tables
 
 STATEFUL = ("torch.nn.", "torch.optim.", "torch.amp.", "torch.cuda.amp.")
 """Modules of libraries whose objects have containers. Other objects, such as writers and loaders, own threads and
 files."""
-
-OWN_NAMES = ("_parameters", "_buffers", "_modules")
-"""The dicts of an `nn.Module` whose keys are read as its attributes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +49,7 @@ def containers(value: Any, path: str) -> Iterator[Container]:
     with contextlib.suppress(Exception):  # asking an object of the caller's for its attributes may raise anything
         own = vars(value)
     if isinstance(own, dict) and _has_state(value):
-        named = OWN_NAMES if isinstance(value, nn.Module) else ()
+        named = MODULE_TABLES if isinstance(value, nn.Module) else ()
         yield _of_dict(own, lambda name: f"{path}.{name}", without=named)
         yield from (_of_dict(own[name], lambda key: f"{path}.{key}") for name in named if name in own)
     if isinstance(value, Tensor):

@@ -9,12 +9,7 @@ from nets.verification.derivations.engines.reading import forward, read, tensors
 
 
 def jacobians(network: Network, x: Tensor) -> dict[str, Tensor]:
-    """∂Y_nk/∂θ, shape (N, *K, *θ.shape), for every parameter, and ∂Y_nk/∂X_nj, shape (N, *K, *S), under 'input'.
-
-    Raises:
-        InputError: unless X is a batch (N, *S) in the network's precision.
-        OutOfReachError: for a layer whose forward is written for PyTorch alone.
-    """
+    """The Jacobians of a network, see `Engine` in this package. Its layers are written over `Mathematics`."""
     parameters, points = read(network, x)
     tf, m = load("tensorflow"), mathematics.tensorflow()
     with tf.device("/CPU:0"):
