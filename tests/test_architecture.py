@@ -40,7 +40,6 @@ READS_TEXT = {"startswith", "endswith", "removeprefix", "removesuffix", "partiti
 TEXT_IS_DATA = {
     "nets/records/older_schemas.py",  # the documented beginnings of texts in old certificates
     "nets/verification/accumulation/state/containers.py",  # names of modules and attributes
-    "nets/verification/contract/graph_nodes.py",  # names of modules
 }
 """Files in which such a text is no message."""
 
