@@ -244,6 +244,64 @@ def test_a_parameter_without_a_gradient_is_refused() -> None:
             call(own, case.x)
 
 
+class Forgetful(WithoutGradients):
+    """Its gradients have another shape than the parameter, and its pullback another shape than the input."""
+
+    def __init__(self, *found: str) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(4, dtype=torch.float64))
+        self.found = found
+
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return v.sum(-1) if "flat" in self.found else v * self.weight
+
+    def gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        return {} if "nothing" in self.found else {"weight": v * x if "samples" in self.found else (v * x).sum(0)}
+
+
+@pytest.mark.parametrize(
+    ("found", "fact"),
+    [
+        ("samples", r"weight .* Forgetful.gradients .* \(3, 4\); expected \(4,\)"),
+        ("nothing", "Forgetful.gradients returned no gradient of weight"),
+        ("flat", r"pullback of layer 1, a Forgetful, .* \(2, 3\)"),
+    ],
+)
+def test_results_of_the_wrong_shape_are_refused(found: str, fact: str) -> None:
+    case = CASES["scale"]
+    for call in (nets.verify, nets.jacobians):
+        with pytest.raises(nets.InputError, match=fact):
+            call(case.network(Forgetful(found)), case.x)
+
+
+class Wrapped(nets.Layer):
+    """Y = W X + B by a module of torch inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 4, dtype=torch.float64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x)
+
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return v @ self.inner.weight
+
+    def gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        return {"inner.weight": v.mT @ x, "inner.bias": v.sum(0)}
+
+
+def test_parameters_of_modules_inside_a_layer_are_verified() -> None:
+    with torch.random.fork_rng():
+        layer = Wrapped()
+    weight = layer.inner.weight
+    moved = layer.at({"inner.bias": torch.zeros(4, dtype=torch.float64)})
+    assert moved.inner.weight is weight and not moved.inner.bias.any() and layer.inner.bias.any()
+    certificate = nets.verify(CASES["scale"].network(layer), CASES["scale"].x)
+    assert certificate.passed, str(certificate)
+    assert {"1.inner.weight", "1.inner.bias"} <= {check.parameter for check in certificate.checks}
+
+
 def test_a_layer_without_a_forward_is_refused() -> None:
     class Empty(nets.Layer):
         def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:

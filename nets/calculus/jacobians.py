@@ -43,6 +43,7 @@ def jacobians(network: Network, x: Tensor) -> dict[str, Jacobian]:
     # A has k in front, so that every layer's pullback broadcasts over it; it begins with ∂Y_nk/∂Y_ni = δ_ki.
     found: dict[str, Jacobian] = {}
     for index, a in network.pulled_back(unit_cotangents(y), values):
+        _expect_shape(network, index, a, values[index + 1])
         own = network.layers[index].jacobians(a, values[index], values[index + 1])
         found |= {f"{index}.{name}": _by_output(jacobian, y) for name, jacobian in own.items()}
     # The input's Jacobian is computed later, on request, and belongs to the parameters as they are now.
@@ -50,6 +51,17 @@ def jacobians(network: Network, x: Tensor) -> dict[str, Jacobian]:
     first = first.at({name: parameter.detach().clone() for name, parameter in first.named_parameters()})
     by_input = InputJacobian(y.shape, x.shape, lambda: first.pullback(last, x, values[1]).transpose(0, 1))
     return {name: found[name] for name, _ in network.named_parameters()} | {"input": by_input}
+
+
+def _expect_shape(network: Network, index: int, a: Tensor, z: Tensor) -> None:
+    """InputError unless A has the shape of Z, the output of layer `index`, with the outputs k in front."""
+    if a.shape[1:] != z.shape:
+        raise InputError(
+            f"the pullback of layer {index + 1}, a {type(network.layers[index + 1]).__name__}, returned the shape "
+            f"{tuple(a.shape)} for an input of shape {tuple(z.shape)}; expected the shape of the input, with the "
+            "further axes of "
+            "v in front: let it broadcast over them."
+        )
 
 
 def _by_output(jacobian: Jacobian, y: Tensor) -> Jacobian:

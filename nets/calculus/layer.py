@@ -8,7 +8,7 @@ further axes in front, such as the outputs k of a whole network; a pullback broa
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -132,7 +132,7 @@ class Layer(nn.Module, ABC):
         if not names:
             return {}
         samples = torch.eye(len(x), dtype=a.dtype, device=a.device).reshape(len(x), len(x), *(1 for _ in y.shape[1:]))
-        rows = [[self.gradients(v * only, x, y) for v in a] for only in samples]
+        rows = [[self._expect_gradients(self.gradients(v * only, x, y)) for v in a] for only in samples]
         return {
             name: DenseJacobian(torch.stack([torch.stack([one[name] for one in row]) for row in rows]))
             for name in names
@@ -195,9 +195,23 @@ class Layer(nn.Module, ABC):
 
     def at(self, parameters: dict[str, Tensor]) -> Self:
         """The same layer with other parameter values. Nothing is copied, and this layer stays as it is."""
-        view = copy.copy(self)
-        view._parameters = {**self._parameters, **parameters}  # type: ignore[dict-item]
-        return view
+        return with_parameters(self, parameters)
+
+    def _expect_gradients(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What `gradients` returned, if it has an entry of the right shape for each parameter; InputError otherwise."""
+        for name, parameter in self.named_parameters():
+            if name not in found:
+                raise InputError(
+                    f"{type(self).__name__}.gradients returned no gradient of {name}; expected one for each parameter."
+                )
+            got = tuple(found[name].shape)
+            if got != tuple(parameter.shape):
+                raise InputError(
+                    f"the gradient of {name} that {type(self).__name__}.gradients returned has the shape {got}; "
+                    "expected "
+                    f"{tuple(parameter.shape)}, the shape of the parameter: sum over the samples."
+                )
+        return found
 
     def _symbol_holds(self, place: Place) -> bool:
         """Whether the symbol has the numbers of the derivative, at some samples; True where there are no samples."""
@@ -222,3 +236,21 @@ def unit_cotangents(y: Tensor) -> Tensor:
     size = y[0].numel()
     unit = torch.eye(size, dtype=y.dtype, device=y.device).reshape(size, 1, *sample)
     return unit.expand(size, samples, *sample)
+
+
+ModuleType = TypeVar("ModuleType", bound=nn.Module)
+
+
+def with_parameters(module: ModuleType, parameters: dict[str, Tensor]) -> ModuleType:
+    """The same module with other values of some parameters, by the names of `named_parameters`."""
+    view = copy.copy(module)
+    own = {name: parameter for name, parameter in parameters.items() if "." not in name}
+    view._parameters = {**module._parameters, **own}  # type: ignore[dict-item]
+    inner: dict[str, dict[str, Tensor]] = {}
+    for name, parameter in parameters.items():
+        child, dot, rest = name.partition(".")
+        if dot:
+            inner.setdefault(child, {})[rest] = parameter
+    children = {name: with_parameters(module.get_submodule(name), values) for name, values in inner.items()}
+    view._modules = {**module._modules, **children}
+    return view
