@@ -7,7 +7,9 @@ from nets.training.optimizers import RuleState, UpdateRule
 
 
 class Adam(UpdateRule):
-    """M ← β₁ M + (1 − β₁) G, V ← β₂ V + (1 − β₂) G², Δθ = −η M̂ / (√V̂ + ε) with M̂ = M / (1 − β₁^t), V̂ = V / (1 − β₂^t).
+    """M ← β₁ M + (1 − β₁) G, V ← β₂ V + (1 − β₂) G², Δθ = −η M̂ / (√V̂ + ε).
+
+    M̂ = M / (1 − β₁^t) and V̂ = V / (1 − β₂^t) at update t.
 
     Source: Kingma, Ba, "Adam: a method for stochastic optimization", arXiv:1412.6980, algorithm 1.
     """

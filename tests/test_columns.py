@@ -94,8 +94,9 @@ def test_the_page_has_charts_of_accumulation(tmp_path: Path) -> None:
 
 
 def test_the_noise_scale_of_linear_regression() -> None:
-    """y = θ·x + ε with x ~ N(0, 1)^d and ε ~ N(0, σ²). With e = (w − θ)·x − ε the gradient of a sample is g = 2 e x, so that with
-    D = ‖w − θ‖² its mean is 2 (w − θ), E‖g‖² = 4 ((d + 2) D + σ² d) (Isserlis), and B = tr Σ / ‖G‖² = ((d + 1) D + σ² d) / D."""
+    """y = θ·x + ε with x ~ N(0, 1)^d and ε ~ N(0, σ²). With e = (w − θ)·x − ε the gradient of a sample is g = 2 e x, so
+    that with D = ‖w − θ‖² its mean is 2 (w − θ), E‖g‖² = 4 ((d + 2) D + σ² d) (Isserlis), and
+    B = tr Σ / ‖G‖² = ((d + 1) D + σ² d) / D."""
     d, sigma, samples = 5, 2.0, 400_000
     generator = torch.Generator().manual_seed(3)
     x = torch.randn(samples, d, generator=generator, dtype=torch.float64)

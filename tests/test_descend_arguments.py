@@ -47,8 +47,9 @@ def check_sentence(error: BaseException) -> None:
 
 
 WRONG: dict[str, list[Any]] = {
-    "data": [None, X, (X, T), nets.Batch(X, None), nets.Batch(None, T), nets.Batch(X.numpy(), T.numpy()), nets.Batch(X, T[:3]),
-             nets.Batch(X[:0], T[:0]), nets.Batch(X, T.long()), nets.Batch(X.to("meta"), T.to("meta")), nets.Batch(X, T.to("meta")),
+    "data": [None, X, (X, T), nets.Batch(X, None), nets.Batch(None, T), nets.Batch(X.numpy(), T.numpy()),
+             nets.Batch(X, T[:3]), nets.Batch(X[:0], T[:0]), nets.Batch(X, T.long()),
+             nets.Batch(X.to("meta"), T.to("meta")), nets.Batch(X, T.to("meta")),
              nets.Batch(X.to_sparse(), T), nets.Batch(X, T.to_sparse()), nets.Batch(X, T.double()),
              nets.Batch(X.to(torch.complex64), T)],
     "loss": [None, nn.MSELoss(), nn.functional.mse_loss, nets.MeanSquaredError, "mean_squared_error"],

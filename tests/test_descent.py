@@ -22,6 +22,7 @@ DATA = Batch(
     torch.randn(10, 3, generator=GENERATOR, dtype=torch.float64),
     torch.rand(10, 2, generator=GENERATOR, dtype=torch.float64),
 )
+X = DATA.inputs
 CLASSES = Batch(DATA.inputs, torch.tensor([0, 1, 1, 0, 1, 0, 0, 1, 1, 0]))
 LOSSES = {"mean squared error": (MeanSquaredError(), DATA), "cross entropy": (CrossEntropy(), CLASSES)}
 SETTINGS = [{}, {"momentum": 0.9}, {"weight_decay": 0.01}, {"momentum": 0.5, "weight_decay": 0.1}]
@@ -192,7 +193,7 @@ def test_count_steps_equals_the_steps_of_descend() -> None:
         ({"loss": CrossEntropy()}, "the targets of cross entropy have the shape"),
         ({"data": Batch(DATA.inputs[:, :2], DATA.targets)}, "with 3 inputs was given X with 2 features"),
         ({"data": Batch(DATA.inputs.float(), DATA.targets)}, "X is torch.float32"),
-        ({"network": nets.Network.from_torch(nn.Tanh()), "data": Batch(DATA.inputs, DATA.inputs)}, "no parameter that requires"),
+        ({"network": nets.Network.from_torch(nn.Tanh()), "data": Batch(X, X)}, "no parameter that requires"),
     ],
 )  # fmt: skip
 def test_an_argument_out_of_range_is_refused_before_anything_is_computed(settings: dict, message: str) -> None:

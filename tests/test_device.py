@@ -1,7 +1,8 @@
 """A step on a GPU stays there, and the CPU does not wait for it.
 
-Where there is none, tensors stand in for its own that have a shape and a device, but no numbers: to mix devices is an error with
-them as it is there, and so is to look at a number, for which a GPU would be waited for and no graph could be captured.
+Where there is none, tensors stand in for its own that have a shape and a device, but no numbers: to mix devices is an
+error with them as it is there, and so is to look at a number, for which a GPU would be waited for and no graph could be
+captured.
 """
 
 import itertools

@@ -80,7 +80,8 @@ def test_gradients_that_grow_towards_the_input_explode_even_at_a_tiny_learning_r
 def test_vanishing_names_number_factor_and_parameters() -> None:
     record = step({"0.weight": 3.1e-9, "0.bias": 1e-9, "2.weight": 1e-4, "38.weight": 6.2e-3})
     assert vanishing(record) == (
-        "gradients vanish: ‖∂ℓ/∂θ‖ of 0.weight is 3.1e-09, 2.0e+06 times smaller than that of 38.weight: it hardly learns (step 7)."
+        "gradients vanish: ‖∂ℓ/∂θ‖ of 0.weight is 3.1e-09, 2.0e+06 times smaller than that of 38.weight: it hardly "
+        "learns (step 7)."
     )
 
 
@@ -90,7 +91,8 @@ def test_exploding_names_number_factor_and_parameters() -> None:
         "it grows on its way back to the input (step 7)."
     )
     assert exploding(changed(HEALTHY, update_ratio={"0.weight": 0.1, "2.weight": 53.0})) == (
-        "gradients explode: the update of 2.weight is 53 times as long as 2.weight itself, with ‖∂ℓ/∂θ‖ = 0.02 (step 7)."
+        "gradients explode: the update of 2.weight is 53 times as long as 2.weight itself, with ‖∂ℓ/∂θ‖ = 0.02 (step "
+        "7)."
     )
 
 
@@ -124,7 +126,8 @@ def test_silent_where_nothing_is_wrong(record: Step) -> None:
 
 def test_a_gradient_of_exactly_zero_is_named() -> None:
     assert vanishing(step({"0.weight": 0.0, "2.weight": 0.0, "4.weight": 0.25})) == (
-        "gradients vanish: ‖∂ℓ/∂θ‖ of 2.weight is exactly 0, while that of 4.weight is 0.25: it does not learn at all (step 7)."
+        "gradients vanish: ‖∂ℓ/∂θ‖ of 2.weight is exactly 0, while that of 4.weight is 0.25: it does not learn at all "
+        "(step 7)."
     )
     assert (*diagnose(step({"0.weight": 0.0, "0.bias": 0.0}, loss=0.69)).values(),) == (
         "gradients vanish: every gradient is exactly 0, so the loss stays at 0.69 (step 7).",

@@ -74,8 +74,8 @@ def test_a_thousand_steps_lead_to_the_same_weights(
 def test_a_recording_equals_the_formulas(activation: str, loss: str) -> None:
     """At parameters and samples that were not recorded, and more than once, since results overwrite operands.
 
-    To 1e-13 of the largest entry: two BLAS libraries add the terms of a sum in different orders, and a sum that comes out small has
-    the rounding of its terms.
+    To 1e-13 of the largest entry: two BLAS libraries add the terms of a sum in different orders, and a sum that comes
+    out small has the rounding of its terms.
     """
     network = nets.mlp([4, 6, 6, 3], activation, activation).double()
     batch, objective = data(loss, torch.float64), LOSSES[loss]()

@@ -65,7 +65,8 @@ def test_slopes_are_those_of_the_activation(activation: str) -> None:
 
 
 def test_slopes_of_several_activations_multiply() -> None:
-    # f′ of tanh(tanh Z) is (1 − Y²)(1 − H²), H = tanh Z; the root mean square of the product is not the product of the two.
+    # f′ of tanh(tanh Z) is (1 − Y²)(1 − H²), H = tanh Z; the root mean square of the product is not the product of the
+    # two.
     z = torch.randn(50, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     product = (1 - torch.tanh(torch.tanh(z)) ** 2) * (1 - torch.tanh(z) ** 2)
     (layer,) = snapshot(Network([Tanh(), Tanh()]), nets.MeanSquaredError(), nets.Batch(z, torch.zeros_like(z))).layers
@@ -105,8 +106,9 @@ class Random(Loss):
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("activation", ["tanh", "sigmoid", "relu", "softplus", "gelu", "sin", "identity"])
 def test_attenuation_is_as_predicted(activation: str, seed: int) -> None:
-    # Ten layers of 100 units, weights as Linear draws them, so no cotangent prefers a direction. The law is one of wide layers:
-    # what is left is of the order 1/√I for a layer. Measured over these seeds: 0.92 to 1.09 for a layer, 0.74 to 1.20 for all ten.
+    # Ten layers of 100 units, weights as Linear draws them, so no cotangent prefers a direction. The law is one of wide
+    # layers: what is left is of the order 1/√I for a layer. Measured over these seeds: 0.92 to 1.09 for a layer, 0.74
+    # to 1.20 for all ten.
     generator = torch.Generator().manual_seed(seed)
     network = nets.mlp([100] * 11, activation, activation, gain=1.3, generator=generator).double()
     x = torch.randn(200, 100, generator=generator, dtype=torch.float64)

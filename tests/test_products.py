@@ -34,7 +34,8 @@ LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
 @pytest.mark.parametrize("shape", list(SHAPES))
 @pytest.mark.parametrize("biased", [False, True])
 def test_a_product_has_the_right_entries(shape: str, layout: str, dtype: torch.dtype, biased: bool) -> None:
-    """To 2 K u Σ_k |a_nk b_km|, twice the bound on a sum of K terms in any order (Higham, Accuracy and Stability, section 3.1)."""
+    """To 2 K u Σ_k |a_nk b_km|, twice the bound on a sum of K terms in any order (Higham, Accuracy and Stability,
+    section 3.1)."""
     rows, terms, columns = SHAPES[shape]
     generator = torch.Generator().manual_seed(0)
     a, b = torch.randn(rows, terms, generator=generator), torch.randn(terms, columns, generator=generator)

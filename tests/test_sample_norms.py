@@ -84,7 +84,8 @@ def test_micro_batches_change_nothing(engine: str, loss: str) -> None:
 
 @pytest.mark.parametrize("loss", ["mean", "sum"])
 def test_the_noise_is_the_variance_of_the_samples(loss: str) -> None:
-    """tr Σ = 1/(N − 1) Σ_n ‖G_n − Ḡ‖² and ‖G‖² = ‖Ḡ‖² − tr Σ / N, the unbiased estimates, from the gradients themselves."""
+    """tr Σ = 1/(N − 1) Σ_n ‖G_n − Ḡ‖² and ‖G‖² = ‖Ḡ‖² − tr Σ / N, the unbiased estimates, from the gradients
+    themselves."""
     data = noisy()
     (step,) = descent(data, steps=1, batch_size=None, loss=nets.MeanSquaredError(loss))
     weight, bias = (p.detach() for p in nets.mlp([3, 1], output="identity").double().parameters())

@@ -124,7 +124,10 @@ def test_a_queued_update_is_the_same(settings: dict[str, float], given: str, rul
 def test_a_queued_update_stops_where_numbers_are_not_finite(
     settings: dict[str, float], bad: str, after: int, rule: type[UpdateRule]
 ) -> None:
-    """The next check tells how many updates ago that was. None has been made since, and the state of the rule has stayed."""
+    """The next check tells how many updates ago that was.
+
+    None has been made since, and the state of the rule has stayed.
+    """
     ours, theirs = parameters(), parameters()
     queued, update = queueing(ours, settings, rule), updating(theirs, settings, rule)
     for number in range(1, 3 * SYNC_EVERY):

@@ -1,4 +1,5 @@
-"""What depends on the number of threads; `test_two_threads` runs this file in a process with two. See MULTITHREAD_FROM."""
+"""What depends on the number of threads; `test_two_threads` runs this file in a process with two. See
+MULTITHREAD_FROM."""
 
 import itertools
 

@@ -44,8 +44,8 @@ def descend(
 ) -> Descent:
     """Train `network` in place, one update for each record asked for.
 
-    With G = ∂ℓ/∂θ of a batch, an update is θ ← θ + Δθ with Δθ from the update rule. Without `rule` it is SGD: V ← μ V +
-    G + λ θ (V = 0 before the first), θ ← θ − η V, see `nets.training.optimizers.sgd`. After each record
+    With G = ∂ℓ/∂θ of a batch, an update is θ ← θ + Δθ with Δθ from the update rule. Without `rule` it is SGD, see
+    `nets.training.optimizers.sgd`: V ← μ V + G + λ θ, θ ← θ − η V, with V = 0 before the first update. After each record
     `parameter.grad` holds G.
 
     Args:
