@@ -94,6 +94,12 @@ REDUCED: dict[str, Callable[[Tensor], Tensor]] = {
     "square": lambda t: t**2,
     "cube": lambda t: t**3,
     "one minus": lambda t: 1 - t,
+    "total": lambda t: t.sum(),
+    "entries above a half": lambda t: (t > 0.5).sum().to(t.dtype),
+    "times a mask": lambda t: t * (t > 0.5),
+    "divided by a count": lambda t: t / (t > 0.1).sum().clamp(min=1),
+    "minus ones": lambda t: torch.full_like(t, -1) + t,
+    "zeros and ones": lambda t: torch.zeros_like(t) + torch.ones_like(t),
 }
 
 

@@ -29,7 +29,7 @@ class Update:
         self.block, self.row = self._new_block(), -1
         self._held: dict[str, Tensor] | None = None
         self._gradients: list[Tensor] = []
-        self._along: list[Tensor] | None = None
+        self._contiguous = True
         self._norms: Callable[[], list[float]] | None = None
         self._sizes = norms_of(parameters.tensors)
         self._directions: list[Tensor] | None = None
@@ -73,13 +73,13 @@ class Update:
     def _move(self, skip: Tensor | None) -> Change:
         if not self.parameters.contiguous:
             return self.rule.apply(self.state, self.parameters.tensors, self._gradients, skip)
-        along = self._gradients if self._along is None else [gradient.contiguous() for gradient in self._along]
-        return self.rule.apply_fused(self.state, self.parameters.tensors, along, skip)
+        gradients = self._gradients if self._contiguous else [gradient.contiguous() for gradient in self._gradients]
+        return self.rule.apply_fused(self.state, self.parameters.tensors, gradients, skip)
 
     def _hold(self, gradients: dict[str, Tensor]) -> None:
         """Keep gradients that are in other memory than the last ones. The next may be written there again."""
         self._held, self._gradients, self._norms = gradients, list(gradients.values()), None
-        self._along = None if contiguous(self._gradients) else self._gradients
+        self._contiguous = contiguous(self._gradients)
         self.parameters.set_gradients(self._gradients)
 
     def _norms_of(self, directions: list[Tensor]) -> list[float]:

@@ -38,6 +38,10 @@ UFUNCS: dict[Any, Any] = CHEAP | {aten.exp.default: np.exp, aten.tanh.default: n
 """All elementwise operations given to NumPy. Its tanh takes a seventh of the time and is right to two units in the last
 place."""
 
+FLOATS = (torch.float32, torch.float64)
+WEIGHED, WEIGHTS = (aten.mul.Tensor, aten.div.Tensor), (*FLOATS, torch.bool, torch.int64)
+"""Operations in which NumPy converts a mask or a count in passing, where PyTorch makes a converted copy first."""
+
 MOST_ELEMENTWISE = 2**18
 """Numbers in a tensor up to which an elementwise operation or a sum is given to NumPy, which uses one thread."""
 
@@ -97,8 +101,14 @@ def tensors(tree: Any) -> list[Tensor]:
 def _by_numpy(operation: Operation, place: Tensor) -> Call | None:
     function, args, kwargs, _ = operation
     given = tensors(args)
-    alike = all(t.device.type == "cpu" and t.dtype == place.dtype for t in (*given, place))
-    if kwargs or not given or not alike or place.dtype not in (torch.float32, torch.float64):
+    if kwargs or not given or any(t.device.type != "cpu" for t in (*given, place)):
+        return None
+    if function is aten.sum.default and given[0].numel() <= MOST_ELEMENTWISE:
+        return _total(given[0], place)
+    if place.dtype not in FLOATS:
+        return None
+    weighed = function in WEIGHED and given[0].dtype == place.dtype and all(t.dtype in WEIGHTS for t in given[1:])
+    if not weighed and any(t.dtype != place.dtype for t in given):
         return None
     if function in (aten.mm.default, aten.addmm.default):
         *bias, one, other = (t.numpy() for t in given)
@@ -119,6 +129,14 @@ def _elementwise(operation: Operation, place: Tensor) -> Call | None:
     # Numbers are converted once, to the precision of the tensors.
     arrays = [a.numpy() if isinstance(a, Tensor) else np.asarray(a, place.numpy().dtype) for a in args]
     return functools.partial(UFUNCS[function], *arrays, out=place.numpy())
+
+
+def _total(t: Tensor, place: Tensor) -> Call | None:
+    """Σ_k t_k over all entries: of numbers in pairs, of a mask its number of entries."""
+    if not t.is_contiguous() or t.dtype not in (*FLOATS, torch.bool):
+        return None
+    out = place.numpy()
+    return functools.partial(np.add.reduce, t.view(-1).numpy(), dtype=out.dtype, out=out)
 
 
 def _mean(t: Tensor, place: Tensor) -> Call | None:
@@ -169,9 +187,20 @@ def _by_torch(operation: Operation, place: Tensor) -> list[Call | None]:
     if function is aten.rsub.Scalar and not kwargs and len(args) == 2:  # rsub has no out
         t, one = args
         return [functools.partial(torch.sub, torch.tensor(one, dtype=t.dtype), t, out=place)]
+    if function in FILLED:  # nor have these
+        value = FILLED[function]
+        return [functools.partial(place.fill_, args[1] if value is None else value)]
     name = schema(function).name.removeprefix("aten::")
     found = (getattr(torch, name, None), getattr(function.overloadpacket, "out", None))
     return [candidate and functools.partial(candidate, *args, **kwargs, out=place) for candidate in found]
+
+
+FILLED: dict[Any, float | None] = {
+    aten.zeros_like.default: 0.0,
+    aten.ones_like.default: 1.0,
+    aten.full_like.default: None,
+}
+"""Operations whose result is one number everywhere; None where it is the second argument."""
 
 
 def _copied(operation: Operation, place: Tensor) -> None:
