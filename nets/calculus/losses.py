@@ -135,14 +135,16 @@ class MaskedCrossEntropy(CrossEntropy, name="masked_cross_entropy"):
     def forward(self, y: Float[Tensor, "n k"], target: Int64[Tensor, " n"]) -> Float[Tensor, ""]:
         """ℓ = −1/C Σ_n [T(n) ≥ 0] log P_n,T(n)."""
         logs = torch.log_softmax(y, 1).gather(1, target.clamp(min=0)[:, None])[:, 0]
-        total = -(logs * (target >= 0)).sum()
-        return total / self._divisor(target) if self.reduction == "mean" else total
+        counts = target >= 0
+        total = -(logs * counts).sum()
+        return total / self._divisor(counts) if self.reduction == "mean" else total
 
     def gradient(self, y: Float[Tensor, "n k"], target: Int64[Tensor, " n"]) -> Float[Tensor, "n k"]:
         """∂ℓ/∂Y_nk = [T(n) ≥ 0] (P_nk − δ_k,T(n)) / C."""
         minus_one = torch.full_like(y[:, :1], -1)
-        every = torch.softmax(y, 1).scatter_add(1, target.clamp(min=0)[:, None], minus_one) * (target >= 0)[:, None]
-        return every / self._divisor(target) if self.reduction == "mean" else every
+        counts = target >= 0
+        every = torch.softmax(y, 1).scatter_add(1, target.clamp(min=0)[:, None], minus_one) * counts[:, None]
+        return every / self._divisor(counts) if self.reduction == "mean" else every
 
     def check(self, y: Tensor, target: Tensor) -> None:
         super().check(y, target.clamp(min=0) if target.dtype == torch.int64 else target)
@@ -151,5 +153,5 @@ class MaskedCrossEntropy(CrossEntropy, name="masked_cross_entropy"):
         return int((target >= 0).sum())
 
     @staticmethod
-    def _divisor(target: Tensor) -> Tensor:
-        return (target >= 0).sum().clamp(min=1)
+    def _divisor(counts: Tensor) -> Tensor:
+        return counts.sum().clamp(min=1)
