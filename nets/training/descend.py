@@ -165,4 +165,4 @@ def _check_state(state: object, network: Network, rule: RuleState, samples: int)
 def _check_limit(name: str, value: object) -> None:
     """A whole number from 1 up, however large, or None."""
     if value is not None:
-        whole(name, min(value, LARGEST_WHOLE) if isinstance(value, int) else value, 1, remedy="or None for no limit")
+        whole(name, min(value, LARGEST_WHOLE) if isinstance(value, int) else value, 1, remedy="leave it out for no limit")
