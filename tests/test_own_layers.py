@@ -220,60 +220,6 @@ def test_engines_derive_what_is_written_over_their_functions(name: str, engine: 
         torch.testing.assert_close(found[parameter], jacobian.dense(), **EXACT)
 
 
-class WithoutGradients(nets.Layer):
-    """A parameter without a gradient."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(4))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.weight
-
-    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        return v * self.weight
-
-
-def test_a_parameter_without_a_gradient_is_refused() -> None:
-    case = CASES["scale"]
-    own = case.network(WithoutGradients())
-    for call in (nets.verify, nets.jacobians):
-        with pytest.raises(
-            nets.InputError, match="WithoutGradients has the parameter weight and no gradients; expected"
-        ):
-            call(own, case.x)
-
-
-class Forgetful(WithoutGradients):
-    """Its gradients have another shape than the parameter, and its pullback another shape than the input."""
-
-    def __init__(self, *found: str) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(4, dtype=torch.float64))
-        self.found = found
-
-    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        return v.sum(-1) if "flat" in self.found else v * self.weight
-
-    def gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        return {} if "nothing" in self.found else {"weight": v * x if "samples" in self.found else (v * x).sum(0)}
-
-
-@pytest.mark.parametrize(
-    ("found", "fact"),
-    [
-        ("samples", r"weight .* Forgetful.gradients .* \(3, 4\); expected \(4,\)"),
-        ("nothing", "Forgetful.gradients returned no gradient of weight"),
-        ("flat", r"pullback of layer 1, a Forgetful, .* \(2, 3\)"),
-    ],
-)
-def test_results_of_the_wrong_shape_are_refused(found: str, fact: str) -> None:
-    case = CASES["scale"]
-    for call in (nets.verify, nets.jacobians):
-        with pytest.raises(nets.InputError, match=fact):
-            call(case.network(Forgetful(found)), case.x)
-
-
 class Wrapped(nets.Layer):
     """Y = W X + B by a module of torch inside."""
 
@@ -300,41 +246,6 @@ def test_parameters_of_modules_inside_a_layer_are_verified() -> None:
     certificate = nets.verify(CASES["scale"].network(layer), CASES["scale"].x)
     assert certificate.passed, str(certificate)
     assert {"1.inner.weight", "1.inner.bias"} <= {check.parameter for check in certificate.checks}
-
-
-def test_a_layer_without_a_forward_is_refused() -> None:
-    class Empty(nets.Layer):
-        def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
-            return v
-
-    with pytest.raises(nets.InputError, match=r"Empty has no forward; expected .* forward\(x\), or function"):
-        nets.verify(nets.Network([Empty()]), CASES["scale"].x)
-
-
-class Unregistered(nn.Module):
-    pass
-
-
-@pytest.mark.parametrize(
-    ("arguments", "fact"),
-    [
-        ((3, lambda module: None), "the class to register is 3; expected a subclass of torch.nn.Module"),
-        ((int, lambda module: None), "the class to register is <class 'int'>; expected a subclass"),
-        ((Unregistered, 3), "the converter of Unregistered is 3; expected a function"),
-        ((nn.Linear, lambda module: None), "the class to register is Linear, which has a converter already"),
-    ],
-)
-def test_what_cannot_be_registered_is_refused(arguments: Any, fact: str) -> None:
-    with pytest.raises(nets.InputError, match=fact):
-        nets.register(*arguments)
-
-
-def test_a_converter_that_returns_no_layer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nets.calculus.layers.conversion._CONVERTERS", {Unregistered: lambda module: module})
-    with pytest.raises(
-        nets.InputError, match=r"the converter of Unregistered returned Unregistered\(\); expected a nets.Layer"
-    ):
-        nets.Network.from_torch(Unregistered())
 
 
 def test_a_layer_stands_for_itself_in_a_sequence_of_torch() -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from nets.calculus.formulas import chain_rule, formulas
 from nets.calculus.notation.factors import Factor
+from nets.calculus.notation.symbols import slope_function
 from nets.explanation.explain.numbers import factor_text, with_values
 from nets.explanation.explain.partial_derivative import FREE, PartialDerivative, number_of
 from nets.explanation.paths import LocalJacobian, Paths
@@ -57,17 +58,19 @@ def _layer_factor(partial: PartialDerivative, local: LocalJacobian, above: int, 
     layer, place = partial.network.layers[local.layer], partial.places[local.layer]
     factors = layer.factors(place, str(above), str(below))
     value = float(local.entry(above, below))
-    numbers = factor_text(value)
-    if layer.elementwise and layer.symbol:
-        z, y = (float(given[0].flatten()[above]) for given in place.values())
-        numbers = with_values(layer.symbol, z, y)
+    numbers, formula, formula_value = factor_text(value), _joined(factors), math.prod(map(number_of, factors))
+    if layer.elementwise and layer.symbol:  # compared with the derivative even where `factors` does not write it
+        z, y = (given[0].flatten()[above] for given in place.values())
+        numbers = with_values(layer.symbol, float(z), float(y))
+        formula = layer.symbol.format(z=f"{place.x_name}_{above}", y=f"{place.y_name}_{above}")
+        formula_value = float(slope_function(layer.symbol)(z, y))
     return ChainFactor(
         layer=f"{local.layer} {type(layer).__name__}",
         derivative=f"∂{place.y_name}_{above}/∂{place.x_name}_{below}",
-        formula=_joined(factors),
+        formula=formula,
         numbers=numbers,
         value=value,
-        formula_value=math.prod(map(number_of, factors)),
+        formula_value=formula_value,
         dense=local.dense,
     )
 
