@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from nets.calculus.formulas import chain_rule, formulas
 from nets.calculus.notation.factors import Factor
+from nets.calculus.notation.symbols import slope_function
 from nets.explanation.explain.numbers import factor_text, with_values
 from nets.explanation.explain.partial_derivative import FREE, PartialDerivative, number_of
 from nets.explanation.paths import LocalJacobian, Paths
@@ -36,7 +37,7 @@ class ChainFactor:
     @property
     def consistent(self) -> bool:
         """Whether the formula gives the layer's own derivative."""
-        return math.isclose(self.value, self.formula_value, rel_tol=1e-9, abs_tol=1e-12)
+        return _close(self.value, self.formula_value)
 
 
 def chain_factors(partial: PartialDerivative, chain: Sequence[LocalJacobian], paths: Paths) -> tuple[ChainFactor, ...]:
@@ -59,8 +60,10 @@ def _layer_factor(partial: PartialDerivative, local: LocalJacobian, above: int, 
     value = float(local.entry(above, below))
     numbers = factor_text(value)
     if layer.elementwise and layer.symbol:
-        z, y = (float(given[0].flatten()[above]) for given in place.values())
-        numbers = with_values(layer.symbol, z, y)
+        z, y = (given[0].flatten()[above] for given in place.values())
+        # As in the layer's factors, a symbol that is not the slope is not shown.
+        if _close(float(slope_function(layer.symbol)(z, y)), value):
+            numbers = with_values(layer.symbol, float(z), float(y))
     return ChainFactor(
         layer=f"{local.layer} {type(layer).__name__}",
         derivative=f"∂{place.y_name}_{above}/∂{place.x_name}_{below}",
@@ -154,6 +157,10 @@ def _parameter_factors(partial: PartialDerivative, unit: str) -> list[Factor]:
     """∂Z_u/∂θ as the layer writes it, with a letter or a number for u."""
     layer, place = partial.network.layers[partial.layer], partial.places[partial.layer]
     return layer.parameter_factors(place, partial.parameter, partial.index_texts, unit)[2]
+
+
+def _close(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12)
 
 
 def _joined(factors: Sequence[Factor]) -> str:
