@@ -24,10 +24,13 @@ __all__ = ["TorchDispatchMode", "pytree"]
 @cache
 def _private(module: str, name: str) -> Any:
     """The attribute `name` of a module of PyTorch's, or None where this release has none."""
-    try:
-        return getattr(importlib.import_module(module), name, None)
-    except ImportError:
-        return None
+    found = sys.modules.get(module)  # import_module takes a microsecond even for a module that is loaded
+    if found is None:
+        try:
+            found = importlib.import_module(module)
+        except ImportError:
+            return None
+    return getattr(found, name, None)
 
 
 # Operators.

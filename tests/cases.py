@@ -27,7 +27,9 @@ def _case(seed: int, name: str, samples: int, features: int, *layers: Layer) -> 
     network = Network(layers).double()
     for parameter in network.parameters():
         # Biases too, so that nothing is right merely because it is zero.
-        parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.float64) / parameter.shape[-1] ** 0.5
+        parameter.data = (
+            torch.randn(parameter.shape, generator=generator, dtype=torch.float64) / parameter.shape[-1] ** 0.5
+        )
     return Case(name, network, torch.randn(samples, features, generator=generator, dtype=torch.float64))
 
 

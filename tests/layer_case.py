@@ -1,4 +1,5 @@
-"""A layer of a user's own for the tests: a network around it, a module of torch with the same function, and wrong versions."""
+"""A layer of a user's own for the tests: a network around it, a module of torch with the same function, and wrong
+versions."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

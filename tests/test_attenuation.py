@@ -1,4 +1,4 @@
-"""Networks made ill in a known place, and what is said of them; networks that are well, and nothing said."""
+"""Networks with a fault in a known layer get a sentence that names it."""
 
 import math
 import re
@@ -13,8 +13,9 @@ from nets.data import digits
 from nets.records.layer_statistics import LayerStatistics, SlopeStatistics, Snapshot
 from nets.telemetry.diagnosis.attenuation import dead, first_not_finite, passage, saturated
 from nets.telemetry.diagnosis.gradients import diagnose
-from nets.telemetry.diagnosis.layer_table import LEGEND, table
+from nets.telemetry.diagnosis.layer_table import table
 from nets.training.gradients.layer_statistics import snapshot
+from tests.layer_records import TANH, layer, snapshot_of
 
 SEEDS = range(3)
 DEEP = [64, *[24] * 9, 10]
@@ -30,7 +31,7 @@ def started(
     scale: float = 1.0,
     learning_rate: float = 0.01,
 ) -> Made:
-    """The record of the first step on the digits, and a look before it."""
+    """The record of the first step on the digits, and a snapshot before it."""
     data = digits(targets="classes", seed=seed).train.take(slice(0, 256))
     data = nets.Batch(scale * data.inputs, data.targets)
     network = nets.mlp(sizes, activation, "identity", gain=gain, generator=torch.Generator().manual_seed(seed))
@@ -92,7 +93,7 @@ def test_dead_units_are_named_with_their_share(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_layer_that_is_dead_altogether_explains_a_gradient_of_zero(seed: int) -> None:
+def test_a_dead_layer_explains_a_gradient_of_zero(seed: int) -> None:
     step, seen, _, _ = started(seed, [64, 32, 32, 10], "relu", 1.4, edit=lambda network: network[2].bias.data.sub_(30))
     first, second = diagnose(step, seen).values()
     assert first.startswith("dead: layer 2: 100 % of its 32 units")
@@ -100,7 +101,7 @@ def test_a_layer_that_is_dead_altogether_explains_a_gradient_of_zero(seed: int) 
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_weights_that_are_all_too_small_are_the_reason_of_a_vanishing_gradient(seed: int) -> None:
+def test_small_weights_explain_a_vanishing_gradient(seed: int) -> None:
     step, seen, _, _ = started(seed, [64, *[24] * 19, 10], "tanh", 0.5)
     (sentence,) = diagnose(step, seen).values()
     pattern = (
@@ -119,7 +120,7 @@ def test_weights_that_are_all_too_small_are_the_reason_of_a_vanishing_gradient(s
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_slopes_are_the_reason_where_sigmoids_make_it_vanish(seed: int) -> None:
+def test_the_slopes_of_sigmoids_explain_a_vanishing_gradient(seed: int) -> None:
     step, seen, _, _ = started(seed, DEEP, "sigmoid")
     (sentence,) = diagnose(step, seen).values()
     # σ′ is a quarter at most, and near that at the start.
@@ -139,7 +140,7 @@ def test_a_single_layer_that_loses_the_gradient_is_named(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_weights_that_are_all_too_large_are_the_reason_of_an_exploding_gradient(seed: int) -> None:
+def test_large_weights_explain_an_exploding_gradient(seed: int) -> None:
     # tanh holds the signal while the gradient grows.
     step, seen, _, _ = started(seed, [64, *[24] * 19, 10], "tanh", 8.0, learning_rate=1e-30)
     (sentence,) = diagnose(step, seen).values()
@@ -155,7 +156,7 @@ def test_weights_that_are_all_too_large_are_the_reason_of_an_exploding_gradient(
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_a_signal_that_grows_is_a_reason_as_well(seed: int) -> None:
+def test_a_growing_signal_is_named(seed: int) -> None:
     # Half of the slopes of a ReLU are zero, which leaves 6/√2 of the gain for each layer, forward as well as back.
     step, seen, _, _ = started(seed, [64, *[24] * 19, 10], "relu", 6.0)
     (sentence,) = diagnose(step, seen).values()
@@ -166,7 +167,7 @@ def test_a_signal_that_grows_is_a_reason_as_well(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_numbers_that_overflow_are_traced_to_the_layer_where_they_begin(seed: int) -> None:
+def test_an_overflow_is_traced_to_its_layer(seed: int) -> None:
     # 1e13 in each of three layers: 1e26 is a float32, 1e39 is none.
     step, seen, network, data = started(seed, [64, 32, 32, 32, 10], "relu", 1e13)
     (sentence,) = diagnose(step, seen).values()
@@ -179,21 +180,7 @@ def test_numbers_that_overflow_are_traced_to_the_layer_where_they_begin(seed: in
     assert re.search(pattern, sentence), sentence
 
 
-# What there is to say where a network is not at hand.
-
-
-TANH = SlopeStatistics("1", "Tanh", "1 − Y²", 0.5, (0.1, 0.2, 0.3, 0.4, 0.9), 0.0, 0.0, 0.0)
-
-
-def layer(
-    name: str, cotangents: tuple[float, float, float] = (1.0, 1.0, 1.0), *activations: SlopeStatistics, **other: float
-) -> LayerStatistics:
-    made = LayerStatistics(name, 8, activations, 1.0, 0, 0, 1.0, 1.0, cotangents)
-    return replace(made, **other)  # type: ignore[arg-type]
-
-
-def snapshot_of(*layers: LayerStatistics, updates: int = 900) -> Snapshot:
-    return Snapshot(updates, 256, layers)
+# Records made by hand.
 
 
 def test_the_sentence_of_a_saturated_layer() -> None:
@@ -208,7 +195,7 @@ def test_the_sentence_of_a_saturated_layer() -> None:
     )
 
 
-def test_where_saturation_and_death_begin() -> None:
+def test_the_thresholds_of_saturation_and_death() -> None:
     for flat, lost, speaks in ((0.91, 5.1, True), (0.89, 5.1, False), (0.91, 4.9, False)):
         one = snapshot_of(layer("0", (lost, 1.0, 1.0), replace(TANH, flat=flat), slope=1 / 50))
         assert (saturated(one) is not None) is speaks
@@ -220,13 +207,13 @@ def test_where_saturation_and_death_begin() -> None:
     assert "so predicted attenuation 50 (after" in str(saturated(blind))
 
 
-def test_an_output_that_is_saturated_because_it_is_right_is_no_fault() -> None:
+def test_a_well_fitted_saturated_output_is_no_fault() -> None:
     # Where 1 − Y² is small the error is, too: the gradient passes where it is needed.
     right = snapshot_of(layer("0", (1.3, 1.0, 1.0), replace(TANH, flat=0.97), slope=1 / 78))
     assert saturated(right) is None and dead(right) is None
 
 
-def test_where_not_finite_begins() -> None:
+def test_the_first_layer_that_is_not_finite() -> None:
     nan = math.nan
     assert first_not_finite(
         snapshot_of(layer("0"), layer("2", not_finite=3, input_norm=5.0), layer("4", (nan, nan, nan), not_finite=8))
@@ -246,7 +233,7 @@ def test_where_not_finite_begins() -> None:
     assert first_not_finite(snapshot_of(layer("0"), layer("2"))) is None
 
 
-def test_a_passage_says_nothing_of_what_did_not_happen() -> None:
+def test_a_passage_without_a_change_has_no_sentence() -> None:
     seen = snapshot_of(layer("0"), layer("2"), layer("4"))
     for early, late in (("0", "4"), ("4", "0"), ("0", "0"), ("conv", "4"), ("0", "")):
         assert passage(seen, early, late, grows=False) == passage(seen, early, late, grows=True) == ""
@@ -258,7 +245,7 @@ def test_a_passage_says_nothing_of_what_did_not_happen() -> None:
 
 
 @pytest.mark.parametrize("number", [0.0, math.nan, math.inf, 1e-320, 1e300])
-def test_whatever_the_numbers_are_something_can_be_said(number: float) -> None:
+def test_any_numbers_have_a_sentence(number: float) -> None:
     # Every place of a record, one at a time and all at once.
     slopes = SlopeStatistics("1", "Tanh", "1 − Y²", number, (number,) * 5, 0.97, 0.5, 0.9)
     ill = LayerStatistics("2", 8, (slopes,), number, 3, 1, number, number, (number, number, number))
@@ -269,70 +256,3 @@ def test_whatever_the_numbers_are_something_can_be_said(number: float) -> None:
             passage(seen, early, late, grows=grows) for early in "024" for late in "024" for grows in (True, False)
         ]
         assert any(said)
-
-
-# The table.
-
-
-@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "softplus", "identity"])
-@pytest.mark.parametrize("layers", [1, 3, 20, 60])
-def test_the_table_fits_a_terminal(layers: int, activation: str) -> None:
-    network = nets.mlp([4] * (layers + 1), activation, activation)
-    data = nets.Batch(torch.ones(3, 4), torch.zeros(3, 4))
-    snapshots = [snapshot(network, nets.MeanSquaredError(), data, updates) for updates in (0, 50, 123456)]
-    lines = table(snapshots).splitlines()
-    assert max(map(len, [*lines, *LEGEND.splitlines()])) <= 80
-    assert "before the first step" in lines[1] and "after step 123,456" in lines[1]
-    assert len(lines) == (3 + layers + (layers > 1) if layers <= 24 else 3 + 25 + 1)
-    assert len(table(snapshots, most_rows=None).splitlines()) == 3 + layers + (layers > 1)
-    if layers == 60:
-        assert lines[15] == "… 36 more layers, on the Text page of TensorBoard"
-
-
-def test_the_table_holds_the_numbers() -> None:
-    seen = snapshot_of(
-        layer("0", (6.0, 3.0, 2.0), replace(TANH, flat=0.25, dead=0.996), weight=0.5, slope=0.8),
-        layer("2", (8.0, 8.0, 1e-5)),
-    )
-    assert table([seen]).splitlines() == [
-        "Attenuation of the gradient on its way back through each layer",
-        "           after step 900",
-        "layer      measured predicted  flat  dead",
-        "0  Tanh        3.00      2.50  25 % >99 %",
-        "2  Linear   8.0e+05      1.00     –     –",
-        "product     2.4e+06      2.50",
-    ]
-
-
-# Networks that are well: nothing to say at their start, nor after two epochs.
-
-WELL = [
-    *[("tanh", 1.0, layers) for layers in (1, 3, 10, 20)],
-    *[("relu", 2**0.5, layers) for layers in (2, 3, 10)],
-    *[("gelu", 1.5, layers) for layers in (2, 3, 10)],
-    *[("sin", 1.0, layers) for layers in (2, 3, 10)],
-    *[("sigmoid", 1.0, layers) for layers in (2, 3)],
-    *[("softplus", 1.0, layers) for layers in (2, 3, 6)],
-    *[("identity", 1.0, layers) for layers in (2, 3, 6)],
-]
-
-
-@pytest.mark.parametrize("output", ["identity", "tanh"])
-@pytest.mark.parametrize(("activation", "gain", "layers"), WELL)
-def test_silent_on_healthy_networks(activation: str, gain: float, layers: int, output: str) -> None:
-    loss, targets = (nets.CrossEntropy(), "classes") if output == "identity" else (nets.MeanSquaredError(), "signed")
-    for seed in SEEDS:
-        train = digits(targets=targets, seed=seed).train
-        network = nets.mlp(
-            [64, *[24] * (layers - 1), 10], activation, output, gain=gain, generator=torch.Generator().manual_seed(seed)
-        )
-        seen = train.take(slice(0, 256))
-        first = snapshot(network, loss, seen)
-        steps = list(
-            nets.descend(
-                network, train, loss=loss, learning_rate=0.02, momentum=0.9, batch_size=64, epochs=2, seed=seed
-            )
-        )
-        assert steps[-1].loss < steps[0].loss
-        assert diagnose(steps[0], first) == {}
-        assert diagnose(steps[-1], snapshot(network, loss, seen, len(steps))) == {}

@@ -104,7 +104,9 @@ def test_wrong_generators_are_refused(generator: Any) -> None:
     sentence(error.value)
 
 
-@pytest.mark.parametrize("arguments", [(0, 1), (1, 2.0), (True, 1), (1, None), (1, 10**30), (1, 1, "False"), (1, 1, 0)], ids=str)
+@pytest.mark.parametrize(
+    "arguments", [(0, 1), (1, 2.0), (True, 1), (1, None), (1, 10**30), (1, 1, "False"), (1, 1, 0)], ids=str
+)
 def test_wrong_arguments_of_a_layer_are_refused(arguments: tuple[Any, ...]) -> None:
     with pytest.raises(InputError) as error:
         Linear(*arguments)

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run, read back and held against the records it came from."""
+"""A run in TensorBoard, read back and compared with its records."""
 
 import gc
 import math
@@ -78,7 +78,7 @@ def test_one_event_per_step_even_where_it_is_evaluated_and_has_histograms(tmp_pa
     assert per_step == dict.fromkeys(range(1, 21), 1)
 
 
-def test_evaluation_goes_with_its_step_and_stands_alone(tmp_path: Path) -> None:
+def test_an_evaluation_is_written_with_its_step_or_alone(tmp_path: Path) -> None:
     first, second = records(2)
     with Board(tmp_path) as board:
         board.evaluation(0, 2.5, 0.0)
@@ -125,7 +125,7 @@ def text(log_dir: Path, tag: str) -> str:
     return event.tensor_proto.string_val[0].decode()
 
 
-def test_certificate_stands_on_the_text_page_as_it_is_printed(tmp_path: Path) -> None:
+def test_the_certificate_is_on_the_text_page_as_it_is_printed(tmp_path: Path) -> None:
     check = Check(
         "0.weight", "closed form", "reverse mode", 6, 0, 1e-16, 2e-16, (0, 1, 2), 0.5, 0.5, 1e-12, 1e-9, "pass"
     )
@@ -135,14 +135,14 @@ def test_certificate_stands_on_the_text_page_as_it_is_printed(tmp_path: Path) ->
     assert text(tmp_path, "run/certificate") == f"**pass**\n\n```\n{certificate}\n```"
 
 
-def test_config_is_shown_as_it_stands_even_with_backticks_in_it(tmp_path: Path) -> None:
+def test_a_config_with_backticks_is_shown_as_it_is(tmp_path: Path) -> None:
     # A fenced block ends at the first fence as long as its own (CommonMark 0.31, 4.5), so its own must be longer.
     with Board(tmp_path) as board:
         board.config("note: '```'\nsizes: [64, 10]\n")
     assert text(tmp_path, "run/config") == "````yaml\nnote: '```'\nsizes: [64, 10]\n````"
 
 
-def test_custom_scalars_gather_what_belongs_in_one_chart(tmp_path: Path) -> None:
+def test_custom_scalars_have_a_chart_for_each_kind(tmp_path: Path) -> None:
     with Board(tmp_path):
         pass
     accumulator = read(tmp_path)
@@ -192,7 +192,7 @@ def test_a_board_imports_nothing_that_it_does_not_need() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "\n", "")
 
 
-def test_a_step_after_the_end_is_told(tmp_path: Path) -> None:
+def test_a_step_after_close_is_refused(tmp_path: Path) -> None:
     board = Board(tmp_path)
     board.close()
     with pytest.raises(ValueError, match="after it was closed"):

@@ -1,7 +1,7 @@
-"""What the source documents show, row by row: A of document 000 (and 002), B of 001, C of 003, D of 004.
+"""The claims of the source documents, row by row: A of document 000 (and 002), B of 001, C of 003, D of 004.
 
-Every engine that can state a row is held against the document's number, then against all the others. notebooks/README.md says
-what each row is, and which notebook shows it.
+Every engine that can derive a row is compared with the document's number, then with all other engines.
+notebooks/README.md lists the rows and the notebooks that show them.
 """
 
 import pytest
@@ -26,7 +26,7 @@ def test_claim(row: str, engine: str) -> None:
 
 
 @pytest.mark.parametrize("row", [row for row, (engines, _) in CLAIMS.items() if " " in engines])
-def test_every_engine_says_the_same(row: str) -> None:
+def test_all_engines_agree(row: str) -> None:
     engines, check = CLAIMS[row]
     first, *others = [check(LETTERS[letter]) for letter in engines.split() if installed(LETTERS[letter])]
     for other in others:
@@ -34,6 +34,6 @@ def test_every_engine_says_the_same(row: str) -> None:
             close(b, a)
 
 
-def test_no_row_is_left_out() -> None:
+def test_every_row_is_there() -> None:
     counts = {"A": 8, "B": 7, "C": 5, "D": 7}
     assert list(CLAIMS) == [f"{letter}{number}" for letter, count in counts.items() for number in range(1, count + 1)]

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of accumulation: the ledger's own numbers, one Event a step, and the noise scale of a known problem."""
+"""Accumulation in TensorBoard: each number under its tag, one Event a step, and the noise scale of a known problem."""
 
 import math
 import re
@@ -26,7 +26,7 @@ def descended(folder: Path, **settings: object) -> list[nets.Step]:
     steps = list(nets.descend(network, DATA, **(defaults | settings)))  # type: ignore[arg-type]
     with Board(folder) as board:
         for step in steps:
-            # Some are written at once, since something else is known at that step.
+            # Every fourth step is written at once, since it has a test loss.
             board.write(step, **({"test_loss": 1.0} if step.step % 4 == 0 else {}))
     return steps
 
@@ -40,7 +40,7 @@ def short(contribution: str) -> str:
     return contribution.replace("micro-batch", "micro")
 
 
-def test_every_number_of_the_ledger_is_under_its_tag(tmp_path: Path) -> None:
+def test_every_number_of_a_window_is_under_its_tag(tmp_path: Path) -> None:
     steps = descended(tmp_path, micro_batch_size=4)
     assert [step.accumulation.sizes for step in steps[:3]] == [(4, 4, 2), (4, 4, 2), (3,)]
     found, noise = series(tmp_path), RunningNoise()
@@ -87,7 +87,7 @@ def test_of_many_contributions_the_smallest_and_the_largest_have_a_curve(tmp_pat
     assert "accumulation/0.bias/norm micro 5" in found  # of the last window of each epoch, which has five
 
 
-def test_the_page_has_charts_of_them(tmp_path: Path) -> None:
+def test_the_page_has_charts_of_accumulation(tmp_path: Path) -> None:
     descended(tmp_path, micro_batch_size=4)
     layout = events(tmp_path).Tensors("custom_scalars__config__")[0].tensor_proto.string_val[0]
     assert b"accumulation/.*/agreement" in layout and b"noise_scale" in layout
@@ -146,7 +146,7 @@ def test_the_running_average_forgets() -> None:
     assert math.isnan(RunningNoise().add(GradientNoise(math.inf, 1.0)).scale)
 
 
-def test_what_a_run_says_of_it(tmp_path: Path) -> None:
+def test_the_summary_of_a_run(tmp_path: Path) -> None:
     assert accumulation_summary(descended(tmp_path / "plain")) == {}
     said = accumulation_summary(descended(tmp_path / "sums", micro_batch_size=4))
     assert re.fullmatch(
@@ -156,7 +156,7 @@ def test_what_a_run_says_of_it(tmp_path: Path) -> None:
     assert re.fullmatch(r"[\d.]+ samples, so batches of about [\d,]+; these have 10|no signal .*", said["noise scale"])
 
 
-def test_a_run_whose_sums_are_none_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_summary_names_a_wrong_sum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     close = Accumulator.finish
 
     def spoilt(self: Accumulator, into: torch.Tensor, whole: int) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""The ledger of an accumulation window: its numbers against those of the same gradients kept and summed by hand, in double."""
+"""The record of a sum of gradients, compared with the same gradients summed by hand in float64."""
 
 import itertools
 import math
@@ -56,7 +56,7 @@ def test_the_weighted_sum_is_the_gradient_of_the_whole(loss_name: str, size: int
     assert accumulation.sizes == tuple(counts) and accumulation.weights == tuple(expected)
 
 
-def test_a_window_in_which_everything_is_masked_moves_nothing() -> None:
+def test_a_window_without_a_target_that_counts_moves_nothing() -> None:
     batch = Batch(X, torch.full((10,), -100))
     value, gradients, accumulation = accumulate(
         ENGINES["closed_form"](), network(), nets.MaskedCrossEntropy(), batch, 4
@@ -71,7 +71,7 @@ def test_a_window_in_which_everything_is_masked_moves_nothing() -> None:
 
 @pytest.mark.parametrize("loss_name", list(LOSSES))
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_every_number_of_the_ledger(loss_name: str, dtype: torch.dtype) -> None:
+def test_every_number_of_a_window(loss_name: str, dtype: torch.dtype) -> None:
     loss, batch = LOSSES[loss_name]
     batch = batch.to(dtype)
     accumulation = accumulate(ENGINES["closed_form"](), network(dtype), loss, batch, 4)[2]
@@ -99,17 +99,17 @@ def test_every_number_of_the_ledger(loss_name: str, dtype: torch.dtype) -> None:
         assert accumulation.residual[name] <= 4 * unit
     assert accumulation.is_the_sum
     if dtype == torch.float32:
-        assert max(accumulation.residual.values()) > 0  # the second sum is another one
+        assert max(accumulation.residual.values()) > 0  # the second sum is rounded differently
 
 
-def test_one_contribution_keeps_no_account() -> None:
+def test_a_single_contribution_has_no_numbers_of_its_own() -> None:
     (step,) = nets.descend(network(), NUMBERS, loss=nets.MeanSquaredError(), learning_rate=0.1, steps=1)
     assert step.accumulation.sizes == (10,) and step.accumulation.block is None and step.accumulation.norms == {}
     assert step.accumulation.noise is None and step.accumulation.is_the_sum
 
 
 def test_the_records_of_a_descent_keep_their_numbers() -> None:
-    """Though the memory of the sums is that of the window before; and each micro-batch of a recording is written over the last."""
+    """All windows share the memory of the sums, and each micro-batch overwrites the last."""
     windows = []
     settings = {"loss": nets.MeanSquaredError(), "learning_rate": 0.1, "batch_size": 5, "micro_batch_size": 2}
     steps = nets.descend(network(), NUMBERS, epochs=200, **settings)
@@ -117,7 +117,7 @@ def test_the_records_of_a_descent_keep_their_numbers() -> None:
         windows.append(
             (step.accumulation, step.accumulation.norms, step.accumulation.residual, step.accumulation.losses)
         )
-    assert len(windows) == 400  # more than a page
+    assert len(windows) == 400  # more than a block
     for accumulation, norms, residual, losses in windows:
         assert (accumulation.norms, accumulation.residual, accumulation.losses) == (norms, residual, losses)
         assert accumulation.is_the_sum
@@ -127,8 +127,8 @@ def test_the_records_of_a_descent_keep_their_numbers() -> None:
 
 
 @pytest.mark.parametrize("fault", [1.001, 0.0, -1.0])
-def test_a_sum_that_is_none_is_seen(fault: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Something that changes .grad in the middle of a window."""
+def test_a_wrong_sum_has_a_residual(fault: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sum is changed in the middle of a window."""
     add, calls = Accumulator.add, []
 
     def changed(self: Accumulator, *given: object) -> None:

@@ -1,4 +1,4 @@
-"""What `descend` refuses before it moves anything: one sentence for each kind of wrong value, whatever is drawn."""
+"""`descend` refuses each wrong argument in one sentence, before it changes anything."""
 
 import itertools
 import math
@@ -34,13 +34,13 @@ HUGE = [2**63, 2**64, 10**400, 10**5_000]
 
 
 def descend(**other: Any) -> list[nets.Step]:
-    """The first two records of a descent, and with it all that is checked beforehand."""
+    """The first two records of a descent; all arguments are checked on the way."""
     given = {**RIGHT, **other}
     network = given.pop("network", None) or nets.mlp([3, 2])
     return list(itertools.islice(nets.descend(network, **given), 2))
 
 
-def told(error: BaseException) -> None:
+def check_sentence(error: BaseException) -> None:
     text = str(error)
     assert "\n" not in text and text.endswith(".") and len(text) < 500 and ("expected" in text or "must" in text)
     text.encode("utf-8")
@@ -74,13 +74,13 @@ WRONG: dict[str, list[Any]] = {
 @pytest.mark.parametrize(
     ("name", "value"), [(name, value) for name, values in WRONG.items() for value in values], ids=named
 )
-def test_each_wrong_argument_is_a_sentence(name: str, value: Any) -> None:
+def test_each_wrong_argument_is_refused_in_a_sentence(name: str, value: Any) -> None:
     with pytest.raises(InputError) as error:
         descend(**{name: value})
-    told(error.value)
+    check_sentence(error.value)
 
 
-def test_the_right_arguments_are_right() -> None:
+def test_the_right_arguments_are_accepted() -> None:
     assert len(descend()) == 2
 
 
@@ -99,17 +99,17 @@ ARGUMENTS = st.dictionaries(st.sampled_from(sorted(RIGHT)), HOSTILE, max_size=3)
 
 @given(other=ARGUMENTS)
 @settings(max_examples=150)
-def test_whatever_is_given_it_descends_or_a_sentence_is_said(other: dict[str, Any]) -> None:
+def test_any_arguments_are_accepted_or_refused_in_a_sentence(other: dict[str, Any]) -> None:
     network = nets.mlp([3, 2])
     before: list[Tensor] = [p.detach().clone() for p in network.parameters()]
     data, state = (X.clone(), T.clone()), torch.random.get_rng_state()
     try:
         steps = descend(network=network, **other)
     except InputError as error:
-        told(error)
+        check_sentence(error)
         assert all(torch.equal(p, old) and p.grad is None for p, old in zip(network.parameters(), before, strict=True))
     except nets.DivergenceError as error:
-        told(error)
+        check_sentence(error)
     else:
         assert 1 <= len(steps) <= 2
     assert torch.equal(X, data[0]) and torch.equal(T, data[1])

@@ -41,7 +41,7 @@ def _descend(
 @pytest.mark.parametrize("engine", list(ENGINES))
 @pytest.mark.parametrize("loss_name", list(LOSSES))
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
-def test_full_batch_is_torch_sgd(engine: str, loss_name: str, settings: dict) -> None:
+def test_a_full_batch_descent_equals_torch_sgd(engine: str, loss_name: str, settings: dict) -> None:
     loss, data = LOSSES[loss_name]
     network, twin = _network(), _network()
     optimizer = torch.optim.SGD(twin.parameters(), lr=0.1, **settings)
@@ -81,7 +81,7 @@ def test_micro_batches_of_any_size_give_the_gradient_of_the_whole(engine: str, l
 
 
 def test_ragged_micro_batches_weigh_by_their_samples() -> None:
-    """[4, 4, 2]: dividing by three instead, as is often done, gives a gradient that is tens of per cent off."""
+    """[4, 4, 2]: dividing by three instead, as is often done, gives a gradient with an error of tens of per cent."""
     engine, loss = ENGINES["closed_form"](), MeanSquaredError()
     _, right, accumulation = accumulate(engine, _network(), loss, DATA, 4)
     assert accumulation.sizes == (4, 4, 2) and accumulation.weights == (0.4, 0.4, 0.2)
@@ -91,7 +91,7 @@ def test_ragged_micro_batches_weigh_by_their_samples() -> None:
     assert off > 0.01
 
 
-def test_the_record_says_what_was_accumulated() -> None:
+def test_the_record_has_the_sizes_and_the_weighted_loss() -> None:
     steps = _descend(_network(), batch_size=5, micro_batch_size=2, epochs=2, steps=None)
     assert [step.accumulation.sizes for step in steps] == [(2, 2, 1)] * 4
     for step in steps:
@@ -143,7 +143,7 @@ def test_the_record_cannot_be_changed() -> None:
         step.step = 0  # type: ignore[misc]
 
 
-def test_the_gradient_is_left_where_torch_keeps_it() -> None:
+def test_the_gradient_is_left_in_grad() -> None:
     network = _network()
     (step,) = _descend(network, steps=1)
     for name, parameter in network.named_parameters():
@@ -156,7 +156,7 @@ def test_a_parameter_that_starts_at_zero_has_an_infinite_ratio() -> None:
     assert step.update_ratio["0.bias"] == math.inf and math.isfinite(step.update_ratio["0.weight"])
 
 
-def test_divergence_is_recorded_then_told_and_the_network_keeps_its_last_numbers() -> None:
+def test_divergence_is_recorded_and_raised_and_the_network_keeps_its_last_finite_parameters() -> None:
     network = nets.mlp([3, 2], output="identity", generator=torch.Generator().manual_seed(1)).double()
     records = []
     with pytest.raises(
@@ -168,7 +168,7 @@ def test_divergence_is_recorded_then_told_and_the_network_keeps_its_last_numbers
     assert all(torch.isfinite(parameter).all() for parameter in network.parameters())
 
 
-def test_count_steps_is_what_descend_makes() -> None:
+def test_count_steps_equals_the_steps_of_descend() -> None:
     for epochs, limit, batch_size in [(3, None, 4), (3, 5, 4), (None, 11, None), (2, None, None)]:
         settings = {"epochs": epochs, "steps": limit, "batch_size": batch_size}
         assert len(_descend(_network(), **settings)) == count_steps(10, **settings)  # type: ignore[arg-type]
@@ -189,13 +189,13 @@ def test_count_steps_is_what_descend_makes() -> None:
         ({"epochs": 0}, "epochs is 0"),
         ({"steps": None}, "neither epochs nor steps"),
         ({"engine": "magic"}, "engine is 'magic'; expected 'closed_form' or 'autograd'"),
-        ({"loss": CrossEntropy()}, "cross entropy was given targets"),
+        ({"loss": CrossEntropy()}, "the targets of cross entropy have the shape"),
         ({"data": Batch(DATA.inputs[:, :2], DATA.targets)}, "with 3 inputs was given X with 2 features"),
         ({"data": Batch(DATA.inputs.float(), DATA.targets)}, "X is torch.float32"),
         ({"network": nets.Network.from_torch(nn.Tanh()), "data": Batch(DATA.inputs, DATA.inputs)}, "no parameter that requires"),
     ],
 )  # fmt: skip
-def test_an_argument_out_of_range_is_told_before_anything_is_computed(settings: dict, message: str) -> None:
+def test_an_argument_out_of_range_is_refused_before_anything_is_computed(settings: dict, message: str) -> None:
     arguments = {"network": _network(), "data": DATA, "loss": MeanSquaredError(), "learning_rate": 0.1, "steps": 3}
     with pytest.raises(nets.InputError, match=message):
         nets.descend(**(arguments | settings))

@@ -1,4 +1,4 @@
-"""gradients.png: every line that it owes, and a file that is whole or not there."""
+"""gradients.png: a line for each parameter, and a file that is whole or absent."""
 
 import math
 import subprocess
@@ -60,7 +60,7 @@ def test_few_parameters_are_named_in_the_legend() -> None:
     assert legend(draw(records(5, names(2)))) == ["0.weight", "0.bias", "2.weight", "2.bias", "total"]
 
 
-def test_many_parameters_are_told_apart_by_a_colour_bar_of_their_layers() -> None:
+def test_many_parameters_have_a_colour_bar_of_their_layers() -> None:
     figure = Figure()
     axes = draw_gradient_norms(figure, records(5, names(20)))
     assert legend(axes) == ["total", "weight", "bias"]
@@ -78,7 +78,7 @@ def test_the_total_is_the_heaviest_line() -> None:
         assert total > max(widths.values())
 
 
-def test_zero_and_not_finite_stand_on_the_edges_of_the_log_axis() -> None:
+def test_zero_and_not_finite_are_on_the_edges_of_the_log_axis() -> None:
     steps = records(4, ["0.weight", "0.bias"])
     steps[1] = changed(steps[1], gradient_norm={"0.weight": 0.0, "0.bias": 1.0})
     steps[3] = changed(steps[3], gradient_norm={"0.weight": 1.0, "0.bias": math.nan})
@@ -95,7 +95,7 @@ def test_zero_and_not_finite_stand_on_the_edges_of_the_log_axis() -> None:
 
 
 @pytest.mark.parametrize("norm", [0.0, math.nan, math.inf])
-def test_where_nothing_can_be_drawn_the_picture_says_so(tmp_path: Path, norm: float) -> None:
+def test_a_picture_without_a_finite_norm_says_so(tmp_path: Path, norm: float) -> None:
     steps = [changed(s, gradient_norm={"w": norm}) for s in records(3, ["w"])]
     gradient_figure(steps, tmp_path / "g.png")
     assert [text.get_text() for text in draw(steps).texts] == ["every norm is zero or not finite"]

@@ -1,4 +1,4 @@
-"""What runs on a GPU stays there and waits for nobody.
+"""A step on a GPU stays there, and the CPU does not wait for it.
 
 Where there is none, tensors stand in for its own that have a shape and a device, but no numbers: to mix devices is an error with
 them as it is there, and so is to look at a number, for which a GPU would be waited for and no graph could be captured.
@@ -66,7 +66,7 @@ def made(activation: str, loss: str) -> tuple[nets.Network, Batch]:
 
 @pytest.mark.usefixtures("stand_ins")
 @pytest.mark.parametrize(("activation", "loss", "engine", "setting"), STEPS)
-def test_a_step_stays_on_the_device_and_looks_at_no_number(
+def test_a_step_stays_on_the_device_and_reads_no_number(
     activation: str, loss: str, engine: str, setting: tuple[float, float], fused: list[int]
 ) -> None:
     network, batch = made(activation, loss)
@@ -81,7 +81,7 @@ def test_a_step_stays_on_the_device_and_looks_at_no_number(
 
 
 @pytest.mark.usefixtures("stand_ins")
-def test_micro_batches_and_their_account_stay_on_the_device() -> None:
+def test_micro_batches_and_their_record_stay_on_the_device() -> None:
     network, batch = made("tanh", "mean_squared_error")
     value, found, accumulation = accumulate(closed_form, network, MeanSquaredError(), batch, 3)
     assert accumulation.block is not None
@@ -90,7 +90,7 @@ def test_micro_batches_and_their_account_stay_on_the_device() -> None:
 
 
 @pytest.mark.usefixtures("stand_ins")
-def test_what_is_on_two_devices_is_told_before_anything_is_computed() -> None:
+def test_two_devices_are_refused_before_anything_is_computed() -> None:
     network, batch = made("tanh", "mean_squared_error")
     here = Batch(torch.rand(8, 5), torch.rand(8, 4))
     with pytest.raises(nets.InputError, match="X is on cpu and the network on meta; expected the same device"):
@@ -116,14 +116,12 @@ def test_data_are_moved_whole() -> None:
         ("cuda:2", 2, "device is 'cuda:2'; expected a GPU of this machine, of which there are 2"),
     ],
 )
-def test_a_device_that_is_not_there_is_told(
-    value: object, count: int, message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_device_is_refused(value: object, count: int, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     with pytest.raises(nets.InputError, match=message):
         validation.device("device", value)
 
 
-def test_a_device_that_is_there_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_available_device_is_returned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert [str(validation.device("device", name)) for name in ("cpu", "cuda", "cuda:1")] == ["cpu", "cuda", "cuda:1"]

@@ -1,4 +1,4 @@
-"""A sentence where gradients are ill, and none where they are healthy."""
+"""A sentence for each fault of the gradients, and none for healthy gradients."""
 
 import math
 from itertools import pairwise
@@ -94,7 +94,7 @@ def test_exploding_names_number_factor_and_parameters() -> None:
     )
 
 
-def test_the_factor_of_a_thousand_is_where_it_begins_to_speak() -> None:
+def test_the_thresholds_of_vanishing_and_exploding() -> None:
     for factor, speaks in ((999, False), (1001, True)):
         assert (vanishing(step({"0.weight": 1.0, "2.weight": factor})) is not None) is speaks
         assert (exploding(step({"0.weight": factor, "2.weight": 1.0})) is not None) is speaks
@@ -131,7 +131,7 @@ def test_a_gradient_of_exactly_zero_is_named() -> None:
     )
 
 
-def test_a_weight_at_zero_that_never_leaves_it_is_no_excuse() -> None:
+def test_a_weight_that_stays_at_zero_is_named() -> None:
     # All weights zero: only the last bias has a gradient, and each weight keeps the other at zero.
     ratios = {"0.weight": 0.0, "2.weight": 0.0, "2.bias": math.inf}
     record = step({"0.weight": 0.0, "2.weight": 0.0, "2.bias": 0.4}, ratios)
@@ -139,7 +139,7 @@ def test_a_weight_at_zero_that_never_leaves_it_is_no_excuse() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_what_is_not_finite_is_the_only_sentence(value: float) -> None:
+def test_numbers_that_are_not_finite_are_the_only_fault(value: float) -> None:
     norms = {"0.weight": 1e-9, "2.weight": value, "2.bias": value}
     assert (*diagnose(step(norms, dict.fromkeys(norms, 99.0), loss=value)).values(),) == (
         f"not finite: ‖∂ℓ/∂θ‖ of 2.weight and 1 more is {value} at step 7, the loss is {value}.",

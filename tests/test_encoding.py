@@ -1,4 +1,4 @@
-"""The bytes of a block of steps are those of TensorBoard's own messages and records."""
+"""The bytes of a block of steps equal those of TensorBoard's own messages and records."""
 
 import io
 
@@ -38,7 +38,7 @@ def framed(events: list[Event]) -> bytes:
     steps=st.lists(st.integers(1, 2**62), min_size=1, max_size=8),
     seed=st.integers(0, 99),
 )
-def test_the_bytes_are_those_of_tensorboard(tags: tuple[str, ...], steps: list[int], seed: int) -> None:
+def test_the_bytes_equal_those_of_tensorboard(tags: tuple[str, ...], steps: list[int], seed: int) -> None:
     """Byte for byte: fields in the order of their numbers, lengths and steps as varints, masked checksums."""
     generator = np.random.default_rng(seed)
     values = generator.lognormal(0, 40, (len(steps), len(tags))) * generator.choice([-1, 1], (len(steps), len(tags)))
@@ -46,7 +46,7 @@ def test_the_bytes_are_those_of_tensorboard(tags: tuple[str, ...], steps: list[i
     assert records(tags, steps, times, values) == framed(by_tensorboard(tags, steps, times, values))
 
 
-def test_what_is_not_finite_zero_or_too_large_is_kept() -> None:
+def test_numbers_that_are_not_finite_zero_or_too_large_are_kept() -> None:
     values = np.array([[np.nan, np.inf, -np.inf, 0.0, -0.0, 1e300, 1e-300]])
     (event,) = by_tensorboard(tuple("abcdefg"), [7], [1.5], values)
     encoded = records(tuple("abcdefg"), [7], [1.5], values)
@@ -58,7 +58,7 @@ def test_what_is_not_finite_zero_or_too_large_is_kept() -> None:
 
 
 def test_step_zero_can_be_read() -> None:
-    """A message of TensorBoard's leaves a zero away; here it is written, and reads the same."""
+    """TensorBoard's own messages omit a zero; here it is written, and reads the same."""
     encoded = records(("a",), [0, 1], [1.0, 2.0], np.array([[1.0], [2.0]]))
     size = int.from_bytes(encoded[:8], "little")
     assert Event.FromString(encoded[12 : 12 + size]).step == 0

@@ -1,4 +1,4 @@
-"""Both engines follow one trajectory, whatever is trained and however; and a recording repeats what it recorded."""
+"""Both engines follow one trajectory for every activation, loss and setting; a recording repeats its operations."""
 
 import itertools
 
@@ -63,7 +63,7 @@ def trained(engine: str, activation: str, loss: str, setting: str, dtype: torch.
 def test_a_thousand_steps_lead_to_the_same_weights(
     activation: str, loss: str, setting: str, dtype: torch.dtype, tolerance: float
 ) -> None:
-    """Of the largest weight of each parameter."""
+    """Up to the tolerance times the largest entry of each parameter."""
     found = (trained(engine, activation, loss, setting, dtype) for engine in ("closed_form", "autograd"))
     for ours, theirs in zip(*found, strict=True):
         assert (ours - theirs).abs().max() <= tolerance * theirs.abs().max()
@@ -71,8 +71,8 @@ def test_a_thousand_steps_lead_to_the_same_weights(
 
 @pytest.mark.parametrize("loss", list(LOSSES))
 @pytest.mark.parametrize("activation", list(ACTIVATIONS))
-def test_a_recording_gives_what_the_formulas_give(activation: str, loss: str) -> None:
-    """At parameters and samples that it has not seen, and more than once, since each result is written over operands.
+def test_a_recording_equals_the_formulas(activation: str, loss: str) -> None:
+    """At parameters and samples that were not recorded, and more than once, since results overwrite operands.
 
     To 1e-13 of the largest entry: two BLAS libraries add the terms of a sum in different orders, and a sum that comes out small has
     the rounding of its terms.
@@ -101,7 +101,7 @@ def test_a_recording_takes_no_new_memory() -> None:
     assert taken <= 1_000
 
 
-def test_a_broken_formula_is_broken_in_the_recording_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_formula_is_wrong_in_the_recording(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no second set of formulas."""
     network, batch = nets.mlp([4, 3]), Batch(torch.rand(5, 4), torch.rand(5, 3))
     right = replayed()(network, nets.MeanSquaredError(), batch)[1]["0.weight"].clone()
@@ -110,8 +110,8 @@ def test_a_broken_formula_is_broken_in_the_recording_too(monkeypatch: pytest.Mon
     assert not torch.allclose(right, wrong)
 
 
-def test_numbers_that_are_looked_at_cannot_be_recorded() -> None:
-    """What was decided once would be decided for good."""
+def test_a_decision_by_a_number_cannot_be_recorded() -> None:
+    """A recording would repeat the first decision for ever."""
     x = torch.tensor([1.0, 2.0])
     with pytest.raises(RuntimeError, match="looks at a number"):
         Recording(lambda: x * 2 if x.sum() > 0 else x)
@@ -128,7 +128,7 @@ def test_slopes_of_saturated_units_keep_their_digits() -> None:
         torch.testing.assert_close(engine(network, nets.MeanSquaredError(), batch), expected, rtol=1e-6, atol=0)
 
 
-def test_a_network_that_makes_the_most_of_a_rounding_is_trained_all_the_same() -> None:
+def test_a_network_that_amplifies_rounding_trains_without_a_recording() -> None:
     network = nets.mlp([8, *[16] * 20, 3], gain=8.0)
     steps = list(
         nets.descend(

@@ -72,7 +72,8 @@ def test_numbers_of_the_source_document(name: str) -> None:
 
 @EACH
 def test_no_derivative_of_a_layer_is_used(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without any derivative of the layers, and without their forward in PyTorch, an engine still knows the Jacobian."""
+    """Without any derivative of the layers, and without their forward in PyTorch, an engine still knows the
+    Jacobian."""
     network = next(case.network for case in NETWORKS if case.name == "every activation")
     x = next(case.x for case in NETWORKS if case.name == "every activation")
     expected = closed_form(network, x)
@@ -162,7 +163,9 @@ def test_an_input_without_a_sample_axis_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("sizes", [[784, 10], [16, 200, 10]], ids=str)
-def test_sympy_refuses_at_once_a_network_that_would_take_minutes(sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sympy_refuses_at_once_a_network_that_would_take_minutes(
+    sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fails(name: str) -> None:
         raise AssertionError(f"{name} was loaded")
 
@@ -202,7 +205,9 @@ def test_messages_and_settings_of_a_package_being_loaded_do_not_reach_the_caller
             os.environ["TF2_BEHAVIOR"] = "1"
         """)
     )
-    (tmp_path / "broken.py").write_text("import os\nos.write(2, b'no such instruction\\n')\nraise ImportError('broken')")
+    (tmp_path / "broken.py").write_text(
+        "import os\nos.write(2, b'no such instruction\\n')\nraise ImportError('broken')"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
     before, filters = dict(os.environ), list(warnings.filters)

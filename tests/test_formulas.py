@@ -1,5 +1,7 @@
 """The index form of each Jacobian, as the source document and the chain rule write it."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,8 +9,11 @@ from torch import Tensor
 import nets
 from nets.calculus.formulas import chain_rule, formulas
 from nets.calculus.layer import Layer
-from nets.calculus.layers import GELU, Activation, Identity, Linear, ReLU, Sigmoid, Sin, Softplus, Tanh
+from nets.calculus.layers import ACTIVATIONS, GELU, Activation, Identity, Linear, ReLU, Sigmoid, Sin, Softplus, Tanh
 from nets.calculus.network import Network
+from nets.calculus.notation.symbols import slope_function
+from nets.errors import InputError
+from tests.own_layers import CASES
 
 
 @pytest.mark.parametrize(
@@ -110,3 +115,88 @@ def test_a_formula_that_would_repeat_its_left_side_is_absent() -> None:
 def test_a_layer_of_ones_own_is_verified(layers: list) -> None:
     x = torch.randn(2, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     assert nets.verify(Network(layers).double(), x).passed
+
+
+def random_network(seed: int) -> tuple[Network, Tensor]:
+    """Up to eight layers of the package and of tests/layers/, over vectors of up to four units."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(least: int, most: int) -> int:
+        return int(torch.randint(least, most + 1, (), generator=generator))
+
+    own = [case.layer for case in CASES.values() if case.shape == (3,)]
+    known = [kind for name, kind in ACTIVATIONS.items() if name != "relu"]
+    width, layers = 4, list[Layer]()
+    inputs = draw(2, 4)
+    layers.append(Linear(inputs, width, bias=bool(draw(0, 1)), generator=generator))
+    for _ in range(draw(0, 6)):
+        kind = draw(0, 2)
+        layers.append(
+            Linear(width, width, generator=generator) if kind == 0
+            else own[draw(0, len(own) - 1)]() if kind == 1
+            else known[draw(0, len(known) - 1)]()
+        )  # fmt: skip
+    layers.append(Linear(width, draw(1, 3), generator=generator))
+    layers.extend([Tanh()] * draw(0, 2))
+    start = draw(0, 1) * draw(0, 1)
+    network = Network(layers[start:]).double()
+    return network, torch.randn(3, inputs if start == 0 else 4, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_every_formula_computes_the_entry_that_it_is_written_for(seed: int) -> None:
+    network, x = random_network(seed)
+    jacobians = nets.jacobians(network, x)
+    for name, formula in formulas(network, x).items():
+        shape = jacobians[name].shape
+        generator = torch.Generator().manual_seed(seed)
+        for _ in range(4):
+            index = tuple(int(torch.randint(size, (), generator=generator)) for size in shape)
+            expected = jacobians[name].entry(*index)
+            assert formula.entry(*index) == pytest.approx(expected, rel=1e-9, abs=1e-12), f"{name}: {formula}"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_chain_rule_computes_the_product_that_it_writes(seed: int) -> None:
+    network, x = random_network(seed)
+    values = network.trace(x)
+    for index in range(-1, len(network)):
+        after = Network(network.layers[index + 1 :])
+        unit = torch.eye(values[-1].shape[1], dtype=x.dtype).expand(len(x), -1, -1)
+        expected = nets.jacobians(after, values[index + 1].detach())["input"].dense() if len(after) else unit
+        product = chain_rule(network, index, x)
+        for n in range(len(x)):
+            torch.testing.assert_close(product.numbers(n), expected[n], rtol=1e-9, atol=1e-12)
+
+
+class Misprinted(Tanh):
+    symbol = "(1 + {y}²)"
+
+
+def test_a_symbol_that_is_not_the_slope_is_not_printed() -> None:
+    x = torch.ones(2, 2, dtype=torch.float64)
+    found = formulas(Network([Linear(2, 2), Misprinted()]).double(), x)["0.bias"]
+    assert "1 +" not in str(found) and "∂Y_k/∂H1_k" in str(found)
+
+
+@pytest.mark.parametrize(
+    "symbol", ["3{z", "{w}", "max({z}, 0)", "{z} +", "({z}", "cos", "__import__('os')", "{z} = 1", "lambda"]
+)
+def test_a_symbol_in_another_notation_is_refused(symbol: str) -> None:
+    with pytest.raises(InputError, match=r"a slope is written .*; expected \{z\} for the input"):
+        slope_function(symbol)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "value"),
+    [("2{z}² − {y}/4", 17.75), ("[{z} ≥ 3](1 + exp(−{y}))", 1 + math.exp(-1)), ("−{z}^3 · {y}", -27.0), ("3", 3.0), ("", 1.0),
+     ("sin {z} cos {y}", math.sin(3) * math.cos(1)), ("2 σ({z} − 3) {y}", 1.0), ("log(exp {z})³", 27.0)],
+)  # fmt: skip
+def test_symbols_are_read_as_a_textbook_writes_them(symbol: str, value: float) -> None:
+    z, y = torch.tensor([3.0], dtype=torch.float64), torch.tensor([1.0], dtype=torch.float64)
+    assert slope_function(symbol)(z, y).item() == pytest.approx(value)
+
+
+def test_a_formula_without_a_batch_has_no_numbers() -> None:
+    with pytest.raises(InputError, match=r"formulas\(network, x\)"):
+        formulas(Network([Linear(2, 2)]))["0.weight"].entry(0, 0, 0, 0)

@@ -1,4 +1,4 @@
-"""The closed form as a `torch.autograd.Function`: right at first and second order, in forward mode, and under vmap."""
+"""The closed form as a `torch.autograd.Function`: at first and second order, in forward mode, and under vmap."""
 
 import pytest
 import torch
@@ -23,7 +23,7 @@ def _function(case: Case, x: torch.Tensor, *parameters: torch.Tensor) -> torch.T
 
 
 @EACH
-def test_value_is_that_of_the_network(case: Case) -> None:
+def test_the_value_equals_that_of_the_network(case: Case) -> None:
     torch.testing.assert_close(_function(case, *_points(case)), case.network(case.x), rtol=0, atol=0)
 
 
@@ -44,7 +44,7 @@ def test_forward_mode_and_reverse_mode_agree(case: Case) -> None:
         torch.testing.assert_close(forward, reverse, rtol=1e-12, atol=1e-14)
 
 
-def test_a_wrong_slope_is_seen_by_gradcheck(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gradcheck_finds_a_wrong_slope(monkeypatch: pytest.MonkeyPatch) -> None:
     from nets.calculus.layers import Tanh
 
     monkeypatch.setattr(Tanh, "slope", lambda self, z, y: 1 + y * y)

@@ -40,7 +40,7 @@ def descended(device: str, engine: str, loss: str, **settings: object) -> tuple[
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 @pytest.mark.parametrize("loss", list(LOSSES))
 @pytest.mark.parametrize("engine", list(ENGINES))
-def test_a_descent_is_that_of_the_cpu(engine: str, loss: str, settings: dict[str, object]) -> None:
+def test_a_descent_equals_that_of_the_cpu(engine: str, loss: str, settings: dict[str, object]) -> None:
     (here, mine), (there, theirs) = (descended(device, engine, loss, **settings) for device in ("cpu", "cuda"))
     for one, other in zip(here.parameters(), there.parameters(), strict=True):
         torch.testing.assert_close(one, other.cpu(), rtol=1e-9, atol=1e-12)
@@ -51,7 +51,7 @@ def test_a_descent_is_that_of_the_cpu(engine: str, loss: str, settings: dict[str
 
 
 @pytest.mark.parametrize("engine", list(ENGINES))
-def test_sample_norms_are_those_of_the_cpu(engine: str) -> None:
+def test_sample_norms_equal_those_of_the_cpu(engine: str) -> None:
     mine, theirs = (descended(device, engine, "mean_squared_error", sample_norms=True)[1] for device in ("cpu", "cuda"))
     for step, other in zip(mine, theirs, strict=True):
         assert step.samples is not None and other.samples is not None
@@ -59,7 +59,7 @@ def test_sample_norms_are_those_of_the_cpu(engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", list(ENGINES))
-def test_divergence_is_told_and_the_network_keeps_its_last_numbers(engine: str) -> None:
+def test_divergence_is_raised_and_the_network_keeps_its_last_finite_parameters(engine: str) -> None:
     told = []
     for device in ("cpu", "cuda"):
         network = nets.mlp([3, 2], output="identity", generator=torch.Generator().manual_seed(1)).double().to(device)
@@ -73,12 +73,12 @@ def test_divergence_is_told_and_the_network_keeps_its_last_numbers(engine: str) 
     assert told[0] == told[1]
 
 
-def test_a_certificate_is_that_of_the_cpu() -> None:
+def test_a_certificate_equals_that_of_the_cpu() -> None:
     module, x = nn.Sequential(nn.Linear(4, 3), nn.Tanh()), torch.randn(2, 4)
     assert nets.verify(module, x) == nets.verify(module.cuda(), x.cuda())
 
 
-def test_the_monitor_writes_what_the_gradients_are(tmp_path: Path) -> None:
+def test_the_monitor_writes_the_norms_of_the_gradients(tmp_path: Path) -> None:
     module = nn.Linear(4, 3).cuda()
     with nets.GradientMonitor(module, tmp_path) as monitor:
         for _ in range(5):

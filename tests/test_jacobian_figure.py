@@ -1,4 +1,4 @@
-"""jacobians.png: three pictures for each Jacobian, their colours, and what is written above them."""
+"""jacobians.png: three pictures for each Jacobian, their colours, and the text above them."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -69,7 +69,7 @@ def test_each_has_closed_form_reverse_mode_and_difference(signed: bool) -> None:
 
 
 @pytest.mark.parametrize("fault", [1.0, -1.0])
-def test_one_wrong_entry_of_a_large_matrix_stays_in_sight(fault: float) -> None:
+def test_one_wrong_entry_of_a_large_matrix_stays_visible(fault: float) -> None:
     # Drawn as it is, a matrix of 3,000 × 2,000 has six entries for each point of the paper.
     figure = draw_jacobians([portrait(rows=3000, columns=2000, apart=fault)])
     difference, _ = images(figure)[2]
@@ -81,7 +81,7 @@ def test_one_wrong_entry_of_a_large_matrix_stays_in_sight(fault: float) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 41, 60])
-def test_many_stand_beside_each_other_and_the_worst_are_among_them(count: int) -> None:
+def test_many_jacobians_are_in_columns_and_the_worst_are_shown(count: int) -> None:
     drawn = [portrait(f"{2 * index}.weight", 3, 3, index % 2 == 0) for index in range(count)]
     drawn[-1] = replace(drawn[-1], apart=1e-3)
     figure = draw_jacobians(drawn)
@@ -113,7 +113,7 @@ def test_no_text_leaves_the_page_or_covers_another(sizes: list[int]) -> None:
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf])
-def test_what_is_not_finite_is_a_hole(number: float, tmp_path: Path) -> None:
+def test_numbers_that_are_not_finite_are_green(number: float, tmp_path: Path) -> None:
     one = portrait()
     closed = one.closed.copy()
     closed[1, 1] = number

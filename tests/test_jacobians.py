@@ -16,7 +16,7 @@ EXACT = {"rtol": 1e-12, "atol": 1e-14}
 
 
 @EACH
-def test_dense_is_the_jacobian_of_reverse_mode(case: Case) -> None:
+def test_dense_equals_the_jacobian_of_reverse_mode(case: Case) -> None:
     parameters = dict(case.network.named_parameters())
     found = jacobians(case.network, case.x)
     assert list(found) == [*parameters, "input"]
@@ -39,7 +39,7 @@ def test_the_input_jacobian_has_one_block_for_each_sample(case: Case) -> None:
 
 
 @EACH
-def test_factored_products_are_those_of_the_dense_tensor(case: Case) -> None:
+def test_factored_products_equal_those_of_the_dense_tensor(case: Case) -> None:
     generator = torch.Generator().manual_seed(0)
     for name, jacobian in jacobians(case.network, case.x).items():
         dense = jacobian.dense()
@@ -78,11 +78,12 @@ def test_chain_of_the_source_document() -> None:
     assert round(found["input"].dense().item(), 4) == 0.0313
 
 
-def test_nothing_dense_is_formed_unless_asked_for() -> None:
-    """N = 64 and 512 → 512 → 10: the dense ∂Y/∂W of the first layer alone has 64·10·512·512 entries, 671 MB in float32."""
+def test_only_dense_forms_every_entry() -> None:
+    """N = 64 and 512 → 512 → 10: the dense ∂Y/∂W of the first layer alone has 64·10·512·512 entries, 671 MB in
+    float32."""
     network = mlp([512, 512, 10])
     x = torch.randn(64, 512, generator=torch.Generator().manual_seed(0))
-    found = jacobians(network, x)  # what is loaded or cached at first use does not count
+    found = jacobians(network, x)  # the first call loads and caches, which is not counted
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         found = jacobians(network, x)
         for name, jacobian in found.items():
@@ -90,12 +91,12 @@ def test_nothing_dense_is_formed_unless_asked_for() -> None:
             jacobian.vjp(torch.ones(64, 10))
             jacobian.jvp(torch.ones(x.shape if name == "input" else jacobian.shape[2:]))
     allocated = sum(max(0, event.self_cpu_memory_usage) for event in profile.events())
-    # All that was ever allocated, which the peak cannot exceed.
+    # The sum of all allocations, which is at least the peak.
     assert 1e6 < allocated < 100e6
     assert found["0.weight"].shape == (64, 10, 512, 512)
 
 
-def test_the_network_is_left_alone() -> None:
+def test_the_network_is_not_changed() -> None:
     network = mlp([3, 2]).double()
     x = torch.ones(2, 3, dtype=torch.float64)
     assert not jacobians(network, x)["0.weight"].dense().requires_grad
@@ -103,7 +104,7 @@ def test_the_network_is_left_alone() -> None:
 
 
 @pytest.mark.parametrize("name", ["0.weight", "0.bias", "input"])
-def test_a_vector_of_the_wrong_shape_is_told(name: str) -> None:
+def test_a_vector_of_a_wrong_shape_is_refused(name: str) -> None:
     jacobian = jacobians(Network([Linear(3, 2)]), torch.ones(4, 3))[name]
     with pytest.raises(InputError, match=r"v has the shape \(4,\); expected \(4, 2\)"):
         jacobian.vjp(torch.ones(4))
@@ -111,7 +112,7 @@ def test_a_vector_of_the_wrong_shape_is_told(name: str) -> None:
         jacobian.jvp(torch.ones(7))
 
 
-def test_what_is_asked_for_late_belongs_to_the_parameters_of_then() -> None:
+def test_the_input_jacobian_belongs_to_the_parameters_at_the_call_of_jacobians() -> None:
     network, x = mlp([3, 4, 2]).double(), torch.rand(5, 3, dtype=torch.float64)
     at_once, late = jacobians(network, x)["input"].dense(), jacobians(network, x)["input"]
     for parameter in network.parameters():
@@ -120,9 +121,11 @@ def test_what_is_asked_for_late_belongs_to_the_parameters_of_then() -> None:
 
 
 def test_a_dense_jacobian_of_zeros_and_few_numbers_is_the_product() -> None:
-    """One layer has A_nki = δ_ki f′, of which nearly all is zero; what is not finite is multiplied by those, too."""
+    """One layer has A_nki = δ_ki f′, nearly all zeros; an infinite X is multiplied by these zeros, too."""
     network, x = mlp([6, 20]), torch.rand(3, 6)
     for given in (x, x.index_fill(1, torch.tensor([2]), torch.inf)):
         found = jacobians(network, given)["0.weight"]
         assert isinstance(found, WeightJacobian)
-        torch.testing.assert_close(found.dense(), found.a[..., None] * given[:, None, None, :], rtol=0, atol=0, equal_nan=True)
+        torch.testing.assert_close(
+            found.dense(), found.a[..., None] * given[:, None, None, :], rtol=0, atol=0, equal_nan=True
+        )

@@ -1,4 +1,4 @@
-"""flow.png and saturation.png: the numbers of the looks, each in its place."""
+"""flow.png and saturation.png: the numbers of the snapshots, each in its place."""
 
 import math
 import subprocess
@@ -49,7 +49,7 @@ def mesh(figure: Figure, index: int = 0) -> np.ma.MaskedArray:
 
 
 @pytest.mark.parametrize("layers", [1, 4, 25])
-def test_the_map_has_a_row_for_each_layer_and_a_column_for_each_look(layers: int) -> None:
+def test_the_map_has_a_row_for_each_layer_and_a_column_for_each_snapshot(layers: int) -> None:
     snapshots, figure = snapshots_of(layers), Figure()
     draw_flow(figure, figure.add_subplot(), snapshots)
     expected = [[seen.layers[0].cotangents[2] for seen in snapshots]]
@@ -61,14 +61,14 @@ def test_the_map_has_a_row_for_each_layer_and_a_column_for_each_look(layers: int
     assert axes.get_xlim() == (0, 30) and "grey" not in axes.get_title("left")
 
 
-def test_what_a_log_scale_cannot_show_is_grey_and_said_to_be() -> None:
+def test_numbers_that_a_log_scale_cannot_show_are_grey() -> None:
     snapshots, figure = snapshots_of(3), Figure()
     draw_flow(figure, figure.add_subplot(), [*snapshots[:2], broken(snapshots[2], 0.0), broken(snapshots[3], math.nan)])
     assert mesh(figure).mask.tolist() == [[False, False, True, True]] * 4
     assert figure.axes[0].get_title("left").endswith("(grey: zero or not finite)")
 
 
-def test_the_lines_are_what_was_measured_and_what_each_layer_predicts() -> None:
+def test_the_lines_are_measured_and_predicted() -> None:
     first, *_, last = snapshots_of(4)
     axes = Figure().add_subplot()
     draw_attenuation(axes, [first, last])

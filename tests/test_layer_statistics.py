@@ -1,4 +1,4 @@
-"""What a look at the layers finds, against autograd, against numbers worked out by hand, and against what it predicts itself."""
+"""The statistics of layers, compared with autograd, with numbers worked out by hand, and with their own predictions."""
 
 import math
 
@@ -39,7 +39,7 @@ def test_cotangents_are_those_of_autograd(case: Case) -> None:
         assert layer.input_norm == pytest.approx(float(values[start].detach().norm()))
 
 
-def test_a_layer_is_a_linear_with_what_follows_it() -> None:
+def test_a_layer_is_a_linear_with_the_activations_behind_it() -> None:
     network = Network([Tanh(), Linear(2, 3), Tanh(), Tanh(), Linear(3, 4)])
     seen = snapshot(network, nets.MeanSquaredError(), nets.Batch(torch.ones(5, 2), torch.zeros(5, 4)))
     found = [(layer.name, layer.units, [one.kind for one in layer.activations]) for layer in seen.layers]
@@ -116,7 +116,7 @@ def test_attenuation_is_as_predicted(activation: str, seed: int) -> None:
     assert 0.6 < math.prod(errors) < 1.6
 
 
-def test_dead_units_and_lost_numbers_are_counted() -> None:
+def test_dead_units_and_numbers_that_are_not_finite_are_counted() -> None:
     linear = Linear(2, 4).double()
     linear.weight.data = torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0, -1]], dtype=torch.float64)
     network = Network([linear, ReLU()])
@@ -132,7 +132,7 @@ def test_dead_units_and_lost_numbers_are_counted() -> None:
     assert math.isnan(layer.weight)
 
 
-def test_a_ratio_says_what_it_cannot_say() -> None:
+def test_a_ratio_over_zero_is_infinite_or_nan() -> None:
     assert ratio(6, 3) == 2
     assert ratio(1, 0) == math.inf
     assert math.isnan(ratio(0, 0)) and math.isnan(ratio(math.nan, 0)) and math.isnan(ratio(math.nan, 1))
@@ -140,7 +140,7 @@ def test_a_ratio_says_what_it_cannot_say() -> None:
     assert layer.measured == layer.predicted == math.inf
 
 
-def test_a_look_leaves_everything_as_it_is() -> None:
+def test_a_snapshot_changes_nothing() -> None:
     network = nets.mlp([4, 3, 2], "tanh", "identity")
     for parameter in network.parameters():
         parameter.grad = torch.ones_like(parameter)

@@ -20,7 +20,7 @@ POINTS = torch.linspace(-6, 6, 241, dtype=torch.float64) + 0.01  # never on the 
 
 
 @pytest.mark.parametrize("name", ACTIVATION_NAMES)
-def test_forward_is_that_of_torch(name: str) -> None:
+def test_the_forward_equals_that_of_torch(name: str) -> None:
     expected = torch.sin(POINTS) if TORCH[name] is None else TORCH[name](POINTS)
     torch.testing.assert_close(ACTIVATIONS[name]()(POINTS), expected, rtol=1e-14, atol=1e-15)
 
@@ -36,7 +36,7 @@ def test_slope_is_the_derivative_of_the_forward(name: str) -> None:
 
 @pytest.mark.parametrize("name", ACTIVATION_NAMES)
 @given(z=st.floats(-1e6, 1e6))
-def test_slope_is_finite_and_of_moderate_size_however_large_the_input(name: str, z: float) -> None:
+def test_the_slope_is_finite_and_at_most_1_13_for_every_input(name: str, z: float) -> None:
     layer = ACTIVATIONS[name]()
     point = torch.tensor([z], dtype=torch.float64)
     slope = layer.slope(point, layer(point))
@@ -93,7 +93,7 @@ def test_linear_gradients_sum_over_the_batch() -> None:
     torch.testing.assert_close(gradients["bias"], torch.einsum("ni->i", v))
 
 
-def test_softplus_is_exact_where_torch_switches_to_the_identity() -> None:
+def test_softplus_is_exact_where_that_of_torch_is_the_identity() -> None:
     """At Z = 21 log(1 + e^Z) = Z + e^−Z − …, 7.6e-10 above Z, which torch.nn.Softplus drops."""
     z = torch.tensor(21.0, dtype=torch.float64)
     assert (Softplus()(z) - z).item() == pytest.approx(math.log1p(math.exp(-21)), rel=1e-5)
@@ -105,7 +105,7 @@ def test_sigmoid_does_not_overflow() -> None:
     assert Sigmoid()(z).tolist() == [0, 1]
 
 
-def test_initial_weights_are_glorots() -> None:
+def test_initial_weights_have_the_variance_of_glorot() -> None:
     """Uniform within ±√(6/(I+J)), so of variance 2/(I+J); biases zero (Glorot, Bengio 2010, equation 16)."""
     layer = Linear(300, 200, generator=torch.Generator().manual_seed(3))
     assert layer.weight.abs().max() <= math.sqrt(6 / 500)
@@ -122,7 +122,7 @@ def test_initial_weights_come_from_the_generator_alone() -> None:
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-def test_at_leaves_the_layer_as_it_is() -> None:
+def test_at_does_not_change_the_layer() -> None:
     layer = Linear(2, 2)
     weight = layer.weight
     moved = layer.at({"weight": torch.zeros(2, 2)})
@@ -130,11 +130,11 @@ def test_at_leaves_the_layer_as_it_is() -> None:
     assert not moved.weight.any() and moved.bias is layer.bias
 
 
-def test_wrong_width_is_told() -> None:
+def test_a_wrong_width_is_refused() -> None:
     with pytest.raises(InputError, match="with 4 inputs was given X with 3 features"):
         Linear(4, 2)(torch.zeros(5, 3))
 
 
-def test_no_units_is_told() -> None:
+def test_zero_units_are_refused() -> None:
     with pytest.raises(InputError, match="out_features is 0"):
         Linear(4, 0)

@@ -1,4 +1,5 @@
-"""The functions of the documents and the engines that differentiate them: each Jacobian, what is refused, what is shown."""
+"""The functions of the documents and the engines that differentiate them: each Jacobian, what is refused, what is
+shown."""
 
 import sys
 
@@ -33,15 +34,17 @@ FUNCTIONS: list[tuple[Function, tuple[np.ndarray, ...]]] = [
 ]
 
 
-@pytest.mark.parametrize(("function", "at"), FUNCTIONS, ids=lambda value: str(value) if isinstance(value, Function) else "")
-def test_the_jacobian_by_hand_is_that_of_autograd(function: Function, at: tuple[np.ndarray, ...]) -> None:
+@pytest.mark.parametrize(
+    ("function", "at"), FUNCTIONS, ids=lambda value: str(value) if isinstance(value, Function) else ""
+)
+def test_the_jacobian_by_hand_equals_that_of_autograd(function: Function, at: tuple[np.ndarray, ...]) -> None:
     by_hand = function.jacobian(*(np.asarray(x) for x in at))
     found = jacrev(lambda *x: function(*x), argnums=tuple(range(len(at))))(*(torch.tensor(x) for x in at))
     for a, b in zip(by_hand, found, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
 
 
-def test_no_function_is_left_without_a_test() -> None:
+def test_every_function_has_a_test() -> None:
     public = {value for value in vars(lessons).values() if isinstance(value, type) and issubclass(value, Function)}
     without_a_jacobian = {Function, lessons.Doubling, lessons.DetachedSquare}
     assert public - without_a_jacobian == {type(function) for function, _ in FUNCTIONS}
@@ -61,19 +64,19 @@ def test_doubling_comes_to_an_end(a: float | list[float]) -> None:
         (lambda: compare(Polynomials(), [1, 2], v=1), r"v has the shape \(\); expected \(3,\)"),
     ],
 )
-def test_what_cannot_be_asked_is_refused(call: object, message: str) -> None:
+def test_wrong_arguments_are_refused(call: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         call()  # type: ignore[operator]
 
 
-def test_an_engine_that_is_not_there_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_a_missing_engine_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nets.lessons.engines.available", dict)
     assert list(lessons.installed()) == ["PyTorch"]
     with pytest.raises(InputError, match=r"JAX is not installed; .* pip install"):
         vjp("JAX", Sum(), [1.0])
 
 
-def test_a_tape_without_tensorflow_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_a_missing_tensorflow_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "tensorflow", raising=False)
     monkeypatch.setattr("nets.verification.derivations.engines.loading.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"tensorflow is not installed; .* pip install"):
@@ -81,7 +84,7 @@ def test_a_tape_without_tensorflow_says_how_to_get_it(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(("engine", "reason"), [("NumPy by hand", "written by hand"), ("SymPy", "a symbol has none")])
-def test_what_an_engine_cannot_state_it_leaves_to_the_others(engine: str, reason: str) -> None:
+def test_an_engine_that_cannot_derive_a_function_is_left_out(engine: str, reason: str) -> None:
     with pytest.raises(OutOfReachError, match=reason):
         vjp(engine, Doubling(), 1.0)
     found = compare(Doubling(), 1.0)
@@ -111,7 +114,7 @@ def test_a_table_is_safe_in_a_page() -> None:
     [(0.0, "0"), (-0.0, "0"), (0.7, "0.7"), (28.0, "28"), (0.070650824, "0.0707"), (1e-15, "1e-15"), (-176742.4, "-176742.4"),
      (1e12, "1e+12"), (np.nan, "nan"), (np.arange(10), "[0, 1, 2, …, 7, 8, 9]")],
 )  # fmt: skip
-def test_numbers_as_a_reader_wants_them(number: float, text: str) -> None:
+def test_numbers_are_shortened(number: float, text: str) -> None:
     assert shown(number) == text
 
 

@@ -1,4 +1,4 @@
-"""Each mistake leaves the gradient that its closed form predicts: on the numbers of the document, and on a network."""
+"""Each mistake leaves the gradient that its closed form predicts: on the numbers of the lesson, and on a network."""
 
 import copy
 import functools
@@ -28,7 +28,7 @@ NUMBERS = {
 
 
 @EACH
-def test_the_numbers_of_the_document(name: str) -> None:
+def test_the_numbers_of_the_lesson(name: str) -> None:
     rows = example(MISTAKES[name])
     assert [(row.right, row.predicted) for row in rows] == [
         (pytest.approx(r), pytest.approx(p)) for r, p in NUMBERS[name]
@@ -52,7 +52,7 @@ def descents(name: str, **settings: Any) -> tuple[MistakenGradient, nets.Network
 
 @EACH
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_predicted_is_measured_at_every_step(name: str, momentum: float) -> None:
+def test_the_predicted_error_is_measured_at_every_step(name: str, momentum: float) -> None:
     mistaken, network, follow = descents(name, momentum=momentum)
     written: list[tuple[int, dict[str, float]]] = []
     beside = follow(network=copy.deepcopy(network))
@@ -71,8 +71,8 @@ def test_predicted_is_measured_at_every_step(name: str, momentum: float) -> None
         assert gradient is not None and float(gradient.norm()) == pytest.approx(norm)
 
 
-def test_to_forget_zero_grad_is_a_momentum_of_one() -> None:
-    """V ← 1 V + G, θ ← θ − η V, by torch.optim.SGD on the very same batches."""
+def test_a_missing_zero_grad_equals_a_momentum_of_one() -> None:
+    """V ← 1 V + G, θ ← θ − η V, by torch.optim.SGD on the same batches."""
     mistaken, network, follow = descents("forgot_zero_grad", micro_batch_size=None)
     twin, batches = copy.deepcopy(network), list[Batch]()
 
@@ -91,7 +91,7 @@ def test_to_forget_zero_grad_is_a_momentum_of_one() -> None:
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-14)
 
 
-def test_to_walk_back_twice_is_twice_the_learning_rate() -> None:
+def test_backward_twice_equals_twice_the_learning_rate() -> None:
     mistaken, network, follow = descents("backward_twice")
     twin = copy.deepcopy(network)
     list(follow(network=network, gradient_source=mistaken))
@@ -101,7 +101,7 @@ def test_to_walk_back_twice_is_twice_the_learning_rate() -> None:
     assert [row.measured for row in mistaken.rows] == pytest.approx([1.0] * 12)
 
 
-def test_a_formula_that_is_wrong_would_show(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_formula_has_a_deviation(monkeypatch: pytest.MonkeyPatch) -> None:
     def predicted(self: object, before: Tensor, parts: list[Tensor], weights: tuple[float, ...]) -> Tensor:
         return 1.001 * sum((w * part for w, part in zip(weights, parts, strict=True)), torch.zeros_like(before))
 
@@ -112,7 +112,7 @@ def test_a_formula_that_is_wrong_would_show(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @EACH
-def test_the_one_call_that_would_have_caught_it(name: str) -> None:
+def test_check_accumulation_finds_each_mistake(name: str) -> None:
     mistaken, network, follow = descents(name)
     (step,) = follow(network=network, gradient_source=mistaken, steps=1)
     certificate = nets.check_accumulation(network, nets.MeanSquaredError(), mistaken.window, mistaken.mistake.loop)
@@ -127,13 +127,13 @@ def test_the_one_call_that_would_have_caught_it(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["ragged", "zero_grad_misplaced"])
-def test_a_window_of_one_micro_batch_shows_nothing_and_is_refused(name: str) -> None:
+def test_a_mistake_that_needs_several_micro_batches_refuses_one(name: str) -> None:
     mistaken, network, follow = descents(name, micro_batch_size=None)
     with pytest.raises(nets.InputError, match=f"the mistake {name} needs several micro-batches, and a batch is one"):
         follow(network=network, gradient_source=mistaken)
 
 
-def test_what_a_run_says_of_it() -> None:
+def test_the_summary_of_a_run() -> None:
     mistaken, network, follow = descents("backward_twice")
     list(
         mistaken.compared(
@@ -149,7 +149,7 @@ def test_what_a_run_says_of_it() -> None:
     )
 
 
-def test_one_process_is_enough_for_a_mistake() -> None:
+def test_a_mistake_is_refused_in_several_processes() -> None:
     assert mistaken_gradient(None, 2) is None
     with pytest.raises(
         nets.InputError, match="mistake=ragged was given to 2 processes; expected one: leave torchrun away"

@@ -1,4 +1,4 @@
-"""`nets.GradientMonitor`: the norms of any model, at every step, whatever ends the program."""
+"""`nets.GradientMonitor`: the norms of any model at every step, on disk after any end of the program."""
 
 import gc
 import math
@@ -39,7 +39,7 @@ def backward(net: nn.Module) -> torch.Tensor:
     return loss
 
 
-def test_every_norm_of_every_step_is_what_torch_says(tmp_path: Path) -> None:
+def test_every_norm_of_every_step_equals_that_of_torch(tmp_path: Path) -> None:
     net = model()
     expected: dict[str, list[tuple[int, float]]] = {}
     with nets.GradientMonitor(net, tmp_path) as monitor:
@@ -80,7 +80,7 @@ def test_a_parameter_without_a_gradient_has_no_number(tmp_path: Path) -> None:
 
 
 def test_a_norm_in_half_precision_does_not_overflow(tmp_path: Path) -> None:
-    """Two gradients of 60,000 have a norm of 84,853, which float16 does not know."""
+    """Two gradients of 60,000 have a norm of 84,853, beyond the range of float16."""
     layer = nn.Linear(2, 1, bias=False).half()
     layer.weight.grad = torch.full((1, 2), 60_000.0, dtype=torch.float16)
     with nets.GradientMonitor(layer, tmp_path) as monitor:
@@ -100,7 +100,7 @@ def test_a_sparse_gradient_and_one_that_is_not_finite(tmp_path: Path) -> None:
     assert math.isnan(found["gradient_norm/1.bias"][0][1])
 
 
-def test_every_so_many_steps(tmp_path: Path) -> None:
+def test_one_step_in_three(tmp_path: Path) -> None:
     net = model()
     with nets.GradientMonitor(net, tmp_path, every=3) as monitor:
         for _ in range(10):
@@ -139,7 +139,7 @@ if sys.argv[2] == "SIGTERM":
 
 
 @pytest.mark.parametrize(("end", "status"), [("exit", 0), ("exception", 1), ("SIGTERM", 143)])
-def test_nothing_is_lost_however_the_program_ends(tmp_path: Path, end: str, status: int) -> None:
+def test_no_step_is_lost_at_any_end_of_the_program(tmp_path: Path, end: str, status: int) -> None:
     environment = {**os.environ, "PYTHONPATH": str(Path(nets.__file__).parent.parent)}
     command = [sys.executable, "-c", PROGRAM, str(tmp_path), end]
     with subprocess.Popen(
@@ -193,14 +193,14 @@ def test_five_monitors_that_are_dropped_leave_no_thread_no_file_and_no_weights(t
         (lambda d: nets.GradientMonitor(model(), d / "file" / "x"), "cannot be written"),
     ],
 )
-def test_bad_input_is_told(tmp_path: Path, make: object, sentence: str) -> None:
+def test_bad_input_is_refused_in_a_sentence(tmp_path: Path, make: object, sentence: str) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(nets.InputError, match=sentence):
         make(tmp_path)  # type: ignore[operator]
 
 
 def test_the_norm_of_a_large_gradient(tmp_path: Path) -> None:
-    """To 1e-6: four million squares in float32 are not added up in a row."""
+    """Right to 1e-6: four million squares in float32 are not added one after the other."""
     net = nn.Linear(2048, 2048)
     with nets.GradientMonitor(net, tmp_path) as monitor:
         net(torch.randn(4, 2048, generator=torch.Generator().manual_seed(0))).square().sum().backward()
@@ -218,7 +218,7 @@ def test_the_norm_of_a_complex_gradient(tmp_path: Path) -> None:
     assert scalars(tmp_path)["gradient_norm/weight"] == [(1, 10.0)]
 
 
-def test_a_loss_of_two_numbers_and_a_step_after_the_end_are_told(tmp_path: Path) -> None:
+def test_a_loss_of_two_numbers_and_a_step_after_close_are_refused(tmp_path: Path) -> None:
     net = model()
     backward(net)
     monitor = nets.GradientMonitor(net, tmp_path)

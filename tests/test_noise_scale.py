@@ -1,4 +1,4 @@
-"""The gradient noise scale, against problems for which it is known."""
+"""The gradient noise scale of problems for which it is known."""
 
 import math
 

@@ -26,7 +26,9 @@ def test_norms_are_those_of_the_numbers_as_they_are_now(dtype: torch.dtype, coun
 
 
 @pytest.mark.parametrize(
-    "tensor", [torch.rand(4, 3).mT, torch.rand(3).half() * 1e4, torch.rand(3).bfloat16()], ids=["transposed", "half", "bfloat16"]
+    "tensor",
+    [torch.rand(4, 3).mT, torch.rand(3).half() * 1e4, torch.rand(3).bfloat16()],
+    ids=["transposed", "half", "bfloat16"],
 )
 def test_norms_of_what_is_not_contiguous_or_of_half_precision(tensor: Tensor) -> None:
     """The square of 1e4 is too large for float16."""

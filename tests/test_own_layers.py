@@ -1,4 +1,5 @@
-"""A layer of a user's own is verified, differentiated, explained and trained like the package's, without a line elsewhere."""
+"""A layer of a user's own is verified, differentiated, explained and trained like the package's, without a line
+elsewhere."""
 
 import inspect
 import itertools

@@ -1,4 +1,4 @@
-"""What a run leaves when it ends: pictures in two places, and one sentence for each kind of fault."""
+"""The report at the end of a run: pictures in two places, and one sentence for each fault."""
 
 from pathlib import Path
 
@@ -49,7 +49,7 @@ def test_a_healthy_run_has_a_table_and_no_sentence(tmp_path: Path) -> None:
     }
 
 
-def test_a_fault_that_lasts_is_told_once(tmp_path: Path) -> None:
+def test_a_fault_that_lasts_has_one_sentence(tmp_path: Path) -> None:
     found, _ = run([64, *[16] * 19, 10], "tanh", 0.5, 0.01, tmp_path)
     (sentence,) = found.faults
     assert found.diagnosis == sentence
@@ -57,7 +57,7 @@ def test_a_fault_that_lasts_is_told_once(tmp_path: Path) -> None:
     assert text(tmp_path).startswith(f"* {sentence}\n\n```\n")
 
 
-def test_a_fault_at_the_start_does_not_hide_what_it_ends_in(tmp_path: Path) -> None:
+def test_a_fault_at_the_start_does_not_hide_another_at_the_end(tmp_path: Path) -> None:
     found, _ = run([64, 16, 16, 10], "relu", 1.4, 1e15, tmp_path)
     start, end = found.faults
     assert start.startswith("gradients explode: the update of ") and "(step 1)" in start
@@ -71,7 +71,7 @@ def test_many_layers_are_all_on_the_board_and_some_on_the_screen(tmp_path: Path)
     assert not (tmp_path / "saturation.png").exists()
 
 
-def test_a_picture_that_cannot_be_written_is_a_sentence(tmp_path: Path) -> None:
+def test_a_picture_that_cannot_be_written_is_refused_in_a_sentence(tmp_path: Path) -> None:
     data = nets.Batch(torch.ones(4, 2), torch.zeros(4, 1))
     network = nets.mlp([2, 1], output="tanh")
     seen = snapshot(network, nets.MeanSquaredError(), data)

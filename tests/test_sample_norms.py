@@ -1,4 +1,4 @@
-"""The norm of each sample's own gradient, against that gradient."""
+"""The norm of each sample's own gradient, compared with that gradient."""
 
 import math
 from pathlib import Path
@@ -44,7 +44,7 @@ def one_by_one(case: Case, loss: Loss, target: Tensor) -> Tensor:
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("case", WITH_PARAMETERS, ids=str)
 def test_the_norms_are_those_of_the_samples_own_gradients(case: Case, loss: str, engine: str) -> None:
-    """Twice, since the second batch is replayed; with the gradients of the batch beside them."""
+    """Twice, since the second batch is replayed. The gradients of the batch are compared as well."""
     target, found = targets(case, LOSSES[loss]), SAMPLED[engine]()
     whole = torch.autograd.grad(LOSSES[loss](case.network(case.x), target), list(case.network.parameters()))
     for _ in range(2):
@@ -96,11 +96,11 @@ def test_the_noise_is_the_variance_of_the_samples(loss: str) -> None:
     assert step.noise.signal == pytest.approx(gradients.mean(0).square().sum().item() - variance / len(data), rel=1e-9)
 
 
-def test_a_single_sample_tells_nothing_of_noise() -> None:
+def test_a_single_sample_has_no_noise_scale() -> None:
     assert [step.noise for step in descent(noisy(4), batch_size=1)] == [None] * 4
 
 
-def test_they_are_on_the_board(tmp_path: Path) -> None:
+def test_sample_norms_are_on_the_board(tmp_path: Path) -> None:
     steps = descent(noisy(), batch_size=16)
     with Board(tmp_path) as board:
         for step in steps:
@@ -116,7 +116,7 @@ def test_they_are_on_the_board(tmp_path: Path) -> None:
     assert len(found.Scalars("noise_scale")) == len(steps)
 
 
-def test_nobody_pays_who_does_not_ask() -> None:
+def test_sample_norms_are_off_by_default() -> None:
     assert all(
         step.samples is None and step.noise is None for step in descent(noisy(), batch_size=16, sample_norms=False)
     )

@@ -1,4 +1,4 @@
-"""What a run says on a terminal, in a file and in between."""
+"""The progress and the summary of a run, on a terminal and in a file."""
 
 import io
 import math
@@ -99,7 +99,7 @@ def test_plain_lines_of_a_short_a_resumed_and_a_mismatched_run() -> None:
         assert [int(line.split("/")[0].removeprefix("step")) for line in written(console).splitlines()] == wanted
 
 
-def test_nothing_that_is_no_text_goes_into_a_file() -> None:
+def test_a_file_gets_plain_text_only() -> None:
     console = file_console()
     list(progress(records(40), 40, console))
     say(console, "said")
@@ -136,7 +136,7 @@ def test_the_bar_runs_in_the_thread_of_the_steps() -> None:
     assert [threading.active_count() for _ in progress(records(5), 5, terminal())] == [before] * 5
 
 
-def test_the_cursor_comes_back_whatever_ends_the_run() -> None:
+def test_the_cursor_is_shown_again_after_any_end() -> None:
     # Hidden by ESC[?25l, shown by ESC[?25h (xterm control sequences, DECTCEM).
     console = terminal()
     with pytest.raises(RuntimeError, match="boom"):

@@ -1,4 +1,4 @@
-"""torchrun with two processes on this machine: the weights of one, one run directory, and an end in time where a rank dies."""
+"""torchrun with two processes: the weights of a single one, one run directory, and an end in time if a rank dies."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ import train
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for a rank in /proc")
 
-# Of the certificate only what is needed for a run to begin.
+# The smallest certificate with which a run begins.
 QUICK = (
     "experiment=accumulated",
     "run_dir=here",
@@ -58,7 +58,7 @@ def torchrun(folder: Path, *settings: str) -> "subprocess.Popen[str]":
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A run of a hundred steps: where it wrote, and what it said."""
+    """A run of a hundred steps: its directory, and its output."""
     folder = tmp_path_factory.mktemp("torchrun")
     process = torchrun(folder, "descent.epochs=null", "descent.steps=100")
     said, complaints = process.communicate(timeout=120)
@@ -66,7 +66,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder / "here", said
 
 
-def test_the_weights_are_those_of_a_single_process(finished: tuple[Path, str]) -> None:
+def test_the_weights_equal_those_of_a_single_process(finished: tuple[Path, str]) -> None:
     """Batches of 50 in micro-batches of 16, 16, 16 and 2, so that the ranks have 32 and 18 samples; 38 end an epoch."""
     alone = Descent("experiment=accumulated", "dtype=float64", "descent.epochs=null", "descent.steps=100")
     alone.end()
@@ -76,7 +76,7 @@ def test_the_weights_are_those_of_a_single_process(finished: tuple[Path, str]) -
         torch.testing.assert_close(weights[name], parameter.detach(), rtol=1e-12, atol=1e-12)
 
 
-def test_one_directory_one_event_file_and_one_voice(finished: tuple[Path, str]) -> None:
+def test_there_is_one_directory_one_event_file_and_one_output(finished: tuple[Path, str]) -> None:
     directory, said = finished
     assert len([path for path in directory.iterdir() if "tfevents" in path.name]) == 1
     assert [path.name for path in directory.parent.iterdir()] == ["here"]
@@ -84,7 +84,7 @@ def test_one_directory_one_event_file_and_one_voice(finished: tuple[Path, str]) 
     assert len(re.findall(r"^step +100/100", said, re.MULTILINE)) == 1 and said.count("TensorBoard ") == 1
 
 
-def test_the_ledger_names_the_ranks(finished: tuple[Path, str]) -> None:
+def test_the_contributions_are_the_ranks(finished: tuple[Path, str]) -> None:
     board = events(finished[0])
     alone = Descent("experiment=accumulated", "dtype=float64", "descent.epochs=null", "descent.steps=30")
     tags = set(board.Tags()["scalars"])
@@ -103,7 +103,7 @@ def test_the_ledger_names_the_ranks(finished: tuple[Path, str]) -> None:
 
 
 def rank_of(parent: int, rank: int, patience: float = 60) -> int:
-    """The process that is so many-th of those that torchrun has started."""
+    """The process of a rank that torchrun has started."""
     end = time.monotonic() + patience
     while time.monotonic() < end:
         for path in Path("/proc").glob("[0-9]*"):
@@ -119,7 +119,7 @@ def rank_of(parent: int, rank: int, patience: float = 60) -> int:
 
 
 def going_on(folder: Path) -> "subprocess.Popen[str]":
-    """A run that has made some steps, and has many before it."""
+    """A run that has made some steps and has many left."""
     process = torchrun(folder, "descent.epochs=100000")
     while not any("tfevents" in path.name for path in folder.glob("here/*")) or len(recorded(folder)) <= 20:
         assert process.poll() is None, process.communicate()[1]
@@ -155,7 +155,7 @@ def test_a_rank_that_dies_ends_the_run_with_its_name(rank: int, tmp_path: Path) 
 
 @pytest.mark.matrix
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_run_that_is_ended_blames_no_rank(number: signal.Signals, tmp_path: Path) -> None:
+def test_a_run_that_is_ended_names_no_rank(number: signal.Signals, tmp_path: Path) -> None:
     process = going_on(tmp_path)
     try:
         process.send_signal(number)
@@ -179,7 +179,7 @@ def test_a_rank_that_hangs_ends_the_run_with_its_name(tmp_path: Path) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(stopped, signal.SIGKILL)
         process.kill()
-    # torchrun gives what it ends half a minute; what there is to say is said before.
+    # torchrun waits half a minute for processes that it ends; the error is reported before.
     assert time.monotonic() - began < 100 and process.returncode != 0
     assert (
         f"rank 1 (process {stopped}) does not answer; the run has ended with it; what was recorded is in here.\n"
@@ -190,7 +190,7 @@ def test_a_rank_that_hangs_ends_the_run_with_its_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.matrix
-def test_a_wrong_setting_is_told_once(tmp_path: Path) -> None:
+def test_a_wrong_setting_is_reported_once(tmp_path: Path) -> None:
     process = torchrun(tmp_path, "descent.learning_rate=-1")
     said, complaints = process.communicate(timeout=60)
     assert process.returncode != 0 and said == ""
@@ -198,7 +198,7 @@ def test_a_wrong_setting_is_told_once(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_descent_that_leaves_the_numbers_is_told_once(tmp_path: Path) -> None:
+def test_a_divergence_is_reported_once(tmp_path: Path) -> None:
     process = torchrun(tmp_path, "experiment=linear", "descent.learning_rate=1e60")
     said, complaints = process.communicate(timeout=60)
     assert process.returncode != 0 and said.count("step ") < 30

@@ -1,4 +1,4 @@
-"""Descents of what is unusual and allowed: data with a graph, frozen parameters, gradients cleared by the caller, large tensors."""
+"""Unusual descents: data with a graph, frozen parameters, gradients cleared by the caller, large tensors."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import nets
 from nets.calculus.losses import MeanSquaredError
-from nets.calculus.norms import MANY, norm_tensors, norms_now
+from nets.calculus.norms import EXACT_SUM, norm_tensors, norms_now
 from nets.data.batch import Batch
 from nets.training.gradients.engines import ENGINES
 
@@ -18,8 +18,8 @@ T = torch.rand(10, 2, generator=torch.Generator().manual_seed(1))
 KINDS: dict[str, Callable[[Tensor], Tensor]] = {
     "with a gradient of their own": lambda t: t.clone().requires_grad_(),
     "parameters": lambda t: nn.Parameter(t.clone()),
-    "made by others": lambda t: t.clone().requires_grad_() * 1,
-    "negated where they are read": lambda t: torch.complex(t, -t).conj().imag,
+    "results of operations": lambda t: t.clone().requires_grad_() * 1,
+    "lazily negated": lambda t: torch.complex(t, -t).conj().imag,
     "columns": lambda t: t.mT.contiguous().mT,
 }
 
@@ -35,7 +35,7 @@ def descended(of: nets.Network, data: Batch, **settings: object) -> list[nets.St
 
 @pytest.mark.parametrize("engine", list(ENGINES))
 @pytest.mark.parametrize("kind", list(KINDS))
-def test_data_are_numbers_whatever_they_come_from(kind: str, engine: str) -> None:
+def test_data_of_any_kind_train_as_plain_tensors(kind: str, engine: str) -> None:
     ours, plain = network(), network()
     x, t = KINDS[kind](X), KINDS[kind](T)
     assert torch.equal(x, X)
@@ -47,8 +47,8 @@ def test_data_are_numbers_whatever_they_come_from(kind: str, engine: str) -> Non
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("engine", list(ENGINES))
-def test_half_precision_is_trained(engine: str, dtype: torch.dtype) -> None:
-    """To the rounding of a dozen operations a step on numbers below 2."""
+def test_half_precision_trains(engine: str, dtype: torch.dtype) -> None:
+    """Equal up to the rounding of a dozen operations a step on numbers below 2."""
     ours, plain = network().to(dtype), network().double()
     descended(ours, Batch(X.to(dtype), T.to(dtype)), engine=engine)
     descended(plain, Batch(X.double(), T.double()), engine=engine)
@@ -59,7 +59,7 @@ def test_half_precision_is_trained(engine: str, dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("settings", [{}, {"momentum": 0.9}, {"micro_batch_size": 3}, {"sample_norms": True}], ids=str)
 @pytest.mark.parametrize("engine", list(ENGINES))
 def test_a_frozen_parameter_stays_where_it_is(engine: str, settings: dict) -> None:
-    """The others move as they do in `torch.optim.SGD`, which would be given those that require a gradient."""
+    """The others move as in `torch.optim.SGD` over the parameters that require a gradient."""
     ours, theirs = network(), network()
     ours[0].weight.requires_grad_(False)
     steps = descended(ours, Batch(X, T), engine=engine, batch_size=None, **settings)
@@ -77,7 +77,7 @@ def test_a_frozen_parameter_stays_where_it_is(engine: str, settings: dict) -> No
 
 
 @pytest.mark.parametrize("engine", list(ENGINES))
-def test_a_gradient_that_the_caller_clears_is_there_again(engine: str) -> None:
+def test_a_gradient_that_the_caller_clears_is_set_again(engine: str) -> None:
     of = network()
     for step in nets.descend(of, Batch(X, T), loss=MeanSquaredError(), learning_rate=0.1, steps=5, engine=engine):
         for name, parameter in of.named_parameters():
@@ -87,8 +87,8 @@ def test_a_gradient_that_the_caller_clears_is_there_again(engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", list(ENGINES))
-def test_parameters_in_other_memory_are_told(engine: str) -> None:
-    """They would be trained there no more."""
+def test_parameters_moved_to_other_memory_are_refused(engine: str) -> None:
+    """Updates would no longer reach them."""
     of = network()
     steps = nets.descend(of, Batch(X, T), loss=MeanSquaredError(), learning_rate=0.1, steps=5, engine=engine)
     next(steps)
@@ -117,7 +117,7 @@ def test_a_large_weight_is_no_divergence(engine: str) -> None:
         (lambda of: of.double(), "X is torch.float32"),
     ],
 )
-def test_a_network_that_cannot_be_trained_is_told(change: Callable[[nets.Network], object], sentence: str) -> None:
+def test_a_network_that_cannot_be_trained_is_refused(change: Callable[[nets.Network], object], sentence: str) -> None:
     of = network()
     change(of)
     with pytest.raises(nets.InputError, match=sentence):
@@ -125,16 +125,16 @@ def test_a_network_that_cannot_be_trained_is_told(change: Callable[[nets.Network
 
 
 @pytest.mark.parametrize("engine", list(ENGINES))
-def test_targets_of_another_precision_are_told(engine: str) -> None:
-    with pytest.raises(nets.InputError, match=r"targets of type torch\.float64 for outputs of type torch\.float32"):
+def test_targets_of_another_precision_are_refused(engine: str) -> None:
+    with pytest.raises(nets.InputError, match=r"type torch\.float64 and the outputs torch\.float32"):
         descended(network(), Batch(X, T.double()), engine=engine)
 
 
-@pytest.mark.parametrize("shape", [(2048, 2048), (2**20 + 17,), (MANY + 1,), (300, 300, 7)], ids=str)
+@pytest.mark.parametrize("shape", [(2048, 2048), (2**20 + 17,), (EXACT_SUM + 1,), (300, 300, 7)], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float64])
 @pytest.mark.parametrize("turned", [False, True])
 def test_the_norm_of_millions_of_numbers(shape: tuple[int, ...], dtype: torch.dtype, turned: bool) -> None:
-    """To 1e-6, where PyTorch in float32 is off by 1e-4."""
+    """Right to 1e-6; PyTorch in float32 has an error of 1e-4."""
     t = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
     t = t.transpose(0, -1) if turned else t
     exact = t.double().norm().item()
@@ -146,8 +146,8 @@ def test_the_norm_of_millions_of_numbers(shape: tuple[int, ...], dtype: torch.dt
 
 
 @pytest.mark.parametrize("settings", [{}, {"micro_batch_size": 4}, {"sample_norms": True}], ids=str)
-def test_engines_tell_the_same_norms_of_large_layers(settings: dict) -> None:
-    """To 1e-6 at every step, sample by sample as well."""
+def test_both_engines_record_the_same_norms_of_large_layers(settings: dict) -> None:
+    """To 1e-6 at every step, also sample by sample."""
     x, t = torch.randn(8, 1024, generator=torch.Generator().manual_seed(0)), torch.rand(8, 1024)
     told = []
     for engine in ENGINES:

@@ -1,0 +1,12 @@
+"""What is differentiated, with its derivative in closed form.
+
+layer: what a layer is, and everything that follows from its forward, pullback and gradients. Begin here.
+layers: the layers of the package, a family a file.
+losses: ℓ(Y, T) and ∂ℓ/∂Y.
+network: layers in sequence, and `mlp`.
+jacobians, jacobian: ∂Y/∂θ of a network, and what such a linear map can do.
+formulas, notation: the same derivatives as formulas that print themselves and compute their entries.
+function: the closed form as a function of `torch.autograd`.
+mathematics: the functions that a forward is written with, for PyTorch and every other engine.
+names: tables of classes by name. norms: Euclidean norms of many tensors. rules: the rules of matrix calculus.
+"""

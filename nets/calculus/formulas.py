@@ -21,14 +21,15 @@ INDEX = "ijabcdefgh"
 def formulas(network: Network, x: Tensor | None = None) -> dict[str, Formula]:
     """Parameter → its Jacobian in index form, such as '∂Y_k/∂W_ij = δ_ki (1 − Y_k²) X_j'; and ∂Y_k/∂X_j under 'input'.
 
-    X is the input of the network, Y its output, H1, H2, … the outputs of the layers between. Where a layer that mixes units
-    lies between a parameter and Y, the product of what lies between is A_ki = ∂Y_k/∂Z_i, with Z the output of the parameter's
-    own layer: see `chain_rule`. The derivative of a layer that does not say how it is written has a name, such as ∂H2_i/∂H1_j.
-    A formula is absent where it would only repeat its own left side.
+    X is the input of the network, Y its output, H1, H2, … the outputs of the layers between. Where a layer that mixes
+    units lies between a parameter and Y, the product of what lies between is A_ki = ∂Y_k/∂Z_i, with Z the output of the
+    parameter's own layer: see `chain_rule`. The derivative of a layer that does not say how it is written has a name,
+    such as ∂H2_i/∂H1_j. A formula is absent where it would only repeat its own left side.
 
     Args:
         network: layers in sequence.
-        x: X, of shape (N, *S), at which the formulas can be evaluated. Without it they are text, for samples that are vectors.
+        x: X, of shape (N, *S), at which the formulas can be evaluated. Without it they are text, for samples that are
+            vectors.
     """
     chain = _Chain(network, x)
     names = [(index, name) for index, layer in enumerate(network.layers) for name, _ in layer.named_parameters()]
@@ -40,8 +41,8 @@ def formulas(network: Network, x: Tensor | None = None) -> dict[str, Formula]:
 def chain_rule(network: Network, index: int, x: Tensor | None = None) -> Product:
     """A_ki = ∂Y_k/∂Z_i, with Z the output of layer `index`, such as 'Σ_l (1 − Y_k²) W4_kl (1 − H4_l²) W2_li'.
 
-    For index −1 it is ∂Y_k/∂X_j. W2 is the weight of layer 2. Of more than four layers that mix units only the outer ones are
-    written; the numbers are those of all.
+    For index −1 it is ∂Y_k/∂X_j. W2 is the weight of layer 2. Of more than four layers that mix units only the outer
+    ones are written; the numbers are those of all.
 
     Args:
         network: layers in sequence.
@@ -97,7 +98,7 @@ class _Chain:
         return self._formula("∂Y_k/∂X_j", Product(text, tuple(factors), ("k", "j")), shape)
 
     def rule(self, index: int, bottom: str, taken: Sequence[str] = ()) -> Product:
-        """∂Y_k/∂Z_bottom, with Z the output of layer `index`, written out; `taken` are letters that mean something else."""
+        """∂Y_k/∂Z_bottom, with Z the output of layer `index`, written out; `taken` are letters with another meaning."""
         mixing, ends = self._mixing(index + 1), ("k", bottom)
         if not mixing:
             factors = [self._delta(bottom), *self._slopes(index + 1, len(self.layers), "k")]

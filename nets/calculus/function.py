@@ -1,4 +1,4 @@
-"""The closed form as the backward of a `torch.autograd.Function`, so that autograd's own tools can be turned on it."""
+"""The closed form as a `torch.autograd.Function`, so that autograd's own tools apply to it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,9 +11,9 @@ from nets.calculus.network import Network
 
 
 class LayerFunction(torch.autograd.Function):
-    """Y = f(X; θ) with the layer's own pullback as vector-Jacobian product and its pushforward as Jacobian-vector product.
+    """Y = f(X; θ), with the layer's pullback and gradients as backward and its pushforwards as forward mode.
 
-    Both are made of differentiable operations, so the function can be differentiated any number of times.
+    These are made of differentiable operations, so the function can be differentiated any number of times.
     """
 
     generate_vmap_rule = True
@@ -39,16 +39,17 @@ class LayerFunction(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, _: None, t: Tensor, *tangents: Tensor) -> Tensor:
         y, x, *parameters = ctx.saved_tensors
-        moved = _named(ctx.layer, tangents)
+        by_name = _named(ctx.layer, tangents)
         layer = ctx.layer.at(_named(ctx.layer, parameters))
-        along_x = layer.pushforward(t, x, y)
-        return along_x + layer.parameter_pushforward(moved, x, y) if moved else along_x
+        by_input = layer.pushforward(t, x, y)
+        return by_input + layer.parameter_pushforward(by_name, x, y) if by_name else by_input
 
 
 def closed_form(network: Network, x: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
-    """Y of the network at `parameters`, keyed as `named_parameters()` keys them, through the layers' closed forms alone.
+    """Y of the network at `parameters`, keyed as `named_parameters()` keys them, through the layers' closed forms
+    alone.
 
-    A parameter that is not among them, such as a frozen one, keeps the network's own value.
+    A parameter that is missing there, such as a frozen one, has the network's value.
     """
     at = dict(network.named_parameters()) | dict(parameters)
     for index, layer in enumerate(network.layers):
@@ -59,10 +60,10 @@ def closed_form(network: Network, x: Tensor, parameters: Mapping[str, Tensor]) -
 
 
 class ClosedForm(nn.Module):
-    """A network as a module that is differentiated through its layers' own formulas; it has the network's parameters.
+    """A network as a module whose backward is the closed form.
 
     Args:
-        network: whose Y = f(X; θ) it is, under names that begin with 'network.'.
+        network: its parameters are those of the module, under names that begin with 'network.'.
     """
 
     def __init__(self, network: Network) -> None:

@@ -79,7 +79,8 @@ class WeightJacobian(Jacobian):
         known = self.a.dtype in (torch.float32, torch.float64) and bool(torch.isfinite(self.x).all())
         if not known or self.a.device.type != "cpu" or 8 * len(n) > self.a.numel():
             return self.a[..., None] * self.x[:, None, None, :]
-        # Where A_nki = δ_ki f′ nearly all entries are zero. NumPy gets memory that is zero already, so only the others are written.
+        # Where A_nki = δ_ki f′ nearly all entries are zero. NumPy gets memory that is zero already, so only the others
+        # are written.
         every = torch.from_numpy(np.zeros(self.shape, self.a.numpy().dtype))
         every[n, k, i] = self.a[n, k, i, None] * self.x[n]
         return every
@@ -142,8 +143,8 @@ class InputJacobian(Jacobian):
 
     Args:
         y_shape, x_shape: (N, *K) and (N, *S). Below, k and j stand for all axes of a sample of Y and of X.
-        pulled_back: computes ∂Y_nk/∂X_nj, of shape (N, K, *S). It is called at the first use, since this last step of the
-            chain rule takes as long as those for all parameters together.
+        pulled_back: computes ∂Y_nk/∂X_nj, of shape (N, K, *S). It is called at the first use, since this last step of
+            the chain rule takes as long as those for all parameters together.
     """
 
     def __init__(self, y_shape: torch.Size, x_shape: torch.Size, pulled_back: Callable[[], Tensor]) -> None:

@@ -5,8 +5,8 @@ A_nki = ∂Y_nk/∂Z_ni, Z the layer's own output, which the chain rule carries 
 
     ∂Y_nk/∂W_ij = A_nki X_nj        ∂Y_nk/∂B_i = A_nki        ∂Y_nk/∂X_nj = Σ_i A_nki W_ij
 
-for a Linear layer over vectors. This weight Jacobian has N·K·I·J entries but only N·(K·I + J) numbers; it is never formed
-unless `.dense()` is called. A layer without factors of its own has every entry (see `Layer.jacobians`).
+for a Linear layer over vectors. This weight Jacobian has N·K·I·J entries but only N·(K·I + J) numbers; it is never
+formed unless `.dense()` is called. A layer without factors of its own has every entry (see `Layer.jacobians`).
 """
 
 import torch

@@ -1,8 +1,8 @@
 """What a layer is: a forward pass and its derivative; everything else follows from these.
 
-Index letters: n sample, i output of the layer, j input of the layer. One letter stands for all axes of a sample: X_nj is any
-tensor of shape (N, *S), and Y_ni any tensor of shape (N, *S'). A cotangent v_ni and a tangent t_nj may carry further axes in
-front, such as the outputs k of a whole network; a pullback broadcasts over them.
+Index letters: n sample, i output of the layer, j input of the layer. One letter stands for all axes of a sample: X_nj
+is any tensor of shape (N, *S), and Y_ni any tensor of shape (N, *S'). A cotangent v_ni and a tangent t_nj may carry
+further axes in front, such as the outputs k of a whole network; a pullback broadcasts over them.
 """
 
 import copy
@@ -21,12 +21,15 @@ from nets.calculus.notation.factors import Factor, Place, subscript
 from nets.calculus.notation.symbols import slope_function
 from nets.errors import InputError
 
+SAMPLES_COMPARED = 8
+"""Samples at which a written slope is compared with the derivative before it is shown."""
+
 
 class Layer(nn.Module, ABC):
     """Y_ni = f_i(X_n; θ) and its derivative.
 
-    Required: `forward` (or `function`) and `pullback`, and `gradients` if the layer has parameters. Every other method is
-    derived from these three. Override one where the layer knows a cheaper way:
+    Required: `forward` (or `function`) and `pullback`, and `gradients` if the layer has parameters. Every other method
+    is derived from these three. Override one where the layer knows a cheaper way:
 
     | method | derived from | cost of the default |
     | --- | --- | --- |
@@ -36,37 +39,42 @@ class Layer(nn.Module, ABC):
     | `jacobians` | the gradients of one output of one sample | one call for each sample and output |
     | `local_jacobian` | the pullback of every unit cotangent | one pullback with an axis more |
     | `backward_gain` | `local_jacobian` | the same |
-    | `factors`, `parameter_factors` | `local_jacobian`, `jacobians`; written as ∂H2_k/∂H1_i | the same, when numbers are needed |
+    | `factors`, `parameter_factors` | `local_jacobian`, `jacobians`; written as ∂H2_k/∂H1_i | the same, for numbers |
 
-    Other packages ask the layer itself: `elementwise` says whether it mixes the units of a sample, `local_jacobian` gives the
-    numbers of ∂Y/∂X, and `factors` says how ∂Y/∂X is written.
+    Other packages ask the layer itself: `elementwise` says whether it mixes the units of a sample, `local_jacobian`
+    gives the numbers of ∂Y/∂X, and `factors` says how ∂Y/∂X is written.
     """
 
     elementwise: ClassVar[bool] = False
     """Whether Y_ni depends on X_ni alone. Then Y has the shape of X, and ∂Y/∂X of a sample is diagonal."""
 
     symbol: ClassVar[str | None] = None
-    """How ∂Y_i/∂X_i of an elementwise layer is written, with {y} for Y_i and {z} for X_i; '' for 1, None where it is not known.
+    """How ∂Y_i/∂X_i of an elementwise layer is written, with {y} for Y_i and {z} for X_i; '' for 1, None where it is
+    not known.
 
     The notation is that of `nets.calculus.notation.symbols`.
     """
 
     recordable: ClassVar[bool] = True
-    """Whether training may record the operations of the layer once and repeat them. False for a layer that does more than the
-    dispatcher of PyTorch shows, such as counting its calls. Random numbers, decisions by a number and writes to buffers are
-    found without it."""
+    """Whether training may record the operations of the layer once and repeat them. False for a layer that does more
+    than the dispatcher of PyTorch shows, such as counting its calls. Random numbers, decisions by a number and writes
+    to buffers are found without it."""
 
     def forward(self, x: Tensor) -> Tensor:
         """X_nj → Y_ni. Define this method, or `function`."""
         return self.function(TORCH, x, **self._parameters)
 
     def function(self, m: Mathematics, x: Any, *args: Any, **parameters: Any) -> Any:
-        """The forward over the functions m of any engine, with the parameters by name: `return x * m.sigmoid(beta * x)`.
+        """The forward over the functions m of any engine, with the parameters by name.
+
+            def function(self, m, x, beta):
+                return x * m.sigmoid(beta * x)
 
         A layer that defines it in place of `forward` is derived by NumPy, SymPy, JAX and TensorFlow as well.
         """
         raise InputError(
-            f"{type(self).__name__} has no forward; expected a layer with a method forward(x), or function(m, x, **parameters)."
+            f"{type(self).__name__} has no forward; expected a layer with a method forward(x), or function(m, x, "
+            "**parameters)."
         )
 
     @abstractmethod
@@ -112,8 +120,8 @@ class Layer(nn.Module, ABC):
     def jacobians(self, a: Tensor, x: Tensor, y: Tensor) -> dict[str, Jacobian]:
         """∂Y_nk/∂θ of a network's output Y by every parameter θ of this layer, by name; axes (n, k, *θ.shape).
 
-        Each row is the gradient of one output of one sample, taken over the whole batch as in training, so that a wrong sum
-        over samples is seen in it.
+        Each row is the gradient of one output of one sample, taken over the whole batch as in training, so that a wrong
+        sum over samples is seen in it.
 
         Args:
             a: A_kni = ∂Y_nk/∂Z_ni, with Z the output of this layer, of shape (K, N, *S').
@@ -131,7 +139,7 @@ class Layer(nn.Module, ABC):
         }
 
     def local_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
-        """∂Y_ni/∂X_nj, with the samples flattened: shape (N, I, J), or the diagonal, shape (N, I), of an elementwise layer."""
+        """∂Y_ni/∂X_nj with flattened samples, shape (N, I, J); of an elementwise layer the diagonal, shape (N, I)."""
         if self.elementwise:
             return self.pullback(torch.ones_like(y), x, y).flatten(1)
         return self.pullback(unit_cotangents(y), x, y).flatten(2).transpose(0, 1)
@@ -145,7 +153,8 @@ class Layer(nn.Module, ABC):
         """How ∂Y_i/∂X_j of this layer is written, with its numbers.
 
         An elementwise layer has the diagonal alone, written with i: its symbol, or nothing where the symbol is ''. A
-        derivative that the layer cannot write has a name, such as ∂H2_i/∂H1_j.
+        symbol whose numbers differ from the derivative is not written. A derivative that the layer cannot write has a
+        name, such as ∂H2_i/∂H1_j.
 
         Args:
             place: where the layer stands.
@@ -157,7 +166,7 @@ class Layer(nn.Module, ABC):
             named = f"∂{y}/∂{place.x_name}_{subscript(j)}"
             return [Factor(named, (i, j), lambda n: self._at_sample(place, n))]
         x = f"{place.x_name}_{subscript(i)}"
-        if self.symbol is None:
+        if self.symbol is None or not self._symbol_holds(place):
             return [Factor(f"∂{y}/∂{x}", (i,), lambda n: self._at_sample(place, n))]
         slope = slope_function(self.symbol)
         found = Factor(
@@ -177,8 +186,8 @@ class Layer(nn.Module, ABC):
             unit: letter i of a unit of the output, for a number that may move every unit.
 
         Returns:
-            how θ is written, the letter i, and the factors. A layer returns a letter of the index as i where the number moves
-            that unit alone, as W_ij moves Y_i.
+            how θ is written, the letter i, and the factors. A layer returns a letter of the index as i where the number
+            moves that unit alone, as W_ij moves Y_i.
         """
         written = f"{name}_{subscript(*index)}" if index else name
         named = f"∂{place.y_name}_{unit}/∂{written}"
@@ -189,6 +198,15 @@ class Layer(nn.Module, ABC):
         view = copy.copy(self)
         view._parameters = {**self._parameters, **parameters}  # type: ignore[dict-item]
         return view
+
+    def _symbol_holds(self, place: Place) -> bool:
+        """Whether the symbol has the numbers of the derivative, at some samples; True where there are no samples."""
+        if self.symbol is None or place.x is None or place.y is None:
+            return self.symbol is not None
+        x, y = (value[:SAMPLES_COMPARED] for value in (place.x, place.y))
+        tolerance = torch.finfo(y.dtype).eps ** 0.5
+        written = slope_function(self.symbol)(x, y).flatten(1)
+        return torch.allclose(written, self.local_jacobian(x, y), rtol=tolerance, atol=tolerance, equal_nan=True)
 
     def _at_sample(self, place: Place, n: int) -> Tensor:
         return self.local_jacobian(*(value[n : n + 1] for value in place.values()))[0]

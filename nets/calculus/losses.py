@@ -77,13 +77,16 @@ class MeanSquaredError(Loss, name="mean_squared_error"):
     def check(self, y: Tensor, target: Tensor) -> None:
         if target.shape != y.shape or not target.is_floating_point():
             raise InputError(
-                f"the targets of mean squared error have the shape {tuple(target.shape)} and the type {target.dtype}, and the "
-                f"outputs the shape {tuple(y.shape)}; expected one number for each output: set the last of the network's "
+                f"the targets of mean squared error have the shape {tuple(target.shape)} and the type {target.dtype}, "
+                "and the "
+                f"outputs the shape {tuple(y.shape)}; expected one number for each output: set the last of the "
+                "network's "
                 "sizes to the width of the targets, or use cross_entropy for classes."
             )
         if target.dtype != y.dtype:
             raise InputError(
-                f"the targets of mean squared error have the type {target.dtype} and the outputs {y.dtype}; expected one "
+                f"the targets of mean squared error have the type {target.dtype} and the outputs {y.dtype}; expected "
+                "one "
                 "precision: call targets.to(…), or network.double()."
             )
 
@@ -106,20 +109,24 @@ class CrossEntropy(Loss, name="cross_entropy"):
     def check(self, y: Tensor, target: Tensor) -> None:
         if target.dtype != torch.int64 or target.shape != y.shape[:1] or y.ndim != 2:
             raise InputError(
-                f"the targets of cross entropy have the shape {tuple(target.shape)} and the type {target.dtype}, and the "
-                f"outputs the shape {tuple(y.shape)}; expected outputs (N, K) and the class of each sample as an integer: set "
+                f"the targets of cross entropy have the shape {tuple(target.shape)} and the type {target.dtype}, and "
+                "the "
+                f"outputs the shape {tuple(y.shape)}; expected outputs (N, K) and the class of each sample as an "
+                "integer: set "
                 "data.targets=classes, or use mean_squared_error."
             )
         if len(target) and not 0 <= int(target.min()) <= int(target.max()) < y.shape[1]:
             raise InputError(
-                f"the targets of cross entropy are the classes {int(target.min())} to {int(target.max())}, and there are "
+                f"the targets of cross entropy are the classes {int(target.min())} to {int(target.max())}, and there "
+                "are "
                 f"{y.shape[1]} outputs; expected an output for each class: set the last of the network's sizes to the "
                 "number of classes."
             )
 
 
 class MaskedCrossEntropy(CrossEntropy, name="masked_cross_entropy"):
-    """ℓ = −1/C Σ_n [T(n) ≥ 0] log P_n,T(n), with C = Σ_n [T(n) ≥ 0]: samples, or tokens, of a class below 0 do not count.
+    """ℓ = −1/C Σ_n [T(n) ≥ 0] log P_n,T(n), with C = Σ_n [T(n) ≥ 0]: samples, or tokens, of a class below 0 do not
+    count.
 
     PyTorch marks what it ignores with the class −100. Where nothing counts, ℓ and its gradient are 0.
     Shapes: Y (N, K), the logits; T (N,), the classes.

@@ -1,8 +1,9 @@
 """The functions that a forward is written with: once for PyTorch, NumPy, SymPy, JAX and TensorFlow.
 
-Sums, products and powers are Python's own operators, which every engine defines for its arrays. The functions here are those that
-the engines name differently, or that need a form of their own to stay exact. The standard array API lacks most of these (σ, erfc,
-relu, softplus), and neither SymPy nor TensorFlow implements it; hence this table instead of that standard.
+Sums, products and powers are Python's own operators, which every engine defines for its arrays. The functions here are
+those that the engines name differently, or that need a form of their own to stay exact. The standard array API lacks
+most of these (σ, erfc, relu, softplus), and neither SymPy nor TensorFlow implements it; hence this table instead of
+that standard.
 """
 
 from collections.abc import Callable

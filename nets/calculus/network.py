@@ -15,7 +15,7 @@ from nets.calculus.layers.linear import Linear
 from nets.errors import InputError, quoted
 
 MOST_CHAINED = 100
-"""Activations in a row that `mlp` takes: already the derivative of twenty of them is too long to be read."""
+"""The most activations in a row that `mlp` accepts. The formula of twenty is already too long to read."""
 
 
 class Network(nn.Sequential):
@@ -38,7 +38,8 @@ class Network(nn.Sequential):
         for name, parameter in self.named_parameters(remove_duplicate=False):
             if parameter in names:
                 raise InputError(
-                    f"'{name}' and '{names[parameter]}' are one and the same parameter; expected each layer to have its own, "
+                    f"'{name}' and '{names[parameter]}' are one and the same parameter; expected each layer to have "
+                    "its own, "
                     "since the Jacobian of a shared one is no product of factors: use nets.verify on the torch module."
                 )
             names[parameter] = name
@@ -70,8 +71,8 @@ class Network(nn.Sequential):
         return values
 
     def pulled_back(self, v: Tensor, values: list[Tensor]) -> Iterator[tuple[int, Tensor]]:
-        """The number of each layer, last to first, and the cotangent of its output Z: v = ∂ℓ/∂Y for the last layer, then
-        v_nj ← Σ_i v_ni ∂Z_ni/∂X_nj from each layer to the one before it.
+        """The number of each layer, last to first, and the cotangent of its output Z: v = ∂ℓ/∂Y for the last layer,
+        then v_nj ← Σ_i v_ni ∂Z_ni/∂X_nj from each layer to the one before it.
 
         Args:
             v: ∂ℓ/∂Y_nk. It may have further axes in front, which stay.
@@ -88,12 +89,14 @@ class Network(nn.Sequential):
             raise InputError(f"X is {quoted(x)}; expected a tensor of shape (samples, features).")
         if x.layout is not torch.strided or not x.is_floating_point():
             raise InputError(
-                f"X is a tensor of {x.dtype} with the layout {x.layout}; expected a dense tensor of real floating-point "
+                f"X is a tensor of {x.dtype} with the layout {x.layout}; expected a dense tensor of real "
+                "floating-point "
                 "numbers: pass X.to_dense(), or X.to(torch.float64)."
             )
         if x.ndim < 2 or len(x) == 0:
             raise InputError(
-                f"X has the shape {tuple(x.shape)}; expected (samples, features) with at least one sample, or more axes for "
+                f"X has the shape {tuple(x.shape)}; expected (samples, features) with at least one sample, or more "
+                "axes for "
                 "layers that take them: for a single sample use x[None]."
             )
         dtypes = {parameter.dtype for parameter in self.parameters()} or {x.dtype}
@@ -105,7 +108,8 @@ class Network(nn.Sequential):
         devices = {parameter.device for parameter in self.parameters()} or {x.device}
         if devices != {x.device}:
             raise InputError(
-                f"X is on {x.device} and the network on {', '.join(map(str, devices))}; expected the same device for both: "
+                f"X is on {x.device} and the network on {', '.join(map(str, devices))}; expected the same device for "
+                "both: "
                 "move one, for example with network.to(x.device)."
             )
 
@@ -122,20 +126,24 @@ def mlp(
 
     Args:
         sizes: (J, hidden…, K): the width of the data, of each hidden layer, and of the output.
-        activation: of the hidden layers: tanh, sigmoid, relu, softplus, gelu, sin or identity.
-        output: of the last layer, from the same list; 'identity' is left away. Several may be chained with '+', as in 'tanh+tanh'.
-        gain: scale of the initial weights, see `Linear`; 1 keeps the variance of signal and gradient (Glorot, Bengio 2010).
-        generator: where the initial weights come from; the seed 0 if not given.
+        activation: of the hidden layers: tanh, sigmoid, relu, softplus, gelu, sin, identity, or the name of an
+            activation of your own (see `nets.Activation`).
+        output: of the last layer, from the same list; 'identity' adds no layer. '+' chains several, as in 'tanh+tanh'.
+        gain: scale of the initial weights, see `Linear`; 1 keeps the variance of signal and gradient (Glorot, Bengio
+            2010).
+        generator: of the initial weights; one with the seed 0 if not given.
 
     Raises:
-        InputError: for fewer than two sizes, a size below one or beyond 64 bits, an unknown activation, more than 100 of them in
-            `output`, a gain that is negative, not finite or so large that the weights overflow, or too little memory.
+        InputError: for fewer than two sizes, a size below one or beyond 64 bits, an unknown activation, more than 100
+            of them in `output`, a gain that is negative, not finite or so large that the weights overflow, or weights
+            larger than the free memory.
     """
     several = isinstance(sizes, Sequence) and not isinstance(sizes, str | bytes)
     whole = several and all(type(size) is int and 0 < size <= validation.LARGEST_WHOLE for size in sizes)
     if not whole or len(sizes) < 2:
         raise InputError(
-            f"sizes is {quoted(sizes)}; expected two or more whole numbers from 1 up, of 64 bits at most, the width of the data "
+            f"sizes is {quoted(sizes)}; expected two or more whole numbers from 1 up, of 64 bits at most, the width of "
+            "the data "
             "first and that of the output last, such as [64, 10]."
         )
     hidden, last = _activation(activation), _chain(output)
@@ -153,7 +161,8 @@ def _chain(output: object) -> list[type[Activation]]:
     names = output.split("+") if isinstance(output, str) else [output]
     if len(names) > MOST_CHAINED:
         raise InputError(
-            f"output chains {len(names):,} activations; expected at most {MOST_CHAINED}: leave some out, or make a nets.Network of "
+            f"output chains {len(names):,} activations; expected at most {MOST_CHAINED}: leave some out, or make a "
+            "nets.Network of "
             "the layers."
         )
     return [_activation(name) for name in names]

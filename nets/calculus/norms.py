@@ -1,4 +1,4 @@
-"""The Euclidean norms of many tensors, in one call, however many tensors there are."""
+"""The Euclidean norms of many tensors in one call."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,19 +10,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 BLOCK = 8_192
-"""Numbers to a dot product: beyond some ten thousand a BLAS library calls other threads, which takes longer than the product."""
+"""Numbers in one dot product. Beyond about ten thousand a BLAS library starts other threads, which takes longer than
+the product."""
 
-MANY = 2**16
-"""Numbers whose squares PyTorch adds up in float32 to less than 1e-6."""
+EXACT_SUM = 2**16
+"""Numbers up to which PyTorch adds up squares in float32 with an error below 1e-6."""
 
 ROW = 2_048
-"""Numbers to a row of a tensor that has more than that."""
+"""Numbers in one partial sum of a larger tensor."""
 
 
 def norms_of(tensors: Sequence[Tensor]) -> Callable[[], list[float]]:
-    """‖t‖ = (Σ_b t_b · t_b)^½ over blocks b of each tensor t, as a function to be called as often as the tensors have changed.
+    """A function that computes ‖t‖ = (Σ_b t_b · t_b)^½ over blocks b of each tensor t, at each call from the current
+    numbers.
 
-    It gives the numbers of `norms_now` to the last bit, in a third of the time.
+    The numbers are those of `norms_now` to the last bit, in a third of the time.
     """
     if not _by_blocks(tensors):
         return partial(norms_now, tensors)
@@ -38,7 +40,7 @@ def norms_of(tensors: Sequence[Tensor]) -> Callable[[], list[float]]:
 
 
 def norms_now(tensors: Sequence[Tensor]) -> list[float]:
-    """‖t‖ of each tensor as it is, in float32 at least, so that no square in half precision overflows."""
+    """‖t‖ of each tensor, in float32 at least, so that no square in half precision overflows."""
     if not tensors:
         return []
     if _by_blocks(tensors):
@@ -48,8 +50,10 @@ def norms_now(tensors: Sequence[Tensor]) -> list[float]:
 
 
 def _by_blocks(tensors: Sequence[Tensor]) -> bool:
-    """Whether NumPy can go through all of them: on the CPU, contiguous, in float32 or float64."""
-    return all(t.device.type == "cpu" and t.is_contiguous() and t.dtype in (torch.float32, torch.float64) for t in tensors)
+    """Whether NumPy can read all of them: on the CPU, contiguous, in float32 or float64."""
+    return all(
+        t.device.type == "cpu" and t.is_contiguous() and t.dtype in (torch.float32, torch.float64) for t in tensors
+    )
 
 
 def _blocks(t: Tensor) -> "list[NDArray[np.floating]]":
@@ -64,22 +68,27 @@ def _norm(blocks: "list[NDArray[np.floating]]") -> float:
 
 
 def norm_tensors(tensors: Sequence[Tensor], precision: torch.dtype) -> tuple[Tensor, ...]:
-    """‖t‖ of each tensor as it is, where it is: a GPU is not waited for.
+    """‖t‖ of each tensor, as tensors on its own device, without waiting for a GPU.
 
-    On a CPU PyTorch adds a million squares up in so few sums that in float32 their roundings come to 1e-5: large ones go by parts.
+    On a CPU PyTorch adds a million squares in so few partial sums that in float32 the rounding error reaches 1e-5.
+    Large tensors are therefore added up in parts.
     """
-    given = [t if t.numel() <= MANY or t.device.type != "cpu" else _by_rows(t, precision) for t in tensors]
+    given = [t if t.numel() <= EXACT_SUM or t.device.type != "cpu" else _by_rows(t, precision) for t in tensors]
     return tuple(torch._foreach_norm(given, 2, precision))
 
 
 def row_norms(rows: Tensor) -> Tensor:
-    """‖t_n‖ of each row of a matrix, from those of parts of it, for the same reason."""
-    return torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(part, dim=1) for part in rows.split(MANY, 1)]), dim=0)
+    """‖t_n‖ of each row of a matrix, added up in parts as in `norm_tensors`."""
+    return torch.linalg.vector_norm(
+        torch.stack([torch.linalg.vector_norm(part, dim=1) for part in rows.split(EXACT_SUM, 1)]), dim=0
+    )
 
 
 def _by_rows(t: Tensor, precision: torch.dtype) -> Tensor:
-    """The norms of parts of a tensor, whose norm is its own."""
+    """The norms of parts of a tensor. The norm of these norms is that of the tensor."""
     flat = t.reshape(-1)
     whole = len(flat) // ROW * ROW
     rows = torch.linalg.vector_norm(flat[:whole].view(-1, ROW), dim=1, dtype=precision)
-    return rows if whole == len(flat) else torch.cat([rows, torch.linalg.vector_norm(flat[whole:], dtype=precision)[None]])
+    return (
+        rows if whole == len(flat) else torch.cat([rows, torch.linalg.vector_norm(flat[whole:], dtype=precision)[None]])
+    )

@@ -1,8 +1,9 @@
-"""The rules of matrix calculus, each as a function that gives the gradient in closed form.
+"""The rules of matrix calculus, each as a function that returns the gradient in closed form.
 
-Layout: a gradient has the axes of x first, (∇_x y)_ji = ∂y_i/∂x_j, as where one minimises: it is moved along, so it has x's
-shape whenever y is one number. A Jacobian, everywhere else in `nets`, has the axes of y first, J_ij = ∂y_i/∂x_j, as where one
-multiplies: J t is how y moves along t. The two hold the same entries, ∇y = Jᵀ; `to_jacobian` turns one into the other.
+Layout: a gradient has the axes of x first, (∇_x y)_ji = ∂y_i/∂x_j. A step of gradient descent adds it to x, so it has
+the shape of x where y is one number. A Jacobian, everywhere else in `nets`, has the axes of y first, J_ij = ∂y_i/∂x_j,
+so that J t is the derivative of y along t. Both have the same entries, ∇y = Jᵀ; `to_jacobian` converts one into the
+other.
 
 Source: Petersen, Pedersen, "The Matrix Cookbook" (2012), sections 2.4 to 2.7.
 """
@@ -33,7 +34,7 @@ def quadratic(a: Float[Tensor, "j j"], x: Float[Tensor, " j"]) -> Float[Tensor, 
     """
     if a.ndim != 2 or x.ndim != 1 or a.shape != (len(x), len(x)):
         raise InputError(
-            f"xᵀA x was given A of shape {tuple(a.shape)} and x of shape {tuple(x.shape)}; expected (J, J) and (J,): "
+            f"A has the shape {tuple(a.shape)} and x the shape {tuple(x.shape)}; expected (J, J) and (J,) for xᵀA x: "
             "A has a row and a column for each entry of x."
         )
     return (a + a.mT) @ x
@@ -45,12 +46,14 @@ def squared_norm(x: Float[Tensor, " j"]) -> Float[Tensor, " j"]:
 
 
 def squared_frobenius_norm(x: Float[Tensor, "i j"]) -> Float[Tensor, "i j"]:
-    """∇_X ‖X‖_F² = 2 X: ∂(Σ_lm X_lm²)/∂X_ij = 2 X_ij, in the shape of X. In the Jacobian the same entries stand in one row."""
+    """∇_X ‖X‖_F² = 2 X: ∂(Σ_lm X_lm²)/∂X_ij = 2 X_ij, in the shape of X. In the Jacobian the same entries form one
+    row."""
     return 2 * x
 
 
 def to_jacobian(gradient: Float[Tensor, "j i"]) -> Float[Tensor, "i j"]:
-    """J = (∇y)ᵀ, of a vector y by a vector x: what stood at (j, i) stands at (i, j). The other way round it is the same call.
+    """J = (∇y)ᵀ of a vector y by a vector x: entry (j, i) moves to (i, j). The same call converts a Jacobian into a
+    gradient.
 
     Raises:
         InputError: unless the gradient has two axes, one of x and one of y.
@@ -62,6 +65,6 @@ def to_jacobian(gradient: Float[Tensor, "j i"]) -> Float[Tensor, "i j"]:
 def _expect_matrix(rule: str, given: Tensor) -> None:
     if given.ndim != 2:
         raise InputError(
-            f"{rule} was given the shape {tuple(given.shape)}; expected a matrix, with two axes: "
-            "a row is x[None], a column x[:, None]."
+            f"the argument of {rule} has the shape {tuple(given.shape)}; expected a matrix, with two axes: "
+            "pass a row as x[None], a column as x[:, None]."
         )

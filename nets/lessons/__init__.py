@@ -2,7 +2,12 @@
 
     compare(Polynomials(), [1, 2], v=[1, 10, 100])
 
-asks PyTorch, NumPy by hand, SymPy, TensorFlow and JAX for y and Σ v ∂y/∂x, and shows the answers beside each other.
+computes y and Σ v ∂y/∂x by PyTorch, NumPy by hand, SymPy, TensorFlow and JAX, and shows the results side by side. Begin
+there.
+
+function, scalars, vectors: the functions. engines, comparison: vjp, jacobian and compare. entries: Jacobians of a
+network. recording, detaching, tape: rules of PyTorch, of detached values and of TensorFlow's tape. mistakes: common
+mistakes in training. source: the code of a function, for a notebook.
 """
 
 from nets.lessons import detaching as detaching

@@ -1,4 +1,4 @@
-"""The same claim by every engine, side by side."""
+"""The same derivative by every engine, side by side."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from nets.verification.derivations.engines.reading import Array, OutOfReachError
 
 @dataclass(frozen=True, repr=False)
 class Comparison:
-    """What every engine that can state it says of one function at one point. Its text, and its table in a notebook, show all.
+    """The results of all engines for one function at one point, as text, and as a table in a notebook.
 
     Attributes:
         function: f.
         at: its arguments.
         v: the cotangent, None for ones.
         found: engine → y and gradients.
-        unable: engine → why it has no answer.
+        unable: engine → why it has no result.
     """
 
     function: Function
@@ -32,7 +32,7 @@ class Comparison:
 
     @property
     def gradients(self) -> tuple[Array, ...]:
-        """Σ v ∂y/∂x for each argument, as PyTorch has it."""
+        """Σ v ∂y/∂x for each argument, by PyTorch."""
         return self.found["PyTorch"].gradients
 
     @property
@@ -53,12 +53,12 @@ class Comparison:
         return [heading, *([name, *map(shown, _numbers(found))] for name, found in self.found.items())]
 
     def caption(self) -> str:
-        """The function and where it is looked at, in one line."""
+        """The function and its arguments, in one line."""
         at = ", ".join(f"{name} = {shown(x)}" for name, x in zip(self.function.arguments, self.at, strict=True))
         return f"{self.function} at {at}" + ("" if self.v is None else f", v = {shown(self.v)}")
 
     def notes(self) -> list[str]:
-        """How far apart the engines are, and why one is missing."""
+        """The largest difference between engines, and why an engine is missing."""
         apart = self.largest_difference
         return [f"largest difference {apart:.0e}" if apart else "largest difference 0"] + [
             f"{name}: {why}" for name, why in self.unable.items()
@@ -74,12 +74,13 @@ class Comparison:
         heading, *rows = self.rows()
         return (
             f"<p>{escape(self.caption())}</p><table><thead>{_html_row('th', heading)}</thead><tbody>"
-            f"{''.join(_html_row('td', row) for row in rows)}</tbody></table><p>{'<br>'.join(map(escape, self.notes()))}</p>"
+            f"{''.join(_html_row('td', row) for row in rows)}</tbody></table>"
+            f"<p>{'<br>'.join(map(escape, self.notes()))}</p>"
         )
 
 
 def compare(function: Function, *at: ArrayLike, v: ArrayLike | None = None) -> Comparison:
-    """Ask every installed engine for y = f(x) and Σ v ∂y/∂x. Arguments and errors are those of `nets.lessons.vjp`."""
+    """y = f(x) and Σ v ∂y/∂x by every installed engine. Arguments and errors are those of `nets.lessons.vjp`."""
     found: dict[str, Found] = {}
     unable: dict[str, str] = {}
     for name in installed():
@@ -92,7 +93,7 @@ def compare(function: Function, *at: ArrayLike, v: ArrayLike | None = None) -> C
 
 
 def shown(numbers: ArrayLike) -> str:
-    """To four decimals or five digits, whole numbers as such, and of a long vector the ends."""
+    """A number with four decimals or five digits, a whole number as such; a long vector by its ends."""
     array = np.asarray(numbers, dtype=np.float64)
     if array.ndim == 0:
         return _number(float(array))
@@ -103,7 +104,13 @@ def shown(numbers: ArrayLike) -> str:
 def _number(number: float) -> str:
     if abs(number) < 1e9 and number == round(number, 4):
         return f"{number + 0.0:.4f}".rstrip("0").rstrip(".")  # −0 is 0 to a reader
-    return f"{number:.4f}" if 0.01 <= abs(number) < 1000 else f"{number:.1f}" if 1000 <= abs(number) < 1e6 else f"{number:.5g}"
+    return (
+        f"{number:.4f}"
+        if 0.01 <= abs(number) < 1000
+        else f"{number:.1f}"
+        if 1000 <= abs(number) < 1e6
+        else f"{number:.5g}"
+    )
 
 
 def _numbers(found: Found) -> Iterable[Array]:

@@ -1,6 +1,6 @@
-"""y = x∘x is recorded, u is y without its history, and z = u∘x: what reaches x through z, and what through the recorded y.
+"""y = x∘x is recorded, u is y without its history, and z = u∘x: the gradients that reach x through z and through y.
 
-Each engine gives (Σ ∂z/∂x, Σ ∂y/∂x) from one recording.
+Each engine computes (Σ ∂z/∂x, Σ ∂y/∂x) from one recording.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from nets.verification.derivations.engines.reading import Array
 
 
 def pytorch(x: ArrayLike) -> tuple[Array, Array]:
-    """`detach()`; the record of y is there as before."""
+    """`detach()`; the record of y remains."""
     point = torch.tensor(x, dtype=torch.float64, requires_grad=True)
     y = point * point
     z = y.detach() * point
@@ -26,7 +26,7 @@ def pytorch(x: ArrayLike) -> tuple[Array, Array]:
 
 
 def tensorflow(x: ArrayLike) -> tuple[Array, Array]:
-    """`tf.stop_gradient`, on a tape that is asked twice, hence persistent."""
+    """`tf.stop_gradient`, on a persistent tape, since it is used twice."""
     tf = load("tensorflow")
     with tf.device("/CPU:0"):
         point = tf.Variable(x, dtype=tf.float64)
@@ -37,7 +37,7 @@ def tensorflow(x: ArrayLike) -> tuple[Array, Array]:
 
 
 def jax(x: ArrayLike) -> tuple[Array, Array]:
-    """`jax.lax.stop_gradient`; the two questions are two cotangents of one pair (z, y)."""
+    """`jax.lax.stop_gradient`; the two gradients are the pullbacks of two cotangents of one pair (z, y)."""
     j = load("jax")
 
     def pair(point: Any) -> tuple[Any, Any]:
@@ -50,4 +50,8 @@ def jax(x: ArrayLike) -> tuple[Array, Array]:
         return np.array(*pullback((ones, nothing))), np.array(*pullback((nothing, ones)))
 
 
-ENGINES: dict[str, Callable[[ArrayLike], tuple[Array, Array]]] = {"PyTorch": pytorch, "TensorFlow": tensorflow, "JAX": jax}
+ENGINES: dict[str, Callable[[ArrayLike], tuple[Array, Array]]] = {
+    "PyTorch": pytorch,
+    "TensorFlow": tensorflow,
+    "JAX": jax,
+}

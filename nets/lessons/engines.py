@@ -1,6 +1,6 @@
-"""Five programs that pull a cotangent back through the same function: v → Σ v ∂y/∂x, for each argument x.
+"""Five engines that pull a cotangent back through the same function: v → Σ v ∂y/∂x, for each argument x.
 
-PyTorch, TensorFlow and JAX do so without forming a Jacobian. NumPy by hand and SymPy form it, and multiply: vᵀJ.
+PyTorch, TensorFlow and JAX do this without forming a Jacobian. NumPy by hand and SymPy form it, and multiply: vᵀJ.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ from nets.verification.derivations.engines.reading import Array, OutOfReachError
 
 @dataclass(frozen=True)
 class Found:
-    """What one engine says.
+    """The result of one engine.
 
     Attributes:
         y: f(x).
@@ -33,7 +33,8 @@ class Found:
 
 
 Engine = Callable[[Function, Sequence[Array], Array | None], Found]
-"""(f, its arguments, v) → Found, in float64; v = None stands for ones. Raises OutOfReachError where f has no such derivation."""
+"""(f, its arguments, v) → Found, in float64; v = None stands for ones. Raises OutOfReachError if the engine cannot
+derive f."""
 
 
 def pytorch(function: Function, at: Sequence[Array], v: Array | None) -> Found:
@@ -45,15 +46,17 @@ def pytorch(function: Function, at: Sequence[Array], v: Array | None) -> Found:
 
 
 def numpy_by_hand(function: Function, at: Sequence[Array], v: Array | None) -> Found:
-    """vᵀJ, with the Jacobian as it is written in the function."""
+    """vᵀJ, with the Jacobian that is written in the function."""
     jacobian = function.jacobian(*at)
     return _multiplied(np.asarray(function.forward(mathematics.NUMPY, *at)), jacobian, v)
 
 
 def sympy(function: Function, at: Sequence[Array], v: Array | None) -> Found:
-    """vᵀJ, with every entry of y differentiated by every symbol, and only then the numbers put in."""
+    """vᵀJ: every entry of y is differentiated by every symbol, and then evaluated."""
     y, jacobian, symbols = symbolic(function, *(point.shape for point in at))
-    numbers = dict(zip(np.concatenate([s.ravel() for s in symbols]), np.concatenate([p.ravel() for p in at]), strict=True))
+    numbers = dict(
+        zip(np.concatenate([s.ravel() for s in symbols]), np.concatenate([p.ravel() for p in at]), strict=True)
+    )
     value = np.vectorize(lambda expression: float(expression.subs(numbers).evalf(30)), otypes=[float])
     return _multiplied(value(y), tuple(value(block) for block in jacobian), v)
 
@@ -62,11 +65,11 @@ def symbolic(function: Function, *shapes: tuple[int, ...]) -> tuple[Any, tuple[A
     """(y, ∂y/∂x for each argument, the symbols), as NumPy arrays of SymPy expressions.
 
     Args:
-        function: of which SymPy has every operation.
+        function: made of operations that SymPy has.
         shapes: of each argument; () stands for a number.
 
     Raises:
-        OutOfReachError: where numbers, which a symbol is not, decide what is computed.
+        OutOfReachError: for a function whose control flow depends on numbers, which symbols do not have.
     """
     sp = load("sympy")
     symbols = tuple(_symbols(sp, name, shape) for name, shape in zip(function.arguments, shapes, strict=True))
@@ -75,8 +78,10 @@ def symbolic(function: Function, *shapes: tuple[int, ...]) -> tuple[Any, tuple[A
     except TypeError as error:
         if "truth value" not in str(error):
             raise
-        raise OutOfReachError("which way to go depends on numbers, and a symbol has none.") from error
-    blocks = (np.array([sp.diff(i, j) for i in y.flat for j in x.flat], object).reshape(y.shape + x.shape) for x in symbols)
+        raise OutOfReachError("its control flow depends on numbers, and a symbol has none.") from error
+    blocks = (
+        np.array([sp.diff(i, j) for i in y.flat for j in x.flat], object).reshape(y.shape + x.shape) for x in symbols
+    )
     return y, tuple(blocks), symbols
 
 
@@ -111,7 +116,7 @@ ENGINES: dict[str, Engine] = {
 
 
 def installed() -> dict[str, Engine]:
-    """Those of ENGINES whose package is there: TensorFlow and JAX come with the extra 'oracles'."""
+    """Those of ENGINES whose package is installed: TensorFlow and JAX come with the extra 'oracles'."""
     return {name: engine for name, engine in ENGINES.items() if name == "PyTorch" or name in available()}
 
 
@@ -122,32 +127,36 @@ def vjp(engine: str, function: Function, *at: ArrayLike, v: ArrayLike | None = N
         engine: 'PyTorch', 'NumPy by hand', 'SymPy', 'TensorFlow' or 'JAX'.
         function: of `nets.lessons`.
         at: its arguments.
-        v: the cotangent, in the shape of y; ones if not given, so that Σ_i ∂y_i/∂x comes out.
+        v: the cotangent, in the shape of y; ones if not given, for Σ_i ∂y_i/∂x.
 
     Raises:
-        InputError: for an engine that is unknown or not installed, another number of arguments than the function has, or a v
-            of another shape than y.
-        OutOfReachError: where the engine cannot derive this function.
+        InputError: for an engine that is unknown or not installed, a wrong number of arguments, or a v of another shape
+            than y.
+        OutOfReachError: if the engine cannot derive this function.
     """
     if engine not in ENGINES:
         raise InputError(f"the engine is '{engine}'; expected one of {', '.join(ENGINES)}.")
     if engine not in installed():
-        raise InputError(f"{engine} is not installed; expected the extra 'oracles' to be there: pip install '.[oracles]'.")
+        raise InputError(f"{engine} is not installed; expected the extra 'oracles': pip install '.[oracles]'.")
     if len(at) != len(function.arguments):
         raise InputError(
-            f"{function} was given {len(at)} arguments; expected {len(function.arguments)}: {', '.join(function.arguments)}."
+            f"{function} was given {len(at)} arguments; expected {len(function.arguments)}: "
+            f"{', '.join(function.arguments)}."
         )
     points = [np.array(point, dtype=np.float64) for point in at]
     if v is None:
         return ENGINES[engine](function, points, None)
     cotangent, shape = np.array(v, dtype=np.float64), tuple(function(*map(torch.tensor, points)).shape)
     if cotangent.shape != shape:
-        raise InputError(f"v has the shape {cotangent.shape}; expected {shape}, one weight for each number that {function} gives.")
+        raise InputError(
+            f"v has the shape {cotangent.shape}; expected {shape}, one weight for each number of {function}."
+        )
     return ENGINES[engine](function, points, cotangent)
 
 
 def jacobian(engine: str, function: Function, *at: ArrayLike) -> tuple[Array, ...]:
-    """One engine's ∂y/∂x for each argument, shape (*y.shape, *x.shape), a row for each unit cotangent. Arguments as for `vjp`."""
+    """One engine's ∂y/∂x for each argument, shape (*y.shape, *x.shape), a row for each unit cotangent. Arguments as for
+    `vjp`."""
     y = vjp(engine, function, *at).y
     rows = [vjp(engine, function, *at, v=unit.reshape(y.shape)).gradients for unit in np.eye(y.size)]
     return tuple(np.stack(block).reshape(y.shape + block[0].shape) for block in zip(*rows, strict=True))

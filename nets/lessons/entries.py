@@ -11,9 +11,9 @@ def entries(engine: str, network: Network, x: Tensor) -> dict[str, Tensor]:
     """∂Y_nk/∂θ, shape (N, K, *θ.shape), for every parameter, and ∂Y_nk/∂X_nj, shape (N, K, J), under 'input'.
 
     Args:
-        engine: 'PyTorch', whose reverse mode knows nothing of the layers' own derivatives; or one of
+        engine: 'PyTorch' for its reverse mode, which does not use the layers' own derivatives; or one of
             `nets.verification.derivations.engines.available()`.
-        network: which they are of.
+        network: layers in sequence.
         x: X_nj.
 
     Raises:

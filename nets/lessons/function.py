@@ -1,7 +1,8 @@
 """A function of the source documents: written once for every engine, with its Jacobian by hand directly beneath.
 
-Index letters: i output, j input. `forward` is given the mathematics `m` of an engine; `jacobian` is NumPy alone, ∂y/∂x with the
-axes of y first. Called as f(x), a function computes in PyTorch.
+Index letters: i output, j input. `forward` is written over the functions `m` of an engine, see
+`nets.calculus.mathematics`. `jacobian` is written in NumPy, ∂y/∂x with the axes of y first. Called as f(x), a function
+computes in PyTorch.
 """
 
 from abc import ABC, abstractmethod
@@ -22,17 +23,17 @@ class Function(ABC):
     formula: ClassVar[str]
     """f for a reader."""
     arguments: ClassVar[tuple[str, ...]] = ("x",)
-    """What the inputs are called."""
+    """Names of the inputs."""
     output: ClassVar[str] = "y"
-    """What the result is called."""
+    """Name of the result."""
 
     @abstractmethod
     def forward(self, m: Mathematics, *x: Any) -> Any:
-        """x → y, in whatever arrays `m` is made for."""
+        """x → y, in the arrays of `m`."""
 
     def jacobian(self, *x: Array) -> tuple[Array, ...]:
         """∂y/∂x for each argument, shape (*y.shape, *x.shape)."""
-        raise OutOfReachError("its Jacobian has not been written by hand.")
+        raise OutOfReachError("its Jacobian is not written by hand.")
 
     def __call__(self, *x: Tensor) -> Tensor:
         y: Tensor = self.forward(TORCH, *x)
@@ -89,7 +90,7 @@ class Composed(Function):
 
 @dataclass(frozen=True)
 class Stacked(Function):
-    """y_i = f(x) for i = 1 … times: the same number several times over."""
+    """y_i = f(x) for i = 1 … times: the same number several times."""
 
     inner: Function
     times: int

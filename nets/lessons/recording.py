@@ -1,4 +1,4 @@
-"""What PyTorch records, adds up, keeps and leaves out: each habit as a few lines that give the numbers they lead to."""
+"""What PyTorch records, adds up, keeps and leaves out: each rule as a few lines that compute numbers which show it."""
 
 import warnings
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from nets.lessons.function import Function
 
 
 def accumulated(function: Function, x: Tensor, cotangents: Iterable[Tensor]) -> list[Tensor]:
-    """`x.grad` after each of several backward passes through one recording: every pass adds to what is there."""
+    """`x.grad` after each of several backward passes through one recording: every pass adds to it."""
     x = x.clone().requires_grad_()
     x.grad = torch.zeros_like(x)
     y = function(x)
@@ -38,7 +38,7 @@ def cleared(first: Function, second: Function, x: Tensor) -> dict[str, Tensor]:
 
 
 def retained(outer: Function, inner: Function, x: Tensor) -> dict[str, Tensor | None]:
-    """z = g(y), y = f(x): PyTorch keeps the gradient of the leaf x, and of y only where it is told to."""
+    """z = g(y), y = f(x): PyTorch keeps the gradient of the leaf x, and that by y only after `retain_grad()`."""
     grads: dict[str, Tensor | None] = {}
     for keep in (False, True):
         x = x.detach().clone().requires_grad_()
@@ -47,13 +47,13 @@ def retained(outer: Function, inner: Function, x: Tensor) -> dict[str, Tensor | 
             y.retain_grad()
         outer(y).sum().backward()
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # which says what is shown here: y is no leaf
+            warnings.simplefilter("ignore")  # the warning says what is shown here: y is no leaf
             grads["y.grad, retained" if keep else "y.grad"] = y.grad
     return {**grads, "x.grad": x.grad}
 
 
 def untracked(function: Function, x: Tensor) -> dict[str, Tensor]:
-    """f(x) by three ways that leave no record: `grad_fn` is None. And, for comparison, with a record."""
+    """f(x) in three ways that leave no record, so that `grad_fn` is None; and, for comparison, with a record."""
     tracked = x.clone().requires_grad_()
     found = {"requires_grad_(True)": function(tracked)}
     found["requires_grad_(False)"] = function(x.clone().requires_grad_(False))
@@ -64,7 +64,7 @@ def untracked(function: Function, x: Tensor) -> dict[str, Tensor]:
 
 
 def refused(function: Function, x: Tensor) -> str:
-    """What PyTorch says where it is to differentiate a vector, and is given no cotangent."""
+    """The error of PyTorch for the derivative of a vector without a cotangent."""
     try:
         function(x.clone().requires_grad_()).backward()
     except RuntimeError as error:

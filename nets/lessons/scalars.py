@@ -1,4 +1,4 @@
-"""Functions of one number, taken entry by entry where there are several: each with its slope directly beneath."""
+"""Functions of one number, applied entry by entry, each with its slope directly beneath."""
 
 from typing import Any
 

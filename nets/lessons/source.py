@@ -7,5 +7,5 @@ from typing import Any
 
 
 def source(definition: Callable[..., Any]) -> str:
-    """The code of a function, a method or a class, as it stands in the library: what is shown is what was run."""
+    """The code of a function, a method or a class of the library, which is the code that runs."""
     return textwrap.dedent(inspect.getsource(definition)).rstrip()

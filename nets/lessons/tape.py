@@ -1,4 +1,4 @@
-"""TensorFlow's habits with `tf.GradientTape`: each as a few lines that give the numbers they lead to."""
+"""The rules of `tf.GradientTape`: each as a few lines that compute numbers which show it."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -21,7 +21,7 @@ def variable(outer: Function, inner: Function, x: ArrayLike) -> dict[str, Array]
 
 
 def constant(function: Function, x: ArrayLike) -> dict[str, Array | None]:
-    """Of a constant there is no gradient, unless the tape has been told to watch it."""
+    """A constant has no gradient, unless the tape watches it."""
     tf, m = load("tensorflow"), mathematics.tensorflow()
     found: dict[str, Array | None] = {}
     with tf.device("/CPU:0"):
@@ -37,7 +37,7 @@ def constant(function: Function, x: ArrayLike) -> dict[str, Array | None]:
 
 
 def repeated(function: Function, x: ArrayLike, times: int) -> list[Array]:
-    """The gradient of one recording, asked for several times: each is a new array, and nothing adds up."""
+    """The gradient of one recording, computed several times: each is a new array, and nothing is added up."""
     tf, m = load("tensorflow"), mathematics.tensorflow()
     with tf.device("/CPU:0"):
         point = tf.Variable(x, dtype=tf.float64)
@@ -47,7 +47,7 @@ def repeated(function: Function, x: ArrayLike, times: int) -> list[Array]:
 
 
 def summed(function: Function, x: ArrayLike, v: ArrayLike | None = None) -> Array:
-    """The gradient of a vector: Σ_i ∂y_i/∂x unasked, and Σ_i v_i ∂y_i/∂x where the tape is given v as `output_gradients`."""
+    """The gradient of a vector: Σ_i ∂y_i/∂x, or Σ_i v_i ∂y_i/∂x with v as `output_gradients`."""
     tf, m = load("tensorflow"), mathematics.tensorflow()
     with tf.device("/CPU:0"):
         point = tf.Variable(x, dtype=tf.float64)

@@ -1,4 +1,4 @@
-"""Functions of vectors and of several arguments, each with its Jacobian directly beneath, where it has one by hand.
+"""Functions of vectors and of several arguments, each with its Jacobian by hand directly beneath, if it has one.
 
 Index letters: i output, j input.
 """
@@ -14,7 +14,7 @@ from nets.verification.derivations.engines.reading import Array
 
 
 class DetachedSquare(Function):
-    """Where u is a constant, ∂z_i/∂x_j = δ_ij u_i, though z_i = x_i³."""
+    """With u as a constant ∂z_i/∂x_j = δ_ij u_i, although z_i = x_i³."""
 
     formula = "z = u∘x, u = detach(x∘x)"
     output = "z"
@@ -94,7 +94,7 @@ class Line(Function):
 
 
 class TwoUses(Function):
-    """The two uses of x in x² sin x, kept apart: at u = v = x, each argument receives what one of the uses hands back."""
+    """The two uses of x in x² sin x as two arguments: at u = v = x, the gradient by each is that of one use."""
 
     formula = "y = u² sin v"
     arguments = ("u", "v")
@@ -165,5 +165,5 @@ class Quadratic(Function):
         return m.sum(x[0] * m.sum(m.array(self.a) * x[0], -1))
 
     def jacobian(self, *x: Array) -> tuple[Array, ...]:
-        """Σ_l x_l A_lj + Σ_l A_jl x_l: the product rule, x standing in two places."""
+        """Σ_l x_l A_lj + Σ_l A_jl x_l, by the product rule, since x appears twice."""
         return (x[0] @ self.a + self.a @ x[0],)

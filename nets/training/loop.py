@@ -96,8 +96,9 @@ class Descent(Iterator[Step]):
     def _diverged(self, since: int) -> DivergenceError:
         """The error for an update so many updates ago that was not made."""
         numbers = self._update.block.numbers([self._update.row - since])
+        step, self._made = self._made - since, self._made - since - 1
         return DivergenceError(
-            f"step {self._made - since}: the loss is {numbers.loss[0]:.3g} and the gradient norm "
+            f"step {step}: the loss is {numbers.loss[0]:.3g} and the gradient norm "
             f"{numbers.total_gradient_norm[0]:.3g}; expected finite numbers: lower the learning rate "
             f"({self._update.rule.learning_rate:g}), or look at which gradient grows first."
         )

@@ -34,7 +34,10 @@ def rules_of_matrix_calculus(engine: str) -> list[np.ndarray]:
     for seed, (i, j) in enumerate([(2, 3), (3, 2), (1, 4), (4, 1), (3, 3)]):
         random = np.random.default_rng(seed)
         a, b, square, x = (random.normal(size=shape) for shape in ((i, j), (j, i), (j, j), (j,)))
-        for function, rule in ((Times(a), rules.product(torch.tensor(a))), (RowTimes(b), rules.row_product(torch.tensor(b)))):
+        for function, rule in (
+            (Times(a), rules.product(torch.tensor(a))),
+            (RowTimes(b), rules.row_product(torch.tensor(b))),
+        ):
             (jacobian,) = lessons.jacobian(engine, function, x)
             found.append(close(jacobian, rules.to_jacobian(rule)))
         found.append(gradient(engine, Quadratic(square), x, rules.quadratic(torch.tensor(square), torch.tensor(x))))
@@ -77,7 +80,10 @@ def gradients_add_up_until_cleared(engine: str) -> list[np.ndarray]:
 @claim("A6")
 def backward_of_the_sum_is_backward_of_ones(engine: str) -> list[np.ndarray]:
     x, expected = [0, 1, 2, 3], [0, 2, 4, 6]
-    return [gradient(engine, Composed(Sum(), Square()), x, expected), gradient(engine, Square(), x, expected, v=[1, 1, 1, 1])]
+    return [
+        gradient(engine, Composed(Sum(), Square()), x, expected),
+        gradient(engine, Square(), x, expected, v=[1, 1, 1, 1]),
+    ]
 
 
 @claim("A7", "T F J")
@@ -112,4 +118,8 @@ def control_flow(engine: str) -> list[np.ndarray]:
 
     is_linear_where_it_is()
     assert {y > 0 for y in (vjp(engine, Doubling(), a).y for a in (-0.4315, 0.4315))} == {True, False}
-    return [*found, gradient(engine, Doubling(), -0.4315, 409600), gradient(engine, Doubling(), [1.0, -3.0], [51200, 51200])]
+    return [
+        *found,
+        gradient(engine, Doubling(), -0.4315, 409600),
+        gradient(engine, Doubling(), [1.0, -3.0], [51200, 51200]),
+    ]

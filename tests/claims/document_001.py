@@ -63,7 +63,11 @@ def a_jacobian_of_three_by_two(engine: str) -> list[np.ndarray]:
     x = [1.0, 2.0]
     found = vjp(engine, Polynomials(), x, v=[1, 10, 100])
     (jacobian,) = lessons.jacobian(engine, Polynomials(), x)
-    return [close(found.y, [3, 17, 20]), close(found.gradients[0], [26, 1240]), close(jacobian, [[6, 0], [2, 24], [0, 10]])]
+    return [
+        close(found.y, [3, 17, 20]),
+        close(found.gradients[0], [26, 1240]),
+        close(jacobian, [[6, 0], [2, 24], [0, 10]]),
+    ]
 
 
 @claim("B6", "T")

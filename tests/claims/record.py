@@ -17,7 +17,8 @@ CLAIMS: dict[str, tuple[str, Check]] = {}
 
 
 def claim(row: str, engines: str = ALL) -> Callable[[Check], Check]:
-    """Enter a check: given an engine's name, it asserts the document's numbers and returns what the engine has found."""
+    """Enter a check: given an engine's name, it asserts the document's numbers and returns what the engine has
+    found."""
 
     def enter(check: Check) -> Check:
         CLAIMS[row] = (engines, check)
@@ -31,5 +32,7 @@ def close(found: ArrayLike | Tensor, expected: ArrayLike | Tensor, tolerance: fl
     return np.asarray(found)
 
 
-def gradient(engine: str, function: Function, x: ArrayLike, expected: ArrayLike, v: ArrayLike | None = None) -> np.ndarray:
+def gradient(
+    engine: str, function: Function, x: ArrayLike, expected: ArrayLike, v: ArrayLike | None = None
+) -> np.ndarray:
     return close(vjp(engine, function, x, v=v).gradients[0], expected)

@@ -1,7 +1,7 @@
 """Activations, each with its slope in closed form directly beneath its forward.
 
-Source of the formulas: Rumelhart, Hinton, Williams, "Learning representations by back-propagating errors", Nature 323 (1986);
-GELU: Hendrycks, Gimpel, arXiv:1606.08415.
+Source of the formulas: Rumelhart, Hinton, Williams, "Learning representations by back-propagating errors", Nature 323
+(1986); GELU: Hendrycks, Gimpel, arXiv:1606.08415.
 """
 
 import math
@@ -95,7 +95,8 @@ class ReLU(Activation, name="relu"):
 
 
 class Softplus(Activation, name="softplus"):
-    """Y = log(1 + e^Z), exact for every Z (`torch.nn.Softplus` is the identity from Z = 20 on, which is off by 2e-9)."""
+    """Y = log(1 + e^Z), exact for every Z (`torch.nn.Softplus` is the identity from Z = 20 on, which is off by
+    2e-9)."""
 
     symbol = "σ({z})"
 

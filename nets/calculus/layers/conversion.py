@@ -21,11 +21,12 @@ def register(torch_class: type[nn.Module], converter: Converter) -> None:
 
     Args:
         torch_class: a class of modules; a subclass of it is another class.
-        converter: module → layer, which shares the module's parameters; or None for settings that the layer does not have.
+        converter: module → layer, which shares the module's parameters; or None for settings that the layer does not
+            have.
 
     Raises:
-        InputError: for something that is not a class of modules, a class that is registered already, or a converter that cannot
-            be called.
+        InputError: for something that is not a class of modules, a class that is registered already, or a converter
+            that cannot be called.
     """
     if not isinstance(torch_class, type) or not issubclass(torch_class, nn.Module):
         raise InputError(
@@ -47,7 +48,8 @@ def converted(index: int, module: nn.Module) -> Layer:
     """The layer for `module`, which is layer `index` of a sequence; a layer stands for itself.
 
     Raises:
-        InputError: for a module of an unknown class or with settings that have no layer, and for a converter that returns no layer.
+        InputError: for a module of an unknown class or with settings that have no layer, and for a converter that
+            returns no layer.
     """
     if isinstance(module, Layer):
         return module

@@ -1,6 +1,7 @@
 """Y = W X + B.
 
-Source of the formulas: Rumelhart, Hinton, Williams, "Learning representations by back-propagating errors", Nature 323 (1986).
+Source of the formulas: Rumelhart, Hinton, Williams, "Learning representations by back-propagating errors", Nature 323
+(1986).
 """
 
 import math
@@ -23,18 +24,18 @@ from nets.errors import InputError
 class Linear(Layer):
     """Y_ni = Σ_j W_ij X_nj + B_i.
 
-    Shapes: W (I, J), B (I,), X (N, J), Y (N, I). Where X has further axes, (N, …, J), every row of every sample is mapped alike.
-    Parameters are named as in `torch.nn.Linear`.
+    Shapes: W (I, J), B (I,), X (N, J), Y (N, I). Where X has further axes, (N, …, J), every row of every sample is
+    mapped alike. Parameters are named as in `torch.nn.Linear`.
 
     Args:
         in_features: J.
         out_features: I.
         bias: whether there is a B.
         gain: W_ij is drawn uniformly from ±gain·√(6 / (I + J)); B starts at zero (Glorot, Bengio, AISTATS 2010).
-        generator: where the draw comes from, on the CPU; the seed 0 if not given.
+        generator: of the draw, on the CPU; one with the seed 0 if not given.
 
     Raises:
-        InputError: for an argument out of range, or a weight for which there is no memory.
+        InputError: for an argument out of range, or a weight larger than the free memory.
     """
 
     weight: Tensor
@@ -64,7 +65,8 @@ class Linear(Layer):
         """Y_ni = Σ_j W_ij X_nj + B_i."""
         if x.shape[-1] != self.weight.shape[1]:
             raise InputError(
-                f"a Linear layer with {self.weight.shape[1]} inputs was given X with {x.shape[-1]} features; expected as many "
+                f"a Linear layer with {self.weight.shape[1]} inputs was given X with {x.shape[-1]} features; expected "
+                "as many "
                 "features as inputs: begin the sizes of the network with the width of the data."
             )
         return super().forward(x)
@@ -91,7 +93,8 @@ class Linear(Layer):
         return gradients
 
     def parameter_pushforward(self, tangents: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-        """Y is linear in W and B, so t → Σ_j t^W_ij X_nj + t^B_i, which is the layer with the tangents as parameters."""
+        """Y is linear in W and B, so t → Σ_j t^W_ij X_nj + t^B_i, which is the layer with the tangents as
+        parameters."""
         return self.at(tangents)(x)
 
     def sample_gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
@@ -100,7 +103,8 @@ class Linear(Layer):
         return {"weight": v.mT @ x} | ({} if self.bias is None else {"bias": v.sum(1)})
 
     def jacobians(self, a: Tensor, x: Tensor, y: Tensor) -> dict[str, Jacobian]:
-        """∂Y_nk/∂W_ij = A_nki X_nj and ∂Y_nk/∂B_i = A_nki, as factors; with every entry where a sample is not a vector."""
+        """∂Y_nk/∂W_ij = A_nki X_nj and ∂Y_nk/∂B_i = A_nki, as factors; with every entry where a sample is not a
+        vector."""
         if x.ndim > 2:
             return super().jacobians(a, x, y)
         factor = a.transpose(0, 1)
@@ -108,7 +112,8 @@ class Linear(Layer):
         return {"weight": WeightJacobian(factor, x), **bias}
 
     def sample_norms(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """∂Y_nk/∂W_ij = δ_ki X_nj is an outer product, so W: ‖v_n‖ ‖X_n‖, and B: ‖v_n‖ (Goodfellow, arXiv:1510.01799)."""
+        """∂Y_nk/∂W_ij = δ_ki X_nj is an outer product, so W: ‖v_n‖ ‖X_n‖, and B: ‖v_n‖ (Goodfellow,
+        arXiv:1510.01799)."""
         if x.ndim > 2:
             return super().sample_norms(v, x, y)
         norm = torch.linalg.vector_norm(v, dim=-1)
@@ -152,7 +157,8 @@ def _uniform(rows: int, columns: int, bound: float, generator: torch.Generator) 
     except RuntimeError as error:  # PyTorch has no error of its own for too little memory
         needed = rows * columns * torch.get_default_dtype().itemsize
         raise InputError(
-            f"a weight of shape ({rows}, {columns}) needs {needed / 2**30:.3g} GiB, which is more than this machine has free; "
+            f"a weight of shape ({rows}, {columns}) needs {needed / 2**30:.3g} GiB, which is more than this machine "
+            "has free; "
             "expected smaller sizes."
         ) from error
 

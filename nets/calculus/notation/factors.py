@@ -1,7 +1,7 @@
 """A formula as an object: it prints itself, and it computes its entry from the values of the network.
 
-Index letters: n sample, k output of the network, i and j index of a parameter, l, m, o … units that are summed over. A letter
-stands for one unit of a layer; where a sample has several axes, units are counted in the order of `flatten`.
+Index letters: n sample, k output of the network, i and j index of a parameter, l, m, o … units that are summed over. A
+letter stands for one unit of a layer; where a sample has several axes, units are counted in the order of `flatten`.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,8 @@ class Place:
     Attributes:
         number: of the layer, from 0; None where a formula names one layer only, so that its weight is W.
         x_name, y_name: what its input and output are called: X, H1, H2, …, Y.
-        x, y: its input and output for a batch, of shape (N, *S); None where only the text is asked for, and samples are vectors.
+        x, y: its input and output for a batch, of shape (N, *S); None where only the text is asked for, and samples are
+            vectors.
     """
 
     number: int | None
@@ -75,7 +76,8 @@ class Product:
     letters: tuple[str, ...]
 
     def numbers(self, n: int) -> Tensor:
-        """The product at sample n, with an axis for each letter of the result; multiplied from the left to the right."""
+        """The product at sample n, with an axis for each letter of the result; multiplied from the left to the
+        right."""
         found, letters = torch.ones((), dtype=torch.float64), tuple[str, ...]()
         for index, factor in enumerate(self.factors):
             later = {letter for other in self.factors[index + 1 :] for letter in other.letters} | set(self.letters)

@@ -1,7 +1,8 @@
 """The text of a slope, such as '(1 − {y}²)', read as a function of the layer's input {z} and output {y}.
 
-What a reader sees is what is computed. The notation is that of a textbook: + − · / for arithmetic, a space or nothing for a
-product, ² ³ ^ for powers, [a > b] for 1 where a > b and 0 elsewhere, and the functions in FUNCTIONS, with or without brackets.
+What a reader sees is what is computed. The notation is that of a textbook: + − · / for arithmetic, a space or nothing
+for a product, ² ³ ^ for powers, [a > b] for 1 where a > b and 0 elsewhere, and the functions in FUNCTIONS, with or
+without brackets.
 """
 
 import functools
@@ -85,6 +86,7 @@ def _python(symbol: str) -> str:
 
 def _unread(symbol: str) -> InputError:
     return InputError(
-        f"a slope is written '{symbol}'; expected {{z}} for the input, {{y}} for the output, numbers, + − · / ² ³ ^, brackets, "
+        f"a slope is written '{symbol}'; expected {{z}} for the input, {{y}} for the output, numbers, + − · / ² ³ ^, "
+        "brackets, "
         f"[a > b] and the functions {', '.join(FUNCTIONS)}: correct the layer's symbol, or leave it away."
     )

@@ -1,4 +1,11 @@
-"""The same formula derived by programs that share nothing with PyTorch."""
+"""The Jacobians of a network by engines that share no derivative with the layers: NumPy by hand, SymPy, TensorFlow and
+JAX.
+
+available: the engines that are installed. Begin here.
+reading: parameters and input as arrays, and the forward that all engines share with the layers.
+mathematics: the functions of that forward, for each engine.
+numpy_by_hand, symbolic, tensorflow_tape, jax_grad: one engine each. loading: import a large package in silence.
+"""
 
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -12,7 +19,7 @@ from nets.verification.derivations.engines.reading import OutOfReachError as Out
 Engine = Callable[[Network, Tensor], dict[str, Tensor]]
 """(network, X) → {name: ∂Y/∂name} as `nets.calculus.jacobians.jacobians` gives it, dense and in float64.
 
-Raises OutOfReachError where it has no way to derive that network.
+Raises OutOfReachError for a network that it cannot derive.
 """
 
 _ENGINES: dict[str, tuple[str, Engine]] = {
@@ -24,11 +31,11 @@ _ENGINES: dict[str, tuple[str, Engine]] = {
 
 
 def available() -> dict[str, Engine]:
-    """What it is called → its function, for every engine that is installed; none is imported before it is called."""
+    """Name → function of every engine that is installed. Its package is imported when the function is called."""
     return {name: engine for name, (package, engine) in _ENGINES.items() if _installed(package)}
 
 
 def _installed(package: str) -> bool:
     spec = find_spec(package)
-    # A mere folder of that name, such as an uninstalled package may leave behind, has no location.
+    # A folder of that name, which an uninstalled package may leave behind, has no location.
     return spec is not None and spec.has_location

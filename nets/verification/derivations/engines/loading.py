@@ -1,4 +1,4 @@
-"""Import a large package in silence, and leave the process as it was."""
+"""Import a large package without its messages, and leave the process as it was."""
 
 import importlib
 import os
@@ -25,22 +25,21 @@ def load(name: str) -> Any:
     if name in sys.modules:
         return sys.modules[name]
     if find_spec(name) is None:
-        raise InputError(
-            f"{name} is not installed; expected the extra 'oracles' to be there: pip install '.[oracles]'."
-        )
+        raise InputError(f"{name} is not installed; expected the extra 'oracles': pip install '.[oracles]'.")
     with _state_kept(), _silence(), warnings.catch_warnings():
-        # What a package warns of while it is loaded concerns its own code, and nobody who uses it from here.
+        # Warnings of a package about its own code are of no use to the caller.
         warnings.simplefilter("ignore")
-        # TensorFlow reads it once, when it is loaded: 3 leaves out all but fatal errors. JAX sets it to 1.
+        # TensorFlow reads it once, when it is loaded: 3 shows fatal errors only. JAX sets it to 1.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         return importlib.import_module(name)
 
 
 @contextmanager
 def _state_kept() -> Iterator[None]:
-    """TensorFlow and JAX leave settings of theirs in os.environ, which the programs that one starts would inherit.
+    """Restore os.environ, where TensorFlow and JAX leave settings that child processes would inherit, and the random
+    state.
 
-    TensorFlow also brings along packages that draw random numbers while they are loaded.
+    TensorFlow imports packages that draw random numbers while they are loaded.
     """
     environment, drawn, drawn_by_numpy = dict(os.environ), random.getstate(), np.random.get_state()
     try:
@@ -55,9 +54,9 @@ def _state_kept() -> Iterator[None]:
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keep from the terminal what compiled code writes before its logging is set up; if the import fails, show it.
+    """Hide what compiled code writes to stderr before its logging is set up; show it if the import fails.
 
-    TensorFlow says that it uses oneDNN whatever the log level. Only the file descriptor reaches compiled code.
+    TensorFlow writes that it uses oneDNN at any log level. Only the file descriptor reaches compiled code.
     """
     sys.stderr.flush()
     kept = os.dup(2)

@@ -1,4 +1,5 @@
-"""The functions of `nets.calculus.mathematics` in NumPy, SymPy, TensorFlow and JAX. A package is imported at its first use."""
+"""The functions of `nets.calculus.mathematics` in NumPy, SymPy, TensorFlow and JAX. A package is imported at its first
+use."""
 
 import math
 from typing import Any

@@ -1,9 +1,9 @@
 """∂Y/∂θ by the chain rule, written by hand in NumPy: beside each value goes its derivative along some directions.
 
-This is forward mode on dual numbers z + ε ż. Each operation of the forward states its own derivative here, so that neither a
-layer's slope nor a layer's pullback nor another program has a part in the result. What is shared with the layers is the forward
-alone. Derivatives are computed from the input, in forms that neither overflow nor cancel; source: Abramowitz, Stegun, "Handbook
-of Mathematical Functions", 4.5 and 7.1.
+This is forward mode on dual numbers z + ε ż. Each operation of the forward states its own derivative here, so that
+neither a layer's slope nor a layer's pullback nor another program has a part in the result. What is shared with the
+layers is the forward alone. Derivatives are computed from the input, in forms that neither overflow nor cancel; source:
+Abramowitz, Stegun, "Handbook of Mathematical Functions", 4.5 and 7.1.
 """
 
 import math

@@ -1,4 +1,5 @@
-"""What every engine is given: the parameters and the input as NumPy arrays, and the forward over the functions of any engine.
+"""What every engine is given: the parameters and the input as NumPy arrays, and the forward over the functions of any
+engine.
 
 The engines share this forward with the layers. They share no derivative with them.
 """
@@ -61,7 +62,7 @@ def tensors(parameters: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str
 
 
 def _portable(layer: Layer) -> bool:
-    """Whether `function` says what the layer computes: a class that overrides `forward` alone computes something else."""
+    """Whether `function` is what the layer computes: a class that overrides `forward` alone computes another."""
     mro = type(layer).__mro__
     forward, function = (next(i for i, c in enumerate(mro) if name in vars(c)) for name in ("forward", "function"))
     return mro[function] is not Layer and function <= forward

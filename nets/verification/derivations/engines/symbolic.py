@@ -1,10 +1,11 @@
 """∂Y/∂θ by SymPy: expressions, differentiated by symbol, with so many digits that only the result is rounded.
 
-Index letters: n sample, k output of the network, i output and j input of a stage. A stage is a layer with up to four elementwise
-layers that follow it; where there are more, they make stages of their own. Each unit of a stage is an expression in symbols of the
-stage's inputs and parameters, which SymPy differentiates by each symbol. Units that are the same expression in other symbols, such
-as the rows of W X + B, are differentiated once. The chain ∂Y_k/∂X_j = Σ_i ∂Y_k/∂H_i ∂H_i/∂X_j runs over the stages, on numbers,
-from the last to the first; a network of one stage, such as tanh(W X + B), is symbolic as a whole.
+Index letters: n sample, k output of the network, i output and j input of a stage. A stage is a layer with up to four
+elementwise layers that follow it; where there are more, they make stages of their own. Each unit of a stage is an
+expression in symbols of the stage's inputs and parameters, which SymPy differentiates by each symbol. Units that are
+the same expression in other symbols, such as the rows of W X + B, are differentiated once. The chain ∂Y_k/∂X_j = Σ_i
+∂Y_k/∂H_i ∂H_i/∂X_j runs over the stages, on numbers, from the last to the first; a network of one stage, such as tanh(W
+X + B), is symbolic as a whole.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +24,7 @@ from nets.verification.derivations.engines.mathematics import NUMPY
 from nets.verification.derivations.engines.reading import Array, OutOfReachError, forward, read, tensors
 
 BUDGET = 2**15
-"""What a network may cost: for each stage the derivatives of a unit, times their terms and the times they are evaluated."""
+"""Most terms and evaluations of a network: of each stage the derivatives of a unit, times its inputs and units."""
 
 LONGEST = 5
 """Layers in a stage: the derivative of f∘f∘f∘… grows exponentially for some f, and SymPy recurses into its depth."""
@@ -56,8 +57,8 @@ def jacobians(network: Network, x: Tensor) -> dict[str, Tensor]:
 
     Raises:
         InputError: unless X is a batch (N, *S) in the network's precision.
-        OutOfReachError: for a layer whose forward is written for PyTorch alone, a network beyond the BUDGET, or a number beyond
-            mpmath's reach.
+        OutOfReachError: for a layer whose forward is written for PyTorch alone, a network beyond the BUDGET, or a
+            number beyond mpmath's reach.
     """
     parameters, points = read(network, x)
     stages = list(_stages(network, parameters))
@@ -117,7 +118,7 @@ def _differentiated(stage: Stage, x: Array, shape: tuple[int, ...]) -> tuple[Arr
 def _unit(
     sp: Any, first: int, expression: Any, order: dict[Any, int], known: dict[Any, Evaluated]
 ) -> tuple[list[Any], Evaluated]:
-    """The symbols of a unit, and the function that evaluates it; `known` keeps one for all units that differ in symbols."""
+    """The symbols of a unit, and its function; `known` keeps one for all units that differ in symbols alone."""
     used = sorted(expression.free_symbols, key=order.__getitem__)
     own = sp.symbols(f"s:{len(used)}", real=True)
     same = expression.xreplace(dict(zip(used, own, strict=True)))
