@@ -4,8 +4,8 @@ import math
 from typing import Any
 
 
-def told_apart(one: float | None, other: float | None) -> tuple[str, str]:
-    """Two numbers with nine digits, or as many more as it takes to tell them apart: 17 do for every two numbers that differ."""
+def distinct_digits(one: float | None, other: float | None) -> tuple[str, str]:
+    """Two numbers with nine digits, or with as many more as they need to differ: at most 17."""
     if one is None or other is None:
         return str(one), str(other)
     written = [(f"{one:.{digits}g}", f"{other:.{digits}g}") for digits in range(9, 18)]

@@ -12,7 +12,7 @@ from nets.records.certificate import Certificate, Check
 from nets.records.reason import Reason
 from nets.records.verdict import Verdict
 from nets.testing import assert_gradients
-from nets.text import told_apart
+from nets.text import distinct_digits
 from nets.verification.problem.outputs import EntryIndex
 
 X = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
@@ -142,8 +142,8 @@ def test_formulas_and_notes_must_be_texts(damage: dict) -> None:
 def test_two_numbers_have_enough_digits_to_differ() -> None:
     check = Check("p", "a", "b", 1, 1, 1e-12, 1e-12, (0, 0), 1.1222867, 1.1222867 + 1e-12, 1e-15, 1e-15, Verdict.FAIL)
     assert "a gives 1.122286700001 where b gives 1.1222867;" in str(check)
-    assert told_apart(1.0, 1.0 + 2**-52) == ("1", "1.0000000000000002")
-    assert told_apart(1 / 3, 0.0) == ("0.333333333", "0") and told_apart(math.nan, math.nan) == ("nan", "nan")
+    assert distinct_digits(1.0, 1.0 + 2**-52) == ("1", "1.0000000000000002")
+    assert distinct_digits(1 / 3, 0.0) == ("0.333333333", "0") and distinct_digits(math.nan, math.nan) == ("nan", "nan")
 
 
 def test_a_certificate_with_an_unknown_verdict_is_damaged() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nets.records.reason import PASSED, Explained, Finding
 from nets.records.verdict import Verdict
-from nets.text import indexed, told_apart
+from nets.text import distinct_digits, indexed
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ class Check:
         why = f" ({self.message})" if self.message else ""
         if self.worst_index is None or self.verdict != Verdict.FAIL:
             return f"{self.parameter}: {self.oracle} against {self.against}: {self.verdict}{why}."
-        actual, expected = told_apart(self.actual, self.expected)
+        actual, expected = distinct_digits(self.actual, self.expected)
         return (
             f"{self.entry or self.parameter}: {self.oracle} gives {actual} where {self.against} gives {expected}; "
             f"{self.wrong:,} of {self.entries:,} entries are off{why}."

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from nets.errors import InputError
 from nets.records.check import Check
 from nets.records.reason import Reason
-from nets.text import told_apart
+from nets.text import distinct_digits
 from nets.torch_internals import pytree
 from nets.verification.attempt import Available, Unavailable, attempt
 from nets.verification.checks.answers import Preconditions, differs, failed, failed_output, raised
@@ -119,7 +119,7 @@ def moved_first(module: nn.Module, inputs: tuple[Any, ...], problem: Problem) ->
 
 def _not_linear(problem: Problem, name: str, found: Tensor, expected: Tensor) -> Check:
     entry = int((found - expected).abs().argmax())
-    gives, right = told_apart(float(found.reshape(-1)[entry]), float(expected.reshape(-1)[entry]))
+    gives, right = distinct_digits(float(found.reshape(-1)[entry]), float(expected.reshape(-1)[entry]))
     where = list(problem.point_index(name, entry))
     how = f"for −8 times that gradient it gives {gives} at entry {where}, and {right} is −8 times what it gave before"
     return failed(name, Reason.NOT_LINEAR.because(how=how))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from nets.records.check import Check
 from nets.records.reason import Reason
-from nets.text import told_apart
+from nets.text import distinct_digits
 from nets.verification.attempt import Unavailable, attempt
 from nets.verification.checks.answers import differs, failed
 from nets.verification.noise.rounding import ROUNDING_SAFETY
@@ -96,6 +96,6 @@ class _Sum:
         if not (error > self._tolerance).any():
             return ""
         entry = int(error.argmax())
-        gives, total = told_apart(float(gradient.reshape(-1)[entry]), float(self._expected[entry]))
+        gives, total = distinct_digits(float(gradient.reshape(-1)[entry]), float(self._expected[entry]))
         where = list(self._problem.point_index(name, entry))
         return f"at entry {where} it gives {gives} where the sum over the outputs is {total}"

@@ -12,7 +12,7 @@ from nets.errors import InputError
 from nets.records.check import Check
 from nets.records.reason import Reason
 from nets.records.verdict import Verdict
-from nets.text import told_apart
+from nets.text import distinct_digits
 from nets.torch_internals import function_of
 from nets.verification.attempt import Unavailable, attempt
 from nets.verification.checks.answers import Preconditions, failed_output, judged, raised
@@ -82,7 +82,7 @@ def _same_output_twice(problem: Problem) -> list[Check]:
     if largest(again - problem.y) <= LAST_DIGITS * largest(problem.y):
         return []
     row = int((again - problem.y).abs().argmax())
-    one, other = told_apart(float(problem.y[row]), float(again[row]))
+    one, other = distinct_digits(float(problem.y[row]), float(again[row]))
     return [failed_output(Reason.NOT_DETERMINISTIC.because(one=one, other=other, output=problem.outputs.name(row)))]
 
 

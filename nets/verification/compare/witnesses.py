@@ -18,7 +18,7 @@ from nets.records.check import Check
 from nets.records.method import Method
 from nets.records.reason import Reason
 from nets.records.verdict import Verdict
-from nets.text import listed, told_apart
+from nets.text import distinct_digits, listed
 from nets.verification.compare.derivation import Derivation, agree
 from nets.verification.derivations.forward_mode import forward_along, why_no_forward_mode
 from nets.verification.noise.rounding import ROUNDING_SAFETY
@@ -61,7 +61,7 @@ def _note(witness: str, doubts: list[Doubt]) -> str:
     # One that differences contradict is shown first.
     shown = next((doubt for doubt in doubts if doubt.refuted), doubts[0])
     oracle = shown.check.oracle
-    actual, expected = told_apart(shown.check.actual, shown.check.expected)
+    actual, expected = distinct_digits(shown.check.actual, shown.check.expected)
     side = f"differences agree with {oracle}" if shown.refuted else "differences cannot tell the two apart"
     names = listed([doubt.check.parameter for doubt in doubts])
     required = '; forward="required" makes this a failure' if witness == Method.FORWARD_MODE else ""

@@ -11,7 +11,7 @@ from nets.records.check import Check
 from nets.records.method import Method
 from nets.records.reason import Reason
 from nets.records.verdict import Verdict
-from nets.text import listed, told_apart
+from nets.text import distinct_digits, listed
 from nets.torch_internals import custom_function, operators_with_vmap_rule
 from nets.verification.attempt import Available, attempt
 from nets.verification.compare.comparison import POWER
@@ -100,7 +100,7 @@ def _difference(problem: Problem, moved: Points, axis: int) -> str:
     noisy = largest(error) > EQUAL * largest(each)
     if noisy and (error > ROUNDING_SAFETY * output_floor(problem, problem.seed, FEW_PASSES)).any():
         copy, row = divmod(int(error.argmax()), error.shape[1])
-        found, right = told_apart(float(ys[copy, row]), float(each[copy, row]))
+        found, right = distinct_digits(float(ys[copy, row]), float(each[copy, row]))
         return f"{problem.outputs.name(row)} is {found} where a call by itself gives {right}"
     expected = {name: torch.stack([gradient(points)[name] for points in single]) for name in moved}
     through = _through_a_batched_call(output, stacked, axis, problem.cotangent)

@@ -10,7 +10,7 @@ from nets.records.check import Check
 from nets.records.method import Method
 from nets.records.reason import Reason
 from nets.records.verdict import Verdict
-from nets.text import indexed, told_apart
+from nets.text import distinct_digits, indexed
 from nets.verification.attempt import Available, attempt
 from nets.verification.contract.graph_nodes import custom_backward_raises
 from nets.verification.contract.recorded import BackwardPasses, Choice, record
@@ -54,7 +54,7 @@ class Disagreement:
             reason: the circumstance in which the gradient is wrong.
             facts: of the reason's sentence, besides the fault and the values.
         """
-        found, right = told_apart(self.found, self.expected)
+        found, right = distinct_digits(self.found, self.expected)
         fault = f"the backward pass raises {self.raised}" if self.raised else "wrong derivative"
         values = "" if self.raised else f"; at {self.at} it gives {found}, not {right}"
         why = reason.because(fault=fault, values=values, **facts)

@@ -16,7 +16,7 @@ from nets.records.check import Check
 from nets.records.method import Method
 from nets.records.reason import Reason
 from nets.records.verdict import Verdict
-from nets.text import told_apart
+from nets.text import distinct_digits
 from nets.verification.attempt import attempt
 from nets.verification.derivations.slopes import SAFETY
 from nets.verification.problem.graph import pull_back
@@ -86,7 +86,7 @@ def check_elsewhere(problem: Problem, intended: Collection[str] = ()) -> list[Ch
     if found is None:
         return []
     name, slope = found
-    gives, right = told_apart(slope.by_gradient, slope.by_difference)
+    gives, right = distinct_digits(slope.by_gradient, slope.by_difference)
     reason = Reason.KEPT_FROM_AN_EARLIER_CALL.because(name=name, gives=gives, right=right)
     point = "all" if name == ALL else name
     return [Check.without_entry(point, Method.REVERSE_MODE, Method.ITSELF, Verdict.FAIL, reason)]

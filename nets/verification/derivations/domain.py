@@ -6,7 +6,7 @@ from torch import Tensor
 
 from nets.errors import InputError
 from nets.records.reason import Finding, Reason
-from nets.text import indexed, told_apart
+from nets.text import distinct_digits, indexed
 from nets.verification.problem.problem import Problem
 
 SMALLEST_STEP = 2.0**-44
@@ -29,7 +29,7 @@ def edge(problem: Problem, name: str, entry: int) -> Finding:
         there = here + step * max(abs(here), 1.0)
         outputs = _outputs_at(problem, point, entry, there)
         # The point itself with all of its digits, since 1 − 1e-12 is not the edge that 1 is.
-        where = f"where {what} is {told_apart(there, here)[0]} instead of {here!r}"
+        where = f"where {what} is {distinct_digits(there, here)[0]} instead of {here!r}"
         if outputs is None:
             return Reason.EDGE_OF_THE_DOMAIN.because(what=f"the module cannot be called {where}")
         rows = (~torch.isfinite(outputs)).nonzero()

@@ -14,7 +14,7 @@ from nets.records.check import Check
 from nets.records.method import Method
 from nets.records.reason import Finding, Reason
 from nets.records.verdict import Verdict
-from nets.text import told_apart
+from nets.text import distinct_digits
 from nets.verification.attempt import Unavailable, attempt
 from nets.verification.compare.comparison import POWER
 from nets.verification.problem.pytree import as_real, largest
@@ -44,7 +44,7 @@ def check_incoming(second: SecondOrder) -> list[Check]:
     if torch.isfinite(off).all() and largest(off) <= tolerance:
         return []
     row = int(off.argmax())
-    gives, right = told_apart(float(found[row]), float(expected[row]))
+    gives, right = distinct_digits(float(found[row]), float(expected[row]))
     every = len(found) == len(second.first.y)
     where = f"v at {second.first.outputs.name(row)}" if every else "v in a random direction"
     why = "; the backward detaches v or reads it without a graph" if not found.any() else ""
