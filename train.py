@@ -38,7 +38,8 @@ TRACEBACK_WANTED = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 def experiment(
     *, name: str, config: str, data: dict, network: dict, loss: str, descent: dict, verification: dict,
-    explain: str | None, explanation: dict, mistake: str | None, seed: int, dtype: str, device: str, run_dir: str | None,
+    explain: str | None, explanation: dict, mistake: str | None, seed: int, dtype: str, device: str,
+    run_dir: str | None,
     ranks: Any,
 ) -> None:  # fmt: skip
     """Config → data → network → certificate → explanation → descent → records → board."""
@@ -95,7 +96,9 @@ def experiment(
         (directory / "certificate.json").write_text(certificate.to_json(), encoding="utf-8")
         board.certificate(certificate)
         say(console, f"{certificate}\n")
-        jacobian_figure(jacobian_views(model, samples.train.inputs[: verification["samples"]]), directory / "jacobians.png")
+        jacobian_figure(
+            jacobian_views(model, samples.train.inputs[: verification["samples"]]), directory / "jacobians.png"
+        )
         board.picture("run/jacobians", directory / "jacobians.png")
         if certificate.verdict == "fail":
             fault = certificate.sentence().rstrip(".")
@@ -218,11 +221,16 @@ def composition_error(error: BaseException) -> str:
     text = str(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file is not None:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        return f"there is no {group or 'configuration'} called '{option}'; {suggestion(option, list(error.options or []))}"
+        return (
+            f"there is no {group or 'configuration'} called '{option}'; {suggestion(option, list(error.options or []))}"
+        )
     if isinstance(error, MissingMandatoryValue):
         return f"'{error.full_key}' has no value, and needs one: add {error.full_key}=VALUE to the command line."
     if isinstance(error, OverrideParseException):
-        return f"'{error.override}' is not KEY=VALUE: close each bracket, and quote unusual text twice ('KEY=\"my file\"')."
+        return (
+            f"'{error.override}' is not KEY=VALUE: close each bracket, and quote unusual text twice "
+            "('KEY=\"my file\"')."
+        )
     if text.startswith("Ambiguous value"):
         return f"{text.splitlines()[0]}: add -m to make a run with each, or write brackets around a list."
     if isinstance(error, ConfigCompositionException) and text.startswith("Could not override"):
@@ -246,7 +254,8 @@ def unknown_setting(key: str) -> str:
 
 
 def exit_after(error: BaseException, text: str | None) -> NoReturn:
-    """Exit with status 1 after one sentence, or after a traceback if it was asked for or the fault lies in the program."""
+    """Exit with status 1 after one sentence, or after a traceback if it was asked for or the fault lies in the
+    program."""
     if TRACEBACK_WANTED or text is None:
         traceback.print_exception(error)
     else:

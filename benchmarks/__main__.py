@@ -1,7 +1,8 @@
 """python -m benchmarks [GROUP ...] [--runs 9]
 
-Measures the claims of the groups, of all where none is named; prints each row once it is known; writes benchmarks/results.json,
-docs/benchmarks.md and the table in the README. Rows of other groups stay as they were measured last.
+Measures the claims of the groups, of all where none is named; prints each row once it is known; writes
+benchmarks/results.json, docs/benchmarks.md and the table in the README. Rows of other groups stay as they were measured
+last.
 """
 
 import argparse
@@ -64,7 +65,9 @@ def main() -> None:
             print(row, flush=True)
             found.append(row)
         known = [row for row in known if row.row not in {new.row for new in found}] + found
-        RESULTS.write_text(json.dumps([asdict(row) for row in known], indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        RESULTS.write_text(
+            json.dumps([asdict(row) for row in known], indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
     write(known, machine())
 
 

@@ -1,4 +1,5 @@
-"""A gradient summed from four micro-batches, with its ledger on TensorBoard, beside the plain loop that sums and writes nothing."""
+"""A gradient summed from four micro-batches, with its ledger on TensorBoard, beside the plain loop that sums and writes
+nothing."""
 
 import itertools
 from collections.abc import Iterator
@@ -30,7 +31,9 @@ def bare(width: int) -> Loop:
 def rows(runs: int) -> Iterator[Row]:
     for width, threads in itertools.product(WIDTHS, (1, 2)):
         torch.set_num_threads(threads)
-        seconds = interleaved({"ours": ours(width, "closed_form", micro=MICRO), "bare": bare(width)}, steps=150, runs=runs)
+        seconds = interleaved(
+            {"ours": ours(width, "closed_form", micro=MICRO), "bare": bare(width)}, steps=150, runs=runs
+        )
         setting = f"64-{width:,}-10, 4 × 16 samples, {threads} thread{'s' * (threads > 1)}"
         claim = "closed form, ledger of 4 micro-batches logged ÷ autograd that accumulates and logs nothing"
         yield row(claim, setting, ratios(seconds, "ours", "bare"), "≤ 1.10")

@@ -1,4 +1,5 @@
-"""The rows of steps and of the monitor on a GPU, where there is one: networks as small as on the CPU, and one that is wide."""
+"""The rows of steps and of the monitor on a GPU, where there is one: networks as small as on the CPU, and one that is
+wide."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,7 +17,9 @@ def rows(runs: int) -> Iterator[Row]:
         yield from rows_on("cuda", torch.cuda.get_device_name(), torch.cuda.synchronize, runs)
 
 
-def rows_on(device: str, name: str, wait: Callable[[], object], runs: int, widths: tuple[int, ...] = WIDTHS) -> Iterator[Row]:
+def rows_on(
+    device: str, name: str, wait: Callable[[], object], runs: int, widths: tuple[int, ...] = WIDTHS
+) -> Iterator[Row]:
     """The rows of one device, of which `wait` waits for the work that was queued."""
     for width in widths:
         loops = {

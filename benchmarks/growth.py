@@ -37,7 +37,12 @@ def per_step(sizes: list[int], batch: int, seconds: float = 1.0) -> float:
     """Seconds per step of the closed form, the median of as many steps as fit, and at least three."""
     samples = nets.Batch(torch.randn(batch, sizes[0]), torch.rand(batch, sizes[-1]))
     steps = nets.descend(
-        nets.mlp(sizes, output="identity"), samples, loss=nets.MeanSquaredError(), learning_rate=1e-9, steps=10**9, batch_size=batch
+        nets.mlp(sizes, output="identity"),
+        samples,
+        loss=nets.MeanSquaredError(),
+        learning_rate=1e-9,
+        steps=10**9,
+        batch_size=batch,
     )
     next(steps), next(steps)
     times, end = list[float](), time.perf_counter() + seconds
@@ -59,7 +64,8 @@ def slope(sizes: list[float], costs: list[float]) -> float:
 
 
 def line(name: str, setting: str, sizes: list[float], costs: list[float], last: int) -> Row:
-    """The slope over the last few sizes, where the cost of a step by itself no longer shows; its spread from size to size."""
+    """The slope over the last few sizes, where the cost of a step by itself no longer shows; its spread from size to
+    size."""
     steps = (np.diff(np.log(costs)) / np.diff(np.log(sizes)))[-last + 1 :].tolist()
     return Row(name, setting, slope(sizes[-last:], costs[-last:]), min(steps), max(steps), "stated", True)
 
@@ -79,7 +85,9 @@ def rows(runs: int) -> Iterator[Row]:
         ("samples verified", "bytes at most", samples, memory),
     )
     told = ", ".join(f"{p:.0e}: {1e6 * t:,.0f} µs" for p, t in zip(parameters, by_parameters, strict=True))
-    yield line("slope of time per step against parameters", f"1e3 to 1e8, batch 64; {told}", parameters, by_parameters, 3)
+    yield line(
+        "slope of time per step against parameters", f"1e3 to 1e8, batch 64; {told}", parameters, by_parameters, 3
+    )
     told = ", ".join(f"{b:.0f}: {1e6 * t:,.0f} µs" for b, t in zip(batches, by_batch, strict=True))
     yield line("slope of time per step against batch", f"64-256-10; {told}", batches, by_batch, 3)
     told = ", ".join(f"{n:.0f}: {m / 2**20:,.0f} MiB" for n, m in zip(samples, memory, strict=True))
@@ -93,7 +101,9 @@ def draw(*panels: tuple[str, str, list[float], list[float]]) -> None:
     figure = Figure(figsize=(12, 3.8), layout="constrained")
     for axes, (what, unit, sizes, costs) in zip(figure.subplots(1, len(panels)), panels, strict=True):
         fit = np.polyfit(np.log(sizes[-3:]), np.log(costs[-3:]), 1)
-        axes.loglog(sizes, np.exp(np.polyval(fit, np.log(sizes))), color="0.75", linewidth=1, label=f"slope {fit[0]:.2f}")
+        axes.loglog(
+            sizes, np.exp(np.polyval(fit, np.log(sizes))), color="0.75", linewidth=1, label=f"slope {fit[0]:.2f}"
+        )
         axes.loglog(sizes, costs, "o-", color="tab:blue", markersize=5)
         if sizes[-1] / sizes[0] < 100:  # too few powers of ten to label
             axes.set_xticks(sizes, [f"{size:,.0f}" for size in sizes])

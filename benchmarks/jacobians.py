@@ -38,7 +38,12 @@ def rows(runs: int) -> Iterator[Row]:
     seconds = interleaved(loops, steps=1, runs=2 * runs)
     seconds["factors"] = [second / 100 for second in seconds["factors"]]
     setting = f"{SAMPLES}×{SIZE}→{SIZE}, 2 threads"
-    yield row("∂Y/∂W and ∂Y/∂B: jacrev ÷ nets.jacobians, kept as factors", setting, ratios(seconds, "jacrev", "factors"), "≥ 100")
+    yield row(
+        "∂Y/∂W and ∂Y/∂B: jacrev ÷ nets.jacobians, kept as factors",
+        setting,
+        ratios(seconds, "jacrev", "factors"),
+        "≥ 100",
+    )
     zeros = median(ratios(seconds, "zeros", "dense"))
     yield row(
         "∂Y/∂W and ∂Y/∂B: jacrev ÷ nets.jacobians, .dense()", setting, ratios(seconds, "jacrev", "dense"), "≥ 2",

@@ -18,7 +18,8 @@ from nets.data.vision import vision_data_sets
 
 
 def lightning_loop(width: int) -> Loop:
-    """`log_dict(grad_norm(...))` at every step. The steps measure themselves, without what the Trainer does before them."""
+    """`log_dict(grad_norm(...))` at every step. The steps measure themselves, without what the Trainer does before
+    them."""
     vision_data_sets()  # Lightning imports torchvision, which may need help
     import lightning
     from lightning.pytorch.loggers import TensorBoardLogger
@@ -68,7 +69,11 @@ def lightning_loop(width: int) -> Loop:
 def rows(runs: int) -> Iterator[Row]:
     for width, threads in itertools.product(WIDTHS, (1, 2)):
         torch.set_num_threads(threads)
-        loops = {"lightning": lightning_loop(width), "ours": ours(width, "closed_form"), "alone": operations_alone(width)}
+        loops = {
+            "lightning": lightning_loop(width),
+            "ours": ours(width, "closed_form"),
+            "alone": operations_alone(width),
+        }
         seconds = interleaved(loops, steps=100, runs=max(3, runs // 2))
         limit = median(ratios(seconds, "lightning", "alone"))
         yield row(

@@ -38,7 +38,8 @@ class Row:
 
     def __str__(self) -> str:
         miss = "" if self.met else f", MISSED by {self.missed_by:.0%}{': ' if self.why else ''}{self.why}"
-        return f"{self.row} ({self.setting}): {self.ratio:.3g} [{self.low:.3g}, {self.high:.3g}], target {self.target}{miss}"
+        spread = f"[{self.low:.3g}, {self.high:.3g}]"
+        return f"{self.row} ({self.setting}): {self.ratio:.3g} {spread}, target {self.target}{miss}"
 
     @property
     def missed_by(self) -> float:
@@ -56,7 +57,8 @@ def row(name: str, setting: str, ratios: Iterable[float], target: str, why: str 
 
 
 def interleaved(loops: dict[str, Loop], steps: int, runs: int) -> dict[str, list[float]]:
-    """Seconds per step of each loop in each run. All are run once to warm up; then in turn, each run beginning with another."""
+    """Seconds per step of each loop in each run. All are run once to warm up; then in turn, each run beginning with
+    another."""
     for loop in loops.values():
         loop(max(2, steps // 4))
     names, seconds = list(loops), {name: list[float]() for name in loops}

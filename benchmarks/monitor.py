@@ -1,4 +1,5 @@
-"""`nets.GradientMonitor` in a loop of somebody's own: ten million parameters, and a small transformer, with and without."""
+"""`nets.GradientMonitor` in a loop of somebody's own: ten million parameters, and a small transformer, with and
+without."""
 
 import itertools
 import tempfile
@@ -61,4 +62,10 @@ def rows(runs: int) -> Iterator[Row]:
             same = row("", "", ratios(seconds, "again", "without"), "stated")
             why = f"in the same run the loop without it ÷ itself is {same.ratio:.3f} [{same.low:.2f}, {same.high:.2f}]"
             setting = f"{name}, {threads} thread{'s' * (threads > 1)}"
-            yield row("GradientMonitor, every norm logged ÷ without", setting, ratios(seconds, "with", "without"), "≤ 1.02", why)
+            yield row(
+                "GradientMonitor, every norm logged ÷ without",
+                setting,
+                ratios(seconds, "with", "without"),
+                "≤ 1.02",
+                why,
+            )

@@ -25,7 +25,8 @@ def _whole(rows: list[Row], machine: str) -> str:
     lines = [
         "# Benchmarks",
         "",
-        "Written by `make bench`. Each ratio is the median over interleaved runs in one process, in brackets the 10th and the 90th",
+        "Written by `make bench`. Each ratio is the median over interleaved runs in one process, in brackets the "
+        "10th and the 90th",
         "percentile. 'A ÷ B' is the time of A over that of B.",
         "",
         f"Machine: {machine}.",
@@ -34,7 +35,8 @@ def _whole(rows: list[Row], machine: str) -> str:
     for name, own in _by_claim(rows).items():
         lines += [f"## {name}", "", "| setting | ratio | target | |", "| --- | --- | --- | --- |"]
         lines += [
-            f"| {row.setting} | {row.ratio:.3g} [{row.low:.3g}, {row.high:.3g}] | {row.target} | {_verdict(row)} |" for row in own
+            f"| {row.setting} | {row.ratio:.3g} [{row.low:.3g}, {row.high:.3g}] | {row.target} | {_verdict(row)} |"
+            for row in own
         ]
         lines.append("")
     return "\n".join([*lines, "![how the cost grows](../benchmarks/growth.png)", ""])

@@ -28,6 +28,7 @@ def rows(runs: int) -> Iterator[Row]:
     seconds = interleaved(loops, steps=1, runs=2 * runs)
     alone = median(ratios(seconds, "composed", "hydra"))
     yield row(
-        "python train.py --help ÷ python -c 'import hydra'", "whole programs", ratios(seconds, "help", "hydra"), "≤ 1.5",
+        "python train.py --help ÷ python -c 'import hydra'", "whole programs", ratios(seconds, "help", "hydra"),
+        "≤ 1.5",
         f"a program that has Hydra compose the settings and does nothing else takes {alone:.2f} times as long",
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """A step of gradient descent with every gradient norm written to TensorBoard, beside loops that write nothing.
 
-The network is 64-h-10 with Tanh, the loss the mean squared error, a batch 64 of 4,096 samples. Every loop draws the same batches,
-by their indices, from the same data.
+The network is 64-h-10 with Tanh, the loss the mean squared error, a batch 64 of 4,096 samples. Every loop draws the
+same batches, by their indices, from the same data.
 """
 
 import itertools
@@ -46,7 +46,9 @@ def bare(width: int, device: str = "cpu") -> Loop:
     def loop(steps: int) -> None:
         for indices in itertools.islice(batches, steps):
             optimizer.zero_grad()
-            loss_of(network(samples.inputs.index_select(0, indices)), samples.targets.index_select(0, indices)).backward()
+            loss_of(
+                network(samples.inputs.index_select(0, indices)), samples.targets.index_select(0, indices)
+            ).backward()
             optimizer.step()
 
     return loop
@@ -147,7 +149,9 @@ def jitted(width: int) -> Loop:
         return jnp.mean((jnp.tanh(x[indices] @ w.T + b) @ v.T + c - t[indices]) ** 2)
 
     step = jax.jit(
-        lambda parameters, indices: [p - RATE * g for p, g in zip(parameters, jax.grad(loss_of)(parameters, indices), strict=True)],
+        lambda parameters, indices: [
+            p - RATE * g for p, g in zip(parameters, jax.grad(loss_of)(parameters, indices), strict=True)
+        ],
         donate_argnums=0,
     )
 
@@ -208,6 +212,7 @@ def claims(seconds: dict[str, list[float]], width: int, setting: str) -> Iterato
     if "jax" in seconds:
         yield row(
             f"JAX jit, nothing logged (always all threads) ÷ {LOGGED}", setting, ratios(seconds, "jax", "ours"), ahead,
-            f"JAX jit ÷ the products and elementwise calls alone, with PyTorch, is {median(ratios(seconds, 'jax', 'alone')):.2f}",
+            "JAX jit ÷ the products and elementwise calls alone, with PyTorch, is "
+            f"{median(ratios(seconds, 'jax', 'alone')):.2f}",
         )  # fmt: skip
     yield row(f"torch.compile, nothing logged ÷ {LOGGED}", setting, ratios(seconds, "compile", "ours"), ahead)

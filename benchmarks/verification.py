@@ -57,7 +57,8 @@ def network(*sizes: int, seed: int = 0, first: type[nn.Linear] = nn.Linear) -> n
 def check_gradients(module: nn.Module, x: Tensor, fast: bool) -> bool:
     """`gradcheck` by every parameter and the input.
 
-    Where its fast mode finds something, it goes through the slow one for the words of its message: hours, for 400,000 parameters.
+    Where its fast mode finds something, it goes through the slow one for the words of its message: hours, for 400,000
+        parameters.
     It is spared that here.
     """
     names = [name for name, _ in module.named_parameters()]
@@ -73,7 +74,9 @@ def check_gradients(module: nn.Module, x: Tensor, fast: bool) -> bool:
             return False
 
 
-def seen(name: str, fault: Callable[[Tensor], Tensor], look: Callable[[nn.Module, Tensor, int], bool], target: str) -> Row:
+def seen(
+    name: str, fault: Callable[[Tensor], Tensor], look: Callable[[nn.Module, Tensor, int], bool], target: str
+) -> Row:
     """In how many of 100 seeds a fault is seen."""
     count = 0
     for seed in range(SEEDS):
@@ -106,12 +109,14 @@ def rows(runs: int) -> Iterator[Row]:
     large, z = network(784, 512, 10), torch.rand(8, 784, dtype=torch.float64)
     # A single step, since each takes seconds.
     seconds = interleaved(
-        {"ours": lambda _: nets.verify(small, x, coverage="full"), "theirs": lambda _: check_gradients(small, x, fast=False)},
+        {"ours": lambda _: nets.verify(small, x, coverage="full"), "theirs": lambda _: check_gradients(small, x,
+        fast=False)},
         steps=1, runs=max(3, runs // 2),
     )  # fmt: skip
     own = [second / median(seconds["theirs"]) for second in seconds["theirs"]]
     yield row(
-        "verify, every entry ÷ gradcheck, slow mode", "64-256-10, N = 8, 2 threads", ratios(seconds, "ours", "theirs"), "≤ 0.2",
+        "verify, every entry ÷ gradcheck, slow mode", "64-256-10, N = 8, 2 "
+                                                      "threads", ratios(seconds, "ours", "theirs"), "≤ 0.2",
         f"in the same run gradcheck itself takes {min(own):.2f} to {max(own):.2f} times its median",
     )  # fmt: skip
     count = calls(large, z)
@@ -125,13 +130,21 @@ def rows(runs: int) -> Iterator[Row]:
     )  # fmt: skip
     share = median(ratios(seconds, "calls", "theirs"))
     yield row(
-        "verify, by probes ÷ gradcheck, fast mode", "784-512-10, N = 8, 2 threads", ratios(seconds, "ours", "theirs"), "≤ 3.0",
-        f"the {count} calls of the network that it takes are {share:.2f} of gradcheck's time before anything is made of them",
+        "verify, by probes ÷ gradcheck, fast mode", "784-512-10, N = 8, 2 "
+                                                    "threads", ratios(seconds, "ours", "theirs"), "≤ 3.0",
+        f"the {count} calls of the network that it takes are {share:.2f} of gradcheck's time before anything is "
+        "made of them",
     )  # fmt: skip
     for name, fault in FAULTS.items():
         yield seen(
-            f"share of seeds at which verify sees {name}", fault, lambda m, x, s: not nets.verify(m, x, seed=s).passed, "≥ 1"
+            f"share of seeds at which verify sees {name}",
+            fault,
+            lambda m, x, s: not nets.verify(m, x, seed=s).passed,
+            "≥ 1",
         )
         yield seen(
-            f"share at which gradcheck's fast mode sees {name}", fault, lambda m, x, s: not check_gradients(m, x, True), "stated"
+            f"share at which gradcheck's fast mode sees {name}",
+            fault,
+            lambda m, x, s: not check_gradients(m, x, True),
+            "stated",
         )

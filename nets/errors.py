@@ -1,4 +1,5 @@
-"""What `nets` raises when the fault lies with what it was given, so that a program can tell it from a defect of its own."""
+"""What `nets` raises when the fault lies with what it was given, so that a program can tell it from a defect of its
+own."""
 
 MOST_QUOTED = 80
 """Characters of a value that a message repeats."""

@@ -12,8 +12,8 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from nets.errors import InputError
 
 UNIONS = (types.UnionType, Union)
-"""What `get_origin` returns for `int | None`. Python 3.10's `get_type_hints` writes it as `typing.Optional[int]` for each
-parameter whose default is None."""
+"""What `get_origin` returns for `int | None`. Python 3.10's `get_type_hints` writes it as `typing.Optional[int]` for
+each parameter whose default is None."""
 
 MOST_LISTED = 20
 """Alternatives that an error lists."""
@@ -45,12 +45,15 @@ def call(function: Callable[..., Any], settings: Mapping[str, Any], section: str
 def suggestion(word: str, known: Sequence[str]) -> str:
     """The known word nearest to a misspelt one, or the list of them where it is short."""
     near = difflib.get_close_matches(word, known, n=1)
-    listed = f"expected one of {', '.join(known)}." if 0 < len(known) < MOST_LISTED else "python train.py --help lists them."
+    listed = (
+        f"expected one of {', '.join(known)}." if 0 < len(known) < MOST_LISTED else "python train.py --help lists them."
+    )
     return f"did you mean '{near[0]}'?" if near else listed
 
 
 def fits(value: Any, kind: Any) -> bool:
-    """Whether a value from YAML has the annotated type. NaN and infinity are not accepted: no setting has a use for them."""
+    """Whether a value from YAML has the annotated type. NaN and infinity are not accepted: no setting has a use for
+    them."""
     if get_origin(kind) in UNIONS:
         return any(fits(value, one) for one in get_args(kind))
     if get_origin(kind) is Sequence:

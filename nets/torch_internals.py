@@ -1,9 +1,10 @@
 """The private names of PyTorch that `nets` uses: all of them stand here, and nothing else imports one.
 
-PyTorch may change a private name in any release. Each function looks its name up when it is called, and takes a public fallback
-where the installed release lacks it: the fallback is slower, or leaves out a check, and never gives a wrong result. `pytree` and
-`TorchDispatchMode` have no public equivalent; they have been in place since PyTorch 2.0, and PyTorch's own documentation of
-dispatch modes refers to the module that is used here.
+PyTorch may change a private name in any release. Each function looks its name up when it is called, and takes a public
+fallback where the installed release lacks it: the fallback is slower, or leaves out a check, and never gives a wrong
+    result. `pytree` and
+`TorchDispatchMode` have no public equivalent; they have been in place since PyTorch 2.0, and PyTorch's own
+documentation of dispatch modes refers to the module that is used here.
 """
 
 import contextlib
@@ -75,8 +76,8 @@ def without_dispatch_modes() -> contextlib.AbstractContextManager[Any]:
 def lazy_conjugation() -> Iterator[None]:
     """Let operators beneath a dispatch mode conjugate lazily.
 
-    PyTorch switches that off there. Some operators, such as `linalg.pinv`, call others with lazily conjugated numbers, which
-    then give wrong results. Fallback: none of it is switched on.
+    PyTorch switches that off there. Some operators, such as `linalg.pinv`, call others with lazily conjugated numbers,
+    which then give wrong results. Fallback: none of it is switched on.
     """
     guard = _private("torch._C", "_SetExcludeDispatchKeyGuard")
     keys = [key for key in map(_dispatch_key, ("Conjugate", "Negative")) if key is not None]
@@ -136,7 +137,8 @@ def is_compiler_error(error: Exception) -> bool:
 
 
 def memory(tensor: Tensor) -> int:
-    """A number for the memory of a tensor, which its views share. Fallback: its address, which empty tensors share as well."""
+    """A number for the memory of a tensor, which its views share. Fallback: its address, which empty tensors share as
+    well."""
     storage = tensor.untyped_storage()
     return getattr(storage, "_cdata", None) or storage.data_ptr()
 

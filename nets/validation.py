@@ -1,4 +1,5 @@
-"""Checks of arguments. Each returns the value, or raises InputError in one sentence: "NAME is VALUE; expected …: remedy."."""
+"""Checks of arguments. Each returns the value, or raises InputError in one sentence: "NAME is VALUE; expected …:
+remedy."."""
 
 import math
 import re
@@ -25,7 +26,9 @@ def whole(name: str, value: object, least: int, most: int = LARGEST_WHOLE, remed
     """`value` as an integer from `least` to `most`. True and 3.0 are not integers here."""
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
         unbounded = most == LARGEST_WHOLE and not (isinstance(value, int) and value > most)
-        expected = f"of at least {least}" if unbounded else f"from {least} to {'2^63 - 1' if most == LARGEST_WHOLE else most}"
+        expected = (
+            f"of at least {least}" if unbounded else f"from {least} to {'2^63 - 1' if most == LARGEST_WHOLE else most}"
+        )
         raise refusal(name, value, f"a whole number {expected}", remedy)
     return value
 
@@ -75,7 +78,9 @@ def generator(value: object) -> torch.Generator:
     if value is None:
         return torch.Generator().manual_seed(0)
     if not isinstance(value, torch.Generator) or value.device.type != "cpu":
-        raise refusal("generator", value, "a torch.Generator on the CPU", "write torch.Generator().manual_seed(0), for example")
+        raise refusal(
+            "generator", value, "a torch.Generator on the CPU", "write torch.Generator().manual_seed(0), for example"
+        )
     return value
 
 

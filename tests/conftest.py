@@ -1,12 +1,13 @@
-"""Settings of every test: one thread, the same examples each time, and shapes that are checked against their annotations."""
+"""Settings of every test: one thread, the same examples each time, and shapes that are checked against their
+annotations."""
 
 import os
 
 import hypothesis
 from jaxtyping import install_import_hook
 
-# Before torch is loaded, and for the programs that tests start: small networks, side by side, gain nothing by more threads.
-# `test_two_threads` runs a file with two.
+# Before torch is loaded, and for the programs that tests start: small networks, side by side, gain nothing by more
+# threads. `test_two_threads` runs a file with two.
 os.environ["OMP_NUM_THREADS"] = os.environ.get("NETS_TEST_THREADS", "1")
 
 # Nothing depends on the clock, nor on what was drawn the last time.

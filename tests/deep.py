@@ -1,4 +1,5 @@
-"""A small GPT and a small encoder, in which one thing can be spoiled: its value stays right and its gradient does not."""
+"""A small GPT and a small encoder, in which one thing can be spoiled: its value stays right and its gradient does
+not."""
 
 from collections.abc import Callable
 from typing import Any
@@ -102,7 +103,9 @@ class Mlp(Part):
         self.up, self.gelu, self.down = nn.Linear(WIDTH, 2 * WIDTH), Gelu(fault), nn.Linear(2 * WIDTH, WIDTH)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down(self.if_it_is("mlp", self.gelu(self.up(x)), lambda g: g * g.new_tensor([1.0, 1.2]).repeat(WIDTH)))
+        return self.down(
+            self.if_it_is("mlp", self.gelu(self.up(x)), lambda g: g * g.new_tensor([1.0, 1.2]).repeat(WIDTH))
+        )
 
 
 class Block(Part):

@@ -1,9 +1,9 @@
 """What the package says and writes, kept in files: `python -m tests.golden` compares, `--write` keeps what is new.
 
 A change that is meant to leave behaviour alone leaves these files alone. Certificates of every right and wrong module,
-explanations, pictures, the records of descents and the values on a TensorBoard page are kept. Errors of the size of rounding,
-which depend on the processor, are written as `~`; with `--exact FOLDER` everything is written as it is, with the JSON of each
-certificate, for comparisons on one machine.
+explanations, pictures, the records of descents and the values on a TensorBoard page are kept. Errors of the size of
+rounding, which depend on the processor, are written as `~`; with `--exact FOLDER` everything is written as it is, with
+the JSON of each certificate, for comparisons on one machine.
 """
 
 import argparse
@@ -108,13 +108,18 @@ def descents() -> Iterator[tuple[str, str]]:
                     board.write(step)
             (path,) = Path(folder).iterdir()
             raw = [Event.FromString(one) for one in RawEventFileLoader(str(path)).Load()]
-        numbers = [(s.step, s.epoch, s.loss, s.gradient_norm, s.update_ratio, s.accumulation.sizes, s.noise) for s in steps]
+        numbers = [
+            (s.step, s.epoch, s.loss, s.gradient_norm, s.update_ratio, s.accumulation.sizes, s.noise) for s in steps
+        ]
         yield f"{name}: records", "\n".join(map(str, numbers))
         for event in raw:
             event.ClearField("wall_time")
             event.ClearField("source_metadata")
         yield f"{name}: page", "\n".join(f"{e.step} {v.tag} {v.simple_value:.9g}" for e in raw for v in e.summary.value)
-        yield f"{name}: bytes", hashlib.sha256(b"".join(e.SerializeToString(deterministic=True) for e in raw)).hexdigest()
+        yield (
+            f"{name}: bytes",
+            hashlib.sha256(b"".join(e.SerializeToString(deterministic=True) for e in raw)).hexdigest(),
+        )
 
 
 def sections(pool: ProcessPoolExecutor) -> dict[str, list[tuple[str, str]]]:

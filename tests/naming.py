@@ -9,4 +9,6 @@ from nets.errors import quoted
 
 def named(value: object) -> str:
     """The value as it stands in a message; a tensor by its shape."""
-    return f"tensor{tuple(value.shape)}" if isinstance(value, Tensor) else re.sub(r" at 0x[0-9A-Fa-f]+", "", quoted(value))
+    return (
+        f"tensor{tuple(value.shape)}" if isinstance(value, Tensor) else re.sub(r" at 0x[0-9A-Fa-f]+", "", quoted(value))
+    )

@@ -1,8 +1,11 @@
-"""`make pythons`: the main job and the tests of the command line on every Python that nets is for and that is found here.
+"""`make pythons`: the main job and the tests of the command line on every Python that nets is for and that is found
+here.
 
-A Python is found as python3.X on PATH, or among pyenv's. Each gets an environment of its own in build/pythons, which is kept for
-the next time: `make clean` removes it. The exit status is 0 unless an installation, a job or a test failed. An installation that
-takes more than ten minutes, such as that of a torch built for CUDA over a slow line, is given up and told, and is no failure.
+A Python is found as python3.X on PATH, or among pyenv's. Each gets an environment of its own in build/pythons, which is
+kept for the next time: `make clean` removes it. The exit status is 0 unless an installation, a job or a test failed. An
+    installation that
+takes more than ten minutes, such as that of a torch built for CUDA over a slow line, is given up and told, and is no
+failure.
 
     python tests/pythons.py          every Python from 3.10 to 3.13
     python tests/pythons.py lowest   the lowest of them alone
@@ -38,7 +41,9 @@ TESTS = (
 )
 """Of the command line: what a run says and writes, and what it refuses."""
 
-USABLE = "import ensurepip, sys, venv; print('python%d.%d' % sys.version_info[:2], '.'.join(map(str, sys.version_info[:3])))"
+USABLE = (
+    "import ensurepip, sys, venv; print('python%d.%d' % sys.version_info[:2], '.'.join(map(str, sys.version_info[:3])))"
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +78,8 @@ def _by_number(path: Path) -> list[int]:
 
 
 def _tried(name: str, path: Path) -> Python | None:
-    """None for a shim of pyenv's whose version is not chosen, and for a Python with which no environment can be made."""
+    """None for a shim of pyenv's whose version is not chosen, and for a Python with which no environment can be
+    made."""
     done = subprocess.run([path, "-c", USABLE], capture_output=True, text=True)
     words = done.stdout.split()
     return Python(name, words[1], path) if done.returncode == 0 and words[:1] == [name] else None

@@ -1,4 +1,5 @@
-"""What tests of train.py share: a command line in this process, the descent that it makes, and the events that it leaves."""
+"""What tests of train.py share: a command line in this process, the descent that it makes, and the events that it
+leaves."""
 
 import sys
 from pathlib import Path
@@ -26,7 +27,8 @@ def command_line(patch: pytest.MonkeyPatch, folder: Path, *settings: str) -> Non
 
 
 def quick_gradcheck(patch: pytest.MonkeyPatch) -> None:
-    """Its slow mode, which goes through every entry once more, takes ten times as long as all the rest of a short run."""
+    """Its slow mode, which goes through every entry once more, takes ten times as long as all the rest of a short
+    run."""
     patch.setattr("nets.verification.checks.gradcheck.FIRST_ORDER_BUDGET", 0)
     patch.setattr("nets.verification.checks.gradcheck.SECOND_ORDER_BUDGET", 0)
 
@@ -49,7 +51,9 @@ class Descent:
         self.loss = LOSSES[settings["loss"]]()
         generator = torch.Generator().manual_seed(settings["seed"])
         self.network = nets.mlp(**settings["network"], generator=generator).to(dtype)
-        self.steps = nets.descend(self.network, self.data.train, loss=self.loss, seed=settings["seed"], **settings["descent"])
+        self.steps = nets.descend(
+            self.network, self.data.train, loss=self.loss, seed=settings["seed"], **settings["descent"]
+        )
 
     def end(self) -> list[nets.Step]:
         return list(self.steps)

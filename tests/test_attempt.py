@@ -35,7 +35,14 @@ def test_a_result_is_available() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [RuntimeError("no rule"), NotImplementedError("no kernel"), InputError("outside."), KeyError("theirs"), TypeError("x")]
+    "error",
+    [
+        RuntimeError("no rule"),
+        NotImplementedError("no kernel"),
+        InputError("outside."),
+        KeyError("theirs"),
+        TypeError("x"),
+    ],
 )
 def test_an_error_of_the_module_makes_it_unavailable(error: Exception) -> None:
     found = attempt(raising(error))
@@ -62,9 +69,7 @@ def test_what_pytorch_refuses_is_unavailable_in_own_code_as_well() -> None:
     assert isinstance(found, Unavailable)
 
 
-@pytest.mark.parametrize(
-    ("module", "name"), [(forward_mode, "jvp"), (columns, "vmap"), (reverse_mode, "rows_of")]
-)
+@pytest.mark.parametrize(("module", "name"), [(forward_mode, "jvp"), (columns, "vmap"), (reverse_mode, "rows_of")])
 def test_a_broken_derivation_does_not_look_like_a_missing_one(
     monkeypatch: pytest.MonkeyPatch, module: object, name: str
 ) -> None:

@@ -55,19 +55,27 @@ GIVEN: dict[str, tuple[tuple[Any, ...], str]] = {
     "no pairs": ((mlp(), F.mse_loss, [x for x, _ in RAGGED]), "micro-batch 1 is a Tensor; expected a pair"),
     "no tensors": ((mlp(), F.mse_loss, [(1, 2)]), "micro-batch 1 .* int; expected tensors"),
     "all empty": ((mlp(), F.mse_loss, samples((0, 0), 3)), "every micro-batch is empty"),
-    "all masked": ((mlp(), F.cross_entropy, [(x, torch.full((len(x),), -100)) for x, _ in RAGGED]), "the loss of the whole batch "),
-    "other widths": ((mlp(), F.mse_loss, samples((2,), 3) + samples((2,), 4)), r"shapes such as \(2, 3\) and \(2, 4\); .* pad"),
-    "a complex loss": ((mlp(), lambda y, t: 1j * (y - t).mean(), RAGGED), r"the loss is a complex number; expected a real one"),
+    "all masked": ((mlp(), F.cross_entropy, [(x, torch.full((len(x),), -100)) for x, _ in RAGGED]), "the loss of "
+                                                                                                    "the whole batch "),
+    "other widths": ((mlp(), F.mse_loss, samples((2,), 3) + samples((2,), 4)), r"shapes such as \(2, 3\) and \(2, "
+                                                                               r"4\); .* pad"),
+    "a complex loss": ((mlp(), lambda y, t: 1j * (y - t).mean(), RAGGED), r"the loss is a complex number; "
+                                                                          r"expected a real one"),
     "no scalar": ((mlp(), per_sample, RAGGED), r"the loss is \(10, 2\); expected a scalar"),
     "no parameters": ((nn.Tanh(), F.mse_loss, [(t, t) for _, t in RAGGED]), "no parameter that requires a gradient"),
-    "raises": ((mlp(), F.mse_loss, RAGGED, raising), "the closure raises RuntimeError .* cast nothing to another dtype"),
+    "raises": ((mlp(), F.mse_loss, RAGGED, raising), "the closure raises RuntimeError .* cast nothing to another "
+                                                     "dtype"),
     "no function": ((mlp(), F.mse_loss, RAGGED, "loop"), "closure is 'loop'; expected a function"),
     "nothing to iterate": ((mlp(), F.mse_loss, 3), "the micro-batches are a int that cannot be iterated over"),
-    "a loss of one argument": ((mlp(), per_output, RAGGED), r"the loss raises TypeError \(.*\); expected loss\(output, target\)"),
+    "a loss of one argument": ((mlp(), per_output, RAGGED), r"the loss raises TypeError \(.*\); expected "
+                                                            r"loss\(output, target\)"),
     "another shape": ((mlp(), of_threes, RAGGED), r"the loss raises RuntimeError \(.*10x2 and 3x3\)\); expected loss"),
-    "two inputs": ((nn.Bilinear(3, 3, 2), F.mse_loss, RAGGED), r"the module raises TypeError \(.*'input2'\) for micro-batch 1"),
-    "a loop of two": ((mlp(), F.mse_loss, RAGGED, of_two), r"the closure raises TypeError \(.*\); expected closure\(module, loss"),
-    "no tensor": ((nn.Sequential(mlp(), Silent()), F.mse_loss, RAGGED), "the module returns a NoneType; expected tensors of"),
+    "two inputs": ((nn.Bilinear(3, 3, 2), F.mse_loss, RAGGED), r"the module raises TypeError \(.*'input2'\) for "
+                                                               r"micro-batch 1"),
+    "a loop of two": ((mlp(), F.mse_loss, RAGGED, of_two), r"the closure raises TypeError \(.*\); expected "
+                                                           r"closure\(module, loss"),
+    "no tensor": ((nn.Sequential(mlp(), Silent()), F.mse_loss, RAGGED), "the module returns a NoneType; expected "
+                                                                        "tensors of"),
     "another model": ((HELD.module, F.mse_loss, RAGGED, HELD), "the closure raises RuntimeError .* cast nothing to an"),
 }  # fmt: skip
 

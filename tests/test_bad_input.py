@@ -18,7 +18,9 @@ import pytest
 import train
 
 LISTED = [
-    line for line in Path(__file__).with_name("bad_input.txt").read_text("utf-8").splitlines() if line and not line.startswith("#")
+    line
+    for line in Path(__file__).with_name("bad_input.txt").read_text("utf-8").splitlines()
+    if line and not line.startswith("#")
 ]
 SENTENCES = {command.removeprefix("$ "): sentence for command, sentence in zip(LISTED[::2], LISTED[1::2], strict=True)}
 
@@ -116,4 +118,6 @@ def test_help(tmp_path: Path) -> None:
 
 def program(*settings: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(train.CONFIGS.parent / "train.py"), *settings]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, env={**os.environ, **environment}, timeout=120)
+    return subprocess.run(
+        command, capture_output=True, text=True, cwd=cwd, env={**os.environ, **environment}, timeout=120
+    )

@@ -32,8 +32,10 @@ def sentence(error: BaseException) -> str:
 @pytest.mark.parametrize(
     "sizes",
     [
-        None, 3, 2.0, "23", b"\x02\x03", {2, 3}, {2: 3, 3: 4}, [2], [], [2, 0], [2, -1], [2, 3.0], [2, True], [2, None], [2, "3"],
-        [2, [3]], [math.nan, 2], [math.inf, 2], range(0, 3), torch.tensor([2, 3]), np.array([2, 3]), [torch.tensor(2), 3],
+        None, 3, 2.0, "23", b"\x02\x03", {2, 3}, {2: 3, 3: 4}, [2], [], [2, 0], [2, -1], [2, 3.0], [2, True], [2,
+        None], [2, "3"],
+        [2, [3]], [math.nan, 2], [math.inf, 2], range(0, 3), torch.tensor([2, 3]), np.array([2, 3]),
+        [torch.tensor(2), 3],
         (size for size in (2, 3)), nn.Linear(2, 3), *[[size, 2] for size in BEYOND], *[[2, size] for size in BEYOND],
     ],
     ids=named,
@@ -78,7 +80,8 @@ def test_a_chain_has_at_most_100_activations() -> None:
 
 
 @pytest.mark.parametrize(
-    "gain", [None, "1", True, -1.0, -1, math.nan, math.inf, -math.inf, 1j, 1e300, 10**400, 10**5_000, [1], torch.tensor(1.0),
+    "gain", [None, "1", True, -1.0, -1, math.nan, math.inf, -math.inf, 1j, 1e300, 10**400, 10**5_000, [1],
+    torch.tensor(1.0),
              torch.ones(2), np.float32(1)],
     ids=named,
 )  # fmt: skip
@@ -163,8 +166,10 @@ def test_wrong_batches_are_refused(name: str, network: Network) -> None:
 
 
 HOSTILE = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=4), st.binary(max_size=3), st.complex_numbers(),
-    st.sampled_from([*BEYOND, [], {}, (), set(), object(), torch.ones(2), nn.Tanh(), np.int64(2), "{0}%s", "\ud800", lambda: 1]),
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=4), st.binary(max_size=3),
+    st.complex_numbers(),
+    st.sampled_from([*BEYOND, [], {}, (), set(), object(), torch.ones(2), nn.Tanh(), np.int64(2), "{0}%s", "\ud800",
+    lambda: 1]),
     st.lists(st.integers(-1, 4) | st.floats() | st.none(), max_size=4),
 )  # fmt: skip
 SIZES = st.lists(st.integers(1, 4), min_size=2, max_size=4) | st.lists(HOSTILE, max_size=3) | HOSTILE

@@ -64,7 +64,8 @@ MODULES: dict[str, Callable[[], Any]] = {
     **{f"returns {name}": lambda function=function: Returns(function)  # type: ignore[misc]
        for name, function in {
            "None": lambda y: None, "an int": lambda y: 3, "truth values": lambda y: y > 0, "a str": lambda y: "{0}%s",
-           "a generator": lambda y: (y for _ in range(2)), "a set": lambda y: {y}, "an array": lambda y: y.detach().numpy(),
+           "a generator": lambda y: (y for _ in range(2)), "a set": lambda y: {y},
+           "an array": lambda y: y.detach().numpy(),
            "a module": lambda y: LINEAR, "no numbers": lambda y: y[:0], "sparse": lambda y: y.to_sparse(),
            "meta": lambda y: y.to("meta"), "quantised": quantised}.items()},
 }  # fmt: skip
@@ -119,7 +120,8 @@ OPTIONS: dict[str, list[Any]] = {
     "seed": [None, True, -1, 1.0, "0", *HUGE, torch.tensor(1), [1]],
     "order": [None, 0, 3, True, 1.0, "1", [1], torch.tensor([1, 2]), np.array([1, 2]), 10**5_000],
     "dtype": [None, torch.float64, "float32", [], torch.ones(2)],
-    "closed_form": [3, "f", [], lambda: 1, lambda *_: None, lambda *_: {"weight": 3}, lambda *_: {"x": X}, lambda *_: {3: X},
+    "closed_form": [3, "f", [], lambda: 1, lambda *_: None, lambda *_: {"weight": 3}, lambda *_: {"x": X},
+    lambda *_: {3: X},
                     lambda *_: {"weight": torch.ones(3)}, lambda *_: {"weight": torch.ones(SHAPE, device="meta")},
                     lambda *_: {"weight": torch.ones(SHAPE).to_sparse()}],
     "intended": ["weight", None, 3, ("nothing",), (3,), {"weight"}, (["weight"],), torch.ones(2)],
@@ -138,7 +140,8 @@ def test_unknown_options_are_input_errors(name: str, value: Any) -> None:
 
 
 HOSTILE = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=4), st.binary(max_size=3), st.complex_numbers(),
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=4), st.binary(max_size=3),
+    st.complex_numbers(),
     st.sampled_from([*HUGE, [], {}, (), object(), LINEAR, np.ones(2), torch.ones(2), "{0}%s", "\ud800", math.nan]),
 )  # fmt: skip
 LEAVES = st.sampled_from([make for make in INPUTS.values()]).map(lambda make: make()) | HOSTILE.map(lambda one: (one,))

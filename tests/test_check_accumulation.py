@@ -121,7 +121,8 @@ def test_module_inputs_and_random_state_are_left_as_they_were() -> None:
     assert module.training and all(
         torch.equal(a, b) for a, b in zip(module.state_dict().values(), before.values(), strict=True)
     )
-    assert torch.equal(module[0].weight.grad, torch.ones(4, 3)) and module[0].bias.grad is None  # type: ignore[index,arg-type]
+    # type: ignore[index,arg-type]
+    assert torch.equal(module[0].weight.grad, torch.ones(4, 3)) and module[0].bias.grad is None
     assert all(
         torch.equal(a, b) for one, other in zip(given, RAGGED, strict=True) for a, b in zip(one, other, strict=True)
     )
@@ -152,7 +153,8 @@ def test_state_hooks_and_optimizers_are_put_back() -> None:
     by_samples(module, loss, RAGGED)
     optimizer.step()
     counted = list[int]()
-    module[0].weight.register_post_accumulate_grad_hook(lambda _: counted.append(1))  # type: ignore[index,union-attr,arg-type]
+    # type: ignore[index,union-attr,arg-type]
+    module[0].weight.register_post_accumulate_grad_hook(lambda _: counted.append(1))
     calls, count, values, last = Keeping.calls, loss.count, list(loss.values), loss.last.clone()
     objects = [(p, p.data_ptr(), p.grad, p.dtype) for p in module.parameters()]
     state = copy.deepcopy(optimizer.state_dict())
@@ -234,7 +236,8 @@ def test_the_certificate_reads_back_from_json_and_states_its_power() -> None:
     certificate = nets.check_accumulation(mlp(), F.mse_loss, RAGGED, by_samples)
     assert nets.Certificate.from_json(certificate.to_json()) == certificate
     assert re.fullmatch(
-        r"pass: 26 entries, accumulated gradient against whole batch; a scale that is off by \de-1\d, and one entry that is off by "
+        r"pass: 26 entries, accumulated gradient against whole batch; a scale that is off by \de-1\d, and one "
+        r"entry that is off by "
         r"\de-1\d of the largest, would have been seen\.",
         certificate.sentence(),
     )

@@ -65,7 +65,9 @@ def real(value: Tensor) -> Tensor:
 def called(module: nn.Module, inputs: Sequence[Tensor]) -> Tensor:
     """Every real number of Y in a row. The random numbers are the same in each call."""
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)  # torch.manual_seed takes a hundred times as long: it seeds every accelerator
+        torch.default_generator.manual_seed(
+            0
+        )  # torch.manual_seed takes a hundred times as long: it seeds every accelerator
         leaves = tree_leaves(module(*inputs))
     return torch.cat([real(y).flatten() for y in leaves])
 

@@ -111,7 +111,9 @@ def test_a_seeded_few_of_the_images(tmp_path: Path, contents: dict[str, bytes]) 
         mnist(root=tmp_path, test_samples=0)
 
 
-def test_files_that_torchvision_once_processed_do_not_take_precedence(tmp_path: Path, contents: dict[str, bytes]) -> None:
+def test_files_that_torchvision_once_processed_do_not_take_precedence(
+    tmp_path: Path, contents: dict[str, bytes]
+) -> None:
     # torchvision prefers MNIST/processed/*.pt of its older releases to the raw files, whatever is in them.
     write(tmp_path, "MNIST", contents)
     processed = tmp_path / "MNIST" / "processed"
@@ -122,7 +124,9 @@ def test_files_that_torchvision_once_processed_do_not_take_precedence(tmp_path: 
 
 
 @pytest.mark.parametrize(("load", "name"), SETS)
-def test_missing_files_are_named_with_the_folder(load: Loader, name: str, tmp_path: Path, contents: dict[str, bytes]) -> None:
+def test_missing_files_are_named_with_the_folder(
+    load: Loader, name: str, tmp_path: Path, contents: dict[str, bytes]
+) -> None:
     with pytest.raises(InputError) as nothing:
         load(root=tmp_path / "data")
     for word in (str(tmp_path / "data" / name / "raw"), "data.download=true", *FILES):
@@ -159,7 +163,9 @@ DAMAGES: list[tuple[str, str, Callable[[bytes], bytes], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("file", "damage", "sentence"), [case[1:] for case in DAMAGES], ids=[case[0] for case in DAMAGES])
+@pytest.mark.parametrize(
+    ("file", "damage", "sentence"), [case[1:] for case in DAMAGES], ids=[case[0] for case in DAMAGES]
+)
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_damaged_file_is_named(
     file: str,
@@ -176,7 +182,9 @@ def test_a_damaged_file_is_named(
 
 
 @pytest.mark.parametrize("damage", [lambda b: b[:-20], lambda b: b"not gzip", lambda b: b[:40] + b"\xff" * 40 + b[80:]])
-def test_a_damaged_archive_is_named(damage: Callable[[bytes], bytes], tmp_path: Path, contents: dict[str, bytes]) -> None:
+def test_a_damaged_archive_is_named(
+    damage: Callable[[bytes], bytes], tmp_path: Path, contents: dict[str, bytes]
+) -> None:
     raw = write(tmp_path, "MNIST", contents, packed=True)
     archive = raw / f"{IMAGES}.gz"
     archive.write_bytes(damage(archive.read_bytes()))
@@ -227,7 +235,9 @@ def test_a_broken_download_leaves_nothing(tmp_path: Path, mirror: Path, monkeypa
     archive = mirror / f"{FILES[2]}.gz"
     archive.write_bytes(archive.read_bytes()[:-30])
     for _ in range(2):
-        with pytest.raises(InputError, match=r"^MNIST could not be downloaded into .* \(.+\): try again with") as caught:
+        with pytest.raises(
+            InputError, match=r"^MNIST could not be downloaded into .* \(.+\): try again with"
+        ) as caught:
             mnist(root=root, download=True)
         assert str(root / "MNIST" / "raw") in str(caught.value) and "\n" not in str(caught.value)
         assert not list(root.iterdir())

@@ -141,7 +141,9 @@ def test_a_missing_label_is_named(plants: Path) -> None:
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=rf"^There is no file {tmp_path}/none\.csv where a CSV or NPZ file is expected"):
+    with pytest.raises(
+        InputError, match=rf"^There is no file {tmp_path}/none\.csv where a CSV or NPZ file is expected"
+    ):
         table(path=tmp_path / "none.csv", target="mass")
     with pytest.raises(InputError, match=rf"^{tmp_path} is a folder where a CSV or NPZ file is expected"):
         table(path=tmp_path, target="mass")

@@ -1,6 +1,7 @@
 """Every file in configs/experiment: it composes, it runs, and it reaches the figure that it is there to show.
 
-Figures take many steps with several seeds, but no certificate and no files: they are those of the descent alone, whose records
+Figures take many steps with several seeds, but no certificate and no files: they are those of the descent alone, whose
+    records
 test_train.py holds against a run's event file number for number.
 """
 

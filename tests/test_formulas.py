@@ -189,7 +189,8 @@ def test_a_symbol_in_another_notation_is_refused(symbol: str) -> None:
 
 @pytest.mark.parametrize(
     ("symbol", "value"),
-    [("2{z}² − {y}/4", 17.75), ("[{z} ≥ 3](1 + exp(−{y}))", 1 + math.exp(-1)), ("−{z}^3 · {y}", -27.0), ("3", 3.0), ("", 1.0),
+    [("2{z}² − {y}/4", 17.75), ("[{z} ≥ 3](1 + exp(−{y}))", 1 + math.exp(-1)), ("−{z}^3 · {y}", -27.0), ("3", 3.0),
+    ("", 1.0),
      ("sin {z} cos {y}", math.sin(3) * math.cos(1)), ("2 σ({z} − 3) {y}", 1.0), ("log(exp {z})³", 27.0)],
 )  # fmt: skip
 def test_symbols_are_read_as_a_textbook_writes_them(symbol: str, value: float) -> None:

@@ -111,7 +111,8 @@ def test_a_table_is_safe_in_a_page() -> None:
 
 @pytest.mark.parametrize(
     ("number", "text"),
-    [(0.0, "0"), (-0.0, "0"), (0.7, "0.7"), (28.0, "28"), (0.070650824, "0.0707"), (1e-15, "1e-15"), (-176742.4, "-176742.4"),
+    [(0.0, "0"), (-0.0, "0"), (0.7, "0.7"), (28.0, "28"), (0.070650824, "0.0707"), (1e-15, "1e-15"), (-176742.4,
+    "-176742.4"),
      (1e12, "1e+12"), (np.nan, "nan"), (np.arange(10), "[0, 1, 2, …, 7, 8, 9]")],
 )  # fmt: skip
 def test_numbers_are_shortened(number: float, text: str) -> None:

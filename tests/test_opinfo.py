@@ -11,7 +11,11 @@ def outcome(name: str, order: int, verdict: str) -> Outcome:
 
 def test_only_a_failure_that_nobody_knows_and_an_error_are_strange() -> None:
     first = KNOWN[0]
-    fine = [outcome(first.names[0], first.orders[0], "fail"), outcome("sin", 1, "pass"), outcome("max", 2, "inconclusive")]
+    fine = [
+        outcome(first.names[0], first.orders[0], "fail"),
+        outcome("sin", 1, "pass"),
+        outcome("max", 2, "inconclusive"),
+    ]
     assert strange(fine) == []
     odd = [outcome("sin", 1, "fail"), outcome("cos", 2, "raised")]
     assert strange([*fine, *odd]) == [
@@ -28,7 +32,9 @@ def test_a_known_fault_of_the_first_order_excuses_no_other() -> None:
 def test_a_fault_that_is_gone_is_to_leave_the_table() -> None:
     shown = [outcome(name, order, "fail") for entry in KNOWN for name in entry.names for order in entry.orders]
     assert unseen(shown) == []
-    assert unseen(shown[1:]) == [f"{shown[0].name}, order {shown[0].order}, is in the table of known faults and did not fail"]
+    assert unseen(shown[1:]) == [
+        f"{shown[0].name}, order {shown[0].order}, is in the table of known faults and did not fail"
+    ]
 
 
 def test_the_counts_tell_known_faults_from_others() -> None:

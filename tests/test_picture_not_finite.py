@@ -11,8 +11,9 @@ from torch import Tensor
 from nets.calculus.network import mlp
 from nets.explanation.picture.drawing.colours import NOT_FINITE, Scale
 from nets.explanation.picture.drawing.drawing import Drawing
-from nets.explanation.picture.drawing.labels import length, short, sign
+from nets.explanation.picture.drawing.labels import length, sign
 from nets.explanation.picture.picture import BackwardPicture, picture
+from nets.text import four_digits
 
 NAN, INF = math.nan, math.inf
 
@@ -88,7 +89,7 @@ def test_contributions_that_cancel_have_valid_colours() -> None:
 
 
 def test_the_texts_of_numbers_that_are_not_finite() -> None:
-    assert [short(number) for number in (NAN, INF, -INF, -0.0, -2.5)] == ["NaN", "∞", "−∞", "0", "−2.5"]
+    assert [four_digits(number) for number in (NAN, INF, -INF, -0.0, -2.5)] == ["NaN", "∞", "−∞", "0", "−2.5"]
     assert [sign(vector(number)) for number in (NAN, INF, -INF, 0.0)] == [0, 1, -1, 0]
     assert length(vector(-1e200)) == 1e200
 

@@ -26,7 +26,8 @@ class Machine:
             shutil.copy(ROOT / name, self.clone / name)
 
     def python(self, version: str, path: Path | None = None, calls_itself: str = "", failing: str = "nothing") -> None:
-        """An interpreter at `path`, by default on PATH. It sleeps when told to by a file called slow, and fails at `failing`."""
+        """An interpreter at `path`, by default on PATH. It sleeps when told to by a file called slow, and fails at
+        `failing`."""
         name = "python" + version.rpartition(".")[0]
         path = path or self.on_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,7 +83,9 @@ def test_each_python_has_an_environment_of_its_own(machine: Machine) -> None:
         made, installed, trained, tested = [call for call in calls if name in call]
         assert made.endswith(f"{name} -m venv {machine.clone}/build/pythons/{name}".replace(f"{machine.clone}/", ""))
         assert installed == f"{own} {INSTALL}"
-        assert trained.startswith(f"{own} train.py experiment=tanh_linear descent.epochs=1 run_dir=build/pythons/{name}/runs/")
+        assert trained.startswith(
+            f"{own} train.py experiment=tanh_linear descent.epochs=1 run_dir=build/pythons/{name}/runs/"
+        )
         assert tested.startswith(f"{own} -m pytest -q -p no:cacheprovider tests/test_train.py tests/test_bad_input.py ")
 
 
@@ -103,7 +106,11 @@ def test_the_lowest_alone(machine: Machine) -> None:
     machine.python("3.11.7")
     words = told(machine.run("lowest"))
     assert words["python3.11"].startswith("3.11.7  passed: ")
-    assert (words["python3.10"], words["python3.12"], words["python3.13"]) == ("not found", "not found", "not asked for")
+    assert (words["python3.10"], words["python3.12"], words["python3.13"]) == (
+        "not found",
+        "not found",
+        "not asked for",
+    )
 
 
 def test_pyenv_newest_of_a_version_is_found_though_its_shim_does_not_run(machine: Machine) -> None:
@@ -158,6 +165,8 @@ def test_an_argument_that_means_nothing_is_a_sentence(machine: Machine) -> None:
 
 
 def test_the_tests_that_it_runs_are_there() -> None:
-    for name in [word for word in (ROOT / "tests/pythons.py").read_text("utf-8").split('"') if word.startswith("tests/test_")]:
+    for name in [
+        word for word in (ROOT / "tests/pythons.py").read_text("utf-8").split('"') if word.startswith("tests/test_")
+    ]:
         assert (ROOT / name).exists(), name
     assert os.access(ROOT / ".ci/run", os.X_OK) and "make pythons ARGS=lowest" in (ROOT / ".ci/run").read_text("utf-8")

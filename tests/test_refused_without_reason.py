@@ -1,4 +1,5 @@
-"""Modules that can be verified though a part of what verifies them cannot follow; and what is told where nothing can be."""
+"""Modules that can be verified though a part of what verifies them cannot follow; and what is told where nothing can
+be."""
 
 from collections.abc import Callable
 from typing import Any
@@ -59,7 +60,9 @@ def test_a_kernel_of_one_precision_is_verified_in_that() -> None:
     right, wrong = (Written(lambda m, x, factor=factor: OnlySingle.apply(x, factor)) for factor in (1.0, 1.01))
     assert nets.verify(right, X[0], dtype="as is").passed
     assert nets.verify(wrong, X[0], dtype="as is").verdict == "fail"
-    with pytest.raises(nets.InputError, match=r"though it can in its own precision: TypeError: float32 only.*dtype='as is'"):
+    with pytest.raises(
+        nets.InputError, match=r"though it can in its own precision: TypeError: float32 only.*dtype='as is'"
+    ):
         nets.verify(right, X[0])
 
 
@@ -90,7 +93,9 @@ def test_a_wrong_call_is_told_as_one(inputs: tuple[Tensor, ...], sentence: str) 
     ],
     ids=["0**0", "arccosine"],
 )
-def test_the_edge_of_the_domain_is_named(function: Callable[..., Tensor], inputs: tuple[Tensor, ...], edge: str) -> None:
+def test_the_edge_of_the_domain_is_named(
+    function: Callable[..., Tensor], inputs: tuple[Tensor, ...], edge: str
+) -> None:
     certificate = nets.verify(Written(function), *inputs)
     assert certificate.verdict == "inconclusive" and edge in certificate.sentence()
 

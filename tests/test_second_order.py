@@ -12,14 +12,21 @@ from tests.building import Written
 from tests.cases import NETWORKS, Case
 
 
-@pytest.mark.parametrize("case", [case for case in NETWORKS if sum(p.numel() for p in case.network.parameters()) < 60], ids=str)
+@pytest.mark.parametrize(
+    "case", [case for case in NETWORKS if sum(p.numel() for p in case.network.parameters()) < 60], ids=str
+)
 def test_the_closed_form_is_right_at_second_order(case: Case) -> None:
     certificate = nets.verify(case.network, case.x, order=2)
     assert certificate.passed, str(certificate)
-    assert [*dict.fromkeys(check.parameter for check in certificate.checks)] == [*dict(case.network.named_parameters()), "input"]
+    assert [*dict.fromkeys(check.parameter for check in certificate.checks)] == [
+        *dict(case.network.named_parameters()),
+        "input",
+    ]
 
 
-@pytest.mark.parametrize("module", [nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)), nn.LayerNorm(3), nn.GELU()])
+@pytest.mark.parametrize(
+    "module", [nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)), nn.LayerNorm(3), nn.GELU()]
+)
 def test_torch_modules_are_right_at_second_order(module: nn.Module) -> None:
     x = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
     assert nets.verify(module, x, order=2).passed
@@ -83,7 +90,8 @@ SQUARE = torch.tensor([[1.3, 0.4], [-0.7, 0.9]], dtype=torch.float64)
 
 
 @pytest.mark.parametrize(
-    "function", [torch.linalg.det, torch.linalg.inv, lambda a: torch.linalg.slogdet(a)[1], lambda a: torch.linalg.solve(a, a.mT)]
+    "function",
+    [torch.linalg.det, torch.linalg.inv, lambda a: torch.linalg.slogdet(a)[1], lambda a: torch.linalg.solve(a, a.mT)],
 )
 def test_forward_mode_through_linear_algebra_is_no_false_alarm(function: Callable[[Tensor], Tensor]) -> None:
     """Without a graph of the gradient, forward mode says that the second derivative of a determinant is zero."""
@@ -92,7 +100,9 @@ def test_forward_mode_through_linear_algebra_is_no_false_alarm(function: Callabl
     assert "forward mode" in {check.against for check in certificate.checks}
 
 
-@pytest.mark.parametrize("function", [F.softsign, lambda x: x * x.abs(), lambda x: F.normalize(x, p=1.0), torch.special.i0e])
+@pytest.mark.parametrize(
+    "function", [F.softsign, lambda x: x * x.abs(), lambda x: F.normalize(x, p=1.0), torch.special.i0e]
+)
 def test_the_absolute_value_is_differentiated_twice(function: Callable[[Tensor], Tensor]) -> None:
     """Forward mode adds tensors without numbers there, on the device 'meta'."""
     x = torch.randn(2, 3, generator=torch.Generator().manual_seed(0))
@@ -101,7 +111,8 @@ def test_the_absolute_value_is_differentiated_twice(function: Callable[[Tensor],
 
 
 def test_the_names_are_those_of_the_first_order() -> None:
-    """Also where inputs are nested and a submodule or a parameter has a name that the second order could want for itself."""
+    """Also where inputs are nested and a submodule or a parameter has a name that the second order could want for
+    itself."""
 
     class Inner(nn.Module):
         def __init__(self) -> None:

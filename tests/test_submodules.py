@@ -141,7 +141,10 @@ def test_the_sentence_begins_with_the_submodule_and_json_keeps_it() -> None:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 3), Gelu("gelu"), nn.Linear(3, 2)).double()
     certificate = nets.verify(module, X)
-    where = "Everything up to `2` fails, everything from `4` on passes: look at `3` (Gelu): its own gradient by input is wrong"
+    where = (
+        "Everything up to `2` fails, everything from `4` on passes: "
+        "look at `3` (Gelu): its own gradient by input is wrong"
+    )
     assert certificate.sentence().startswith(f"fail: {where}. ∂Y[")
     assert nets.Certificate.from_json(certificate.to_json()).location == certificate.location
 

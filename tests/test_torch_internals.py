@@ -17,7 +17,9 @@ def lack(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lack]:
     found = torch_internals._private
 
     def without(*names: str) -> None:
-        monkeypatch.setattr(torch_internals, "_private", lambda module, name: None if name in names else found(module, name))
+        monkeypatch.setattr(
+            torch_internals, "_private", lambda module, name: None if name in names else found(module, name)
+        )
 
     yield without
 
@@ -53,7 +55,9 @@ def test_a_change_of_many_tensors_is_the_same_one_by_one(
 def test_norms_are_the_same_one_by_one(lack: Lack) -> None:
     at_once = torch.stack(list(torch_internals.norms(tensors(), torch.float64)))
     lack("_foreach_norm")
-    assert torch.allclose(torch.stack(list(torch_internals.norms(tensors(), torch.float64))), at_once, rtol=1e-15, atol=0)
+    assert torch.allclose(
+        torch.stack(list(torch_internals.norms(tensors(), torch.float64))), at_once, rtol=1e-15, atol=0
+    )
 
 
 def test_operators_that_a_release_lacks_are_left_out() -> None:

@@ -96,7 +96,8 @@ def test_the_event_file_holds_the_pictures_of_the_run_directory(main_job: tuple[
 def test_the_event_file_holds_a_look_at_every_layer_before_the_first_step_and_at_some_fifty_others(
     main_job: tuple[Path, str],
 ) -> None:
-    # The last look against autograd and numpy, at the weights that the run has left; the first 256 samples are looked at.
+    # The last look against autograd and numpy, at the weights that the run has left; the first 256 samples are looked
+    # at.
     board, descent = events(main_job[0]), Descent()
     descent.network.load_state_dict(load_file(main_job[0] / "weights.safetensors"))
     x = descent.data.train.inputs[:256].clone().requires_grad_()
@@ -108,7 +109,8 @@ def test_the_event_file_holds_a_look_at_every_layer_before_the_first_step_and_at
     expected = {
         "cotangent/0": float(y.grad.norm()),
         "attenuation/0/measured": float(y.grad.norm() / x.grad.norm()),
-        "attenuation/0/predicted": 10**0.5 / float(np.sqrt((slope**2).mean()) * descent.network[0].weight.detach().norm()),
+        "attenuation/0/predicted": 10**0.5
+        / float(np.sqrt((slope**2).mean()) * descent.network[0].weight.detach().norm()),
         "slope/1/rms": float(np.sqrt((slope**2).mean())),
         "slope/1/flat": float((slope < 0.01).mean()),
         "slope/1/dead": 0.0,
@@ -235,13 +237,22 @@ def left_in(directory: Path) -> set[str]:
 
 
 def test_divergence(run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    # A step makes the error about η times the curvature, 1e6 times, as large: from 1 to 3e38, beyond float32, in seven or so.
+    # A step makes the error about η times the curvature, 1e6 times, as large: from 1 to 3e38, beyond float32, in seven
+    # or so.
     status, said = end_of(run, capsys, "descent.learning_rate=1e6")
-    pattern = r"step (\d+): the loss is .+; expected finite numbers: lower the learning rate \(1e\+06\), .+ is in here\.\n"
+    pattern = (
+        r"step (\d+): the loss is .+; expected finite numbers: lower the learning rate \(1e\+06\), .+ is in here\.\n"
+    )
     found = re.fullmatch(pattern, said)
     assert status == 1 and found is not None, said
     assert steps_in(tmp_path / "here") == list(range(1, int(found[1]) + 1)) and int(found[1]) < 20
-    assert left_in(tmp_path / "here") == {"certificate.json", "config.yaml", "jacobians.png", "gradients.png", "flow.png"}
+    assert left_in(tmp_path / "here") == {
+        "certificate.json",
+        "config.yaml",
+        "jacobians.png",
+        "gradients.png",
+        "flow.png",
+    }
 
 
 @pytest.fixture
@@ -253,7 +264,9 @@ def interruptible() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("interruptible")
-def test_interruption(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_interruption(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     # Ctrl-C is the signal SIGINT. 130 is the status that shells give to a program that ended by it: 128 + 2.
     write = Board.write
 
@@ -265,7 +278,13 @@ def test_interruption(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     monkeypatch.setattr(Board, "write", write_and_interrupt)
     assert end_of(run, capsys) == (130, "interrupted; what was recorded is in here.\n")
     assert steps_in(tmp_path / "here") == list(range(1, 11))
-    assert left_in(tmp_path / "here") == {"certificate.json", "config.yaml", "jacobians.png", "gradients.png", "flow.png"}
+    assert left_in(tmp_path / "here") == {
+        "certificate.json",
+        "config.yaml",
+        "jacobians.png",
+        "gradients.png",
+        "flow.png",
+    }
 
 
 @pytest.mark.usefixtures("interruptible")
@@ -282,7 +301,9 @@ def test_a_full_disk(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
         raise OSError(28, "No space left on device", "here/events")
 
     monkeypatch.setattr(Board, "write", write)
-    expected = "'here/events' cannot be read or written (No space left on device): mend that, or set run_dir elsewhere.\n"
+    expected = (
+        "'here/events' cannot be read or written (No space left on device): mend that, or set run_dir elsewhere.\n"
+    )
     assert end_of(run, capsys) == (1, expected)
 
 

@@ -13,4 +13,14 @@ from tests.wrong.scales import SCALES
 from tests.wrong.second_order import SECOND_ORDER
 from tests.wrong.witnesses import WITNESSES
 
-WRONG: list[WrongBackward] = [*LINEAR, *POINTWISE, *SHAPING, *LAYERS, *GRAPHS, *CAUSES, *SECOND_ORDER, *WITNESSES, *SCALES]
+WRONG: list[WrongBackward] = [
+    *LINEAR,
+    *POINTWISE,
+    *SHAPING,
+    *LAYERS,
+    *GRAPHS,
+    *CAUSES,
+    *SECOND_ORDER,
+    *WITNESSES,
+    *SCALES,
+]

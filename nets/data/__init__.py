@@ -1,8 +1,9 @@
-"""Data sets: each function returns a `DataSet` of training and held-out samples. A file in configs/data names each of them.
+"""Data sets: each function returns a `DataSet` of training and held-out samples. A file in configs/data names each of
+them.
 
-batch.py holds the records `Batch` and `DataSet`. synthetic.py, sklearn_sets.py, images.py and tabular.py make data sets.
-csv_file.py, npz_file.py and idx.py read and check files for them; splitting.py holds out and standardises; one_hot.py encodes
-classes. scikit-learn and torchvision are imported when a function that needs them is called.
+batch.py holds the records `Batch` and `DataSet`. synthetic.py, sklearn_sets.py, images.py and tabular.py make data
+sets. csv_file.py, npz_file.py and idx.py read and check files for them; splitting.py holds out and standardises;
+one_hot.py encodes classes. scikit-learn and torchvision are imported when a function that needs them is called.
 """
 
 from nets.data.batch import Batch as Batch

@@ -40,7 +40,9 @@ class Batch:
 
     def filled_from(self, source: "Batch") -> Callable[[Indices], None]:
         """A function that copies the samples of `source` at given indices, N of them, into this batch."""
-        calls = [_filling(mine, theirs) for mine, theirs in ((self.inputs, source.inputs), (self.targets, source.targets))]
+        calls = [
+            _filling(mine, theirs) for mine, theirs in ((self.inputs, source.inputs), (self.targets, source.targets))
+        ]
 
         def fill(indices: Indices) -> None:
             for call in calls:

@@ -69,7 +69,9 @@ def read_csv(path: Path) -> CsvFile:
     """
     text = _decoded(path)
     if not text.strip():
-        raise InputError(f"{path} is empty where a header with the names of the columns, and samples below it, are expected.")
+        raise InputError(
+            f"{path} is empty where a header with the names of the columns, and samples below it, are expected."
+        )
     records: list[tuple[tuple[str, ...], int]] = []
     for fields, line in _records(path, text):
         records.append((fields, line))
@@ -78,7 +80,9 @@ def read_csv(path: Path) -> CsvFile:
     (names, _), *samples = records
     repeated = [name for name, count in Counter(names).items() if count > 1 and name]
     if repeated:
-        raise InputError(f"{path} names {len(names)} columns in line 1, '{repeated[0]}' more than once: give each its own name.")
+        raise InputError(
+            f"{path} names {len(names)} columns in line 1, '{repeated[0]}' more than once: give each its own name."
+        )
     if not samples:
         raise InputError(f"{path} ends after its header where samples are expected: it may be cut short.")
     return CsvFile(path, names, tuple(fields for fields, _ in samples), tuple(line for _, line in samples))
@@ -91,7 +95,8 @@ def _decoded(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError(
-            f"{path} is not UTF-8 text, by the byte {content[error.start]:02x} in line {line}: save the table as CSV in UTF-8."
+            f"{path} is not UTF-8 text, by the byte {content[error.start]:02x} in line {line}: save the table as "
+            "CSV in UTF-8."
         ) from error
 
 

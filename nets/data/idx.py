@@ -119,7 +119,8 @@ def _count(source: Path, plain: Path, sample: tuple[int, ...]) -> int:
         count, *shape = (int.from_bytes(header[at : at + 4], "big") for at in range(4, len(header), 4))
         if tuple(shape) != sample:
             raise InputError(
-                f"{source} holds images of {' x '.join(map(str, shape))} pixels where {SIDE} x {SIDE} are expected: {_REPLACE}."
+                f"{source} holds images of {' x '.join(map(str, shape))} pixels where {SIDE} x {SIDE} are "
+                f"expected: {_REPLACE}."
             )
         promised = len(header) + count * math.prod(sample)
         if size != promised:
@@ -129,5 +130,7 @@ def _count(source: Path, plain: Path, sample: tuple[int, ...]) -> int:
             raise InputError(f"{source} holds no samples: {_REPLACE}.")
         # Only labels are read on: a label beyond 9 would index beyond the outputs of a network.
         if not sample and (largest := max(opened.read())) >= CLASSES:
-            raise InputError(f"{source} holds the label {largest} where labels from 0 to {CLASSES - 1} are expected: {_REPLACE}.")
+            raise InputError(
+                f"{source} holds the label {largest} where labels from 0 to {CLASSES - 1} are expected: {_REPLACE}."
+            )
     return count

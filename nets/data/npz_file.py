@@ -98,8 +98,11 @@ def read_npz(path: Path) -> NpzFile:
             names = tuple(name.removesuffix(".npy") for name in archive.namelist())
     except zipfile.BadZipFile as error:
         raise InputError(
-            f"{path} is cut short or no NPZ archive ({error}): write it with numpy.savez, or give a table of text the ending .csv."
+            f"{path} is cut short or no NPZ archive ({error}): write it with numpy.savez, or give a table of text "
+            "the ending .csv."
         ) from error
     if not names:
-        raise InputError(f"{path} holds no arrays: write them with numpy.savez, such as savez(path, X=inputs, y=targets).")
+        raise InputError(
+            f"{path} holds no arrays: write them with numpy.savez, such as savez(path, X=inputs, y=targets)."
+        )
     return NpzFile(path, names)

@@ -57,7 +57,9 @@ def table(
     scaled = yes_or_no("standardise", standardise)
     source = _open(Path(os.path.expanduser(str(path))))
     wanted = _known(source, "target", target)
-    used = [name for name in source.names if name not in wanted] if columns is None else _known(source, "columns", columns)
+    used = (
+        [name for name in source.names if name not in wanted] if columns is None else _known(source, "columns", columns)
+    )
     _check_roles(source, used, wanted, kind)
     inputs = _side_by_side(source, used, "leave '{name}' out of columns")
     labels, classes = _numbered(source, wanted[0]) if kind != "values" else ((), None)
@@ -111,25 +113,35 @@ def _known(source: CsvFile | NpzFile, argument: str, given: object) -> list[str]
                 # One name alone is often a header that something else separates.
                 separated = ", or separate the columns by comma, semicolon or tab" if len(source.names) == 1 else ""
                 meant = f"name one of these{separated}."
-            raise InputError(f"{argument} names '{name}', which {source.path} does not have among {_listed(source.names)}: {meant}")
+            raise InputError(
+                f"{argument} names '{name}', which {source.path} does not have among {_listed(source.names)}: {meant}"
+            )
         if names.count(name) > 1:
-            raise InputError(f"{argument} names '{name}' {names.count(name)} times where once is expected: name it once.")
+            raise InputError(
+                f"{argument} names '{name}' {names.count(name)} times where once is expected: name it once."
+            )
     return names
 
 
 def _check_roles(source: CsvFile | NpzFile, used: list[str], wanted: list[str], kind: str) -> None:
     both = [name for name in used if name in wanted]
     if both:
-        raise InputError(f"'{both[0]}' is named both in columns and in target: a network that is given the answer learns nothing.")
+        raise InputError(
+            f"'{both[0]}' is named both in columns and in target: a network that is given the answer learns nothing."
+        )
     if not used:
-        raise InputError(f"{source.path} has no column besides the target {_listed(wanted)}: at least one input is expected.")
+        raise InputError(
+            f"{source.path} has no column besides the target {_listed(wanted)}: at least one input is expected."
+        )
     if "" in used:
         raise InputError(
             f"{source.path} leaves column {source.names.index('') + 1} without a name in line 1: give it one, or name"
             " the inputs in columns."
         )
     if kind != "values" and len(wanted) > 1:
-        raise InputError(f"target names {_listed(wanted)} where targets={kind} expects the one column that holds the labels.")
+        raise InputError(
+            f"target names {_listed(wanted)} where targets={kind} expects the one column that holds the labels."
+        )
 
 
 def _side_by_side(source: CsvFile | NpzFile, names: list[str], hint: str) -> Tensor:
@@ -150,7 +162,9 @@ def _numbered(source: CsvFile | NpzFile, name: str) -> tuple[tuple[str, ...], Te
     texts = source.labels(name)
     distinct = set(texts)
     if len(distinct) < 2:
-        raise InputError(f"'{name}' of {source.path} holds one label, '{texts[0]}', where at least two are expected to tell apart.")
+        raise InputError(
+            f"'{name}' of {source.path} holds one label, '{texts[0]}', where at least two are expected to tell apart."
+        )
     if len(distinct) == len(texts):
         raise InputError(
             f"'{name}' of {source.path} holds {len(texts)} labels, all different, where samples share labels: say"
@@ -164,7 +178,9 @@ def _numbered(source: CsvFile | NpzFile, name: str) -> tuple[tuple[str, ...], Te
     return labels, torch.tensor([number[text] for text in texts])
 
 
-def _parts(source: CsvFile | NpzFile, values: Tensor, train: Tensor, test: Tensor, scaled: bool) -> tuple[Tensor, Tensor]:
+def _parts(
+    source: CsvFile | NpzFile, values: Tensor, train: Tensor, test: Tensor, scaled: bool
+) -> tuple[Tensor, Tensor]:
     """The rows of each part, in float32 unless they are classes."""
     parts = values[train], values[test]
     if scaled:

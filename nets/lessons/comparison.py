@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from nets.lessons.engines import Found, installed, vjp
 from nets.lessons.function import Function
+from nets.text import aligned
 from nets.verification.derivations.engines.reading import Array, OutOfReachError
 
 
@@ -65,10 +66,7 @@ class Comparison:
         ]
 
     def __repr__(self) -> str:
-        rows = self.rows()
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        return "\n".join([self.caption(), *lines, *self.notes()])
+        return "\n".join([self.caption(), *aligned(self.rows()), *self.notes()])
 
     def _repr_html_(self) -> str:
         heading, *rows = self.rows()

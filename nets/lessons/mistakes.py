@@ -18,6 +18,7 @@ from nets.data.batch import Batch
 from nets.errors import InputError
 from nets.records.contributions import Accumulation
 from nets.records.step import Step
+from nets.text import aligned
 from nets.training.gradients.accumulation import split
 from nets.training.gradients.backpropagation import closed_form
 from nets.training.gradients.source import BatchGradient, GradientFunction, GradientSpec
@@ -279,15 +280,17 @@ class MistakenGradient:
 
 def table(mistake: Mistake) -> str:
     """The example as a table of text."""
-    lines = ["x = 1, y = v x², dy/dx = 2 v; in each window x.grad should be the mean of 2 v", "", "v in the window"]
+    lines = ["x = 1, y = v x², dy/dx = 2 v; in each window x.grad should be the mean of 2 v", ""]
     windows = [
         " + ".join("{" + ", ".join(f"{v:g}" for v in micro) + "}" for micro in window) for window in mistake.example
     ]
-    wide = max(len(lines[-1]), *map(len, windows))
-    lines[-1] = f"{lines[-1].ljust(wide)}  {'right':>8}  {'predicted':>9}  {'measured':>8}"
-    for window, row in zip(windows, example(mistake), strict=True):
-        lines.append(f"{window.ljust(wide)}  {row.right:8g}  {row.predicted:9g}  {row.measured:8g}")
-    return "\n".join(lines)
+    cells = [
+        [window, f"{row.right:g}", f"{row.predicted:g}", f"{row.measured:g}"]
+        for window, row in zip(windows, example(mistake), strict=True)
+    ]
+    return "\n".join(
+        [*lines, *aligned([["v in the window", "right", "predicted", "measured"], *cells], right=(1, 2, 3))]
+    )
 
 
 def _distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:

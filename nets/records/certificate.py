@@ -14,7 +14,7 @@ from nets.records.location import Location
 from nets.records.method import INDEPENDENT, WITNESSES, Method
 from nets.records.verdict import Verdict as Verdict
 from nets.records.verdict import overall
-from nets.text import at_least, listed, one_line
+from nets.text import listed, one_line, rounded_up
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Certificate:
         for check in self.checks:
             if check.bound is not None:
                 bounds[check.parameter] = max(bounds.get(check.parameter, 0.0), check.bound)
-        return f"{listed(list(bounds))}: zero, to within {at_least(max(bounds.values()))}" if bounds else ""
+        return f"{listed(list(bounds))}: zero, to within {rounded_up(max(bounds.values()))}" if bounds else ""
 
     def _power(self) -> str:
         """The faults that would have been seen, in the copy in float64 and in the module in its own precision."""
@@ -209,8 +209,8 @@ def _least(found: Iterable[float | None]) -> float | None:
 def _seen(scale: float | None, entry: float | None) -> str:
     if scale is None:
         return ""
-    alone = "" if entry is None else f", and one entry that is off by {at_least(entry)} of the largest,"
-    return f"a scale that is off by {at_least(scale)}{alone}"
+    alone = "" if entry is None else f", and one entry that is off by {rounded_up(entry)} of the largest,"
+    return f"a scale that is off by {rounded_up(scale)}{alone}"
 
 
 def _written(value: Any) -> Any:

@@ -8,6 +8,7 @@ from nets.records.check import Check
 from nets.records.method import Method
 from nets.records.reason import Reason
 from nets.records.verdict import Verdict, overall
+from nets.text import aligned
 
 SHORT: dict[str, str] = {
     Method.REVERSE_MODE: "reverse",
@@ -46,7 +47,7 @@ def rows(checks: Sequence[Check], formulas: Mapping[str, str]) -> list[str]:
         errors = [f"{shown[c].max_abs_error:.1e}" if c in shown else NONE for c in columns]
         cells.append([name, entries, *errors, verdict])
         beneath.append("   ".join(filter(None, (formulas.get(name, ""), _shown_beneath(list(shown.values()))))))
-    return _aligned(cells, beneath, f"largest error of the {title} against")
+    return _with_formulas(cells, beneath, f"largest error of the {title} against")
 
 
 def answers(checks: Sequence[Check]) -> list[str]:
@@ -77,17 +78,13 @@ def _shown_beneath(own: list[Check]) -> str:
     return f"worst entry {worst.entry}" if worst.entry and not zero else zero
 
 
-def _aligned(cells: list[list[str]], beneath: list[str], title: str) -> list[str]:
-    widths = [max(len(row[c]) for row in cells) for c in range(len(cells[0]))]
-    lines = [" " * (widths[0] + widths[1] + 4) + title]
-    for row, formula in zip(cells, beneath, strict=True):
-        padded = [
-            cell.rjust(w) if 0 < c < len(row) - 1 else cell.ljust(w)
-            for c, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(padded).rstrip())
-        if formula:
-            lines.append(" " * (widths[0] + 2) + formula)
+def _with_formulas(cells: list[list[str]], beneath: list[str], title: str) -> list[str]:
+    """The aligned cells, the title above the columns of errors, and beneath each row its formula and its worst
+    entry."""
+    first, second = (max(len(row[column]) for row in cells) for column in (0, 1))
+    lines = [" " * (first + second + 4) + title]
+    for row, formula in zip(aligned(cells, right=range(1, len(cells[0]) - 1)), beneath, strict=True):
+        lines += [row, " " * (first + 2) + formula] if formula else [row]
     return lines
 
 

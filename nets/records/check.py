@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nets.records.reason import PASSED, Explained, Finding
 from nets.records.verdict import Verdict
-from nets.text import distinct_digits, indexed
+from nets.text import distinct_digits, index_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,5 +180,5 @@ class Check:
     def entry(self) -> str:
         """The entry at `worst_index` in words, such as '∂Y[1, 2] / ∂weight[0, 1]'; '' where none is shown."""
         if self.output_index is None or self.parameter_index is None:
-            return f"{self.parameter}, entry {indexed(self.worst_index)}" if self.worst_index else ""
-        return f"∂{self.output}{indexed(self.output_index)} / ∂{self.parameter}{indexed(self.parameter_index)}"
+            return f"{self.parameter}, entry {index_text(self.worst_index)}" if self.worst_index else ""
+        return f"∂{self.output}{index_text(self.output_index)} / ∂{self.parameter}{index_text(self.parameter_index)}"

@@ -45,8 +45,8 @@ def descend(
     """Train `network` in place, one update for each record asked for.
 
     With G = ∂ℓ/∂θ of a batch, an update is θ ← θ + Δθ with Δθ from the update rule. Without `rule` it is SGD, see
-    `nets.training.optimizers.sgd`: V ← μ V + G + λ θ, θ ← θ − η V, with V = 0 before the first update. After each record
-    `parameter.grad` holds G.
+    `nets.training.optimizers.sgd`: V ← μ V + G + λ θ, θ ← θ − η V, with V = 0 before the first update. After each
+    record `parameter.grad` holds G.
 
     Args:
         network: is trained, from its present parameters on. Those that require a gradient are moved, in the memory
@@ -165,4 +165,6 @@ def _check_state(state: object, network: Network, rule: RuleState, samples: int)
 def _check_limit(name: str, value: object) -> None:
     """A whole number from 1 up, however large, or None."""
     if value is not None:
-        whole(name, min(value, LARGEST_WHOLE) if isinstance(value, int) else value, 1, remedy="leave it out for no limit")
+        whole(
+            name, min(value, LARGEST_WHOLE) if isinstance(value, int) else value, 1, remedy="leave it out for no limit"
+        )

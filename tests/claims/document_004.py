@@ -43,7 +43,8 @@ def the_sine_of_a_square(engine: str) -> list[np.ndarray]:
 def the_sine_of_squares(engine: str) -> list[np.ndarray]:
     x = np.linspace(0, 3, 20)
     by_y, by_x = vjp(engine, Sine(), x**2).gradients[0], vjp(engine, Composed(Sine(), Square()), x).gradients[0]
-    close(by_y, [1.0000, 0.9997, 0.9950, 0.9749, 0.9215, 0.8120, 0.6236, 0.3421, -0.0248, -0.4337, -0.7970, -0.9922, -0.9011,
+    close(by_y, [1.0000, 0.9997, 0.9950, 0.9749, 0.9215, 0.8120, 0.6236, 0.3421, -0.0248, -0.4337, -0.7970, -0.9922,
+    -0.9011,
                  -0.4786, 0.1732, 0.7815, 0.9951, 0.6044, -0.2217, -0.9111], 5.1e-5)  # fmt: skip
     # The document's own list breaks off here.
     close(

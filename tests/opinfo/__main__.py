@@ -14,7 +14,9 @@ from tests.opinfo.running import everything
 
 def main(arguments: list[str]) -> int:
     names = [argument for argument in arguments if argument != "--write"]
-    outcomes = sorted(everything(os.cpu_count() or 1, names or None), key=lambda o: (o.name, o.dtype, o.sample, o.order))
+    outcomes = sorted(
+        everything(os.cpu_count() or 1, names or None), key=lambda o: (o.name, o.dtype, o.sample, o.order)
+    )
     print(undecided(outcomes))
     print(counts(outcomes))
     wrong = strange(outcomes)
@@ -24,7 +26,9 @@ def main(arguments: list[str]) -> int:
         if "--write" in arguments:
             PAGE.write_text(written)
         elif not PAGE.exists() or listed(PAGE.read_text()) != listed(written):
-            wrong.append("docs/pytorch.md lists other faults than this run: write it anew with `make opinfo ARGS=--write`")
+            wrong.append(
+                "docs/pytorch.md lists other faults than this run: write it anew with `make opinfo ARGS=--write`"
+            )
     print("\n".join(wrong))
     return 1 if wrong else 0
 

@@ -1,6 +1,7 @@
 """What is known of PyTorch 2.13 itself: gradients that `nets.verify` finds wrong or missing, each with its reason.
 
-A reason stands here only after it was derived without nets: by hand, by differences of many digits, or from PyTorch's own words.
+A reason stands here only after it was derived without nets: by hand, by differences of many digits, or from PyTorch's
+    own words.
 """
 
 from dataclasses import dataclass

@@ -36,14 +36,18 @@ def strange(outcomes: list[Outcome]) -> list[str]:
 def unseen(outcomes: list[Outcome]) -> list[str]:
     """Known faults that a full run did not show: the table is to be kept true."""
     shown = {(o.name, o.order) for o in outcomes if o.verdict == "fail"}
-    missing = [(name, order) for entry in KNOWN for name in entry.names for order in entry.orders if (name, order) not in shown]
+    missing = [
+        (name, order) for entry in KNOWN for name in entry.names for order in entry.orders if (name, order) not in shown
+    ]
     return [f"{name}, order {order}, is in the table of known faults and did not fail" for name, order in missing]
 
 
 def undecided(outcomes: list[Outcome]) -> str:
     """Everything that neither passed nor failed, with its sentence."""
     left = [o for o in outcomes if o.verdict not in ("pass", "fail", "raised")]
-    return "\n".join(f"{o.verdict}: {_called(o)}: {o.sentence}" for o in sorted(left, key=lambda o: (o.verdict, _called(o))))
+    return "\n".join(
+        f"{o.verdict}: {_called(o)}: {o.sentence}" for o in sorted(left, key=lambda o: (o.verdict, _called(o)))
+    )
 
 
 def page(outcomes: list[Outcome]) -> str:
@@ -51,10 +55,13 @@ def page(outcomes: list[Outcome]) -> str:
     rows = [_row(entry, list(_shown(entry, outcomes))) for entry in KNOWN]
     return f"""# What nets found in PyTorch 2.13
 
-`make opinfo ARGS=--write` writes this page, and `make opinfo` holds it against a new run. It verifies every operation of
-`torch.testing._internal.common_methods_invocations.op_db` and every module of `common_modules.module_db` at PyTorch's own sample
-inputs: up to {SAMPLES} samples each with at most {NUMBERS} numbers to differentiate by, in float64 and in complex128, the first and
-the second derivatives, for {SECONDS} seconds of the processor's time at the most. `tests/opinfo/samples.py` adds a few of its own.
+`make opinfo ARGS=--write` writes this page, and `make opinfo` holds it against a new run. It verifies every operation
+of `torch.testing._internal.common_methods_invocations.op_db` and every module of `common_modules.module_db` at
+PyTorch's own sample
+inputs: up to {SAMPLES} samples each with at most {NUMBERS} numbers to differentiate by, in float64 and in complex128,
+    the first and
+the second derivatives, for {SECONDS} seconds of the processor's time at the most. `tests/opinfo/samples.py` adds a few
+of its own.
 
 ```
 {counts(outcomes)}

@@ -32,9 +32,9 @@ class Outcome:
         dtype: 'float64' or 'complex128'.
         sample: which of PyTorch's samples.
         order: of the derivatives, 1 or 2.
-        verdict: 'pass', 'fail' or 'inconclusive'; 'forward mode' where only that one is wrong; 'not finite' where the sample
-            itself has an output that is NaN or infinite; 'refused' after an InputError, 'raised' after any other error, and
-            'late' where time ran out.
+        verdict: 'pass', 'fail' or 'inconclusive'; 'forward mode' where only that one is wrong; 'not finite' where the
+            sample itself has an output that is NaN or infinite; 'refused' after an InputError, 'raised' after any other
+            error, and 'late' where time ran out.
         sentence: the certificate's, or what the error says.
         seconds: it took.
     """
@@ -70,7 +70,11 @@ def _prepare() -> None:
 
 def _outcomes(task: tuple[str, str, int]) -> list[Outcome]:
     source, name, count = task
-    return [_outcome(subject, order) for subject in getattr(samples, source)(name, count) for order in range(1, 2 + subject.twice)]
+    return [
+        _outcome(subject, order)
+        for subject in getattr(samples, source)(name, count)
+        for order in range(1, 2 + subject.twice)
+    ]
 
 
 def _outcome(subject: samples.Subject, order: int) -> Outcome:
@@ -78,7 +82,9 @@ def _outcome(subject: samples.Subject, order: int) -> Outcome:
     try:
         with _limited(SECONDS):
             if not _finite(subject):
-                return Outcome(subject.name, subject.dtype, subject.sample, order, "not finite", "the output is not finite", 0.0)
+                return Outcome(
+                    subject.name, subject.dtype, subject.sample, order, "not finite", "the output is not finite", 0.0
+                )
             verdict, sentence = _judged(subject, order)
     except nets.InputError as error:
         verdict, sentence = "refused", str(error)
@@ -90,9 +96,12 @@ def _outcome(subject: samples.Subject, order: int) -> Outcome:
 
 
 def _judged(subject: samples.Subject, order: int) -> tuple[str, str]:
-    """The verdict and its sentence; 'forward mode' where nothing else is wrong and PyTorch says that it has that one."""
+    """The verdict and its sentence; 'forward mode' where nothing else is wrong and PyTorch says that it has that
+    one."""
     required = order == 1 and subject.forward
-    certificate = nets.verify(subject.module, *subject.inputs, order=order, forward="required" if required else "optional")
+    certificate = nets.verify(
+        subject.module, *subject.inputs, order=order, forward="required" if required else "optional"
+    )
     if required and certificate.verdict == "fail":
         otherwise = nets.verify(subject.module, *subject.inputs, order=order)
         if otherwise.verdict != "fail":
@@ -104,7 +113,9 @@ def _finite(subject: samples.Subject) -> bool:
     """Whether there is an output to differentiate at all; an error is left to `verify`."""
     with torch.no_grad(), torch.random.fork_rng(devices=[]), suppress(Exception):
         output = subject.module(*(x.detach().clone() for x in subject.inputs))
-        return all(bool(x.isfinite().all()) for x in tree_leaves(output) if isinstance(x, Tensor) and x.is_floating_point())
+        return all(
+            bool(x.isfinite().all()) for x in tree_leaves(output) if isinstance(x, Tensor) and x.is_floating_point()
+        )
     return True
 
 

@@ -1,6 +1,7 @@
 """PyTorch's own operations and modules at PyTorch's own sample inputs, as modules that `nets.verify` can be given.
 
-Source: `torch.testing._internal.common_methods_invocations.op_db` and `torch.testing._internal.common_modules.module_db`, the
+Source: `torch.testing._internal.common_methods_invocations.op_db` and
+    `torch.testing._internal.common_modules.module_db`, the
 tables that PyTorch's test suite runs over.
 """
 
@@ -84,12 +85,16 @@ def of_operation(name: str, count: int) -> Iterator[Subject]:
     for dtype in _differentiable(op):
         torch.manual_seed(0)
         drawn = islice(op.sample_inputs("cpu", DTYPES[dtype], requires_grad=True), MANY)
-        sized = [(place, sample, _size((sample.input, sample.args, sample.kwargs))) for place, sample in enumerate(drawn)]
+        sized = [
+            (place, sample, _size((sample.input, sample.args, sample.kwargs))) for place, sample in enumerate(drawn)
+        ]
         small = [(place, sample) for place, sample, size in sized if 0 < size <= NUMBERS]
         for place, sample in _spread(small, count):
             args, kwargs = (sample.input, *sample.args), sample.kwargs
             called = Called(functools.partial(_processed, op, sample.output_process_fn_grad), args, kwargs)
-            yield Subject(name, dtype, place, called, _tensors((args, kwargs)), op.supports_gradgrad, op.supports_forward_ad)
+            yield Subject(
+                name, dtype, place, called, _tensors((args, kwargs)), op.supports_gradgrad, op.supports_forward_ad
+            )
 
 
 def of_module(name: str, count: int) -> Iterator[Subject]:
@@ -105,7 +110,9 @@ def of_module(name: str, count: int) -> Iterator[Subject]:
         if known and 0 < _size((arguments, list(module.parameters()))) <= NUMBERS:
             built.append((place, (module, arguments)))
     for place, (module, arguments) in _spread(built, count):
-        yield Subject(name, "float64", place, Called(module, *arguments), _tensors(arguments), info.supports_gradgrad, False)
+        yield Subject(
+            name, "float64", place, Called(module, *arguments), _tensors(arguments), info.supports_gradgrad, False
+        )
 
 
 def of_own(name: str, count: int) -> Iterator[Subject]:
@@ -121,7 +128,9 @@ def _one_sample() -> tuple[nn.Module, tuple[Tensor, ...]]:
 
 def _weight_norm() -> tuple[nn.Module, tuple[Tensor, ...]]:
     torch.manual_seed(0)
-    return parametrizations.weight_norm(nn.Linear(3, 2)).double(), (torch.randn(2, 3, dtype=torch.float64, requires_grad=True),)
+    return parametrizations.weight_norm(nn.Linear(3, 2)).double(), (
+        torch.randn(2, 3, dtype=torch.float64, requires_grad=True),
+    )
 
 
 OWN: dict[str, Callable[[], tuple[nn.Module, tuple[Tensor, ...]]]] = {
@@ -152,8 +161,8 @@ def _differentiable(op: Any) -> list[str]:
 
 
 def _processed(op: Any, process: Callable[[Any], Any] | None, *args: Any, **kwargs: Any) -> Any:
-    """What PyTorch's own gradient tests differentiate: matrices made symmetric before a Cholesky factor, singular vectors made
-    independent of their phase, and the like."""
+    """What PyTorch's own gradient tests differentiate: matrices made symmetric before a Cholesky factor, singular
+    vectors made independent of their phase, and the like."""
     output = op.gradcheck_wrapper(op.get_op(), *args, **kwargs)
     return output if process is None else process(output)
 

@@ -49,7 +49,9 @@ PARAMETERS: dict[str, Make] = {
     "fourier transform, complex output": _written(lambda m, x: torch.fft.fft(x), shaped(2, 4)),
     "a buffer that every call moves": built(lambda: modules.Centred(3), shaped(4, 3)),
     "a buffer in double precision": built(lambda: modules.Standardized(3), shaped(4, 3)),
-    "single precision inside": _written(lambda m, x: (x.float() @ m.weight.float()).double(), shaped(2, 3), weight=(3, 2)),
+    "single precision inside": _written(
+        lambda m, x: (x.float() @ m.weight.float()).double(), shaped(2, 3), weight=(3, 2)
+    ),
 }
 
 OUTPUTS: dict[str, Make] = {
@@ -68,7 +70,9 @@ OUTPUTS: dict[str, Make] = {
         ({k: normal(r, 2, 2) for k in "ab"},),
     ),
     "inputs in a list": lambda r: (Written(lambda m, xs: torch.stack(xs).prod(0)), ([normal(r, 3), normal(r, 3)],)),
-    "a mask as input": _written(lambda m, x, mask: x.exp().masked_fill(mask, 0), shaped(4), fixed(True, False, True, False)),
+    "a mask as input": _written(
+        lambda m, x, mask: x.exp().masked_fill(mask, 0), shaped(4), fixed(True, False, True, False)
+    ),
     "a number as input": lambda r: (Written(lambda m, x, power: x**power), (normal(r, 2, 3), 3)),
 }
 
@@ -86,7 +90,9 @@ SCALES: dict[str, Make] = {
     ),
     "tanh, saturated to a slope of 6e-8": _written(lambda m, x: (x + 9).tanh(), shaped(3, 2, scale=0.1)),
     "tanh, half of it saturated": _written(lambda m, x: (x * torch.tensor([1.0, 8.0]).double()).tanh(), spread(3, 2)),
-    "softmax of one certain class": _written(lambda m, x: (x + torch.tensor([20.0, 0, 0]).double()).softmax(-1), shaped(2, 3)),
+    "softmax of one certain class": _written(
+        lambda m, x: (x + torch.tensor([20.0, 0, 0]).double()).softmax(-1), shaped(2, 3)
+    ),
     "fast oscillation": _written(lambda m, x: (300 * x).sin(), shaped(2, 3)),
     "high power": _written(lambda m, x: x**12, between(0.5, 1.5, 2, 3)),
     "near a pole": _written(lambda m, x: 1 / x, between(1e-3, 2e-3, 2, 3)),
@@ -98,7 +104,9 @@ OPERATIONS: dict[str, Make] = {
     "cumulative sum and product": _written(lambda m, x: (x.cumsum(-1), x.cumprod(-1)), shaped(2, 4)),
     "logsumexp": _written(lambda m, x: x.logsumexp((0, 1)), shaped(2, 3)),
     "gather with repeats": _written(lambda m, x, i: x.gather(1, i), shaped(2, 4), below(4, 2, 5)),
-    "scatter and add": _written(lambda m, x, i: torch.zeros(2, 3).double().scatter_add(1, i, x), shaped(2, 4), below(3, 2, 4)),
+    "scatter and add": _written(
+        lambda m, x, i: torch.zeros(2, 3).double().scatter_add(1, i, x), shaped(2, 4), below(3, 2, 4)
+    ),
     "index and add": _written(lambda m, x, i: m.table.index_add(0, i, x), shaped(3, 2), fixed(1, 0, 1), table=(2, 2)),
     "largest two": _written(lambda m, x: x.topk(2).values, spread(3, 4)),
     "where": _written(lambda m, x: torch.where(x > 0, x.sin(), x.square()), spread(3, 4)),
@@ -117,14 +125,20 @@ OPERATIONS: dict[str, Make] = {
     ),
     "strided view": _written(lambda m, x: x.as_strided((2, 2), (1, 2)).sin(), shaped(5)),
     "write in place to a copy": _written(modules.written_in_place, shaped(2, 4), weight=(2,)),
-    "chunks, stacked": _written(lambda m, x: torch.stack([c.sin() * i for i, c in enumerate(x.chunk(2, 1))]), shaped(2, 4)),
+    "chunks, stacked": _written(
+        lambda m, x: torch.stack([c.sin() * i for i, c in enumerate(x.chunk(2, 1))]), shaped(2, 4)
+    ),
 }
 
 FLOW: dict[str, Make] = {
-    "branch on the data": _written(lambda m, x: x.sin() if x.sum() > 0 else x.exp() * m.scale, shaped(2, 3), scale=(3,)),
+    "branch on the data": _written(
+        lambda m, x: x.sin() if x.sum() > 0 else x.exp() * m.scale, shaped(2, 3), scale=(3,)
+    ),
     "loop until convergence": _written(modules.fixed_point, between(0.5, 1.5, 2, 2)),
     "routed to one of two experts": built(lambda: Routed(3, 2), shaped(4, 3)),
-    "in place: relu inside": built(lambda: nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True), nn.Linear(4, 2)), shaped(2, 3)),
+    "in place: relu inside": built(
+        lambda: nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True), nn.Linear(4, 2)), shaped(2, 3)
+    ),
     "in place: relu of the input": built(lambda: nn.ReLU(inplace=True), spread(2, 3)),
     "residual": _written(lambda m, x: x + (x @ m.weight).tanh(), shaped(2, 3), weight=(3, 3)),
     "checkpoint": _written(
@@ -135,13 +149,17 @@ FLOW: dict[str, Make] = {
     ),
     "own function": _written(lambda m, x: Tanh.apply(x @ m.weight), shaped(2, 3), weight=(3, 2)),
     "own function with forward mode": _written(lambda m, x: SlopedTanh.apply(x * m.weight), shaped(2, 3), weight=(3,)),
-    "own function with its rule for vmap": _written(lambda m, x: VmappedTanh.apply(x * m.weight), shaped(2, 3), weight=(3,)),
+    "own function with its rule for vmap": _written(
+        lambda m, x: VmappedTanh.apply(x * m.weight), shaped(2, 3), weight=(3,)
+    ),
     "hooks that only look on": built(modules.watched, shaped(2, 3)),
     "a hook that changes the output": built(modules.doubled_by_a_hook, shaped(2, 3)),
     "a cache of positions, filled at the first call": built(lambda: Rotary(4), shaped(2, 3, 4)),
     "the last activation, remembered": built(lambda: Remembering(3, 2), shaped(2, 3)),
     "random numbers of its own": _written(lambda m, x: x * torch.rand(3).double() + m.scale, shaped(2, 3), scale=(3,)),
-    "gradient stopped where the derivative is zero": _written(lambda m, x: x.square() + x.detach().sign(), spread(2, 3)),
+    "gradient stopped where the derivative is zero": _written(
+        lambda m, x: x.square() + x.detach().sign(), spread(2, 3)
+    ),
     "no graph for a constant": _written(lambda m, x: x * modules.without_graph(x.shape[0]), shaped(2, 3)),
 }
 

@@ -1,4 +1,5 @@
-"""Modules that keep the contract of a backward where others break it: every layout, several outputs, calls in between."""
+"""Modules that keep the contract of a backward where others break it: every layout, several outputs, calls in
+between."""
 
 from typing import Any
 
@@ -93,22 +94,38 @@ def _channels_last(generator: torch.Generator) -> Tensor:
 
 CONTRACTS: dict[str, Make] = {
     "layout: a transposed input": lambda r: (Written(lambda m, x: Square.apply(x)), (normal(r, 2, 3).mT,)),
-    "layout: a slice of a larger input": lambda r: (Written(lambda m, x: Square.apply(x)), (normal(r, 4, 5)[1:3, 1:4],)),
+    "layout: a slice of a larger input": lambda r: (
+        Written(lambda m, x: Square.apply(x)),
+        (normal(r, 4, 5)[1:3, 1:4],),
+    ),
     "layout: every second number": lambda r: (Written(lambda m, x: Square.apply(x)), (normal(r, 9)[1::2],)),
     "layout: an expanded input": lambda r: (Written(lambda m, x: Square.apply(x)), (normal(r, 1, 3).expand(2, 3),)),
-    "layout: a transposed weight": _with_weight(lambda m, x: x @ Square.apply(m.weight), _transposed(2, 3), shaped(2, 3)),
+    "layout: a transposed weight": _with_weight(
+        lambda m, x: x @ Square.apply(m.weight), _transposed(2, 3), shaped(2, 3)
+    ),
     "layout: a complex transposed weight": _with_weight(
-        lambda m, x: x.to(m.weight.dtype) @ m.weight, lambda r: torch.complex(normal(r, 2, 3), normal(r, 2, 3)).mT, shaped(2, 3)
+        lambda m, x: x.to(m.weight.dtype) @ m.weight,
+        lambda r: torch.complex(normal(r, 2, 3), normal(r, 2, 3)).mT,
+        shaped(2, 3),
     ),
     "layout: channels last": lambda r: (nn.Conv2d(2, 2, 2).double(), (_channels_last(r),)),
     "layout: channels last, the weight too": built(
         lambda: nn.Conv2d(2, 2, 2).to(memory_format=torch.channels_last), _channels_last
     ),
     "several outputs: mean and mean square": lambda r: (Written(lambda m, x: Moments.apply(x)), (normal(r, 2, 3),)),
-    "several outputs: four of them": lambda r: (Written(lambda m, x: (x.sin(), x.cos(), *Moments.apply(x))), (normal(r, 2, 3),)),
+    "several outputs: four of them": lambda r: (
+        Written(lambda m, x: (x.sin(), x.cos(), *Moments.apply(x))),
+        (normal(r, 2, 3),),
+    ),
     "several outputs: one twice": lambda r: (Written(lambda m, x: (y := x.sin(), y, y * x)), (normal(r, 2, 3),)),
-    "writes to a copy of the gradient": lambda r: (Written(lambda m, x: x + ClonedThenWritten.apply(x)), (normal(r, 2, 3),)),
+    "writes to a copy of the gradient": lambda r: (
+        Written(lambda m, x: x + ClonedThenWritten.apply(x)),
+        (normal(r, 2, 3),),
+    ),
     "the last activation, shown": built(Shown, shaped(2, 3)),
-    "its output saved by save_for_backward": lambda r: (Written(lambda m, x: ExpOfItsOutput.apply(x)), (normal(r, 2, 3),)),
+    "its output saved by save_for_backward": lambda r: (
+        Written(lambda m, x: ExpOfItsOutput.apply(x)),
+        (normal(r, 2, 3),),
+    ),
     "its input, returned as it is": lambda r: (Written(lambda m, x: (x, x.exp())), (normal(r, 2, 3),)),
 }

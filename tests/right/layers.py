@@ -33,8 +33,12 @@ PRODUCTS: dict[str, Make] = {
     "bilinear": built(lambda: nn.Bilinear(3, 2, 2), shaped(3, 3), shaped(3, 2)),
     "convolution in 1-D": built(lambda: nn.Conv1d(2, 3, 3), shaped(2, 2, 5)),
     "convolution in 2-D, strided, padded": built(lambda: nn.Conv2d(2, 2, 2, stride=2, padding=1), shaped(2, 2, 3, 3)),
-    "convolution in 2-D, dilated, in groups": built(lambda: nn.Conv2d(2, 4, 2, dilation=2, groups=2), shaped(1, 2, 4, 4)),
-    "convolution in 2-D, circular": built(lambda: nn.Conv2d(1, 2, 3, padding=1, padding_mode="circular"), shaped(1, 1, 3, 3)),
+    "convolution in 2-D, dilated, in groups": built(
+        lambda: nn.Conv2d(2, 4, 2, dilation=2, groups=2), shaped(1, 2, 4, 4)
+    ),
+    "convolution in 2-D, circular": built(
+        lambda: nn.Conv2d(1, 2, 3, padding=1, padding_mode="circular"), shaped(1, 1, 3, 3)
+    ),
     "convolution in 3-D": built(lambda: nn.Conv3d(1, 2, 2), shaped(1, 1, 3, 3, 3)),
     "transposed convolution in 1-D": built(lambda: nn.ConvTranspose1d(2, 2, 3, stride=2), shaped(1, 2, 3)),
     "transposed convolution in 2-D": built(lambda: nn.ConvTranspose2d(2, 1, 2, output_padding=0), shaped(1, 2, 3, 3)),
@@ -100,7 +104,9 @@ SEQUENCES: dict[str, Make] = {
     "transformer encoder without dropout": built(
         lambda: nn.TransformerEncoderLayer(3, 1, 2, dropout=0.0, batch_first=True, activation="gelu"), shaped(1, 2, 3)
     ),
-    "transformer encoder, evaluation": evaluated(lambda: nn.TransformerEncoderLayer(4, 2, 2, batch_first=True), shaped(1, 2, 4)),
+    "transformer encoder, evaluation": evaluated(
+        lambda: nn.TransformerEncoderLayer(4, 2, 2, batch_first=True), shaped(1, 2, 4)
+    ),
     "transformer encoder with dropout": built(
         lambda: nn.TransformerEncoderLayer(3, 1, 1, dropout=0.3, batch_first=True, activation="gelu"), shaped(1, 2, 3)
     ),

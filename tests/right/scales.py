@@ -14,7 +14,10 @@ class Headed(nn.Module):
     def __init__(self, head_first: bool) -> None:
         super().__init__()
         self.head_first = head_first
-        self.body, self.head = nn.Linear(3, 3), nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Tanh(), nn.Linear(3, 1))
+        self.body, self.head = (
+            nn.Linear(3, 3),
+            nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Tanh(), nn.Linear(3, 1)),
+        )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         h = self.body(x).tanh()
@@ -70,7 +73,10 @@ SCALES: dict[str, Make] = {
         Written(lambda m, x: F.normalize(x, dim=-1)),
         (with_a_row_of_zeros(r),),
     ),
-    "samples from 1 to 1e-9": lambda r: (Written(lambda m, x: (x @ m.weight).exp() - 1, weight=normal(r, 3, 2)), (graded(r),)),
+    "samples from 1 to 1e-9": lambda r: (
+        Written(lambda m, x: (x @ m.weight).exp() - 1, weight=normal(r, 3, 2)),
+        (graded(r),),
+    ),
     "rectified, weights of 1e-3": built(lambda: small(1e-3), shaped(4, 4)),
     "rectified, weights of 1e-4": built(lambda: small(1e-4), shaped(4, 4)),
     "nets.mlp, rectified, a gain of 1e-3": _mlp(1e-3),

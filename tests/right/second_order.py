@@ -1,4 +1,5 @@
-"""Modules whose second derivatives are right. `GradientOf` in tests/second_order.py is what a plain user would differentiate."""
+"""Modules whose second derivatives are right. `GradientOf` in tests/second_order.py is what a plain user would
+differentiate."""
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +34,9 @@ SECOND_ORDER: dict[str, Make] = {
     "log of the determinant": of(lambda a: torch.linalg.slogdet(a)[1], _regular),
     "inverse": of(torch.linalg.inv, _regular),
     "solution of linear equations": of(torch.linalg.solve, _regular, shaped(3)),
-    "solution of tensor equations": of(lambda a, b: torch.linalg.tensorsolve(a.reshape(3, 1, 3), b), _regular, shaped(3, 1)),
+    "solution of tensor equations": of(
+        lambda a, b: torch.linalg.tensorsolve(a.reshape(3, 1, 3), b), _regular, shaped(3, 1)
+    ),
     "cumulative product with a zero": of(lambda x: x.cumprod(0), fixed(0.0, 2.0, 3.0)),
     "output in single precision": of(lambda x: x.tanh().float(), shaped(2, 3)),
     "loss with targets": of(F.soft_margin_loss, _requiring(shaped(4)), fixed(1.0, -1.0, 1.0, -1.0)),

@@ -12,7 +12,9 @@ def _zeros(*shape: int) -> Draw:
 
 def _full(*shape: int) -> Draw:
     """The same number everywhere: a whole one, as 5, or any other."""
-    return lambda generator: torch.full(shape, float(torch.randint(1, 12, (), generator=generator)) / 2, dtype=torch.float64)
+    return lambda generator: torch.full(
+        shape, float(torch.randint(1, 12, (), generator=generator)) / 2, dtype=torch.float64
+    )
 
 
 def _equal(generator: torch.Generator) -> Tensor:
@@ -37,6 +39,8 @@ ZEROS: dict[str, Make] = {
     "layer norm of equal numbers": built(lambda: nn.LayerNorm(4), _full(2, 4)),
     "batch norm of equal numbers": built(lambda: nn.BatchNorm1d(3), _full(4, 3)),
     "group norm of equal numbers": built(lambda: nn.GroupNorm(1, 4), _full(1, 4, 3)),
-    "linear before batch norm, on equal rows": built(lambda: nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)), _full(3, 3)),
+    "linear before batch norm, on equal rows": built(
+        lambda: nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)), _full(3, 3)
+    ),
     "softmax over one logit": lambda r: (Written(lambda m, x: x.softmax(-1)), (normal(r, 3, 1),)),
 }

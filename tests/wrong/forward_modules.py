@@ -21,7 +21,8 @@ _square.register_autograd(
 
 
 class CustomOperator(nn.Linear):
-    """(X Wᵀ + b)² by an operator of `torch.library` that has no rule for forward mode, which then silently gives zero."""
+    """(X Wᵀ + b)² by an operator of `torch.library` that has no rule for forward mode, which then silently gives
+    zero."""
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = _square(super().forward(x))

@@ -61,7 +61,8 @@ class SineFromStorage(Saved):
 
 
 def _in_memory(t: Tensor) -> Tensor:
-    """The numbers in memory, as a kernel reads them by pointer and strides: a lazy conjugation or negation is missing."""
+    """The numbers in memory, as a kernel reads them by pointer and strides: a lazy conjugation or negation is
+    missing."""
     found = torch.empty(0, dtype=t.dtype)
     return found.set_(t.untyped_storage(), t.storage_offset(), t.shape, t.stride())
 

@@ -2,20 +2,12 @@
 
 import re
 
-
-def number_text(value: float) -> str:
-    """Six digits."""
-    return f"{value + 0.0:.6g}"  # −0 + 0 is 0
-
-
-def exact_text(value: float) -> str:
-    """Sixteen digits, all that float64 guarantees."""
-    return f"{value + 0.0:.16g}"
+from nets.text import six_digits
 
 
 def factor_text(value: float) -> str:
     """A number within a product: a negative one in brackets."""
-    return number_text(value) if value >= 0 else f"({number_text(value)})"
+    return six_digits(value) if value >= 0 else f"({six_digits(value)})"
 
 
 def with_values(symbol: str, z: float, y: float) -> str:

@@ -11,11 +11,10 @@ from nets.errors import InputError
 from nets.explanation.document import Block, Lines, Note, Table, Title, as_html, as_text
 from nets.explanation.explain.chain import ChainFactor
 from nets.explanation.explain.notations import Notation
-from nets.explanation.explain.numbers import exact_text, number_text
 from nets.explanation.paths import Paths
 from nets.explanation.picture.picture import BackwardPicture
 from nets.explanation.selection import entry_name
-from nets.text import listed
+from nets.text import listed, six_digits, sixteen_digits
 
 _COUNT = {2: "two", 3: "three", 4: "four"}
 
@@ -111,8 +110,9 @@ class Explanation:
     def _contradictions(self, exact: Sequence[float]) -> list[str]:
         """Formulas that are not the layer's derivative, and sums and notations that no derivation confirms."""
         sentences = [
-            f"The formula of layer {factor.layer}, {factor.formula or 1}, gives {exact_text(factor.formula_value)}, "
-            f"and its pullback or gradient gives {exact_text(factor.value)}: one of the two is wrong."
+            f"The formula of layer {factor.layer}, {factor.formula or 1}, gives "
+            f"{sixteen_digits(factor.formula_value)}, "
+            f"and its pullback or gradient gives {sixteen_digits(factor.value)}: one of the two is wrong."
             for factor in self.factors
             if not factor.consistent
         ]
@@ -121,28 +121,28 @@ class Explanation:
         numbers = [("The sum over the paths", self.paths.total * self.shared_factor)]
         numbers += [(f"The notation '{notation.name}'", notation.value) for notation in self.notations]
         return sentences + [
-            f"{name} gives {exact_text(value)}: a layer has another derivative than its type says."
+            f"{name} gives {sixteen_digits(value)}: a layer has another derivative than its type says."
             for name, value in numbers
             if not any(math.isclose(value, known, abs_tol=1e-12 + 1e-6 * largest) for known in exact)
         ]
 
     def blocks(self) -> list[Block]:
         """The document, in order."""
-        title = f"∂Y_{self.output}/∂{self.where} at sample {self.sample} = {number_text(self.value)}"
-        parts: list[Block] = [Title(title), Lines((*self.lines, ("", f"= {number_text(self.value)}")))]
+        title = f"∂Y_{self.output}/∂{self.where} at sample {self.sample} = {six_digits(self.value)}"
+        parts: list[Block] = [Title(title), Lines((*self.lines, ("", f"= {six_digits(self.value)}")))]
         if self.zero:
             parts.append(Note(f"Zero: {self.zero}", highlighted=True))
         parts += [Title(self._chain_title(), 2), self._chain()]
         if self.paths.count > 1:
             parts += self._paths()
-        derivations = [(name, exact_text(value)) for name, value in self.derivations.items()]
+        derivations = [(name, sixteen_digits(value)) for name, value in self.derivations.items()]
         parts += [
             Title(f"{_COUNT[len(derivations)].capitalize()} derivations", 2),
             Table(("", "value"), tuple(derivations), numbers=1),
             Note(self.agreement),
         ]
         parts += [Title("Four notations, each executed", 2)]
-        rows = [(each.name, each.statement, exact_text(each.value), each.code) for each in self.notations]
+        rows = [(each.name, each.statement, sixteen_digits(each.value), each.code) for each in self.notations]
         parts += [Table(("notation", "statement", "value", "code"), tuple(rows), numbers=2, code=3)]
         parts += [Note("Each code follows these lines; network is in float64, and x is the one sample:", self.setting)]
         return parts
@@ -152,19 +152,19 @@ class Explanation:
         return f"The chain of factors, from Y_{self.output} back to {self.where}{which}"
 
     def _chain(self) -> Table:
-        rows = [(f.layer, f.derivative, f.formula or "1", f.numbers, number_text(f.value)) for f in self.factors]
+        rows = [(f.layer, f.derivative, f.formula or "1", f.numbers, six_digits(f.value)) for f in self.factors]
         if len(rows) > 1:
-            rows.append(("", "", "", "their product", number_text(math.prod(f.value for f in self.factors))))
+            rows.append(("", "", "", "their product", six_digits(math.prod(f.value for f in self.factors))))
         return Table(("layer", "derivative", "is", "in numbers", "value"), tuple(rows), numbers=4, total=len(rows) > 1)
 
     def _paths(self) -> list[Block]:
         shown, products = self.paths.shown, [path.product * self.shared_factor for path in self.paths.shown]
         others = self.paths.count - len(shown)
-        rows = [(self._route(path.units), number_text(product)) for path, product in zip(shown, products, strict=True)]
+        rows = [(self._route(path.units), six_digits(product)) for path, product in zip(shown, products, strict=True)]
         if others:
-            rows.append((f"the other {_count(others)} together", number_text(self.paths.rest * self.shared_factor)))
+            rows.append((f"the other {_count(others)} together", six_digits(self.paths.rest * self.shared_factor)))
         total = self.paths.total * self.shared_factor
-        rows.append(("sum", exact_text(total)))
+        rows.append(("sum", sixteen_digits(total)))
         ways = f"{_count(self.paths.count)} paths lead from Y_{self.output} to {self.where}"
         difference = Note(f"The sum and the closed form differ by {abs(total - self.value):.1e}.")
         table = Table(("units, last layer first", "product"), tuple(rows), numbers=1, total=True)

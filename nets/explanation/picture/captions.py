@@ -4,16 +4,9 @@ import html as markup
 
 from torch import Tensor
 
-from nets.explanation.picture.drawing.labels import (
-    edge_label,
-    equation,
-    length,
-    short,
-    subscripted,
-    sum_text,
-    value_text,
-)
+from nets.explanation.picture.drawing.labels import edge_label, equation, length, subscripted, sum_text, value_text
 from nets.explanation.picture.graph.graph import BackwardStep, Edge
+from nets.text import four_digits
 
 SHOWN_MATRIX = 30
 """Entries up to which a matrix is shown row by row."""
@@ -60,9 +53,8 @@ def _contribution(step: BackwardStep, edge: Edge, contribution: Tensor) -> str:
         factor = f"({label.text})" if float(edge.local) < 0 else label.text
         result = f"{value_text(gradient)} · {factor} = <b>{value_text(contribution)}</b>"
     elif label.ratio is not None:
-        result = (
-            f"the length {short(length(gradient))} times {short(label.ratio)} = <b>{short(length(contribution))}</b>"
-        )
+        sent = four_digits(length(contribution))
+        result = f"the length {four_digits(length(gradient))} times {four_digits(label.ratio)} = <b>{sent}</b>"
     else:
         result = f"{value_text(gradient)} through {label.text} gives <b>{value_text(contribution)}</b>"
     return f"It contributes to {_name(edge.source.name)}: {result}"
@@ -80,5 +72,7 @@ def _zero_became_nan(gradient: Tensor, contribution: Tensor) -> bool:
 def _full(letters: str, value: Tensor) -> str:
     """The gradient; a small matrix row by row, since a caption has room for it."""
     if value.ndim == 2 and value.numel() <= SHOWN_MATRIX:
-        return f"{letters} = [" + "; ".join(", ".join(short(float(entry)) for entry in row) for row in value) + "]"
+        return (
+            f"{letters} = [" + "; ".join(", ".join(four_digits(float(entry)) for entry in row) for row in value) + "]"
+        )
     return equation(letters, value)

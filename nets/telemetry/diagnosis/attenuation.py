@@ -6,8 +6,9 @@ from itertools import pairwise
 
 from nets.records.layer_statistics import FLAT, LayerStatistics, SlopeStatistics, Snapshot, ratio
 from nets.telemetry.diagnosis import sentences
-from nets.telemetry.diagnosis.numbers import change, moment, percent, rounded
+from nets.telemetry.diagnosis.numbers import change, moment
 from nets.telemetry.diagnosis.thresholds import DEAD_SHARE, OUTSTANDING_FACTOR, SATURATED_LOSS, SATURATED_SHARE
+from nets.text import percent, two_digits
 
 
 def saturated(snapshot: Snapshot) -> str | None:
@@ -28,7 +29,7 @@ def saturated(snapshot: Snapshot) -> str | None:
         formula=slopes.formula,
         flat=FLAT,
         measured=f"the gradient {change(layer.measured_slope)} here; " if known else "",
-        predicted=rounded(ratio(1, layer.slope)),
+        predicted=two_digits(ratio(1, layer.slope)),
         others=_others([other for other, _ in found[1:]]),
         moment=moment(snapshot),
     )
@@ -113,7 +114,7 @@ def _passed(way: Sequence[LayerStatistics], total: float) -> str:
         late=way[-1].name,
         early=way[0].name,
         change=change(total),
-        predicted=f"attenuation {rounded(predicted)}" if total >= 1 else f"growth {rounded(ratio(1, predicted))}",
+        predicted=f"attenuation {two_digits(predicted)}" if total >= 1 else f"growth {two_digits(ratio(1, predicted))}",
     )
     strength, index = max((abs(math.log(factor)), index) for index, factor in enumerate(measured))
     before, after = steps[index]
@@ -164,7 +165,7 @@ def _signal(snapshot: Snapshot, name: str, grows: bool) -> str:
     if not OUTSTANDING_FACTOR <= factor < math.inf:
         return ""
     verb, size = ("grown", "larger") if grows else ("faded", "smaller")
-    return sentences.SIGNAL.format(verb=verb, layer=name, factor=rounded(factor), size=size)
+    return sentences.SIGNAL.format(verb=verb, layer=name, factor=two_digits(factor), size=size)
 
 
 def _others(layers: list[LayerStatistics]) -> str:

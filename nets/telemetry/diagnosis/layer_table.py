@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 
 from nets.records.layer_statistics import FLAT, LayerStatistics, Snapshot
-from nets.telemetry.diagnosis.numbers import moment, percent, rounded
+from nets.telemetry.diagnosis.numbers import moment
+from nets.text import percent, two_digits
 
 WIDTHS = (8, 10, 6, 6)
 """Of the columns under one snapshot: measured, predicted, flat, dead."""
@@ -63,4 +64,4 @@ def _row(*cells: str) -> str:
 
 
 def _factor(factor: float) -> str:
-    return "–" if math.isnan(factor) else f"{factor:.2f}" if 0.01 <= factor < 100 else rounded(factor)
+    return "–" if math.isnan(factor) else f"{factor:.2f}" if 0.01 <= factor < 100 else two_digits(factor)

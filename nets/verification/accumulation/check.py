@@ -102,7 +102,8 @@ def check_accumulation(
     _check_arguments(module, loss, closure, seed)
     check_usable(module)
     with (
-        shown("checking an accumulation"), torch.inference_mode(False), torch.enable_grad(), seeded(tuple(SOURCES), seed)
+        shown("checking an accumulation"), torch.inference_mode(False), torch.enable_grad(), seeded(tuple(SOURCES),
+        seed)
     ):  # fmt: skip
         given = _listed(micro_batches)
         with Snapshot(module=module, loss=loss, closure=closure) as snapshot:

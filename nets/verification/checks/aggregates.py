@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nets.text import at_least
+from nets.text import rounded_up
 from nets.verification.noise.low_precision import Noisy
 from nets.verification.noise.rounding import ROUNDING_SAFETY, StochasticRounding
 from nets.verification.noise.slices import MORE_RUNS, RUNS, Slice, Sums, slices, summed
@@ -104,9 +104,9 @@ class Aggregates:
         if not sums.alive[which]:
             return Wrong(part, allowed[1], f"{part.of(name)} should be zero, and rounding does not explain what it is")
         if excess[0, which] > 1:
-            times = f"{round(1 + scale, 9):.3g} times what it should be, give or take {at_least(allowed[0])}"
+            times = f"{round(1 + scale, 9):.3g} times what it should be, give or take {rounded_up(allowed[0])}"
             return Wrong(part, allowed[0], f"summed over its entries, {part.of(name)} is {times}")
-        much = f"{rest:.3g} of its norm, where rounding explains {at_least(allowed[1])}"
+        much = f"{rest:.3g} of its norm, where rounding explains {rounded_up(allowed[1])}"
         return Wrong(part, allowed[1], f"{part.of(name)} is off by {much}")
 
     def power(self, name: str) -> Power:

@@ -12,7 +12,7 @@ from nets.records.check import Check
 from nets.records.method import Method
 from nets.records.reason import Reason
 from nets.records.verdict import Verdict
-from nets.text import at_least, precision_name
+from nets.text import precision_name, rounded_up
 from nets.verification.checks.aggregates import Aggregates
 from nets.verification.checks.preconditions import check_preconditions
 from nets.verification.compare.comparison import POWER, compare
@@ -151,9 +151,9 @@ def _judged(check: Check, aggregates: Aggregates, eps: float) -> Check:
     power, required = aggregates.power(name), min(SCALE, max(POWER, 64 * eps))
     check = replace(check, detects=power.scale)
     if power.scale > required:
-        return check.explained(Verdict.INCONCLUSIVE, Reason.SCALE_UNSEEN.because(scale=at_least(power.scale)))
+        return check.explained(Verdict.INCONCLUSIVE, Reason.SCALE_UNSEEN.because(scale=rounded_up(power.scale)))
     if power.zero or power.share > SHARE:
-        found = Reason.ROWS_UNSEEN.because(count=power.unknown, share=at_least(100 * power.share))
+        found = Reason.ROWS_UNSEEN.because(count=power.unknown, share=rounded_up(100 * power.share))
         return check.explained(Verdict.INCONCLUSIVE, found)
     return check
 
@@ -165,5 +165,5 @@ def _notes(checks: list[Check], aggregates: Aggregates, precision: str) -> list[
     if not seen:
         return []
     unknown, share = sum(power.unknown for power in powers), max(power.share for power in powers)
-    but = f", but for {unknown} that hold {at_least(100 * share)} % of their gradient at most" if unknown else ""
-    return [f"in {precision}, a row or column whose scale is off by {at_least(max(seen))} would have been seen{but}"]
+    but = f", but for {unknown} that hold {rounded_up(100 * share)} % of their gradient at most" if unknown else ""
+    return [f"in {precision}, a row or column whose scale is off by {rounded_up(max(seen))} would have been seen{but}"]

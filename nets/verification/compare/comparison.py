@@ -10,7 +10,7 @@ from torch import Tensor
 from nets.records.check import Check
 from nets.records.reason import PASSED, Finding, Reason
 from nets.records.verdict import Verdict
-from nets.text import at_least
+from nets.text import rounded_up
 from nets.verification.compare.derivation import Derivation, common_tolerance
 from nets.verification.derivations.domain import edge
 from nets.verification.fault_patterns import mistake
@@ -95,7 +95,7 @@ def _verdict(
     if constant:
         return Verdict.PASS, Reason.ZERO_EVERYWHERE.because(what="output")
     if bound is not None:
-        return Verdict.PASS, Reason.ZERO_HERE.because(bound=at_least(bound))
+        return Verdict.PASS, Reason.ZERO_HERE.because(bound=rounded_up(bound))
     if detects > power:
         unseen = f"a fault below {detects:.1%}" if detects < 10 else "any fault"
         return Verdict.INCONCLUSIVE, Reason.TOO_SMALL.because(fault=unseen)

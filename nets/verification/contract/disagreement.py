@@ -10,7 +10,7 @@ from nets.records.check import Check
 from nets.records.method import Method
 from nets.records.reason import Reason
 from nets.records.verdict import Verdict
-from nets.text import distinct_digits, indexed
+from nets.text import distinct_digits, index_text
 from nets.verification.attempt import Available, attempt
 from nets.verification.contract.graph_nodes import custom_backward_raises
 from nets.verification.contract.recorded import BackwardPasses, Choice, record
@@ -100,7 +100,7 @@ def disagreement(problem: Problem, found: Gradients, expected: Gradients) -> Dis
         noise = noise or _noise(problem)
         if largest(error) > ROUNDING_SAFETY * noise[name]:
             entry = int(error.argmax())
-            at = name + indexed(problem.point_index(name, entry))
+            at = name + index_text(problem.point_index(name, entry))
             return Disagreement(name, at, float(gradient.reshape(-1)[entry]), float(expected[name].reshape(-1)[entry]))
     return None
 

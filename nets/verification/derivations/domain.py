@@ -6,7 +6,7 @@ from torch import Tensor
 
 from nets.errors import InputError
 from nets.records.reason import Finding, Reason
-from nets.text import distinct_digits, indexed
+from nets.text import distinct_digits, index_text
 from nets.verification.problem.problem import Problem
 
 SMALLEST_STEP = 2.0**-44
@@ -24,7 +24,7 @@ def edge(problem: Problem, name: str, entry: int) -> Finding:
     """Why differences along one number of a point are not finite: the module is not defined there, or overflows."""
     point = problem.points[name].view(-1)
     here = float(point[entry])
-    what = f"{name}{indexed(problem.point_index(name, entry))}"
+    what = f"{name}{index_text(problem.point_index(name, entry))}"
     for step in EDGE_STEPS:
         there = here + step * max(abs(here), 1.0)
         outputs = _outputs_at(problem, point, entry, there)

@@ -3,7 +3,7 @@
 import torch
 
 from nets.records.reason import Finding, Reason
-from nets.text import digits
+from nets.text import distinct_from_one
 from nets.verification.fault_patterns.fault import ALIKE, Fault
 from nets.verification.problem.problem import Problem
 
@@ -22,7 +22,7 @@ def scaled(fault: Fault) -> Finding | None:
         return None
     # The accuracy of the factor is that of the entry that is known best.
     accuracy = float((fault.tolerance / fault.expected.abs())[fault.wrong].min())
-    if abs(factor - 1) <= accuracy or digits(factor) == "1":
+    if abs(factor - 1) <= accuracy or distinct_from_one(factor) == "1":
         return None
     return named_factor(fault.problem, fault.name, factor, ALIKE + accuracy)
 
@@ -31,7 +31,7 @@ def named_factor(problem: Problem, name: str, factor: float, accuracy: float) ->
     """What a factor that is neither 0 nor 1 may come from."""
     if abs(factor + 1) < accuracy:
         return Reason.WRONG_SIGN.because()
-    return _counted(problem, name, factor, accuracy) or Reason.CONSTANT_FACTOR.because(factor=digits(factor))
+    return _counted(problem, name, factor, accuracy) or Reason.CONSTANT_FACTOR.because(factor=distinct_from_one(factor))
 
 
 def _counted(problem: Problem, name: str, factor: float, accuracy: float) -> Finding | None:

@@ -14,7 +14,7 @@ from nets.records.check import Check
 from nets.records.method import Method
 from nets.records.reason import Finding, Reason
 from nets.records.verdict import Verdict
-from nets.text import digits
+from nets.text import distinct_from_one
 from nets.verification.derivations.domain import edge
 from nets.verification.derivations.refinement import Refined, refine
 from nets.verification.derivations.variable import Variable
@@ -189,7 +189,7 @@ def _scaled(prober: Prober, name: str, singles: list[Probe], probe: Probe) -> Fi
     factor, unsure = probe.actual / probe.expected, probe.tolerance / abs(probe.expected)
     if any(abs(s.actual - factor * s.expected) > s.tolerance + unsure * abs(s.expected) for s in singles):
         return None
-    if abs(factor - 1) <= unsure or digits(factor) == "1":
+    if abs(factor - 1) <= unsure or distinct_from_one(factor) == "1":
         return None
     if factor == 0:
         return Reason.NO_GRADIENT.because()

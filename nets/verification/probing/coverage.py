@@ -8,7 +8,7 @@ from nets.records.check import Check
 from nets.records.method import Method
 from nets.records.reason import Finding, Reason
 from nets.records.verdict import Verdict
-from nets.text import at_least
+from nets.text import rounded_up
 from nets.verification.compare.comparison import POWER
 from nets.verification.compare.zeros import bound_of_zero, is_constant
 from nets.verification.derivations.variable import Variable
@@ -78,7 +78,7 @@ def _held(prober: Prober, name: str, oracle: str, whole: Probe, probes: list[Pro
     if constant:
         found = Reason.ZERO_EVERYWHERE.because(what="output")
     elif bound is not None:
-        found = Reason.ZERO_HERE.because(bound=at_least(bound))
+        found = Reason.ZERO_HERE.because(bound=rounded_up(bound))
     elif sharp > POWER:
         found = Reason.TOO_SMALL.because(fault=f"a fault below {detects:.1%}")
     else:
@@ -128,7 +128,7 @@ def _power(prober: Prober, name: str, probes: list[Probe], detects: float) -> Fi
         sizes = torch.linalg.vector_norm(moved.reshape(-1, width), dim=1)
         hidden = (probe.bound / sizes.clamp(min=1e-300)).clamp(max=1.0)
         rows += float((1 - hidden).sum()) * width / point.numel()
-    return Reason.PROBED.because(entries=entries, rows=rows, scale=at_least(detects))
+    return Reason.PROBED.because(entries=entries, rows=rows, scale=rounded_up(detects))
 
 
 def check_stated(prober: Prober, name: str, oracle: str, jacobian: Tensor) -> Check:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from nets.errors import InputError
-from nets.text import indexed
+from nets.text import index_text
 from nets.torch_internals import pytree
 from nets.verification.problem.copies import check_tensor
 from nets.verification.problem.pytree import as_real, described, differentiable, keys_of, unravelled
@@ -109,7 +109,7 @@ class Outputs:
         """The name of one of the M numbers, such as 'Y[0, 2]', or "Y['key'][0, 2]" where the module returns several
         tensors."""
         key, index = self.index(row)
-        return f"{EntryIndex(key, index, (), self.letter).output}{indexed(index)}"
+        return f"{EntryIndex(key, index, (), self.letter).output}{index_text(index)}"
 
     def samples(self, count: int) -> Tensor | None:
         """The sample n that each number belongs to, shape (M,); None unless the first axis of every tensor has the size

@@ -1,6 +1,5 @@
 """The short texts on the nodes and edges of a picture."""
 
-import math
 import re
 from dataclasses import dataclass
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor
 
 from nets.explanation.picture.graph.graph import BackwardStep, Edge
+from nets.text import four_digits
 
 SHOWN_ENTRIES = 4
 """Entries up to which a vector is shown in full; a longer one is shown by its shape and length."""
@@ -22,28 +22,19 @@ def subscripted(name: str) -> str:
     return re.sub(numbered, lambda found: found[1] + found[2].translate(SUBSCRIPT), indexed)
 
 
-def short(number: float) -> str:
-    """Four digits, with the typographic minus sign; NaN, ∞ and −∞."""
-    if math.isnan(number):
-        return "NaN"
-    if math.isinf(number):
-        return "∞" if number > 0 else "−∞"
-    return f"{number + 0.0:.4g}".replace("-", "−").replace("e−0", "e−").replace("e+0", "e")
-
-
 def value_text(value: Tensor) -> str:
     """One number, a short vector, or the shape and the length ‖·‖ of a larger tensor."""
     if value.numel() == 1:
-        return short(float(value))
+        return four_digits(float(value))
     if _is_short(value):
-        return f"[{', '.join(short(float(entry)) for entry in value)}]"
-    return f"({' × '.join(map(str, value.shape))})  ‖·‖ = {short(length(value))}"
+        return f"[{', '.join(four_digits(float(entry)) for entry in value)}]"
+    return f"({' × '.join(map(str, value.shape))})  ‖·‖ = {four_digits(length(value))}"
 
 
 def equation(letters: str, value: Tensor) -> str:
     """'∂y/∂x = 2', or '‖∂y/∂x‖ = 2' for a tensor too large to be shown."""
     shown = value.numel() == 1 or _is_short(value)
-    return f"{letters} = {value_text(value)}" if shown else f"‖{letters}‖ = {short(length(value))}"
+    return f"{letters} = {value_text(value)}" if shown else f"‖{letters}‖ = {four_digits(length(value))}"
 
 
 def length(value: Tensor) -> float:
@@ -62,12 +53,12 @@ def sum_text(terms: list[Tensor]) -> str:
     """'0.5 + 1.2 − 0.3', or the lengths of terms with many entries."""
     if any(term.numel() != 1 for term in terms):
         return " + ".join(
-            value_text(term) if term.numel() <= SHOWN_ENTRIES else f"‖{short(length(term))}‖" for term in terms
+            value_text(term) if term.numel() <= SHOWN_ENTRIES else f"‖{four_digits(length(term))}‖" for term in terms
         )
-    text = short(float(terms[0]))
+    text = four_digits(float(terms[0]))
     for term in terms[1:]:
         number = float(term)
-        text += f" {'−' if number < 0 else '+'} {short(abs(number))}"
+        text += f" {'−' if number < 0 else '+'} {four_digits(abs(number))}"
     return text
 
 
@@ -100,7 +91,7 @@ def edge_label(edge: Edge, steps: dict[int, BackwardStep]) -> EdgeLabel:
         return EdgeLabel("")
     (contribution,) = [contribution for sent_along, contribution in step.sent if sent_along is edge]
     ratio = length(contribution) / length(step.gradient)
-    return EdgeLabel(f"×{short(ratio)}", ratio)
+    return EdgeLabel(f"×{four_digits(ratio)}", ratio)
 
 
 def _local_text(local: Tensor) -> str:
@@ -115,7 +106,7 @@ def _local_text(local: Tensor) -> str:
         return ""
     if not (diagonal == diagonal[0]).all():
         return f"diag{value_text(diagonal)}"
-    return "I" if diagonal[0] == 1 else f"{short(float(diagonal[0]))} I"
+    return "I" if diagonal[0] == 1 else f"{four_digits(float(diagonal[0]))} I"
 
 
 def _is_short(value: Tensor) -> bool:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from nets.explanation.picture.drawing.colours import LENGTH, NEGATIVE, NOT_FINITE, POSITIVE, mixed
-from nets.explanation.picture.drawing.labels import short
+from nets.text import four_digits
 
 WHITE = (255, 255, 255)
 
@@ -27,13 +27,13 @@ def colour_bar(
 
 def signed_bar(x: float, y: float, largest: float, scale: str) -> str:
     """From the largest negative to the largest positive gradient."""
-    ends = f"−{short(largest)}", short(largest)
+    ends = f"−{four_digits(largest)}", four_digits(largest)
     return colour_bar(x, y, "signed", [NEGATIVE, WHITE, POSITIVE], ends, f"gradient {scale}")
 
 
 def length_bar(x: float, y: float, largest: float, scale: str) -> str:
     """From zero to the largest length of a gradient."""
-    return colour_bar(x, y, "length", [WHITE, LENGTH], ("0", short(largest)), f"length of the gradient {scale}")
+    return colour_bar(x, y, "length", [WHITE, LENGTH], ("0", four_digits(largest)), f"length of the gradient {scale}")
 
 
 def not_finite_swatch(x: float, y: float) -> str:

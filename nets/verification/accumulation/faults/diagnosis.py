@@ -9,7 +9,7 @@ import torch
 
 from nets.records.loop_reason import LoopReason
 from nets.records.reason import Finding
-from nets.text import digits
+from nets.text import distinct_from_one
 from nets.torch_internals import accumulation_hooks
 from nets.verification.accumulation.faults.clipping import clipped_each_time
 from nets.verification.accumulation.faults.evidence import MATCH, Evidence, coefficients_text, fitted_coefficients
@@ -147,7 +147,9 @@ def _constant_factor(evidence: Evidence) -> Finding | None:
         return None
     exponent = torch.tensor(abs(factor)).log2()
     power_of_two = exponent >= LEAST_LOSS_SCALE and exponent == exponent.round()
-    return (LoopReason.LOSS_SCALE_LEFT if power_of_two else LoopReason.CONSTANT_FACTOR).because(factor=digits(factor))
+    return (LoopReason.LOSS_SCALE_LEFT if power_of_two else LoopReason.CONSTANT_FACTOR).because(
+        factor=distinct_from_one(factor)
+    )
 
 
 def _other_weights(evidence: Evidence) -> Finding | None:
