@@ -111,7 +111,7 @@ def test_what_a_copy_leaves_out_is_said_and_does_not_pass() -> None:
     compiled.compile(backend="eager")
     hooked.register_forward_hook(lambda layer, inputs, output: output * hooked.weight.sum())
     for module, words in (
-        (compiled, "left out: what module.compile() made of the module"),
+        (compiled, "the compiled form of the module"),
         (hooked, "a hook of the module refers to"),
     ):
         certificate = nets.verify(module, X)

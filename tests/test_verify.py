@@ -221,5 +221,5 @@ def test_a_frozen_parameter_is_left_out() -> None:
 def test_an_argument_that_is_no_module_is_an_input_error() -> None:
     with pytest.raises(nets.InputError, match=r"verify was given a int; expected a torch\.nn\.Module"):
         nets.verify(5, torch.ones(1))  # type: ignore[arg-type]
-    with pytest.raises(nets.InputError, match=r"jacobians was given a Linear; .*from_torch"):
+    with pytest.raises(nets.InputError, match=r"the network is a Linear; .*from_torch"):
         nets.jacobians(nn.Linear(2, 2), torch.ones(1, 2))  # type: ignore[arg-type]

@@ -20,6 +20,7 @@ from nets.calculus.mathematics import TORCH, Mathematics
 from nets.calculus.notation.factors import Factor, Place, subscript
 from nets.calculus.notation.symbols import slope_function
 from nets.errors import InputError
+from nets.torch_internals import own_modules, own_parameters
 
 SAMPLES_COMPARED = 8
 """Samples at which a written slope is compared with the derivative before it is shown."""
@@ -245,12 +246,12 @@ def with_parameters(module: ModuleType, parameters: dict[str, Tensor]) -> Module
     """The same module with other values of some parameters, by the names of `named_parameters`."""
     view = copy.copy(module)
     own = {name: parameter for name, parameter in parameters.items() if "." not in name}
-    view._parameters = {**module._parameters, **own}  # type: ignore[dict-item]
+    view._parameters = {**own_parameters(module), **own}  # type: ignore[dict-item]
     inner: dict[str, dict[str, Tensor]] = {}
     for name, parameter in parameters.items():
         child, dot, rest = name.partition(".")
         if dot:
             inner.setdefault(child, {})[rest] = parameter
     children = {name: with_parameters(module.get_submodule(name), values) for name, values in inner.items()}
-    view._modules = {**module._modules, **children}
+    view._modules = {**own_modules(module), **children}
     return view
