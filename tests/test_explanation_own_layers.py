@@ -144,14 +144,20 @@ def test_a_scalar_parameter_needs_no_index() -> None:
     assert numbers == pytest.approx([explanation.value] * 7)
 
 
-def test_a_symbol_that_is_not_the_slope_is_reported() -> None:
+def test_a_symbol_that_is_not_the_slope_is_not_shown() -> None:
     class Wrong(Cube):
         symbol = "2 {z}²"
 
     explanation = nets.explain(between(Wrong()), X, "0.bias[0]")
-    assert "do not agree" not in explanation.agreement
-    assert "1 Wrong" in explanation.agreement and "one of the two is wrong" in explanation.agreement
-    assert "one of the two is wrong" not in nets.explain(between(Cube()), X, "0.bias[0]").agreement
+    (own,) = [factor for factor in explanation.factors if factor.layer == "1 Wrong"]
+    assert own.formula == "∂H2_0/∂H1_0" and float(own.numbers.strip("()")) == pytest.approx(own.value, rel=1e-5)
+    assert "agree" not in explanation.agreement and "gives" not in explanation.agreement
+
+    class Right(Cube):
+        symbol = "3 {z}²"
+
+    (own,) = [f for f in nets.explain(between(Right()), X, "0.bias[0]").factors if f.layer == "1 Right"]
+    assert own.formula == "3 H1_0²" and own.numbers.startswith("3 ") and own.consistent
 
 
 def test_a_wrong_pullback_of_an_own_layer_shows() -> None:

@@ -18,12 +18,10 @@ from typing_extensions import Self
 from nets.calculus.jacobian import DenseJacobian, Jacobian
 from nets.calculus.mathematics import TORCH, Mathematics
 from nets.calculus.notation.factors import Factor, Place, subscript
-from nets.calculus.notation.symbols import slope_function
+from nets.calculus.notation.symbols import as_factor, slope_function
 from nets.errors import InputError
 from nets.torch_internals import own_modules, own_parameters
-
-SAMPLES_COMPARED = 8
-"""Samples at which a written slope is compared with the derivative before it is shown."""
+from nets.validation import refusal
 
 
 class Layer(nn.Module, ABC):
@@ -116,7 +114,9 @@ class Layer(nn.Module, ABC):
     def sample_norms(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """v_ni → ‖Σ_i v_ni ∂Y_ni/∂θ‖ of each sample n for every parameter θ, by name; shape (N,)."""
         each = self.sample_gradients(v, x, y)
-        return {name: torch.linalg.vector_norm(gradients.flatten(1), dim=1) for name, gradients in each.items()}
+        return {
+            name: torch.linalg.vector_norm(gradients.reshape(len(x), -1), dim=1) for name, gradients in each.items()
+        }
 
     def jacobians(self, a: Tensor, x: Tensor, y: Tensor) -> dict[str, Jacobian]:
         """∂Y_nk/∂θ of a network's output Y by every parameter θ of this layer, by name; axes (n, k, *θ.shape).
@@ -133,7 +133,7 @@ class Layer(nn.Module, ABC):
         if not names:
             return {}
         samples = torch.eye(len(x), dtype=a.dtype, device=a.device).reshape(len(x), len(x), *(1 for _ in y.shape[1:]))
-        rows = [[self._expect_gradients(self.gradients(v * only, x, y)) for v in a] for only in samples]
+        rows = [[self.checked_gradients(v * only, x, y) for v in a] for only in samples]
         return {
             name: DenseJacobian(torch.stack([torch.stack([one[name] for one in row]) for row in rows]))
             for name in names
@@ -171,7 +171,9 @@ class Layer(nn.Module, ABC):
             return [Factor(f"∂{y}/∂{x}", (i,), lambda n: self._at_sample(place, n))]
         slope = slope_function(self.symbol)
         found = Factor(
-            self.symbol.format(y=y, z=x), (i,), lambda n: slope(*(value[n].flatten() for value in place.values()))
+            as_factor(self.symbol).format(y=y, z=x),
+            (i,),
+            lambda n: slope(*(value[n].flatten() for value in place.values())),
         )
         return [found] if self.symbol else []
 
@@ -198,10 +200,17 @@ class Layer(nn.Module, ABC):
         """The same layer with other parameter values. Nothing is copied, and this layer stays as it is."""
         return with_parameters(self, parameters)
 
-    def _expect_gradients(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
-        """What `gradients` returned, if it has an entry of the right shape for each parameter; InputError otherwise."""
+    def checked_gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """The result of `gradients`.
+
+        Raises:
+            InputError: unless it has a tensor of the parameter's shape for each parameter.
+        """
+        found = self.gradients(v, x, y)
+        if not isinstance(found, dict):
+            raise refusal(f"the result of {type(self).__name__}.gradients", found, "a dict {parameter: gradient}")
         for name, parameter in self.named_parameters():
-            if name not in found:
+            if not isinstance(found.get(name), Tensor):
                 raise InputError(
                     f"{type(self).__name__}.gradients returned no gradient of {name}; expected one for each parameter."
                 )
@@ -215,13 +224,14 @@ class Layer(nn.Module, ABC):
         return found
 
     def _symbol_holds(self, place: Place) -> bool:
-        """Whether the symbol has the numbers of the derivative, at some samples; True where there are no samples."""
+        """Whether the symbol has the numbers of the derivative at every sample; True where there are no samples."""
         if self.symbol is None or place.x is None or place.y is None:
             return self.symbol is not None
-        x, y = (value[:SAMPLES_COMPARED] for value in (place.x, place.y))
-        tolerance = torch.finfo(y.dtype).eps ** 0.5
-        written = slope_function(self.symbol)(x, y).flatten(1)
-        return torch.allclose(written, self.local_jacobian(x, y), rtol=tolerance, atol=tolerance, equal_nan=True)
+        tolerance = torch.finfo(place.y.dtype).eps ** 0.5
+        written = slope_function(self.symbol)(place.x, place.y).flatten(1)
+        return torch.allclose(
+            written, self.local_jacobian(place.x, place.y), rtol=tolerance, atol=tolerance, equal_nan=True
+        )
 
     def _at_sample(self, place: Place, n: int) -> Tensor:
         return self.local_jacobian(*(value[n : n + 1] for value in place.values()))[0]

@@ -7,12 +7,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from nets.calculus.layer import Layer
+from nets.calculus.network import Network
 from nets.records.certificate import Certificate
 from nets.records.check import Check
 from nets.records.method import WITNESSES
 from nets.records.reason import Finding
 from nets.records.verdict import Verdict
-from nets.text import precision_name
+from nets.text import listed, precision_name
 from nets.verification.arguments import check_arguments, first_order_only
 from nets.verification.checks.kept_state import moved_first
 from nets.verification.checks.not_copied import check_left_out
@@ -125,6 +127,8 @@ def verify(
         closed_form=closed_form,
         engines=engines,
     )
+    if isinstance(module, Layer):  # a layer has a closed form of its own, which a network of it alone checks
+        module = Network([module])
     # A tensor that is made under inference_mode has no graph.
     with (
         shown("checking every derivative"),
@@ -161,8 +165,23 @@ def verify(
         return replace(
             certificate,
             checks=(*certificate.checks, *further),
-            notes=(*certificate.notes, *notes, *expanded_inputs_note(inputs), *unsaved_inputs_note(problem)),
+            notes=(
+                *certificate.notes,
+                *notes,
+                *expanded_inputs_note(inputs),
+                *unsaved_inputs_note(problem),
+                *_unused_closed_forms(module),
+            ),
         )
+
+
+def _unused_closed_forms(module: nn.Module) -> list[str]:
+    """A note if layers with a closed form stand in a module that autograd differentiates."""
+    if isinstance(module, Network):
+        return []
+    unused = [f"{name} ({type(inner).__name__})" for name, inner in module.named_modules() if isinstance(inner, Layer)]
+    words = "autograd differentiates this module, so the pullback and the gradients of {} are not checked: verify {}"
+    return [words.format(listed(unused), "nets.Network.from_torch(module), or the layer alone")] if unused else []
 
 
 def _problem(module: nn.Module, inputs: tuple[Any, ...], seed: int, dtype: str) -> tuple[Problem, list[str]]:

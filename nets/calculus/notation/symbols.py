@@ -49,10 +49,23 @@ def slope_function(symbol: str) -> Callable[[Tensor, Tensor], Tensor]:
 
     def slope(z: Tensor, y: Tensor) -> Tensor:
         # Only the names in `known`, z, y and numbers are in the source.
-        found = eval(code, {"__builtins__": {}}, {**known, "z": z, "y": y})
+        try:
+            found = eval(code, {"__builtins__": {}}, {**known, "z": z, "y": y})
+        except (AttributeError, RuntimeError, TypeError) as error:  # such as −1 < z < 1, or cos 2 z without brackets
+            raise _unread(symbol) from error
         return torch.as_tensor(found, dtype=y.dtype, device=y.device).expand_as(y)
 
     return slope
+
+
+def as_factor(symbol: str) -> str:
+    """The symbol as it is written in a product: in brackets if it is a sum, a difference or a quotient."""
+    depth = 0
+    for place, letter in enumerate(symbol):
+        depth += (letter in "([") - (letter in ")]")
+        if depth == 0 and place > 0 and letter in "+−-/":
+            return f"({symbol})"
+    return symbol
 
 
 def _python(symbol: str) -> str:
@@ -88,5 +101,5 @@ def _unread(symbol: str) -> InputError:
     return InputError(
         f"a slope is written '{symbol}'; expected {{z}} for the input, {{y}} for the output, numbers, + − · / ² ³ ^, "
         "brackets, "
-        f"[a > b] and the functions {', '.join(FUNCTIONS)}: correct the layer's symbol, or leave it away."
+        f"[a > b] and the functions {', '.join(FUNCTIONS)}: correct the layer's symbol, or leave it out."
     )

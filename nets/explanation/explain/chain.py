@@ -37,7 +37,7 @@ class ChainFactor:
     @property
     def consistent(self) -> bool:
         """Whether the formula gives the layer's own derivative."""
-        return math.isclose(self.value, self.formula_value, rel_tol=1e-9, abs_tol=1e-12)
+        return _close(self.value, self.formula_value)
 
 
 def chain_factors(partial: PartialDerivative, chain: Sequence[LocalJacobian], paths: Paths) -> tuple[ChainFactor, ...]:
@@ -58,19 +58,19 @@ def _layer_factor(partial: PartialDerivative, local: LocalJacobian, above: int, 
     layer, place = partial.network.layers[local.layer], partial.places[local.layer]
     factors = layer.factors(place, str(above), str(below))
     value = float(local.entry(above, below))
-    numbers, formula, formula_value = factor_text(value), _joined(factors), math.prod(map(number_of, factors))
-    if layer.elementwise and layer.symbol:  # compared with the derivative even where `factors` does not write it
+    numbers = factor_text(value)
+    if layer.elementwise and layer.symbol:
         z, y = (given[0].flatten()[above] for given in place.values())
-        numbers = with_values(layer.symbol, float(z), float(y))
-        formula = layer.symbol.format(z=f"{place.x_name}_{above}", y=f"{place.y_name}_{above}")
-        formula_value = float(slope_function(layer.symbol)(z, y))
+        # As in the layer's factors, a symbol that is not the slope is not shown.
+        if _close(float(slope_function(layer.symbol)(z, y)), value):
+            numbers = with_values(layer.symbol, float(z), float(y))
     return ChainFactor(
         layer=f"{local.layer} {type(layer).__name__}",
         derivative=f"∂{place.y_name}_{above}/∂{place.x_name}_{below}",
-        formula=formula,
+        formula=_joined(factors),
         numbers=numbers,
         value=value,
-        formula_value=formula_value,
+        formula_value=math.prod(map(number_of, factors)),
         dense=local.dense,
     )
 
@@ -157,6 +157,10 @@ def _parameter_factors(partial: PartialDerivative, unit: str) -> list[Factor]:
     """∂Z_u/∂θ as the layer writes it, with a letter or a number for u."""
     layer, place = partial.network.layers[partial.layer], partial.places[partial.layer]
     return layer.parameter_factors(place, partial.parameter, partial.index_texts, unit)[2]
+
+
+def _close(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12)
 
 
 def _joined(factors: Sequence[Factor]) -> str:

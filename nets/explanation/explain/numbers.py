@@ -2,6 +2,7 @@
 
 import re
 
+from nets.calculus.notation.symbols import as_factor
 from nets.text import six_digits
 
 
@@ -12,5 +13,6 @@ def factor_text(value: float) -> str:
 
 def with_values(symbol: str, z: float, y: float) -> str:
     """'(1 − {y}²)' → '(1 − 0.5²)'; no number has two pairs of brackets."""
-    text = symbol.format(z=factor_text(z), y=factor_text(y))
+    apart = re.sub(r"(?<=[\d}²³)\]])\s*(?=\{)", " · ", as_factor(symbol))  # '3{z}²' → '3 · {z}²'
+    text = apart.format(z=factor_text(z), y=factor_text(y))
     return re.sub(r"\((\(-[^()]*\))\)", r"\1", text)

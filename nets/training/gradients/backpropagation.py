@@ -31,7 +31,7 @@ def closed_form(network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dic
     values = network.trace(batch.inputs)
     gradients: dict[str, Tensor] = {}
     for index, v in network.pulled_back(loss.gradient(values[-1], batch.targets), values):
-        gradients |= prefixed(index, network.layers[index].gradients(v, values[index], values[index + 1]))
+        gradients |= prefixed(index, network.layers[index].checked_gradients(v, values[index], values[index + 1]))
     return loss(values[-1], batch.targets), {name: gradients[name] for name in trained(network)}
 
 

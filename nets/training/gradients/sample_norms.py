@@ -35,7 +35,7 @@ def closed_form(network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dic
     gradients, norms = dict[str, Tensor](), dict[str, Tensor]()
     for index, v in network.pulled_back(loss.gradient(values[-1], batch.targets), values):
         layer = network.layers[index]
-        gradients |= prefixed(index, layer.gradients(v, values[index], values[index + 1]))
+        gradients |= prefixed(index, layer.checked_gradients(v, values[index], values[index + 1]))
         norms |= prefixed(index, layer.sample_norms(v, values[index], values[index + 1]))
     names = list(trained(network))
     found = torch.stack([norms[name] for name in names])
