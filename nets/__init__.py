@@ -29,6 +29,8 @@ from nets.records.certificate import Certificate as Certificate
 from nets.records.certificate import Check as Check
 from nets.records.step import Step as Step
 from nets.training.descend import descend as descend
+from nets.training.gradients.source import GradientSource as GradientSource
+from nets.training.optimizers.update_rule import UpdateRule as UpdateRule
 from nets.training.state import TrainState as TrainState
 from nets.verification.accumulation.check import check_accumulation as check_accumulation
 from nets.verification.verify import verify as verify

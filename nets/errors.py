@@ -21,17 +21,17 @@ class GradientError(AssertionError):
 
 
 class DivergenceError(ArithmeticError):
-    """Gradient descent has left the numbers: the loss or a gradient is no longer finite."""
+    """The loss or a gradient of a descent is not finite."""
 
 
 class RankError(RuntimeError):
-    """One of the processes of a run has died."""
+    """A process of a distributed run has ended unexpectedly."""
 
 
 def quoted(value: object) -> str:
-    """`value` as a message repeats it: its repr in one line, cut where it is long; its type where it has no repr.
+    """The repr of `value` for a message: in one line, and cut where it is long. If the repr fails, the type.
 
-    A repr may fail: Python writes no whole number of more than 4,300 digits.
+    A repr may fail: Python refuses to write whole numbers of more than 4,300 digits.
     """
     try:
         text = " ".join(repr(value).split())

@@ -27,7 +27,7 @@ _REPLACE = "delete it, and put a whole copy there or run with data.download=true
 
 
 def missing(folder: Path) -> list[str]:
-    """The names of the files that lie in `folder` neither unpacked nor packed."""
+    """The names of the files that are not in `folder`, neither unpacked nor as .gz."""
     return [file for file in FILES if _find(folder, file) is None]
 
 
@@ -36,10 +36,11 @@ def _find(folder: Path, file: str) -> Path | None:
 
 
 def fetch(data_set: Any, folder: Path) -> None:
-    """Downloads what `folder` lacks, with the mirrors and checksums of the torchvision class `data_set`.
+    """Download the files that are missing in `folder`, with the mirrors and checksums of the torchvision class
+    `data_set`.
 
-    The files arrive beside their place and are moved there once all are whole, so that a broken download leaves
-    nothing that could be taken for data.
+    The files are downloaded to a temporary folder and moved when all are complete, so that an interrupted download
+    leaves no partial file.
 
     Raises:
         InputError: the download failed, or the folder cannot be written.

@@ -55,7 +55,7 @@ def fashion_mnist(
     test_samples: int | None = None,
     seed: int = 0,
 ) -> DataSet:
-    """Pieces of clothing in the format of `mnist`, whose arguments and errors these are; the files lie in
+    """Pieces of clothing in the format of `mnist`, with the same arguments and errors; the files lie in
     FashionMNIST/raw.
 
     Source: H. Xiao, K. Rasul and R. Vollgraf, Fashion-MNIST (2017), arXiv:1708.07747.

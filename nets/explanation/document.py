@@ -116,7 +116,8 @@ def _table_text(table: Table) -> list[str]:
 
 
 def _column_widths(table: Table, columns: list[int]) -> list[int]:
-    """The width of the longest cell of each column; the widest columns give way until the row fits, but to no word."""
+    """The width of the longest cell of each column; the widest columns are narrowed until the row fits, but never below
+    their longest word."""
     cells = list(zip(table.head, *table.rows, strict=True))
     widths = [max(map(len, column)) for column in cells]
     longest_words = [max(len(word) for cell in column for word in [*cell.split(), ""]) for column in cells]

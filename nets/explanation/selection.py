@@ -91,7 +91,7 @@ def _index(name: str, shape: tuple[int, ...], given: object) -> tuple[int, ...]:
 
 
 def _whole_number(given: Any) -> int:
-    """True is no whole number here."""
+    """A TypeError for True and False, which Python counts as whole numbers."""
     if isinstance(given, bool):
         raise TypeError
     return int(given) if isinstance(given, str) else operator.index(given)

@@ -51,8 +51,8 @@ def rows(checks: Sequence[Check], formulas: Mapping[str, str]) -> list[str]:
 
 
 def answers(checks: Sequence[Check]) -> list[str]:
-    """Checks that only answer yes, and do: a line for those of all parameters, and one for each derivation that has
-    several."""
+    """Lines for the checks without an entry that pass: one for each check of all parameters, and one for each
+    derivation."""
     plain = [c for c in checks if c.worst_index is None and c.verdict == Verdict.PASS and c.against != Method.INTENTION]
     lines = [str(check) for check in plain if check.parameter == "all"]
     for against in dict.fromkeys(check.against for check in plain if check.parameter != "all"):

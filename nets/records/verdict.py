@@ -1,4 +1,4 @@
-"""The three verdicts, and what several of them come to."""
+"""The three verdicts, and the verdict of several checks together."""
 
 from collections.abc import Iterable
 

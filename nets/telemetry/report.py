@@ -30,7 +30,7 @@ class Report:
 
     @property
     def diagnosis(self) -> str:
-        """The sentences, or one that says that all is well."""
+        """The sentences of all faults, or the sentence for healthy gradients."""
         return " ".join(self.faults) or HEALTHY
 
 

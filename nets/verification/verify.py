@@ -216,7 +216,7 @@ def _second_order(problem: Problem, inputs: tuple[Any, ...], options: Options) -
         certificate = entrywise_certificate(second, options)
         if certificate.verdict != Verdict.FAIL:  # a fault by a parameter or an input says more
             certificate = replace(certificate, checks=(*certificate.checks, *check_incoming(second)))
-    what = "order=2 checks its derivatives and takes it as given itself; order=1 checks the gradient"
+    what = "order=2 checks the derivatives of G and not G itself; order=1 checks the gradient"
     note = f"G is the gradient Σ_m v_m ∂Y_m/∂p; {what}"
     return replace(certificate, notes=(*certificate.notes, note), tolerance=options.tolerance)
 

@@ -1,4 +1,4 @@
-"""Layers, each with its derivative in closed form directly beneath its forward; a family a file.
+"""Layers, each with its derivative in closed form directly beneath its forward. Each file holds a family of layers.
 
 linear: Y = W X + B. Begin here.
 activations: tanh and others, entry by entry, and their names.

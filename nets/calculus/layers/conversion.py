@@ -45,7 +45,7 @@ def register(torch_class: type[nn.Module], converter: Converter) -> None:
 
 
 def converted(index: int, module: nn.Module) -> Layer:
-    """The layer for `module`, which is layer `index` of a sequence; a layer stands for itself.
+    """The layer for `module`, which is layer `index` of a sequence; a `Layer` is returned as it is.
 
     Raises:
         InputError: for a module of an unknown class or with settings that have no layer, and for a converter that

@@ -1,4 +1,4 @@
-"""From which number on a diagnosis speaks, and where the number comes from.
+"""The thresholds of a diagnosis, each with its source.
 
 The limits of layers were set beside healthy networks (digit classifiers of 1 to 20 layers, every activation, at the
 start and in training). There at most 85 % of the slopes of an activation were below 0.01, at most 46 % of its units

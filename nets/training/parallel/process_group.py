@@ -72,12 +72,12 @@ class Ranks:
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """A block that all ranks enter at the same time: each waits until the last has come. If one dies in it, the
-        error names it.
+        """A block that all ranks enter at the same time: each waits until the last has come. If a rank ends
+        unexpectedly in it, the error names that rank.
 
         Raises:
-            RankError: on the first of the ranks that are left, in place of the error that the death of another has
-                caused.
+            RankError: on the first remaining rank, in place of the communication error that follows when another rank
+                ends.
         """
         try:
             dist.monitored_barrier(timeout=NO_TIMEOUT)
@@ -87,7 +87,7 @@ class Ranks:
             raise
 
     def raise_if_dead(self, error: BaseException) -> None:
-        """Raise RankError if another rank has died, on the first of the ranks that are left."""
+        """Raise RankError on the first remaining rank if another rank has ended unexpectedly."""
         # torchrun sends SIGTERM to the ranks that are left, which must first find out what to report.
         with contextlib.suppress(ValueError):
             signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -215,7 +215,7 @@ class _Point:
     def _blame(self, derivations: list[Derivation], checks: list[Check]) -> list[Check]:
         """The same checks, and which derivation is wrong, if one disagrees with all the rest.
 
-        If that is not the judged one, it is held against differences in the place of the judged one.
+        If that is not the judged one, it is compared with differences instead of with the judged one.
         """
         if all(check.verdict != Verdict.FAIL for check in checks):
             return checks

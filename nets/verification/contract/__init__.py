@@ -1,4 +1,4 @@
-"""What autograd asks of a backward besides the right numbers. Begin with `check`.
+"""The requirements of autograd on a backward besides the right numbers. Begin with `check`.
 
 - `check`: the checks in order; whether a backward writes into its incoming gradient, and whether it copes with missing
   gradients.

@@ -36,7 +36,7 @@ output."""
 
 
 def check_writes(problem: Problem) -> list[Check]:
-    """A failed check where a backward writes into its incoming gradient; none where none does."""
+    """A failed check if a backward writes into its incoming gradient; otherwise an empty list."""
     call = record(problem)
     if not call.outputs:
         return []

@@ -193,7 +193,8 @@ class Problem:
         return self({**self.points, name: point})
 
     def call_elsewhere(self, points: Mapping[str, Tensor]) -> Any:
-        """The output at other points, from a call that the verified module itself may remember."""
+        """The output at other points. The call is made on the verified module itself, so state that it keeps is
+        included."""
         return self._function.remembered(points)
 
     def in_complex(self, points: Mapping[str, Tensor]) -> Tensor:

@@ -1,5 +1,4 @@
-"""How a tensor lies in memory, so that a copy of it lies in the same way: a kernel may be right for one layout
-alone."""
+"""The memory layout of a tensor, and copies with the same layout: a kernel may be right for one layout alone."""
 
 import contextlib
 from collections.abc import Iterator, Mapping

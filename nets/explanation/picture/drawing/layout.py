@@ -210,15 +210,16 @@ def _mean_height(box: Box, forward: bool) -> float:
 
 
 def _weight(box: Box) -> float:
-    """Small for a parameter or a constant, so that it moves to its user and not its user to it."""
+    """Small for a parameter or a constant: it is placed beside its user, and does not move its user."""
     return 20.0 if box.node is None or box.node.drawn_edges or box.node.kind == "input" else 1.0
 
 
-def _spread(level: list[Box], wishes: list[float]) -> None:
-    """Move each box as near to its wish as order and gaps allow; neighbours that would overlap move as one block."""
+def _spread(level: list[Box], desired: list[float]) -> None:
+    """Move each box as near to its desired height as order and gaps allow; neighbours that would overlap move as one
+    block."""
     blocks: list[tuple[list[Box], float, float]] = []  # boxes, their weight, and the height of the first
-    for box, wish in zip(level, wishes, strict=True):
-        own, weight, first = [box], _weight(box), wish
+    for box, height in zip(level, desired, strict=True):
+        own, weight, first = [box], _weight(box), height
         while blocks and blocks[-1][2] + _extent(blocks[-1][0], own[0]) > first:
             above, above_weight, above_first = blocks.pop()
             moved = first - _extent(above, own[0])

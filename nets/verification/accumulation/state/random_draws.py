@@ -25,7 +25,7 @@ Generator: TypeAlias = torch.Generator | np.random.Generator | random.Random
 
 
 class CannotReplay(Exception):
-    """The whole batch cannot draw the numbers that its micro-batches drew."""
+    """The random numbers of the micro-batches cannot be reproduced in a call with the whole batch."""
 
 
 class DeterministicLoss:
