@@ -257,7 +257,7 @@ def test_an_activation_with_a_name_is_known_to_mlp() -> None:
     own = dict(ACTIVATIONS)
     try:
 
-        class Softsign(nets.Activation, name="softsign"):
+        class Softsign(nets.Activation, known_as="softsign"):
             symbol = "(1 − [{z} > 0]{y} + [{z} < 0]{y})²"
 
             def forward(self, x: Tensor) -> Tensor:
@@ -273,7 +273,7 @@ def test_an_activation_with_a_name_is_known_to_mlp() -> None:
         torch.testing.assert_close(found.numbers(1), nets.jacobians(network, x)["0.bias"].dense()[1])
         with pytest.raises(nets.InputError, match="the name of Again is 'softsign', which Softsign has"):
 
-            class Again(Softsign, name="softsign"):
+            class Again(Softsign, known_as="softsign"):
                 pass
     finally:
         ACTIVATIONS.clear()

@@ -194,7 +194,7 @@ def test_a_wrong_setting_is_reported_once(tmp_path: Path) -> None:
     process = torchrun(tmp_path, "descent.learning_rate=-1")
     said, complaints = process.communicate(timeout=60)
     assert process.returncode != 0 and said == ""
-    assert complaints.count("learning_rate is -1; expected a number above 0.\n") == 1
+    assert complaints.count("learning_rate is -1; expected a finite number above 0.\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 

@@ -22,7 +22,7 @@ LOSSES: dict[str, type["Loss"]] = {}
 class Loss(nn.Module, ABC):
     """ℓ(Y, T), one number for a batch, and ∂ℓ/∂Y_nk.
 
-    A subclass enters itself in LOSSES with `class Huber(nets.Loss, name="huber")`.
+    A subclass enters itself in LOSSES with `class Huber(nets.Loss, known_as="huber")`.
 
     Args:
         reduction: 'mean' for 1/C Σ_n ℓ_n, with C the number of samples that count; 'sum' for Σ_n ℓ_n.
@@ -34,9 +34,9 @@ class Loss(nn.Module, ABC):
     recordable: ClassVar[bool] = True
     """Whether training may record its operations once and repeat them, see `Layer.recordable`."""
 
-    def __init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
+    def __init_subclass__(cls, *, known_as: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        enter(LOSSES, name, cls)
+        enter(LOSSES, known_as, cls)
 
     def __init__(self, reduction: str = "mean") -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Loss(nn.Module, ABC):
         return len(target)
 
 
-class MeanSquaredError(Loss, name="mean_squared_error"):
+class MeanSquaredError(Loss, known_as="mean_squared_error"):
     """ℓ = 1/(N K) Σ_nk (Y_nk − T_nk)²; as a sum, 1/K Σ_nk (Y_nk − T_nk)².
 
     Shapes: Y and T (N, K), or (N, *S) with K numbers in S.
@@ -91,7 +91,7 @@ class MeanSquaredError(Loss, name="mean_squared_error"):
             )
 
 
-class CrossEntropy(Loss, name="cross_entropy"):
+class CrossEntropy(Loss, known_as="cross_entropy"):
     """ℓ = −1/N Σ_n log P_n,T(n), with P_nk = e^Y_nk / Σ_m e^Y_nm. Shapes: Y (N, K), the logits; T (N,), the classes."""
 
     def forward(self, y: Float[Tensor, "n k"], target: Int64[Tensor, " n"]) -> Float[Tensor, ""]:
@@ -124,7 +124,7 @@ class CrossEntropy(Loss, name="cross_entropy"):
             )
 
 
-class MaskedCrossEntropy(CrossEntropy, name="masked_cross_entropy"):
+class MaskedCrossEntropy(CrossEntropy, known_as="masked_cross_entropy"):
     """ℓ = −1/C Σ_n [T(n) ≥ 0] log P_n,T(n), with C = Σ_n [T(n) ≥ 0]: samples, or tokens, of a class below 0 do not
     count.
 

@@ -25,7 +25,7 @@ class Activation(Layer):
 
     A subclass defines `forward`, or `function`, and `slope`; `symbol` says how the slope is written. With
 
-        class Softsign(nets.Activation, name="softsign"):
+        class Softsign(nets.Activation, known_as="softsign"):
 
     it is known to `nets.mlp(..., activation="softsign")` as well.
 
@@ -35,9 +35,9 @@ class Activation(Layer):
 
     elementwise = True
 
-    def __init_subclass__(cls, *, name: str | None = None, **kwargs: Any) -> None:
+    def __init_subclass__(cls, *, known_as: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        enter(ACTIVATIONS, name, cls)
+        enter(ACTIVATIONS, known_as, cls)
 
     @abstractmethod
     def slope(self, z: Tensor, y: Tensor) -> Tensor:
@@ -52,7 +52,7 @@ class Activation(Layer):
         return t * self.slope(x, y)
 
 
-class Tanh(Activation, name="tanh"):
+class Tanh(Activation, known_as="tanh"):
     """Y = tanh Z."""
 
     symbol = "(1 − {y}²)"
@@ -66,7 +66,7 @@ class Tanh(Activation, name="tanh"):
         return 1 - y * y
 
 
-class Sigmoid(Activation, name="sigmoid"):
+class Sigmoid(Activation, known_as="sigmoid"):
     """Y = 1 / (1 + e^−Z)."""
 
     symbol = "{y}(1 − {y})"
@@ -80,7 +80,7 @@ class Sigmoid(Activation, name="sigmoid"):
         return y * (1 - y)
 
 
-class ReLU(Activation, name="relu"):
+class ReLU(Activation, known_as="relu"):
     """Y = max(Z, 0)."""
 
     symbol = "[{z} > 0]"
@@ -94,7 +94,7 @@ class ReLU(Activation, name="relu"):
         return (z > 0).to(z.dtype)
 
 
-class Softplus(Activation, name="softplus"):
+class Softplus(Activation, known_as="softplus"):
     """Y = log(1 + e^Z), exact for every Z (`torch.nn.Softplus` is the identity from Z = 20 on, which is off by
     2e-9)."""
 
@@ -109,7 +109,7 @@ class Softplus(Activation, name="softplus"):
         return torch.sigmoid(z)
 
 
-class GELU(Activation, name="gelu"):
+class GELU(Activation, known_as="gelu"):
     """Y = Z Φ(Z), with Φ the distribution function of the standard normal."""
 
     symbol = "(Φ({z}) + {z} φ({z}))"
@@ -123,7 +123,7 @@ class GELU(Activation, name="gelu"):
         return torch.erfc(-z * math.sqrt(0.5)) / 2 + z * torch.exp(-z * z / 2) / math.sqrt(2 * math.pi)
 
 
-class Sin(Activation, name="sin"):
+class Sin(Activation, known_as="sin"):
     """Y = sin Z."""
 
     symbol = "cos {z}"
@@ -137,7 +137,7 @@ class Sin(Activation, name="sin"):
         return torch.cos(z)
 
 
-class Identity(Activation, name="identity"):
+class Identity(Activation, known_as="identity"):
     """Y = Z."""
 
     symbol = ""
