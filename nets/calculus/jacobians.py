@@ -37,13 +37,15 @@ def jacobians(network: Network, x: Tensor) -> dict[str, Jacobian]:
             f"the network is a {type(network).__name__}; expected a nets.Network, whose layers know their derivatives: "
             "convert a torch.nn.Sequential with nets.Network.from_torch."
         )
+    if not network.layers:
+        raise InputError("the network has no layers; expected at least one.")
     network.check(x)
     values = network.trace(x)
     y = values[-1]
     # A has k in front, so that every layer's pullback broadcasts over it; it begins with ∂Y_nk/∂Y_ni = δ_ki.
     found: dict[str, Jacobian] = {}
     for index, a in network.pulled_back(unit_cotangents(y), values):
-        _expect_shape(network, index, a, values[index + 1])
+        _expect_shape(network, index, a, (y[0].numel(), *values[index + 1].shape))
         own = network.layers[index].jacobians(a, values[index], values[index + 1])
         found |= {f"{index}.{name}": _by_output(jacobian, y) for name, jacobian in own.items()}
     # The input's Jacobian is computed later, on request, and belongs to the parameters as they are now.
@@ -53,14 +55,14 @@ def jacobians(network: Network, x: Tensor) -> dict[str, Jacobian]:
     return {name: found[name] for name, _ in network.named_parameters()} | {"input": by_input}
 
 
-def _expect_shape(network: Network, index: int, a: Tensor, z: Tensor) -> None:
-    """InputError unless A has the shape of Z, the output of layer `index`, with the outputs k in front."""
-    if a.shape[1:] != z.shape:
+def _expect_shape(network: Network, index: int, a: object, expected: tuple[int, ...]) -> None:
+    """InputError unless A_kni, the pullback to the output of layer `index`, is a tensor of shape (K, N, *S)."""
+    if not isinstance(a, Tensor) or a.shape != expected:
+        found = f"the shape {tuple(a.shape)}" if isinstance(a, Tensor) else f"a {type(a).__name__}"
         raise InputError(
-            f"the pullback of layer {index + 1}, a {type(network.layers[index + 1]).__name__}, returned the shape "
-            f"{tuple(a.shape)} for an input of shape {tuple(z.shape)}; expected the shape of the input, with the "
-            "further axes of "
-            "v in front: let it broadcast over them."
+            f"the pullback of layer {index + 1}, a {type(network.layers[index + 1]).__name__}, returned {found}; "
+            f"expected the shape {tuple(expected)}, that of its input with the {expected[0]} outputs of the network "
+            "in front: let it broadcast over the further axes of v."
         )
 
 

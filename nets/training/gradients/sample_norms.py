@@ -66,7 +66,7 @@ class VectorisedAutograd:
         parameters = {name: parameter.detach() for name, parameter in trained(network).items()}
         each = vmap(grad(of_one), (None, 0, 0))(parameters, batch.inputs, batch.targets)
         value, gradients = self._engine(network, loss, batch)
-        return value, gradients, torch.stack([row_norms(g.flatten(1)) for g in each.values()])
+        return value, gradients, torch.stack([row_norms(g.reshape(len(g), -1)) for g in each.values()])
 
 
 SAMPLED: dict[str, Callable[[], SampledEngine]] = {"closed_form": ClosedForm, "autograd": VectorisedAutograd}
