@@ -230,11 +230,6 @@ def forward_hooks(module: nn.Module) -> tuple[Mapping[int, Any], Mapping[int, An
     return module._forward_hooks, module._forward_pre_hooks
 
 
-def has_forward_hooks(module: nn.Module) -> bool:
-    """Whether a call of the module runs hooks."""
-    return any(forward_hooks(module))
-
-
 def is_compiled(module: nn.Module) -> bool:
     """Whether `module.compile()` was called. Fallback: False."""
     return getattr(module, "_compiled_call_impl", None) is not None

@@ -92,11 +92,11 @@ def test_control_flow_has_a_kernel_and_other_operators_have_none(lack: Lack) -> 
 
 def test_hooks_are_found() -> None:
     module, parameter = nn.Linear(2, 2), nn.Parameter(torch.ones(2))
-    assert torch_internals.module_hooks(module) == [] and not torch_internals.has_forward_hooks(module)
+    assert torch_internals.module_hooks(module) == [] and not any(torch_internals.forward_hooks(module))
     module.register_forward_hook(print)
     parameter.register_hook(print)
     parameter.register_post_accumulate_grad_hook(print)
-    assert torch_internals.module_hooks(module) == [print] and torch_internals.has_forward_hooks(module)
+    assert torch_internals.module_hooks(module) == [print] and any(torch_internals.forward_hooks(module))
     assert torch_internals.gradient_hooks(parameter) == torch_internals.accumulation_hooks(parameter) == [print]
 
 

@@ -26,6 +26,9 @@ from nets.telemetry.tensorboard.board import Board
 
 Run = Callable[..., None]
 
+LEFT_BY_A_BROKEN_RUN = {"certificate.json", "config.yaml", "jacobians.png", "gradients.png", "flow.png"}
+"""The files of a run that has made some steps and not ended."""
+
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
@@ -246,13 +249,7 @@ def test_divergence(run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path
     found = re.fullmatch(pattern, said)
     assert status == 1 and found is not None, said
     assert steps_in(tmp_path / "here") == list(range(1, int(found[1]) + 1)) and int(found[1]) < 20
-    assert left_in(tmp_path / "here") == {
-        "certificate.json",
-        "config.yaml",
-        "jacobians.png",
-        "gradients.png",
-        "flow.png",
-    }
+    assert left_in(tmp_path / "here") == LEFT_BY_A_BROKEN_RUN
 
 
 @pytest.fixture
@@ -278,13 +275,7 @@ def test_interruption(
     monkeypatch.setattr(Board, "write", write_and_interrupt)
     assert end_of(run, capsys) == (130, "interrupted; what was recorded is in here.\n")
     assert steps_in(tmp_path / "here") == list(range(1, 11))
-    assert left_in(tmp_path / "here") == {
-        "certificate.json",
-        "config.yaml",
-        "jacobians.png",
-        "gradients.png",
-        "flow.png",
-    }
+    assert left_in(tmp_path / "here") == LEFT_BY_A_BROKEN_RUN
 
 
 @pytest.mark.usefixtures("interruptible")

@@ -52,13 +52,18 @@ def chain_rule(network: Network, index: int, x: Tensor | None = None) -> Product
     return _Chain(network, x).rule(index, "j" if index < 0 else "i")
 
 
+def layer_outputs(network: Network) -> list[str]:
+    """X, H1, H2, …, Y: the names of the input and of every layer's output."""
+    return ["X", *(f"H{index + 1}" for index in range(len(network) - 1)), "Y"]
+
+
 class _Chain:
     """The layers of a network, each with its place."""
 
     def __init__(self, network: Network, x: Tensor | None) -> None:
         self.layers = network.layers
         last = len(self.layers)
-        names = ["X", *(f"H{index}" for index in range(1, last)), "Y"]
+        names = layer_outputs(network)
         values = [None] * (last + 1) if x is None else [value.detach() for value in network.trace(x)]
         self.places = [Place(i, names[i], names[i + 1], values[i], values[i + 1]) for i in range(last)]
         self.x, self.y = values[0], values[-1]

@@ -76,11 +76,6 @@ class Paths:
         return sum(path.product for path in self.shown) + self.rest
 
 
-def layer_outputs(network: Network) -> list[str]:
-    """X, H1, H2, …, Y: the names of the input and of every layer's output."""
-    return ["X", *(f"H{index + 1}" for index in range(len(network) - 1)), "Y"]
-
-
 @torch.no_grad()
 def local_jacobians(network: Network, values: list[Tensor], start: int) -> list[LocalJacobian]:
     """The local derivatives of the layers from `start` on, first to last, with flattened samples.

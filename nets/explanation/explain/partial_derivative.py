@@ -7,10 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nets.calculus.formulas import INDEX
+from nets.calculus.formulas import INDEX, layer_outputs
 from nets.calculus.network import Network
 from nets.calculus.notation.factors import Factor, Place
-from nets.explanation.paths import layer_outputs
 
 FREE = "l"
 """Letter of a unit that a parameter's own layer may replace by the one unit that the number moves."""

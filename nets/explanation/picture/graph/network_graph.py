@@ -7,10 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nets.calculus.formulas import layer_outputs
 from nets.calculus.layer import Layer
 from nets.calculus.network import Network
 from nets.errors import InputError
-from nets.explanation.paths import LocalJacobian, layer_outputs, local_jacobians
+from nets.explanation.paths import LocalJacobian, local_jacobians
 from nets.explanation.picture.graph.function_graph import expect_dense
 from nets.explanation.picture.graph.graph import Edge, Node
 from nets.explanation.selection import output_unit, unit_index
