@@ -6,6 +6,8 @@ further axes in front, such as the outputs k of a whole network; a pullback broa
 """
 
 import copy
+import functools
+import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, TypeVar
@@ -61,20 +63,28 @@ class Layer(nn.Module, ABC):
 
     def forward(self, x: Tensor) -> Tensor:
         """X_nj → Y_ni. Define this method, or `function`."""
-        return self.function(TORCH, x, **self._parameters)
+        return self.function(TORCH, x, **self._parameters, **self.function_buffers())
 
     def function(self, m: Mathematics, x: Any, *args: Any, **parameters: Any) -> Any:
-        """The forward over the functions m of any engine, with the parameters by name.
+        """The forward over the functions m of any engine, with the parameters by name, and the buffers that it names.
 
             def function(self, m, x, beta):
                 return x * m.sigmoid(beta * x)
 
-        A layer that defines it in place of `forward` is derived by NumPy, SymPy, JAX and TensorFlow as well.
+        A layer that defines it in place of `forward` is derived by NumPy, SymPy, JAX and TensorFlow as well. Their
+        arrays have no methods in common: write m.sum(x), not x.sum().
         """
         raise InputError(
             f"{type(self).__name__} has no forward; expected a layer with a method forward(x), or function(m, x, "
             "**parameters)."
         )
+
+    def function_buffers(self) -> dict[str, Tensor]:
+        """The buffers that `function` takes as arguments, by name."""
+        if not self._buffers:
+            return {}
+        taken = _arguments(type(self))
+        return {name: buffer for name, buffer in self._buffers.items() if name in taken and buffer is not None}
 
     @abstractmethod
     def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -239,6 +249,12 @@ class Layer(nn.Module, ABC):
     def _parameter_at_sample(self, place: Place, name: str, n: int) -> Tensor:
         x, y = (value[n : n + 1] for value in place.values())
         return self.jacobians(unit_cotangents(y), x, y)[name].dense()[0]
+
+
+@functools.cache
+def _arguments(kind: type[Layer]) -> frozenset[str]:
+    """The names of the arguments of `function`."""
+    return frozenset(inspect.signature(kind.function).parameters)
 
 
 def unit_cotangents(y: Tensor) -> Tensor:

@@ -73,6 +73,15 @@ class Dual:
     def __rtruediv__(self, other: Any) -> "Dual":
         return _dual(other) / self
 
+    def __matmul__(self, other: Any) -> "Dual":
+        other = _dual(other)
+        by_self = None if self.tangent is None else _along_last(lambda t: t @ other.value, self.tangent)
+        by_other = None if other.tangent is None else _along_last(lambda t: self.value @ t, other.tangent)
+        return Dual(self.value @ other.value, _sum(by_self, by_other))
+
+    def __rmatmul__(self, other: Any) -> "Dual":
+        return _dual(other) @ self
+
     def __abs__(self) -> "Dual":
         return Dual(np.abs(self.value), self.along(np.sign(self.value)))
 
@@ -83,6 +92,11 @@ class Dual:
         return Dual(self.value[index], tangent)
 
     __radd__, __rmul__ = __add__, __mul__
+
+
+def _along_last(f: Callable[[Array], Array], tangent: Array) -> Array:
+    """f of the derivative along each direction."""
+    return np.stack([f(tangent[..., direction]) for direction in range(tangent.shape[-1])], -1)
 
 
 def _dual(value: Any) -> Dual:

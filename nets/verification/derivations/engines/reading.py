@@ -15,6 +15,8 @@ from torch import Tensor
 from nets.calculus.layer import Layer
 from nets.calculus.mathematics import Mathematics
 from nets.calculus.network import Network
+from nets.errors import InputError
+from nets.text import one_line
 
 Array = NDArray[np.float64]
 
@@ -51,8 +53,19 @@ def forward(layers: Sequence[Layer], m: Mathematics, theta: Mapping[str, Any], x
         first: the number of the first of the layers.
     """
     for index, layer in enumerate(layers, first):
-        names = [name for name, _ in layer.named_parameters()]
-        x = layer.function(m, x, **{name: theta[f"{index}.{name}"] for name in names})
+        own = {name: theta[f"{index}.{name}"] for name, _ in layer.named_parameters()}
+        constants = {name: m.array(_numbers(buffer)) for name, buffer in layer.function_buffers().items()}
+        try:
+            x = layer.function(m, x, **own, **constants)
+        except (OutOfReachError, InputError):
+            raise
+        except Exception as error:  # each engine has errors of its own
+            method = isinstance(error, AttributeError) and error.name is not None
+            cause = f"uses x.{error.name}" if method else f"fails with {one_line(error)}"
+            raise OutOfReachError(
+                f"the function of layer {index}, a {type(layer).__name__}, {cause}; expected operators and functions "
+                "of m alone, such as m.sum(x) in place of x.sum(), and parameters and buffers taken as arguments."
+            ) from error
     return x
 
 
@@ -69,4 +82,6 @@ def _portable(layer: Layer) -> bool:
 
 
 def _numbers(tensor: Tensor) -> Array:
-    return np.array(tensor.detach().cpu().to(torch.float64).numpy())
+    """In float64; whole numbers, which may be indices, stay whole."""
+    whole = not tensor.is_floating_point() and tensor.dtype != torch.bool
+    return np.array(tensor.detach().cpu().to(torch.int64 if whole else torch.float64).numpy())
