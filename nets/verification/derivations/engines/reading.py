@@ -60,8 +60,8 @@ def forward(layers: Sequence[Layer], m: Mathematics, theta: Mapping[str, Any], x
         except (OutOfReachError, InputError):
             raise
         except Exception as error:  # each engine has errors of its own
-            method = isinstance(error, AttributeError) and error.name is not None
-            cause = f"uses x.{error.name}" if method else f"fails with {one_line(error)}"
+            method = error.name if isinstance(error, AttributeError) else None
+            cause = f"fails with {one_line(error)}" if method is None else f"uses x.{method}"
             raise OutOfReachError(
                 f"the function of layer {index}, a {type(layer).__name__}, {cause}; expected operators and functions "
                 "of m alone, such as m.sum(x) in place of x.sum(), and parameters and buffers taken as arguments."
