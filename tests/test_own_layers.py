@@ -47,7 +47,11 @@ def test_a_wrong_one_fails_where_it_is_wrong(name: str, fault: str) -> None:
     certificate = nets.verify(case.network(make()), case.x)
     failed = {check.parameter for check in certificate.checks if check.verdict == "fail"} - {"all"}
     assert failed == expected, str(certificate)
-    assert certificate.checks and str(case.number) in str(certificate)
+    place, layer = certificate.location, str(case.number)
+    assert place is not None and (place.module, place.kind, place.also) == (layer, type(make()).__name__, ())
+    derivative = {"slope", "pullback"} if "input" in expected else {"gradients"}
+    assert len(place.methods) == 1 and derivative.issuperset(place.methods)
+    assert f"{place.kind}.{place.methods[0]}" in certificate.sentence()
 
 
 def dense_by_autograd(network: nets.Network, x: Tensor) -> dict[str, Tensor]:

@@ -20,6 +20,8 @@ class Location:
         failing: in the order of the forward pass, the last submodule up to which all gradients are wrong; '' if
             unknown.
         passing: the first submodule from which on all gradients are right; '' if unknown.
+        methods: of a `nets.Layer`, its methods whose results are wrong: 'pullback', or 'slope' of an activation;
+            'gradients', 'jacobians'. () of any other module.
     """
 
     module: str
@@ -30,6 +32,7 @@ class Location:
     untried: tuple[str, ...] = ()
     failing: str = ""
     passing: str = ""
+    methods: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """A sentence without its full stop."""
@@ -43,9 +46,12 @@ class Location:
         if self.untried:
             where += f", or at {_quoted(self.untried)}, which cannot be called alone"
         several = [*self.by[:2], f"{len(self.by) - 2} more"] if len(self.by) > 3 else list(self.by)
-        what = f"gradient by {listed(several)}" if self.by else "backward pass"
+        what = f"its own gradient by {listed(several)} is wrong" if self.by else "its own backward pass is wrong"
+        if self.methods:
+            code = listed([f"{self.kind}.{method}" for method in self.methods])
+            what = f"{code} give{'s' * (len(self.methods) == 1)} a wrong derivative by {listed(several)}"
         also = f", and likewise at {_quoted(self.also)}" if self.also else ""
-        text = f"{', '.join(known)}{': ' if known else ''}look at {where}: its own {what} is wrong{also}"
+        text = f"{', '.join(known)}{': ' if known else ''}look at {where}: {what}{also}"
         return text[0].upper() + text[1:]
 
     @classmethod
@@ -57,7 +63,7 @@ class Location:
         """
         if fields is None:
             return None
-        kinds: dict[str, type] = {"itself": bool, **dict.fromkeys(("by", "also", "untried"), list)}
+        kinds: dict[str, type] = {"itself": bool, **dict.fromkeys(("by", "also", "untried", "methods"), list)}
         for name, value in dict(fields).items():
             entries = value if isinstance(value, list) else []
             if not isinstance(value, kinds.get(name, str)) or not all(isinstance(entry, str) for entry in entries):

@@ -5,4 +5,5 @@ prober.py           the gradient of vᵀY times a direction, against a differenc
 bisection.py        from a probe that fails to the wrong entry, and the mistake that it shows
 forward_probes.py   forward mode along random directions
 submodules.py       which submodule of a deep module has a wrong gradient
+layers.py           which layer of a `Network` has a wrong pullback or wrong gradients
 """

@@ -9,7 +9,7 @@ is: then the fault lies in that submodule, outside its children.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -23,6 +23,7 @@ from nets.torch_internals import pytree
 from nets.verification.attempt import Available, attempt
 from nets.verification.checks.preconditions import check_preconditions
 from nets.verification.noise.output_noise import FEW_PASSES, output_floor
+from nets.verification.probing.layers import locate_layer
 from nets.verification.probing.prober import Prober
 from nets.verification.problem.problem import Problem
 
@@ -88,7 +89,8 @@ def _finite(tensor: Tensor) -> Tensor:
 
 
 def locate(problem: Problem, checks: Sequence[Check]) -> Location | None:
-    """The submodule that a wrong backward pass comes from.
+    """The submodule that a wrong backward pass comes from; of a `Network`, the layer that a wrong closed form comes
+    from.
 
     None if the module has no children, or no part of it can be shown to be wrong alone.
 
@@ -96,8 +98,12 @@ def locate(problem: Problem, checks: Sequence[Check]) -> Location | None:
         problem: the module at its point.
         checks: those of its certificate.
     """
-    failed = any(check.verdict == Verdict.FAIL and check.oracle == Method.REVERSE_MODE for check in checks)
-    if not failed or not any(True for _ in problem.module.children()):
+    wrong_derivations = {check.oracle for check in checks if check.verdict == Verdict.FAIL}
+    if Method.CLOSED_FORM in wrong_derivations:
+        found = problem.call_with(lambda network, x: locate_layer(network, x, problem.seed))
+        names = ("", *(name for name, _ in problem.module.named_children()))
+        return found and replace(found, **dict(zip(("failing", "passing"), _bounds(names, checks), strict=True)))
+    if Method.REVERSE_MODE not in wrong_derivations or not any(True for _ in problem.module.children()):
         return None
     root = recorded(problem)
     if root is None:
@@ -112,7 +118,7 @@ def locate(problem: Problem, checks: Sequence[Check]) -> Location | None:
     wrong = here.wrong if here.call is not root else wrong_points(root, problem.seed)
     if wrong is None or (here.call is root and not wrong):
         return None
-    failing, passing = _bounds(root, checks)
+    failing, passing = _bounds(dict.fromkeys(_names(root)), checks)
     call, by = here.call, () if "all" in wrong else wrong
     kind, itself = type(call.module).__name__, bool(call.children)
     return Location(call.name, kind, itself, by, tuple(also), tuple(untried), failing, passing)
@@ -208,10 +214,15 @@ def _is_wrong(prober: Prober, name: str) -> bool:
     return all(probe.excess > 1 and not probe.kinked for probe in probes)
 
 
-def _bounds(root: Call, checks: Sequence[Check]) -> tuple[str, str]:
-    """In the order of the forward pass, the last submodule up to which all gradients are wrong, and the first from
-    which on all are right; '' for both if right and wrong ones are mixed."""
-    order = {name: place for place, name in enumerate(dict.fromkeys(_names(root)))}
+def _bounds(names: Iterable[str], checks: Sequence[Check]) -> tuple[str, str]:
+    """The last submodule up to which all gradients are wrong, and the first from which on all are right; '' for both if
+    right and wrong ones are mixed.
+
+    Args:
+        names: of the submodules, in the order of the forward pass.
+        checks: of the certificate.
+    """
+    order = {name: place for place, name in enumerate(names)}
     failing, passing = dict[int, str](), dict[int, str]()
     for name in dict.fromkeys(check.parameter for check in checks):
         own = {check.verdict for check in checks if check.parameter == name}

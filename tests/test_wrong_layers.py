@@ -1,0 +1,103 @@
+"""The certificate of a network names the layer, and the method of the layer, that gives a wrong derivative."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+import nets
+from nets.calculus.jacobian import DenseJacobian, Jacobian
+from nets.calculus.layers import Linear, Tanh
+from nets.records.location import Location
+
+GENERATOR = torch.Generator().manual_seed(0)
+X = torch.randn(3, 4, generator=GENERATOR, dtype=torch.float64)
+
+
+class Tripled(Tanh):
+    def slope(self, z: Tensor, y: Tensor) -> Tensor:
+        return 3 * super().slope(z, y)
+
+
+class WrongWhereItIsBatched(Tanh):
+    """Right for a cotangent of the shape of Y, and wrong with an axis in front."""
+
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return v * (1 - y * y) * (1 if v.ndim == y.ndim else 2)
+
+
+class WrongInTraining(Tanh):
+    """Right with an axis in front of the cotangent, as in the Jacobians, and wrong without one."""
+
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return v * (1 - y * y) * (2 if v.ndim == y.ndim else 1)
+
+
+class WrongBias(Linear):
+    def gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        return {**super().gradients(v, x, y), "bias": v.mean(0)}
+
+
+class WrongJacobians(Linear):
+    """Right gradients, and factors of the Jacobian that do not belong to them."""
+
+    def jacobians(self, a: Tensor, x: Tensor, y: Tensor) -> dict[str, Jacobian]:
+        found = super().jacobians(a, x, y)
+        return {**found, "weight": DenseJacobian(2 * found["weight"].dense())}
+
+
+class WrongTwice(WrongBias):
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return -super().pullback(v, x, y)
+
+
+def located(*layers: nets.Layer, coverage: str = "full") -> Location:
+    certificate = nets.verify(nets.Network(layers).double(), X, coverage=coverage)
+    assert certificate.verdict == "fail" and certificate.location is not None, str(certificate)
+    again = nets.Certificate.from_json(json.dumps(json.loads(certificate.to_json())))
+    assert again.location == certificate.location and certificate.sentence() == again.sentence()
+    return certificate.location
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_wrong_slope_is_named_wherever_its_layer_stands(number: int) -> None:
+    layers = [Linear(4, 4), Linear(4, 4)]
+    layers.insert(number, Tripled())
+    place = located(*layers)
+    assert (place.module, place.kind, place.methods, place.by) == (str(number), "Tripled", ("slope",), ("input",))
+    assert "Tripled.slope" in str(place)
+
+
+@pytest.mark.parametrize(
+    ("layer", "methods", "by"),
+    [
+        (lambda: WrongBias(4, 4), ("gradients",), ("bias",)),
+        (lambda: WrongJacobians(4, 4), ("jacobians",), ("weight",)),
+        (lambda: WrongTwice(4, 4), ("pullback", "gradients"), ("input", "bias")),
+        (WrongWhereItIsBatched, ("pullback",), ("input",)),
+        (WrongInTraining, ("pullback",), ("input",)),
+    ],
+)
+def test_each_wrong_method_is_named(
+    layer: Callable[[], nets.Layer], methods: tuple[str, ...], by: tuple[str, ...]
+) -> None:
+    place = located(Linear(4, 4), layer(), Linear(4, 2))
+    assert (place.module, place.methods, place.by, place.also) == ("1", methods, by, ())
+
+
+def test_every_wrong_layer_is_named() -> None:
+    place = located(Tripled(), Linear(4, 4), WrongBias(4, 4), Tanh(), WrongTwice(4, 2))
+    assert (place.module, place.also) == ("0", ("2", "4"))
+
+
+@pytest.mark.parametrize("layer", [Tripled, lambda: WrongBias(80, 80)])
+def test_the_layer_of_a_network_that_is_probed_is_named(layer: Callable[[], nets.Layer]) -> None:
+    place = located(Linear(4, 80), layer(), Linear(80, 2), coverage="auto")
+    assert place.module == "1"
+
+
+def test_the_sides_of_the_layer_are_told() -> None:
+    place = located(Linear(4, 4), Tripled(), Linear(4, 2))
+    assert (place.failing, place.passing) == ("0", "2")
