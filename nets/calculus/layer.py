@@ -56,10 +56,12 @@ class Layer(nn.Module, ABC):
     The notation is that of `nets.calculus.notation.symbols`.
     """
 
-    recordable: ClassVar[bool] = True
-    """Whether training may record the operations of the layer once and repeat them. False for a layer that does more
-    than the dispatcher of PyTorch shows, such as counting its calls. Random numbers, decisions by a number and writes
-    to buffers are found without it."""
+    recordable: ClassVar[bool | None] = None
+    """Whether training may record the operations of the layer once and repeat them.
+
+    None: where its code reads nothing but tensors, numbers and texts (see `nets.training.replay.purity`). A list, a
+    plain object or a counter may change unseen, and such a layer is called at each step, which is slower. True promises
+    that nothing else changes; False forbids a recording."""
 
     def forward(self, x: Tensor) -> Tensor:
         """X_nj → Y_ni. Define this method, or `function`."""

@@ -31,7 +31,7 @@ class Loss(nn.Module, ABC):
         InputError: for another reduction.
     """
 
-    recordable: ClassVar[bool] = True
+    recordable: ClassVar[bool | None] = None
     """Whether training may record its operations once and repeat them, see `Layer.recordable`."""
 
     def __init_subclass__(cls, *, known_as: str | None = None, **kwargs: Any) -> None:

@@ -1,5 +1,6 @@
 """Operations that are recorded once and repeated. Begin with `replayed`, which decides what is recorded.
 
+`purity` reads the code of a layer: whether it computes with tensors and constants alone.
 `recording` records and repeats on the CPU, `kernels` and `products` choose the fastest call for each operation, and
 `cuda_graph` captures the operations on a GPU.
 """

@@ -38,14 +38,15 @@ class Watch(TorchDispatchMode):
         self._made: set[int] = set()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        operation = Operation(func, args, kwargs or {})
-        if func is torch.ops.aten._local_scalar_dense.default:
+        operation, result = Operation(func, args, kwargs or {}), func(*args, **(kwargs or {}))
+        if result is not None and not tensors(result):
             self.obstacle = "the function looks at a number, perhaps to decide what to do"
         elif torch.Tag.nondeterministic_seeded in func.tags:
             self.obstacle = "the function draws random numbers"
+        elif torch.Tag.dynamic_output_shape in func.tags:
+            self.obstacle = "the function returns a tensor whose shape depends on numbers"
         elif any(memory_of(written) not in self._made for written in operation.written):
             self.obstacle = "the function writes to memory that it has not made"
-        result = func(*args, **(kwargs or {}))
         self.operations.append(operation._replace(result=result))
         if not operation.views:
             self._made |= {memory_of(tensor) for tensor in tensors(result)}

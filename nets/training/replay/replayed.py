@@ -6,7 +6,7 @@ from operator import is_
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
 
 from nets.calculus.losses import Loss
 from nets.calculus.network import Network
@@ -14,6 +14,7 @@ from nets.data.batch import Batch
 from nets.torch_internals import forward_hooks, is_view, own_buffers, own_modules, own_parameters
 from nets.training.replay.cuda_graph import CudaGraph, warmed
 from nets.training.replay.kernels import tensors
+from nets.training.replay.purity import BARE, Purity
 from nets.training.replay.recording import Recording, Watch, alike
 
 
@@ -36,10 +37,10 @@ class Replayed:
     """`function(network, loss, batch)`, by a `Recording`, or on a GPU by a `CudaGraph`.
 
     The function is called at the first batch of each shape, and at the second to verify the replay. It is called at
-    each batch
-    where it cannot be recorded: with hooks, random numbers, a layer or a loss that decides by a number, writes to its
-    own buffers or states `recordable = False`, or a replay that was found to be wrong. Another network, another loss,
-    and a parameter, a layer or an attribute that has been replaced, begin anew.
+    each batch where it cannot be recorded: with hooks, random numbers, a layer or a loss that decides by a number or
+    writes to its own buffers, one whose code may read what changes (see `Layer.recordable`), or a replay that was found
+    to be wrong. Another network, another loss, and a parameter, a layer, an attribute or a global that has been
+    replaced, begin anew.
 
     The first batch of a shape is kept, unless it is a view, and others of that shape are written over it. The result is
     overwritten by the next call.
@@ -80,10 +81,11 @@ class Replayed:
     def _recorded(self, network: Network, loss: Loss, batch: Batch) -> tuple[_Replay, Any]:
         """A recording of the function, and its result for this batch."""
         assert self._constants is not None
+        if not self._constants.recordable:
+            return _Replay(batch, None), self._function(network, loss, batch)
         with torch.no_grad(), Watch() as watch:
             result = self._function(network, loss, batch)
-        stated = loss.recordable and all(layer.recordable for layer in network.layers)
-        if not stated or watch.obstacle or self._constants.hooked or not self._constants.hold(network, loss):
+        if watch.obstacle or not self._constants.hold(network, loss):
             return _Replay(batch, None), result
 
         def function() -> Any:
@@ -105,24 +107,35 @@ def _whole(batch: Batch) -> Batch:
 
 
 class _Constants:
-    """What a recording takes to be constant: network and loss, their layers, parameters and attributes, and no hooks.
+    """What a recording takes to be constant: network and loss, their layers, parameters and attributes, what the code
+    of a user's own layers reads, and no hooks.
 
     It is compared at every step, object by object, in two passes through C: well below a microsecond.
+
+    Attributes:
+        recordable: whether nothing else can change.
     """
 
     def __init__(self, network: Network, loss: Loss) -> None:
         self._network, self._loss = network, loss
         modules = [*network.modules(), *loss.modules()]
+        stated = {module: getattr(module, "recordable", None) for module in modules}
+        purity = Purity([module for module in modules if stated[module] is None])
         hooks: list[Any] = [own for module in modules for own in forward_hooks(module)]
-        self.hooked = any(hooks)
+        self.recordable = purity.pure and not any(hooks) and False not in stated.values()
+        self._outside = purity.constants
         members: list[Any] = [
             own for m in modules for own in (own_modules(m), own_parameters(m), own_buffers(m)) if own
         ]
-        attributes: list[Any] = [vars(module) for module in modules if vars(module).keys() - _BARE]
+        attributes: list[Any] = [vars(module) for module in modules if vars(module).keys() - BARE]
         named = [(own, name) for own in members for name in own]
-        named += [(own, name) for own in attributes for name in own.keys() - _BARE]
+        named += [(own, name) for own in attributes for name in own.keys() - BARE]
         self._owners, self._names = [own for own, _ in named], [name for _, name in named]
         self._values = [own[name] for own, name in named]
+        # Tensors that no descent moves and watches: a recording reads the memory that they had.
+        every = [*self._values, *(value for _, value in self._outside)]
+        self._tensors = [t for t in every if isinstance(t, Tensor) and not t.requires_grad]
+        self._memory = list(map(Tensor.data_ptr, self._tensors))
         # An entry more or less is seen in their number.
         self._tables = [*hooks, *members, *attributes]
         self._count = sum(map(len, self._tables))
@@ -134,8 +147,6 @@ class _Constants:
             and loss is self._loss
             and sum(map(len, self._tables)) == self._count
             and all(map(is_, map(dict.get, self._owners, self._names), self._values))
+            and (not self._tensors or list(map(Tensor.data_ptr, self._tensors)) == self._memory)
+            and (not self._outside or all(read() is value for read, value in self._outside))
         )
-
-
-_BARE = vars(nn.Module()).keys() - {"training"}
-"""The attributes that every module has, by PyTorch's own account; a recording does not depend on them."""
