@@ -1,2 +1,2 @@
-"""Every claim of speed beside its peers, in one process, on the same batches: `python -m benchmarks`, or `make
-bench`."""
+"""Measures each claim of speed against its peers, in one process, on the same batches: `python -m benchmarks`, or
+`make bench`."""

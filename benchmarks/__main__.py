@@ -1,8 +1,8 @@
 """python -m benchmarks [GROUP ...] [--runs 9]
 
-Measures the claims of the groups, of all where none is named; prints each row once it is known; writes
-benchmarks/results.json, docs/benchmarks.md and the table in the README. Rows of other groups stay as they were measured
-last.
+Measures the claims of the named groups, or of all groups. Prints each row as soon as it is measured. Writes
+benchmarks/results.json, docs/benchmarks.md and the table in the README; the rows of other groups keep their last
+measurement.
 """
 
 import argparse
@@ -49,21 +49,24 @@ RESULTS = Path(__file__).parent / "results.json"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)}")
-    parser.add_argument("--runs", type=int, default=9)
-    given = parser.parse_args()
-    unknown = [name for name in given.groups if name not in GROUPS]
+    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"any of {', '.join(GROUPS)}")
+    parser.add_argument("--runs", type=int, default=9, help="interleaved runs of each measurement (default: 9)")
+    arguments = parser.parse_args()
+    unknown = [name for name in arguments.groups if name not in GROUPS]
     if unknown:
-        parser.error(f"there is no group '{unknown[0]}'; expected some of {', '.join(GROUPS)}.")
+        parser.error(f"GROUP is '{unknown[0]}'; expected any of {', '.join(GROUPS)}")
     print(machine(), flush=True)
     if not torch.cuda.is_available():
-        print("There is no GPU here: the rows of one are skipped.", flush=True)
+        print("This machine has no GPU; the rows that need one are skipped.", flush=True)
     known: list[Row] = [Row(**found) for found in json.loads(RESULTS.read_text("utf-8"))] if RESULTS.exists() else []
-    for name in given.groups or GROUPS:
+    for name in arguments.groups or GROUPS:
         found = []
-        for row in GROUPS[name](given.runs):
-            print(row, flush=True)
-            found.append(row)
+        try:
+            for row in GROUPS[name](arguments.runs):
+                print(row, flush=True)
+                found.append(row)
+        except ModuleNotFoundError as error:
+            print(f"{name} needs the package {error.name}, which is not installed; the rest of its rows are skipped.")
         known = [row for row in known if row.row not in {new.row for new in found}] + found
         RESULTS.write_text(
             json.dumps([asdict(row) for row in known], indent=1, ensure_ascii=False) + "\n", encoding="utf-8"

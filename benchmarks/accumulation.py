@@ -1,4 +1,4 @@
-"""A gradient summed from four micro-batches, with its ledger on TensorBoard, beside the plain loop that sums and writes
+"""A gradient summed from four micro-batches with their contributions on TensorBoard, against the plain loop that writes
 nothing."""
 
 import itertools
@@ -14,7 +14,7 @@ MICRO = BATCH // 4
 
 
 def bare(width: int) -> Loop:
-    """`.backward()` of each micro-batch's share, then one step of `torch.optim.SGD`."""
+    """`.backward()` for a quarter of each micro-batch's loss, then one step of `torch.optim.SGD`."""
     network, batches, loss_of, samples = plain(width), orders(), nn.MSELoss(), data()
     optimizer = torch.optim.SGD(network.parameters(), lr=RATE)
 
@@ -35,5 +35,5 @@ def rows(runs: int) -> Iterator[Row]:
             {"ours": ours(width, "closed_form", micro=MICRO), "bare": bare(width)}, steps=150, runs=runs
         )
         setting = f"64-{width:,}-10, 4 × 16 samples, {threads} thread{'s' * (threads > 1)}"
-        claim = "closed form, ledger of 4 micro-batches logged ÷ autograd that accumulates and logs nothing"
+        claim = "closed form, contributions of 4 micro-batches logged ÷ autograd that accumulates and logs nothing"
         yield row(claim, setting, ratios(seconds, "ours", "bare"), "≤ 1.10")

@@ -1,5 +1,4 @@
-"""The rows of steps and of the monitor on a GPU, where there is one: networks as small as on the CPU, and one that is
-wide."""
+"""The rows of steps.py and monitor.py on a GPU, if there is one: the small networks of the CPU, and a wide one."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -20,7 +19,7 @@ def rows(runs: int) -> Iterator[Row]:
 def rows_on(
     device: str, name: str, wait: Callable[[], object], runs: int, widths: tuple[int, ...] = WIDTHS
 ) -> Iterator[Row]:
-    """The rows of one device, of which `wait` waits for the work that was queued."""
+    """The rows of one device; `wait` blocks until the device has finished its queued work."""
     for width in widths:
         loops = {
             "ours": steps.ours(width, "closed_form", device),
@@ -35,15 +34,15 @@ def rows_on(
             yield replace(claim, row=f"on a GPU: {claim.row}")
     for model, (make, count) in monitor.MODELS.items():
         torch.manual_seed(0)
-        made = make()
-        pair = {which: _finished(monitor.loop_of(made, which == "with", device), wait) for which in ("with", "without")}
+        subject = make()
+        pair = {key: _finished(monitor.loop_of(subject, key == "with", device), wait) for key in ("with", "without")}
         seconds = interleaved(pair, steps=10 * count, runs=3 * runs)
         claim = "on a GPU: GradientMonitor, every norm logged ÷ without"
         yield row(claim, f"{model}, {name}", ratios(seconds, "with", "without"), "≤ 1.02")
 
 
 def _finished(loop: Loop, wait: Callable[[], object]) -> Loop:
-    """The loop, with its work done and not merely asked for."""
+    """The loop, followed by a wait for its queued work."""
 
     def timed(count: int) -> None:
         loop(count)

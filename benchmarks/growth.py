@@ -1,6 +1,6 @@
-"""How the cost grows: time per step against parameters and batch, memory of a certificate against samples.
+"""How the cost grows: time per step against parameters and batch size, memory of a certificate against samples.
 
-The slope is that of a straight line on logarithmic axes: 1 where twice as much costs twice as much.
+The slope is the slope of a straight line on logarithmic axes; 1 means that the cost is proportional to the size.
 """
 
 import subprocess
@@ -24,17 +24,17 @@ def resident(what):
     return int(re.search(what + r":\\s+(\\d+) kB", open("/proc/self/status").read())[1])
 
 network, x = nets.mlp([64, 32, 10], output="identity").double(), torch.randn(int(sys.argv[1]), 64, dtype=torch.float64)
-nets.verify(network, x[:1], coverage="full")  # what is loaded or cached at first use does not count
-open("/proc/self/clear_refs", "w").write("5")  # the peak is counted from here on
+nets.verify(network, x[:1], coverage="full")  # exclude what is loaded or cached at first use
+open("/proc/self/clear_refs", "w").write("5")  # reset the peak
 before = resident("VmRSS")
 nets.verify(network, x, coverage="full")
 print((resident("VmHWM") - before) * 1024)
 """
-"""Linux alone tells a program its peak since then."""
+"""A program that prints its peak memory in bytes. Only Linux can reset the peak of a process."""
 
 
 def per_step(sizes: list[int], batch: int, seconds: float = 1.0) -> float:
-    """Seconds per step of the closed form, the median of as many steps as fit, and at least three."""
+    """Seconds per step of the closed form: the median of the steps that fit into `seconds`, and of at least three."""
     samples = nets.Batch(torch.randn(batch, sizes[0]), torch.rand(batch, sizes[-1]))
     steps = nets.descend(
         nets.mlp(sizes, output="identity"),
@@ -54,7 +54,7 @@ def per_step(sizes: list[int], batch: int, seconds: float = 1.0) -> float:
 
 
 def peak(samples: int) -> float:
-    """Bytes that a certificate of 64-32-10 at so many samples takes at most, in a program of its own."""
+    """Peak memory in bytes of a certificate of 64-32-10 at this number of samples, measured in a separate process."""
     result = subprocess.run([sys.executable, "-c", PEAK, str(samples)], capture_output=True, text=True, check=True)
     return float(result.stdout)
 
@@ -64,7 +64,7 @@ def slope(sizes: list[float], costs: list[float]) -> float:
 
 
 def line(name: str, setting: str, sizes: list[float], costs: list[float], last: int) -> Row:
-    """The slope over the last few sizes, where the cost of a step by itself no longer shows; its spread from size to
+    """The slope over the last sizes, where the fixed cost of a step no longer matters, and its range from size to
     size."""
     steps = (np.diff(np.log(costs)) / np.diff(np.log(sizes)))[-last + 1 :].tolist()
     return Row(name, setting, slope(sizes[-last:], costs[-last:]), min(steps), max(steps), "stated", True)
@@ -84,18 +84,20 @@ def rows(runs: int) -> Iterator[Row]:
         ("batch", "seconds a step", batches, by_batch),
         ("samples verified", "bytes at most", samples, memory),
     )
-    told = ", ".join(f"{p:.0e}: {1e6 * t:,.0f} µs" for p, t in zip(parameters, by_parameters, strict=True))
+    costs = ", ".join(f"{p:.0e}: {1e6 * t:,.0f} µs" for p, t in zip(parameters, by_parameters, strict=True))
     yield line(
-        "slope of time per step against parameters", f"1e3 to 1e8, batch 64; {told}", parameters, by_parameters, 3
+        "slope of time per step against parameters", f"1e3 to 1e8, batch 64; {costs}", parameters, by_parameters, 3
     )
-    told = ", ".join(f"{b:.0f}: {1e6 * t:,.0f} µs" for b, t in zip(batches, by_batch, strict=True))
-    yield line("slope of time per step against batch", f"64-256-10; {told}", batches, by_batch, 3)
-    told = ", ".join(f"{n:.0f}: {m / 2**20:,.0f} MiB" for n, m in zip(samples, memory, strict=True))
-    yield line("slope of memory of a certificate against samples", f"64-32-10, every entry; {told}", samples, memory, 3)
+    costs = ", ".join(f"{b:.0f}: {1e6 * t:,.0f} µs" for b, t in zip(batches, by_batch, strict=True))
+    yield line("slope of time per step against batch", f"64-256-10; {costs}", batches, by_batch, 3)
+    costs = ", ".join(f"{n:.0f}: {m / 2**20:,.0f} MiB" for n, m in zip(samples, memory, strict=True))
+    yield line(
+        "slope of memory of a certificate against samples", f"64-32-10, every entry; {costs}", samples, memory, 3
+    )
 
 
 def draw(*panels: tuple[str, str, list[float], list[float]]) -> None:
-    """The measured points on logarithmic axes, with the line of the last three."""
+    """Plot the measured points on logarithmic axes, with the line through the last three."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(12, 3.8), layout="constrained")
@@ -105,7 +107,7 @@ def draw(*panels: tuple[str, str, list[float], list[float]]) -> None:
             sizes, np.exp(np.polyval(fit, np.log(sizes))), color="0.75", linewidth=1, label=f"slope {fit[0]:.2f}"
         )
         axes.loglog(sizes, costs, "o-", color="tab:blue", markersize=5)
-        if sizes[-1] / sizes[0] < 100:  # too few powers of ten to label
+        if sizes[-1] / sizes[0] < 100:  # fewer than two powers of ten: label each size
             axes.set_xticks(sizes, [f"{size:,.0f}" for size in sizes])
             axes.xaxis.minorticks_off()
         axes.set(xlabel=what, ylabel=unit, title=f"{unit} against {what}")

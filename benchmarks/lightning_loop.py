@@ -1,4 +1,4 @@
-"""Lightning with its gradient norms and its TensorBoard logger, beside a descent on a board."""
+"""Lightning with its gradient norms and its TensorBoard logger, against `nets.descend` with a Board."""
 
 import itertools
 import logging
@@ -18,9 +18,9 @@ from nets.data.vision import vision_data_sets
 
 
 def lightning_loop(width: int) -> Loop:
-    """`log_dict(grad_norm(...))` at every step. The steps measure themselves, without what the Trainer does before
-    them."""
-    vision_data_sets()  # Lightning imports torchvision, which may need help
+    """`log_dict(grad_norm(...))` at every step. The module measures its steps itself, so that the start of the Trainer
+    does not count."""
+    vision_data_sets()  # Lightning imports torchvision, which this call makes importable
     import lightning
     from lightning.pytorch.loggers import TensorBoardLogger
     from lightning.pytorch.utilities import grad_norm

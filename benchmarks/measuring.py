@@ -1,4 +1,4 @@
-"""Times that can be compared: interleaved runs in one process, ratios run by run, their median and spread."""
+"""Comparable times: interleaved runs in one process, the ratio of each run, and the median and spread of the ratios."""
 
 import platform
 import time
@@ -10,21 +10,21 @@ import numpy as np
 import torch
 
 Loop = Callable[[int], object]
-"""A loop of so many steps."""
+"""Runs the number of steps it is called with."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One claim.
+    """One measured claim.
 
     Attributes:
-        row: what is divided by what.
-        setting: on what.
+        row: the claim: which time is divided by which.
+        setting: the network, the batch and the threads or the device.
         ratio: the median over the runs.
         low, high: the 10th and the 90th percentile.
-        target: what is claimed, such as '≤ 0.45'; 'stated' where nothing is.
-        met: whether the median is within it.
-        why: where it is not, what the same run shows of the reason.
+        target: the claimed bound, such as '≤ 0.45'; 'stated' if the ratio is reported without a bound.
+        met: whether the median is within the bound.
+        why: if it is not, a measurement of the same run that explains it.
     """
 
     row: str
@@ -43,13 +43,13 @@ class Row:
 
     @property
     def missed_by(self) -> float:
-        """How far beyond the target the ratio is, as a share of the target."""
+        """The distance from the target to the ratio, as a share of the target."""
         bound = float(self.target.split()[1])
         return self.ratio / bound - 1 if self.target.startswith("≤") else bound / self.ratio - 1
 
 
 def row(name: str, setting: str, ratios: Iterable[float], target: str, why: str = "") -> Row:
-    """The row of a claim from the ratios of its runs."""
+    """The row of a claim, from the ratios of its runs."""
     low, middle, high = np.percentile(list(ratios), [10, 50, 90]).tolist()
     kind, _, bound = target.partition(" ")
     met = {"≤": lambda: middle <= float(bound), "≥": lambda: middle >= float(bound)}.get(kind, lambda: True)()
@@ -57,8 +57,8 @@ def row(name: str, setting: str, ratios: Iterable[float], target: str, why: str 
 
 
 def interleaved(loops: dict[str, Loop], steps: int, runs: int) -> dict[str, list[float]]:
-    """Seconds per step of each loop in each run. All are run once to warm up; then in turn, each run beginning with
-    another."""
+    """Seconds per step of each loop in each run. Each loop first runs once to warm up. Then the loops run in turn, and
+    each run begins with another loop."""
     for loop in loops.values():
         loop(max(2, steps // 4))
     names, seconds = list(loops), {name: list[float]() for name in loops}
@@ -66,19 +66,19 @@ def interleaved(loops: dict[str, Loop], steps: int, runs: int) -> dict[str, list
         for place in range(len(names)):
             name = names[(run + place) % len(names)]
             started = time.perf_counter()
-            own = loops[name](steps)
-            # Lightning, which takes its time to begin with, measures its steps itself.
-            seconds[name].append(own if isinstance(own, float) else (time.perf_counter() - started) / steps)
+            measured = loops[name](steps)
+            # Lightning starts slowly, so its loop measures and returns its own seconds per step.
+            seconds[name].append(measured if isinstance(measured, float) else (time.perf_counter() - started) / steps)
     return seconds
 
 
 def ratios(seconds: dict[str, list[float]], one: str, other: str) -> list[float]:
-    """Run by run, so that what slows the machine down slows both."""
+    """The ratio of each run, so that a slow machine slows both sides."""
     return [a / b for a, b in zip(seconds[one], seconds[other], strict=True)]
 
 
 def machine() -> str:
-    """The machine, its threads and the versions, in a line."""
+    """The processor, the number of threads and the versions of the packages, in one line."""
     packages = ("torch", "numpy", "jax", "tensorboard", "lightning", "backpack-for-pytorch", "opacus")
     versions = []
     for package in packages:
@@ -91,5 +91,5 @@ def machine() -> str:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             model = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), model)
     except OSError:
-        pass  # there is such a file on Linux alone
+        pass  # only Linux has this file
     return f"{model}, {torch.get_num_threads()} threads, Python {platform.python_version()}, {', '.join(versions)}"

@@ -1,4 +1,5 @@
-"""The gradient of a batch and the norm of each sample's own: BackPACK, Opacus, vmap(grad), and ‖v_n‖ ‖x_n‖."""
+"""The gradient of a batch, and the gradient norm of each of its samples: BackPACK, Opacus and vmap(grad) against the
+closed form ‖v_n‖ ‖x_n‖."""
 
 import itertools
 import warnings
@@ -26,7 +27,7 @@ def ours(width: int, engine: Callable[[], Callable] = SAMPLED["closed_form"]) ->
 
     def loop(steps: int) -> None:
         threads = torch.get_num_threads()
-        if BATCH * size < MULTITHREAD_FROM:  # as nets.descend has it
+        if BATCH * size < MULTITHREAD_FROM:  # as nets.descend does
             torch.set_num_threads(1)
         for _ in range(steps):
             call(network, loss, own)
@@ -59,7 +60,7 @@ def opacus_loop(width: int) -> Loop:
     loss_of, own = nn.MSELoss(), batch()
 
     def loop(steps: int) -> None:
-        with warnings.catch_warnings(record=True):  # PyTorch insists on one at each walk
+        with warnings.catch_warnings(record=True):  # PyTorch warns at each backward pass
             for _ in range(steps):
                 network.zero_grad()
                 loss_of(network(own.inputs), own.targets).backward()
@@ -104,5 +105,5 @@ def rows(runs: int) -> Iterator[Row]:
                 f"64-{width:,}-10, batch 64, {threads} thread{'s' * (threads > 1)}",
                 ratios(seconds, name, "ours"),
                 "≥ 8" if width <= 256 else "≥ 5",
-                f"of ours, {share:.0%} is the gradient alone, without the norms of the samples",
+                f"{share:.0%} of the time of ours is the gradient of the batch, without the norms",
             )

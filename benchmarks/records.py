@@ -1,4 +1,4 @@
-"""Reading one number of a step, and what a mask costs in a step."""
+"""The time of reading one number of a step, and the cost of a mask in the loss."""
 
 import itertools
 import time
@@ -12,7 +12,7 @@ from benchmarks.steps import BATCH, RATE, data
 
 
 def stepping(loss: nets.Loss) -> Loop:
-    """Steps of a classifier of 64-32-10, without a board."""
+    """Steps of a classifier 64-32-10 that writes nothing."""
     samples = data()
     classes = torch.randint(10, (len(samples),), generator=torch.Generator().manual_seed(0))
     steps_of = nets.descend(

@@ -1,4 +1,4 @@
-"""The measured rows as tables: all of them in docs/benchmarks.md, one line for each claim in the README."""
+"""The measured rows as tables: every row in docs/benchmarks.md, and one line for each claim in the README."""
 
 import re
 from pathlib import Path
@@ -10,24 +10,23 @@ BEGIN, END = "<!-- benchmarks: written by make bench -->", "<!-- end of benchmar
 
 
 def write(rows: list[Row], machine: str) -> None:
-    """Write both."""
-    (ROOT / "docs" / "benchmarks.md").write_text(_whole(rows, machine), encoding="utf-8")
+    """Write docs/benchmarks.md, and the table in the README."""
+    (ROOT / "docs" / "benchmarks.md").write_text(_page(rows, machine), encoding="utf-8")
     readme = ROOT / "README.md"
     text = readme.read_text("utf-8")
-    within = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
-    if not within.search(text):
+    table_area = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
+    if not table_area.search(text):
         raise SystemExit(f"README.md has no '{BEGIN}' with '{END}' after it; the table goes between them.")
-    table = f"{BEGIN}\n{_brief(rows)}\nMeasured on {machine}.\n{END}"
-    readme.write_text(within.sub(lambda _: table, text), encoding="utf-8")
+    table = f"{BEGIN}\n{_summary(rows)}\nMeasured on {machine}.\n{END}"
+    readme.write_text(table_area.sub(lambda _: table, text), encoding="utf-8")
 
 
-def _whole(rows: list[Row], machine: str) -> str:
+def _page(rows: list[Row], machine: str) -> str:
     lines = [
         "# Benchmarks",
         "",
-        "Written by `make bench`. Each ratio is the median over interleaved runs in one process, in brackets the "
-        "10th and the 90th",
-        "percentile. 'A ÷ B' is the time of A over that of B.",
+        "`make bench` writes this page. Each ratio is the median over interleaved runs in one process, with the 10th",
+        "and the 90th percentile in brackets. 'A ÷ B' is the time of A divided by the time of B.",
         "",
         f"Machine: {machine}.",
         "",
@@ -42,7 +41,7 @@ def _whole(rows: list[Row], machine: str) -> str:
     return "\n".join([*lines, "![how the cost grows](../benchmarks/growth.png)", ""])
 
 
-def _brief(rows: list[Row]) -> str:
+def _summary(rows: list[Row]) -> str:
     lines = ["| claim | measured | target | met |", "| --- | --- | --- | --- |"]
     for name, own in _by_claim(rows).items():
         targets = " · ".join(dict.fromkeys(row.target for row in own))

@@ -1,4 +1,4 @@
-"""A step of gradient descent with every gradient norm written to TensorBoard, beside loops that write nothing.
+"""A step of gradient descent with every gradient norm written to TensorBoard, against loops that write nothing.
 
 The network is 64-h-10 with Tanh, the loss the mean squared error, a batch 64 of 4,096 samples. Every loop draws the
 same batches, by their indices, from the same data.
@@ -27,7 +27,7 @@ def data(device: str = "cpu") -> nets.Batch:
 
 
 def orders(device: str = "cpu") -> Iterator[Tensor]:
-    """The indices of one batch after the other, a new order for each pass, as `nets.descend` draws them with seed 0."""
+    """The indices of each batch, in a new order for each pass, as `nets.descend` draws them with seed 0."""
     generator = torch.Generator().manual_seed(0)
     while True:
         yield from torch.randperm(SAMPLES, generator=generator).to(device).split(BATCH)
@@ -39,7 +39,7 @@ def plain(width: int, device: str = "cpu") -> nn.Sequential:
 
 
 def bare(width: int, device: str = "cpu") -> Loop:
-    """What a tutorial writes: a module, a loss, `torch.optim.SGD` in its fastest setting."""
+    """The loop of a tutorial: a module, a loss and `torch.optim.SGD`."""
     network, batches, loss_of, samples = plain(width, device), orders(device), nn.MSELoss(), data(device)
     optimizer = torch.optim.SGD(network.parameters(), lr=RATE)
 
@@ -55,7 +55,7 @@ def bare(width: int, device: str = "cpu") -> Loop:
 
 
 def leanest(width: int, device: str = "cpu") -> Loop:
-    """The least that autograd can be asked for: the gradients and one call that adds them all, no optimizer object."""
+    """The least that autograd needs: the gradients and one call that adds them all, without an optimizer object."""
     network, batches, samples = plain(width, device), orders(device), data(device)
     parameters = list(network.parameters())
 
@@ -71,7 +71,7 @@ def leanest(width: int, device: str = "cpu") -> Loop:
 
 
 def ours(width: int, engine: str, device: str = "cpu", micro: int | None = None) -> Loop:
-    """`for step in nets.descend(...): board.write(step)`, and on disk before the next loop begins."""
+    """`for step in nets.descend(...): board.write(step)`, then a flush, so that all is on disk when the loop ends."""
     network = nets.mlp([64, width, 10], output="identity").to(device)
     board = Board(tempfile.mkdtemp())
     steps_of = nets.descend(
@@ -88,7 +88,7 @@ def ours(width: int, engine: str, device: str = "cpu", micro: int | None = None)
 
 
 def operations_alone(width: int, device: str = "cpu") -> Loop:
-    """The same matrix products and elementwise calls, with nothing between them: forward, loss, backward, update."""
+    """Only the matrix products and elementwise calls of a step: forward, loss, backward, update."""
     samples, batches = data(device), orders(device)
     w, b, v, c = (p.detach().clone() for p in plain(width, device).parameters())
     x, t, y, z = (torch.empty(BATCH, columns, device=device) for columns in (64, 10, width, 10))
@@ -120,7 +120,7 @@ def operations_alone(width: int, device: str = "cpu") -> Loop:
 
 
 def compiled(width: int, device: str = "cpu") -> Loop:
-    """`torch.compile` of network and loss, and of what autograd makes of them."""
+    """`torch.compile` of the network and the loss, with their backward."""
     network, batches, samples = plain(width, device), orders(device), data(device)
     parameters = list(network.parameters())
     loss_of: Callable[..., Tensor] = torch.compile(lambda x, t: nn.functional.mse_loss(network(x), t))
@@ -136,7 +136,7 @@ def compiled(width: int, device: str = "cpu") -> Loop:
 
 
 def jitted(width: int) -> Loop:
-    """One JAX function for the whole step, compiled, its parameters given away to be written over."""
+    """One compiled JAX function for the whole step; it may overwrite its parameters (`donate_argnums`)."""
     import jax
     from jax import numpy as jnp
 
@@ -168,7 +168,7 @@ LOGGED = "closed form, every norm logged"
 
 
 def rows(runs: int) -> Iterator[Row]:
-    """With one thread and with two."""
+    """Each network with one thread and with two."""
     for width, threads in itertools.product(WIDTHS, (1, 2)):
         torch.set_num_threads(threads)
         setting = f"64-{width:,}-10, batch 64, {threads} thread{'s' * (threads > 1)}"
@@ -185,10 +185,10 @@ def rows(runs: int) -> Iterator[Row]:
 
 
 def claims(seconds: dict[str, list[float]], width: int, setting: str) -> Iterator[Row]:
-    """What is claimed of the loops that were run."""
+    """The claims about the loops that were run."""
     floor = {peer: median(ratios(seconds, "alone", peer)) for peer in ("bare", "leanest")}
     bare_alone = [second / median(seconds["bare"]) for second in seconds["bare"]]
-    why = "the products and elementwise calls of the step alone, with PyTorch, are {:.2f} of it"
+    why = "the products and elementwise calls of the step alone, with PyTorch, take {:.2f} of its time"
     small = width <= 256
     yield row(
         f"{LOGGED} ÷ autograd with torch.optim.SGD, nothing logged", setting, ratios(seconds, "ours", "bare"),
@@ -201,12 +201,12 @@ def claims(seconds: dict[str, list[float]], width: int, setting: str) -> Iterato
     yield row(
         "autograd engine, every norm logged ÷ autograd with torch.optim.SGD, nothing logged", setting,
         ratios(seconds, "autograd", "bare"), "≤ 1.10",
-        f"in the same run the plain loop itself takes {min(bare_alone):.2f} to {max(bare_alone):.2f} times its median",
+        f"in the same run, the plain loop takes {min(bare_alone):.2f} to {max(bare_alone):.2f} times its median",
     )  # fmt: skip
     yield row(
         f"{LOGGED} ÷ the same products and elementwise calls alone, by PyTorch", setting,
         ratios(seconds, "ours", "alone"), "≤ 1.25",
-        "what is watched is not among the calls: eight norms, an Event, and a record",
+        "the calls do not include what is recorded: eight norms, an Event and a record",
     )  # fmt: skip
     ahead = "≥ 1" if small else "stated"
     if "jax" in seconds:

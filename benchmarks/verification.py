@@ -1,4 +1,5 @@
-"""What a certificate costs beside `torch.autograd.gradcheck`, and what each of the two sees, on the same networks."""
+"""The time of a certificate against `torch.autograd.gradcheck`, and the faults that each of them finds, on the same
+networks."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -18,7 +19,7 @@ SEEDS = 100
 
 
 class WrongRows(torch.autograd.Function):
-    """X Wᵀ, with a backward whose weight gradient has been tampered with."""
+    """X Wᵀ, with a backward that applies a fault to the gradient of the weight."""
 
     @staticmethod
     def forward(ctx, x, weight, fault):
@@ -33,7 +34,7 @@ class WrongRows(torch.autograd.Function):
 
 
 class WrongLinear(nn.Linear):
-    """A Linear layer with that backward."""
+    """A Linear layer with the backward of WrongRows."""
 
     fault: Callable[[Tensor], Tensor]
 
@@ -55,11 +56,10 @@ def network(*sizes: int, seed: int = 0, first: type[nn.Linear] = nn.Linear) -> n
 
 
 def check_gradients(module: nn.Module, x: Tensor, fast: bool) -> bool:
-    """`gradcheck` by every parameter and the input.
+    """Whether `gradcheck` passes with respect to every parameter and the input.
 
-    Where its fast mode finds something, it goes through the slow one for the words of its message: hours, for 400,000
-        parameters.
-    It is spared that here.
+    After a failure in fast mode, gradcheck repeats the check in slow mode to write its message, which would take hours
+    for 400,000 parameters. The mock skips that.
     """
     names = [name for name, _ in module.named_parameters()]
     points = (x.clone().requires_grad_(), *(p.detach().clone().requires_grad_() for p in module.parameters()))
@@ -74,30 +74,30 @@ def check_gradients(module: nn.Module, x: Tensor, fast: bool) -> bool:
             return False
 
 
-def seen(
-    name: str, fault: Callable[[Tensor], Tensor], look: Callable[[nn.Module, Tensor, int], bool], target: str
+def detection(
+    name: str, fault: Callable[[Tensor], Tensor], finds: Callable[[nn.Module, Tensor, int], bool], target: str
 ) -> Row:
-    """In how many of 100 seeds a fault is seen."""
+    """The share of 100 seeds at which the check finds the fault."""
     count = 0
     for seed in range(SEEDS):
         module = network(784, 512, 10, seed=seed, first=WrongLinear)
         module[0].fault = fault
-        count += look(module, torch.rand(8, 784, dtype=torch.float64), seed)
+        count += finds(module, torch.rand(8, 784, dtype=torch.float64), seed)
     return row(name, f"784-512-10, N = 8, {SEEDS} seeds", [count / SEEDS], target)
 
 
-def calls(module: nn.Module, x: Tensor) -> int:
-    """How often a certificate calls the module, many times at once under vmap counted as one."""
-    made = list[None]()
-    # The copies that are verified have the hook, too.
-    handle = module.register_forward_hook(lambda *_: made.append(None))
+def number_of_calls(module: nn.Module, x: Tensor) -> int:
+    """The number of calls of the module in a verification; a call under vmap counts once."""
+    found = list[None]()
+    # The copies that verify makes have the hook, too.
+    handle = module.register_forward_hook(lambda *_: found.append(None))
     nets.verify(module, x)
     handle.remove()
-    return len(made)
+    return len(found)
 
 
-def called(module: nn.Module, x: Tensor, count: int) -> None:
-    """So many calls, no graph."""
+def call(module: nn.Module, x: Tensor, count: int) -> None:
+    """Call the module `count` times, without recording a graph."""
     with torch.no_grad():
         for _ in range(count):
             module(x)
@@ -107,42 +107,49 @@ def rows(runs: int) -> Iterator[Row]:
     torch.set_num_threads(2)
     small, x = network(64, 256, 10), torch.rand(8, 64, dtype=torch.float64)
     large, z = network(784, 512, 10), torch.rand(8, 784, dtype=torch.float64)
-    # A single step, since each takes seconds.
+    # One step per run, since each takes seconds.
     seconds = interleaved(
-        {"ours": lambda _: nets.verify(small, x, coverage="full"), "theirs": lambda _: check_gradients(small, x,
-        fast=False)},
-        steps=1, runs=max(3, runs // 2),
-    )  # fmt: skip
-    own = [second / median(seconds["theirs"]) for second in seconds["theirs"]]
+        {
+            "ours": lambda _: nets.verify(small, x, coverage="full"),
+            "theirs": lambda _: check_gradients(small, x, fast=False),
+        },
+        steps=1,
+        runs=max(3, runs // 2),
+    )
+    spread = [second / median(seconds["theirs"]) for second in seconds["theirs"]]
     yield row(
-        "verify, every entry ÷ gradcheck, slow mode", "64-256-10, N = 8, 2 "
-                                                      "threads", ratios(seconds, "ours", "theirs"), "≤ 0.2",
-        f"in the same run gradcheck itself takes {min(own):.2f} to {max(own):.2f} times its median",
-    )  # fmt: skip
-    count = calls(large, z)
+        "verify, every entry ÷ gradcheck, slow mode",
+        "64-256-10, N = 8, 2 threads",
+        ratios(seconds, "ours", "theirs"),
+        "≤ 0.2",
+        f"in the same run, gradcheck takes {min(spread):.2f} to {max(spread):.2f} times its median",
+    )
+    count = number_of_calls(large, z)
     seconds = interleaved(
         {
             "ours": lambda _: nets.verify(large, z),
             "theirs": lambda _: check_gradients(large, z, fast=True),
-            "calls": lambda _: called(large, z, count),
+            "calls": lambda _: call(large, z, count),
         },
-        steps=1, runs=2 * runs,
-    )  # fmt: skip
+        steps=1,
+        runs=2 * runs,
+    )
     share = median(ratios(seconds, "calls", "theirs"))
     yield row(
-        "verify, by probes ÷ gradcheck, fast mode", "784-512-10, N = 8, 2 "
-                                                    "threads", ratios(seconds, "ours", "theirs"), "≤ 3.0",
-        f"the {count} calls of the network that it takes are {share:.2f} of gradcheck's time before anything is "
-        "made of them",
-    )  # fmt: skip
+        "verify, by probes ÷ gradcheck, fast mode",
+        "784-512-10, N = 8, 2 threads",
+        ratios(seconds, "ours", "theirs"),
+        "≤ 3.0",
+        f"its {count} calls of the network alone take {share:.2f} of the time of gradcheck",
+    )
     for name, fault in FAULTS.items():
-        yield seen(
+        yield detection(
             f"share of seeds at which verify sees {name}",
             fault,
             lambda m, x, s: not nets.verify(m, x, seed=s).passed,
             "≥ 1",
         )
-        yield seen(
+        yield detection(
             f"share at which gradcheck's fast mode sees {name}",
             fault,
             lambda m, x, s: not check_gradients(m, x, True),
