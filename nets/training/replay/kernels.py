@@ -81,9 +81,9 @@ class Operation(NamedTuple):
         return tensors(found)
 
 
-def into(operation: Operation, place: Tensor) -> Call:
-    """A call that writes the result of an operation to `place`. It is made once here."""
-    candidates = (_by_numpy(operation, place), *_by_torch(operation, place))
+def into(operation: Operation, place: Any) -> Call:
+    """A call that writes the result of an operation to `place`, a tensor or several. It is made once here."""
+    candidates = (_by_numpy(operation, place), *_by_torch(operation, place)) if isinstance(place, Tensor) else ()
     for candidate in (found for found in candidates if found is not None):
         with contextlib.suppress(TypeError, RuntimeError):
             candidate()
@@ -203,5 +203,7 @@ FILLED: dict[Any, float | None] = {
 """Operations whose result is one number everywhere; None where it is the second argument."""
 
 
-def _copied(operation: Operation, place: Tensor) -> None:
-    place.copy_(operation.function(*operation.args, **operation.kwargs))
+def _copied(operation: Operation, place: Any) -> None:
+    result = operation.function(*operation.args, **operation.kwargs)
+    for one, new in zip(tensors(place), tensors(result), strict=True):
+        one.copy_(new)

@@ -5,22 +5,21 @@ set of formulas. A matrix product or an elementwise operation is repeated with t
 `out`. A view is not repeated, since the memory that it shows stays where it is. A step then costs these operations and
 nothing else.
 
-The function is run twice. The first run shows how long each intermediate result is needed. In the second, an operation
-writes to memory that is no longer needed, an elementwise one to the memory of its own operand, so that all of it stays
-in the processor's cache.
+`simplification` leaves out what need not be repeated, and `memory_plan` lets each operation write to memory that is no
+longer needed.
 """
 
-import functools
-from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from nets.torch_internals import TorchDispatchMode, pytree
+from nets.torch_internals import TorchDispatchMode
 from nets.torch_internals import memory as memory_of
-from nets.training.replay.kernels import Call, Operation, into, tensors
+from nets.training.replay.kernels import Operation, tensors
+from nets.training.replay.memory_plan import MemoryPlan
+from nets.training.replay.simplification import simplified
 
 
 class Watch(TorchDispatchMode):
@@ -60,8 +59,8 @@ class Recording:
     updated in place. It must not decide by a number.
 
     Args:
-        function: what is recorded.
-        watch: a watch that has seen it run. Without one it is run once more.
+        function: what is recorded. It is called here, unless a watch has seen it run.
+        watch: a watch that has seen it run.
         expected: its result then.
 
     Attributes:
@@ -78,114 +77,18 @@ class Recording:
                     expected = function()
             if watch.obstacle:
                 raise RuntimeError(f"{watch.obstacle}; expected operations that can be repeated")
-            with _Plan(watch.operations, tensors(expected)) as plan:
-                self.result = function()
-            self._calls = tuple(plan.calls)
+            numbers = [tensor.clone() for tensor in tensors(expected)]
+            plan = MemoryPlan(simplified(watch.operations, expected))
+            self.result, self._calls = plan.result, tuple(plan.calls)
             for _ in range(2):
                 self.replay()
-                if not all(map(alike, tensors(expected), tensors(self.result))):
+                if not all(map(alike, numbers, tensors(self.result))):
                     raise RuntimeError("the operations give other numbers when they are repeated")
 
     def replay(self) -> None:
         """Repeat the operations."""
         for call in self._calls:
             call()
-
-
-class _Plan(TorchDispatchMode):
-    """While active, lets the same operations as before write to memory that is free, and makes a call of each."""
-
-    def __init__(self, operations: list[Operation], kept: list[Tensor]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.calls: list[Call] = []
-        memory = {memory_of(tensor) for tensor in kept}
-        self._kept = {
-            n for n, o in enumerate(operations) if isinstance(o.result, Tensor) and memory_of(o.result) in memory
-        }
-        self._dying = _last_uses(operations, kept)
-        self._results: list[Any] = []
-        self._free: dict[tuple[torch.Size, torch.dtype], list[Tensor]] = defaultdict(list)
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        number = len(self._results)
-        # A replay is not differentiated, so a parameter is replaced by a plain tensor in the same memory.
-        args, kwargs = pytree.tree_map_only(
-            Tensor, lambda t: t.detach() if t.requires_grad else t, (args, kwargs or {})
-        )
-        self._results.append(self._planned(number, Operation(func, args, kwargs)))
-        return self._results[-1]
-
-    def _planned(self, number: int, operation: Operation) -> Any:
-        """The result of an operation. Unless it is a view, a call that writes it again is added to `calls`."""
-        function, args, kwargs, _ = operation
-        if operation.views:
-            return function(*args, **kwargs)
-        if operation.writes:
-            self.calls.append(functools.partial(function, *args, **kwargs))
-            return function(*args, **kwargs)
-        result = function(*args, **kwargs)
-        if not isinstance(result, Tensor):
-            self.calls.append(functools.partial(_copied, operation, result))
-            return result
-        place = self._place(number, operation, result)
-        self.calls.append(into(operation, place))
-        for tensor in (self._results[n] for n in self._dying[number]):
-            if tensor is not place:
-                self._free[tensor.shape, tensor.dtype].append(tensor)
-        return place
-
-    def _place(self, number: int, operation: Operation, result: Tensor) -> Tensor:
-        """Memory for the result of an operation: of its own operand, other memory that is free, or new."""
-        if number in self._kept or not result.is_contiguous():
-            return result
-        key = (result.shape, result.dtype)
-        pointwise = torch.Tag.pointwise in operation.function.tags
-        own = [t for t in (self._results[n] for n in self._dying[number]) if pointwise and (t.shape, t.dtype) == key]
-        return own[0] if own else self._free[key].pop() if self._free[key] else _without_conflicts(result)
-
-
-def _copied(operation: Operation, places: tuple[Tensor, ...]) -> None:
-    """An operation with several results: they are copied to the places where later operations read them."""
-    for place, new in zip(
-        tensors(places), tensors(operation.function(*operation.args, **operation.kwargs)), strict=True
-    ):
-        place.copy_(new)
-
-
-def _without_conflicts(result: Tensor) -> Tensor:
-    """Memory for a result in which no two rows begin a multiple of 4,096 bytes apart.
-
-    A cache holds only a few such rows at a time, and a product of PyTorch's that walks down the columns takes up to
-    half as long again. With one thread these products are NumPy's (see `products`), which copies its operands to memory
-    without that distance.
-    """
-    if result.ndim != 2 or result.shape[1] * result.itemsize % 4096 or torch.get_num_threads() == 1:
-        return result
-    rows, columns = result.shape
-    return result.new_empty(rows, columns + 64 // result.itemsize)[:, :columns]
-
-
-def _last_uses(operations: list[Operation], kept: list[Tensor]) -> dict[int, list[int]]:
-    """Number of an operation → numbers of the operations whose results are not needed after it.
-
-    Left out are results that are kept, results that are written to again, and all but single tensors with memory of
-    their own.
-    """
-    made: dict[int, int] = {}
-    last: dict[int, int] = {}
-    never = {memory_of(tensor) for tensor in kept}
-    for number, o in enumerate(operations):
-        for tensor in tensors((o.args, o.kwargs)):
-            last[memory_of(tensor)] = number
-        if o.writes or not isinstance(o.result, Tensor):
-            never |= {memory_of(tensor) for tensor in tensors((o.args, o.result))}
-        elif not o.views:
-            made[memory_of(o.result)] = number
-    dying: dict[int, list[int]] = defaultdict(list)
-    for memory, number in made.items():
-        if memory not in never and memory in last:
-            dying[last[memory]].append(number)
-    return dying
 
 
 def alike(one: Tensor, other: Tensor) -> bool:
