@@ -21,7 +21,6 @@ from nets.training.replay.kernels import Operation, tensors
 from nets.training.replay.memory_plan import MemoryPlan
 from nets.training.replay.simplification import simplified
 
-
 aten = torch.ops.aten
 
 VIEWS = {aten._unsafe_view.default: aten.view.default}
@@ -106,10 +105,14 @@ def alike(expected: Sequence[Tensor], found: Sequence[Tensor]) -> bool:
     largest = [_largest(tensor) for tensor in expected]
     most = max(largest, default=0.0)
     return all(
-        torch.allclose(one, other, rtol=0, atol=torch.finfo(one.dtype).eps * max(1e4 * own, most), equal_nan=True)
+        torch.allclose(one, other, rtol=0, atol=_rounding(one) * max(1e4 * own, most), equal_nan=True)
         for one, other, own in zip(expected, found, largest, strict=True)
     )
 
 
 def _largest(tensor: Tensor) -> float:
-    return float(tensor.abs().nan_to_num(0, 0, 0).amax()) if tensor.numel() else 0.0
+    return float(tensor.abs().nan_to_num(0, 0, 0).amax()) if tensor.is_floating_point() and tensor.numel() else 0.0
+
+
+def _rounding(tensor: Tensor) -> float:
+    return torch.finfo(tensor.dtype).eps if tensor.is_floating_point() else 0.0

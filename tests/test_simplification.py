@@ -1,0 +1,100 @@
+"""What a recording leaves out: equal operations, constants, and results that nothing reads. The numbers stay."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from nets.training.replay.kernels import tensors
+from nets.training.replay.recording import Recording, Watch, alike
+from nets.training.replay.simplification import simplified
+
+X = torch.linspace(-1, 2, 12, dtype=torch.float64).reshape(3, 4)
+W = torch.linspace(1, -1, 20, dtype=torch.float64).reshape(4, 5)
+
+
+def computed_twice(x: Tensor) -> Any:
+    return torch.tanh(x @ W) * 2, torch.tanh(x @ W) * 3
+
+
+def constant(x: Tensor) -> Any:
+    return x + torch.ones(4, dtype=x.dtype).cumsum(0) * torch.zeros_like(x).exp()
+
+
+def unread(x: Tensor) -> Any:
+    torch.sin(x)
+    return torch.cos(x)
+
+
+def written_twice(x: Tensor) -> Any:
+    """Two buffers that are alike when they are made, and not afterwards."""
+    one, other = torch.zeros_like(x), torch.zeros_like(x)
+    return one.add_(x) + 0, other.sub_(x) + 0
+
+
+def returned_twice(x: Tensor) -> Any:
+    return x.exp(), x.exp()
+
+
+def of_its_own_transpose(x: Tensor) -> Any:
+    square = (x @ W)[:, :3] * 1
+    return square * square.mT + 1
+
+
+def several_results(x: Tensor) -> Any:
+    y, mean, rstd = torch.native_layer_norm(x, [4], None, None, 1e-5)
+    return y * rstd + mean, torch.native_layer_norm(x, [4], None, None, 1e-5)[0] - 1
+
+
+def heads(x: Tensor) -> Any:
+    """Layouts that differ between the first call and a repetition."""
+    parts = (x @ W[:, :4]).reshape(3, 2, 2).movedim(0, 1)
+    return (parts @ parts.mT).movedim(0, 1).flatten(1) * 2
+
+
+def of_numbers_of_two_kinds(x: Tensor) -> Any:
+    return x * 1 + (x > 0) * 1.0, x * 1.0, (x > 0) * 1
+
+
+CASES: dict[Callable[[Tensor], Any], int | None] = {
+    computed_twice: 4, constant: 1, unread: 1, written_twice: None, returned_twice: 2, of_its_own_transpose: None,
+    several_results: None, heads: None, of_numbers_of_two_kinds: None,
+}  # fmt: skip
+"""Function → how many operations are repeated besides views; None where the number does not matter."""
+
+
+@pytest.mark.parametrize("function", CASES, ids=lambda function: function.__name__)
+def test_a_recording_gives_the_numbers_of_the_function(function: Callable[[Tensor], Any]) -> None:
+    x = X.clone()
+    recording = Recording(lambda: function(x))
+    for scale in (1.0, -0.5, 3.0):
+        x.copy_(scale * X)
+        recording.replay()
+        expected = function(x)
+        found = tensors(recording.result)
+        assert [t.dtype for t in found] == [t.dtype for t in tensors(expected)]
+        for one, other in zip(tensors(expected), found, strict=True):
+            torch.testing.assert_close(other, one, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("function", [f for f, count in CASES.items() if count is not None], ids=lambda f: f.__name__)
+def test_only_what_is_needed_is_repeated(function: Callable[[Tensor], Any]) -> None:
+    with torch.no_grad(), Watch() as watch:
+        result = function(X)
+    left = [operation for operation in simplified(watch.operations, result).operations if not operation.views]
+    assert len(left) == CASES[function], left
+
+
+def test_two_results_never_share_memory() -> None:
+    """Someone who writes to one gradient must not change another."""
+    one, other = Recording(lambda: returned_twice(X)).result
+    assert one.data_ptr() != other.data_ptr()
+
+
+def test_a_gradient_that_is_zero_by_cancellation_has_no_scale_of_its_own() -> None:
+    large, rounding = torch.ones(3), torch.tensor([3e-10, -2e-10])
+    assert alike([large, rounding], [large, -rounding])
+    assert not alike([large, rounding], [large, rounding + 1e-6])
+    assert not alike([rounding], [rounding + 1e-10])
