@@ -86,15 +86,92 @@ def test_a_gradient_that_the_caller_clears_is_set_again(engine: str) -> None:
         of.zero_grad()
 
 
+def replaced(of: nets.Network) -> None:
+    of[2].weight = nn.Parameter(of[2].weight.detach().clone())
+
+
+def moved(of: nets.Network) -> None:
+    of[2].weight.data = of[2].weight.detach().clone()
+
+
+CHANGES: dict[str, tuple[Callable[[nets.Network], object], str]] = {
+    "frozen": (lambda of: of[2].weight.requires_grad_(False), "2.weight no longer requires a gradient"),
+    "layer frozen": (lambda of: of[2].requires_grad_(False), "2.weight no longer requires a gradient"),
+    "unfrozen": (lambda of: of[0].bias.requires_grad_(True), "0.bias requires a gradient, which it did not"),
+    "replaced": (replaced, "2.weight has been replaced"),
+    "layer replaced": (lambda of: of.__setitem__(2, network()[2]), "2.weight has been replaced"),
+    "layer removed": (lambda of: of.__delitem__(2), "2.weight no longer requires a gradient"),
+    "added": (lambda of: of.append(nets.Linear(2, 2)), "3.weight requires a gradient"),
+    "moved": (moved, "2.weight has been given other memory"),
+    "all moved": (lambda of: of.double().float(), "0.weight has been given other memory"),
+}
+
+
 @pytest.mark.parametrize("engine", list(ENGINES))
-def test_parameters_moved_to_other_memory_are_refused(engine: str) -> None:
-    """Updates would no longer reach them."""
-    of = network()
-    steps = nets.descend(of, Batch(X, T), loss=MeanSquaredError(), learning_rate=0.1, steps=5, engine=engine)
-    next(steps)
-    of.double().float()
-    with pytest.raises(nets.InputError, match="given other memory since descend was called"):
+@pytest.mark.parametrize("settings", [{}, {"micro_batch_size": 2, "momentum": 0.9}, {"sample_norms": True}], ids=str)
+@pytest.mark.parametrize("change", list(CHANGES))
+def test_parameters_that_change_during_a_descent_are_refused(change: str, settings: dict, engine: str) -> None:
+    """Updates would no longer reach them, or move what is frozen. Nothing is moved by the refusal."""
+    of, (make, sentence) = network(), CHANGES[change]
+    of[0].bias.requires_grad_(False)
+    steps = nets.descend(
+        of, Batch(X, T), loss=MeanSquaredError(), learning_rate=0.1, steps=9, engine=engine, **settings
+    )
+    for _ in range(3):
         next(steps)
+    make(of)
+    before = [parameter.detach().clone() for parameter in of.parameters()]
+    with pytest.raises(nets.InputError, match=f"^{sentence}.*call descend anew"):
+        next(steps)
+    assert all(map(torch.equal, of.parameters(), before))
+
+
+@pytest.mark.parametrize("engine", list(ENGINES))
+def test_a_frozen_parameter_and_an_activation_may_be_replaced(engine: str) -> None:
+    """Both engines go on with the new ones, as a descent from there on does."""
+    ours, twin = network(), network()
+    for of in (ours, twin):
+        of[0].weight.requires_grad_(False)
+    steps = nets.descend(ours, Batch(X, T), loss=MeanSquaredError(), learning_rate=0.1, steps=6, engine=engine)
+    for _ in range(3):
+        next(steps)
+    descended(twin, Batch(X, T), batch_size=None, steps=3, engine=engine)
+    for of in (ours, twin):
+        of[0].weight = nn.Parameter(of[0].weight.detach() / 2, requires_grad=False)
+        of[1] = nets.mlp([1, 1], "sin", "sin")[1]
+    for _ in steps:
+        pass
+    descended(twin, Batch(X, T), batch_size=None, steps=3, engine=engine)
+    torch.testing.assert_close([*ours.parameters()], [*twin.parameters()])
+    assert not ours[0].weight.requires_grad
+
+
+@pytest.mark.parametrize("unused", ["one of several", "all"])
+def test_a_parameter_without_effect_has_the_gradient_zero_in_both_engines(unused: str) -> None:
+    class Unused(nets.Layer):
+        """Y = X, with a parameter that it does not read."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x.clone()
+
+        def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+            return v
+
+        def gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+            return {"scale": torch.zeros_like(self.scale)}
+
+    for engine in ENGINES:
+        for settings in ({}, {"sample_norms": True}):
+            of = nets.Network([network()[0], network()[1], network()[2], Unused()])
+            for layer in list(of)[:3]:
+                layer.requires_grad_(unused != "all")
+            *_, last = descended(of, Batch(X, T), engine=engine, **settings)
+            assert last.gradient_norm["3.scale"] == 0 == last.update_ratio["3.scale"]
+            assert torch.equal(of[3].scale, torch.ones(2))
 
 
 @pytest.mark.parametrize("engine", list(ENGINES))

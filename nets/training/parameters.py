@@ -50,14 +50,6 @@ class TrainedParameters:
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = gradient
 
-    def check_memory(self) -> None:
-        """Raise InputError if the network's parameters have moved to other memory: updates would not reach them."""
-        if self.first.data_ptr() != self.tensors[0].data_ptr():
-            raise InputError(
-                "the network's parameters have been given other memory since descend was called; expected them to "
-                "stay: write parameter.data.copy_(…) in the place of parameter.data = …, or call descend anew."
-            )
-
 
 def contiguous(tensors: Sequence[Tensor]) -> bool:
     """Whether all tensors are contiguous and of one precision."""

@@ -44,11 +44,7 @@ class Update:
 
         Returns:
             None; or how many updates ago ℓ or G was not finite, as far as is known: 0 is this one.
-
-        Raises:
-            InputError: if the parameters have moved to other memory.
         """
-        self.parameters.check_memory()
         if gradients is not self._held:
             self._hold(gradients)
         elif self._norms is None:

@@ -12,25 +12,30 @@ from nets.calculus.losses import Loss
 from nets.calculus.network import Network
 from nets.data.batch import Batch
 from nets.training.gradients.backpropagation import closed_form
-from nets.training.parameters import trained
 from nets.training.replay.replayed import Replayed
+from nets.training.unchanged import SameParameters
 
 Engine = Callable[[Network, Loss, Batch], tuple[Tensor, dict[str, Tensor]]]
 
 
 class Autograd:
-    """Reverse mode by PyTorch: the graph is recorded in the forward pass and walked back."""
+    """Reverse mode by PyTorch: the graph is recorded in the forward pass and walked back.
+
+    The gradient by a parameter that the loss does not depend on is zero.
+    """
 
     def __init__(self) -> None:
-        self._network: Network | None = None
+        self._parameters: SameParameters | None = None
 
     def __call__(self, network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        if network is not self._network:
-            self._network, named = network, trained(network)
-            self._names, self._parameters = tuple(named), tuple(named.values())
+        if self._parameters is None or not self._parameters.same(network):
+            self._parameters = SameParameters(network)
+        named = self._parameters.trained
         value = loss(network(batch.inputs), batch.targets)
-        gradients = torch.autograd.grad(value, self._parameters)
-        return value.detach(), dict(zip(self._names, gradients, strict=True))
+        if not value.requires_grad:
+            return value, {name: torch.zeros_like(parameter) for name, parameter in named.items()}
+        gradients = torch.autograd.grad(value, tuple(named.values()), materialize_grads=True)
+        return value.detach(), dict(zip(named, gradients, strict=True))
 
 
 ENGINES: dict[str, Callable[[], Engine]] = {"closed_form": lambda: Replayed(closed_form), "autograd": Autograd}

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from operator import is_
 from typing import Any
 
 import torch
@@ -16,6 +15,7 @@ from nets.training.replay.cuda_graph import CudaGraph, warmed
 from nets.training.replay.kernels import tensors
 from nets.training.replay.purity import BARE, Purity
 from nets.training.replay.recording import Recording, Watch, alike
+from nets.training.unchanged import Entries
 
 
 @dataclass(slots=True)
@@ -110,8 +110,6 @@ class _Constants:
     """What a recording takes to be constant: network and loss, their layers, parameters and attributes, what the code
     of a user's own layers reads, and no hooks.
 
-    It is compared at every step, object by object, in two passes through C: well below a microsecond.
-
     Attributes:
         recordable: whether nothing else can change.
     """
@@ -124,29 +122,20 @@ class _Constants:
         hooks: list[Any] = [own for module in modules for own in forward_hooks(module)]
         self.recordable = purity.pure and not any(hooks) and False not in stated.values()
         self._outside = purity.constants
-        members: list[Any] = [
-            own for m in modules for own in (own_modules(m), own_parameters(m), own_buffers(m)) if own
-        ]
-        attributes: list[Any] = [vars(module) for module in modules if vars(module).keys() - BARE]
-        named = [(own, name) for own in members for name in own]
-        named += [(own, name) for own in attributes for name in own.keys() - BARE]
-        self._owners, self._names = [own for own, _ in named], [name for _, name in named]
-        self._values = [own[name] for own, name in named]
+        tables = [own for m in modules for own in (own_modules(m), own_parameters(m), own_buffers(m)) if own]
+        tables += [vars(module) for module in modules if vars(module).keys() - BARE]
+        self._entries = Entries([*hooks, *tables], ignored=BARE)
         # Tensors that no descent moves and watches: a recording reads the memory that they had.
-        every = [*self._values, *(value for _, value in self._outside)]
+        every = [*self._entries.values, *(value for _, value in self._outside)]
         self._tensors = [t for t in every if isinstance(t, Tensor) and not t.requires_grad]
         self._memory = list(map(Tensor.data_ptr, self._tensors))
-        # An entry more or less is seen in their number.
-        self._tables = [*hooks, *members, *attributes]
-        self._count = sum(map(len, self._tables))
 
     def hold(self, network: Network, loss: Loss) -> bool:
         """Whether all of it is as it was."""
         return (
             network is self._network
             and loss is self._loss
-            and sum(map(len, self._tables)) == self._count
-            and all(map(is_, map(dict.get, self._owners, self._names), self._values))
+            and self._entries.same()
             and (not self._tensors or list(map(Tensor.data_ptr, self._tensors)) == self._memory)
             and (not self._outside or all(read() is value for read, value in self._outside))
         )
