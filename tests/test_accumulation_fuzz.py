@@ -1,4 +1,4 @@
-"""check_accumulation returns a certificate or raises an InputError of one line, for any arguments."""
+"""For any arguments, check_accumulation returns a certificate or raises an InputError of one line."""
 
 from typing import Any
 
@@ -150,7 +150,7 @@ def test_the_result_is_a_certificate_or_an_input_error(
 @pytest.mark.parametrize("argument", ["module", "loss", "micro_batches", "closure", "seed"])
 @hypothesis.settings(max_examples=40, suppress_health_check=list(hypothesis.HealthCheck))
 @hypothesis.given(st.data())
-def test_one_odd_argument_is_no_traceback(argument: str, data: st.DataObject) -> None:
+def test_one_bad_argument_gives_a_certificate_or_an_input_error(argument: str, data: st.DataObject) -> None:
     given: dict[str, Any] = {
         "module": mlp(),
         "loss": F.mse_loss,

@@ -1,4 +1,5 @@
-"""check_accumulation on kinds of loops that it once misjudged: the right ones pass, the wrong ones are named."""
+"""check_accumulation on kinds of loops that earlier versions misjudged: right loops pass, wrong loops fail with their
+reason."""
 
 import re
 
@@ -13,15 +14,15 @@ from tests.test_checker import EACH_SEED
 from tests.wrong_loops_by_kind import WRONG_KINDS
 
 
-def judged(kind: Kind, seed: int) -> nets.Certificate:
+def verdict_on(kind: Kind, seed: int) -> nets.Certificate:
     module, loss, micro_batches, loop = kind.make(torch.Generator().manual_seed(seed))
     return nets.check_accumulation(module, loss, micro_batches, loop, seed=seed)
 
 
 @pytest.mark.parametrize("kind", RIGHT_KINDS, ids=str)
 @EACH_SEED
-def test_a_right_loop_of_its_kind_passes(kind: Kind, seed: int) -> None:
-    certificate = judged(kind, seed)
+def test_a_right_loop_passes(kind: Kind, seed: int) -> None:
+    certificate = verdict_on(kind, seed)
     assert certificate.passed, str(certificate)
     assert re.search(kind.facts, str(certificate)), str(certificate)
     assert certificate.detects is not None and certificate.detects < 1e-3
@@ -29,8 +30,8 @@ def test_a_right_loop_of_its_kind_passes(kind: Kind, seed: int) -> None:
 
 @pytest.mark.parametrize("kind", WRONG_KINDS, ids=str)
 @EACH_SEED
-def test_a_wrong_loop_of_its_kind_is_named(kind: Kind, seed: int) -> None:
-    certificate = judged(kind, seed)
+def test_a_wrong_loop_fails_with_its_reason(kind: Kind, seed: int) -> None:
+    certificate = verdict_on(kind, seed)
     assert certificate.verdict == Verdict.FAIL, str(certificate)
     assert {check.reason for check in certificate.checks if check.verdict == Verdict.FAIL} == {kind.reason}, str(
         certificate

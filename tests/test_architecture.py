@@ -1,4 +1,4 @@
-"""What the design promises of the code as a whole: who imports whom, how long a file is, what `import nets` loads."""
+"""Rules for the code as a whole: which package imports which, the length of files, what `import nets` loads."""
 
 import ast
 import re
@@ -13,22 +13,22 @@ LONGEST = 320
 HEAVY = {"hydra", "matplotlib", "omegaconf", "rich", "sklearn", "tensorboard", "torchvision"}
 
 
-def in_a_program_of_its_own(script: str) -> subprocess.CompletedProcess[str]:
-    """The tools that read imports fork, which a process in which JAX has run must not."""
+def in_a_new_process(script: str) -> subprocess.CompletedProcess[str]:
+    """Runs the script in a new process: tools that read imports fork, and a process with JAX loaded must not fork."""
     return subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120)
 
 
 def test_imports_keep_the_contracts() -> None:
-    """The contracts stand in pyproject.toml: the order of the packages, what telemetry may read, no cycles."""
+    """The contracts are in pyproject.toml: the order of the packages, the imports of telemetry, no cycles."""
     script = "from importlinter.cli import lint_imports; raise SystemExit(lint_imports(no_cache=True, no_logo=True))"
-    done = in_a_program_of_its_own(script)
+    done = in_a_new_process(script)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_nothing_imports_the_public_names() -> None:
-    """A module that imports `nets` itself would need every other module to be whole before it."""
+def test_no_module_imports_nets_itself() -> None:
+    """A module that imports `nets` itself would need all other modules to be loaded first."""
     script = "import grimp; print(grimp.build_graph('nets', cache_dir=None).find_modules_that_directly_import('nets'))"
-    assert in_a_program_of_its_own(script).stdout.strip() == "set()"
+    assert in_a_new_process(script).stdout.strip() == "set()"
 
 
 def test_no_file_is_too_long_to_read() -> None:
@@ -37,21 +37,21 @@ def test_no_file_is_too_long_to_read() -> None:
 
 
 READS_TEXT = {"startswith", "endswith", "removeprefix", "removesuffix", "partition"}
-"""Methods of a text that look for words in it."""
+"""Methods of str that search for words."""
 
 TEXT_IS_DATA = {
-    "nets/records/older_schemas.py",  # the documented beginnings of texts in old certificates
+    "nets/records/older_schemas.py",  # prefixes of texts in old certificates, documented
     "nets/verification/accumulation/state/containers.py",  # names of modules and attributes
 }
-"""Files in which such a text is no message."""
+"""Files in which the searched text is not a message, with the reason."""
 
 
 def decisions_by_text(path: Path) -> list[str]:
-    """The places at which code looks for words in a text: `reason.startswith("kink")`, or `"kink" in check.message`."""
+    """The places where code searches a text for words: `reason.startswith("kink")`, or `"kink" in check.message`."""
     found = []
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            # The parts of a dotted name are no words of a message.
+            # The parts of a dotted name are not words of a message.
             dotted = [getattr(argument, "value", None) for argument in node.args] == ["."]
             if node.func.attr in READS_TEXT and not dotted:
                 found.append(f"{path.relative_to(ROOT).as_posix()}:{node.lineno}: {ast.unparse(node)}")
@@ -62,19 +62,18 @@ def decisions_by_text(path: Path) -> list[str]:
     return found
 
 
-def test_no_decision_of_a_verification_rests_on_words() -> None:
-    """Decisions rest on `Verdict`, `Reason` and `Method`; a sentence may be mended without changing what any code
-    does."""
+def test_no_decision_of_verification_searches_a_text() -> None:
+    """Decisions use `Verdict`, `Reason` and `Method`, so that a changed sentence changes no behaviour."""
     paths = [*ROOT.glob("nets/verification/**/*.py"), *ROOT.glob("nets/records/*.py")]
     named = [place for path in paths for place in decisions_by_text(path)]
     assert [place for place in named if place.partition(":")[0] not in TEXT_IS_DATA] == []
     assert {place.partition(":")[0] for place in named} == TEXT_IS_DATA
 
 
-def test_importing_nets_loads_nothing_that_only_some_runs_need() -> None:
-    """Measured: sklearn.datasets alone takes 2 to 3 s to import, as much as torch."""
+def test_importing_nets_loads_no_package_that_only_some_runs_need() -> None:
+    """Importing sklearn.datasets alone takes 2 to 3 s, as long as torch."""
     script = f"import sys, nets; print(*sorted({HEAVY!r} & sys.modules.keys()))"
-    done = in_a_program_of_its_own(script)
+    done = in_a_new_process(script)
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, [], "")
 
 
@@ -83,10 +82,10 @@ PRIVATE = re.compile(
     r"|\._(schema|version|\w+_hooks|forward_cls|compiled_call_impl|is_zerotensor)\b"
     r"|(?<!self)(?<!view)\._(parameters|buffers|modules)\b"
 )
-"""How a private name of PyTorch is written. Operators, such as `torch.ops.aten._softmax`, are not among them."""
+"""Matches a private name of PyTorch, but not an operator such as `torch.ops.aten._softmax`."""
 
 
-def test_private_names_of_pytorch_stand_in_one_module() -> None:
+def test_private_names_of_pytorch_are_in_one_module() -> None:
     found = {
         f"{path.relative_to(ROOT).as_posix()}:{number}"
         for path in ROOT.glob("nets/**/*.py")
@@ -100,14 +99,14 @@ def test_private_names_of_pytorch_stand_in_one_module() -> None:
 SHARED_LINES = 6
 
 
-def test_no_passage_stands_twice_in_the_library() -> None:
-    """Six consecutive lines of code, leaving out imports, comments, blank lines and the arguments of a signature."""
+def test_no_passage_of_six_lines_occurs_twice() -> None:
+    """A passage is six lines of code in a row, without imports, comments, blank lines and arguments of signatures."""
     places: dict[str, set[str]] = defaultdict(set)
     for path in ROOT.glob("nets/**/*.py"):
         lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
         code = [line for line in lines if line and not re.match(r"(import |from |#|\w+: .*,$|\*,$|def |@)", line)]
         for start in range(len(code) - SHARED_LINES + 1):
             passage = "\n".join(code[start : start + SHARED_LINES])
-            if len(passage) > 120:  # brackets and the names in an export list are no passage
+            if len(passage) > 120:  # brackets and the names of an export list do not count
                 places[passage].add(f"{path.relative_to(ROOT).as_posix()}, {code[start]!r}")
     assert [sorted(found) for found in places.values() if len(found) > 1] == []

@@ -1,4 +1,4 @@
-"""What check_accumulation cannot use is an InputError of one line that says what was given and what was expected."""
+"""For arguments that it cannot use, check_accumulation raises an InputError of one line: given, expected, remedy."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from tests.right_loops import RAGGED, by_samples, mlp, samples
 
 
 class Held:
-    """A loop that works on a model of its own."""
+    """A loop that uses its own model instead of the module it is called with."""
 
     def __init__(self) -> None:
         self.module = mlp()
@@ -81,10 +81,10 @@ GIVEN: dict[str, tuple[tuple[Any, ...], str]] = {
 
 
 @pytest.mark.parametrize("name", list(GIVEN))
-def test_what_cannot_be_checked_is_an_input_error_of_one_line(name: str) -> None:
+def test_an_unusable_argument_is_an_input_error_of_one_line(name: str) -> None:
     given, expected = GIVEN[name]
     with pytest.raises(nets.InputError, match=expected) as raised:
         nets.check_accumulation(*given)
     assert "\n" not in str(raised.value)
-    # Only code that runs in its own precision is told to mind the precision.
+    # The sentence mentions the precision only if the code runs in its own precision.
     assert ("precision" in str(raised.value)) == (name in ("raises", "another model"))

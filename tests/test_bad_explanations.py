@@ -39,7 +39,7 @@ def expect_one_sentence(call: Callable[[], object]) -> None:
 @pytest.mark.parametrize("name", TENSORS)
 @pytest.mark.filterwarnings("ignore::UserWarning")  # quantized tensors are beta in PyTorch
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_value_that_is_not_a_dense_real_tensor(name: str) -> None:
+def test_a_value_that_is_not_a_dense_real_tensor_is_refused(name: str) -> None:
     given = TENSORS[name]()
     calls: list[Callable[[], object]] = [
         lambda: nets.picture(lambda x: (x * x).sum(), given),
@@ -55,7 +55,7 @@ WRONG = [True, 1.5, "\ud800", [], {}, (1, 2, 3, 4), torch.ones(2), np.ones(2), n
 
 
 @pytest.mark.parametrize("value", WRONG, ids=named)
-def test_an_option_of_a_wrong_kind(value: Any) -> None:
+def test_an_option_of_a_wrong_type_is_refused(value: Any) -> None:
     calls: list[Callable[[], object]] = [
         lambda: nets.picture(lambda x: x * 2, X, output=value),
         lambda: nets.picture(lambda x: x.sum(), X, names=value),
@@ -74,7 +74,7 @@ def test_an_option_of_a_wrong_kind(value: Any) -> None:
 
 
 @pytest.mark.parametrize("number", [1j, 10**400, 10**5_000, True], ids=named)
-def test_an_input_that_is_not_a_number(number: Any) -> None:
+def test_an_index_that_is_not_a_number_is_refused(number: Any) -> None:
     expect_one_sentence(lambda: nets.picture(lambda x: x * 2, number))
 
 
@@ -104,12 +104,12 @@ FUNCTIONS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_function_that_cannot_be_drawn(name: str) -> None:
+def test_a_function_that_cannot_be_drawn_is_refused(name: str) -> None:
     expect_one_sentence(lambda: nets.picture(FUNCTIONS[name], X))
 
 
 @pytest.mark.parametrize("x", [X[0, 0], X[:0], torch.ones(2, 5)], ids=["no axes", "no samples", "another width"])
-def test_a_batch_of_a_wrong_shape(x: Tensor) -> None:
+def test_a_batch_of_a_wrong_shape_is_refused(x: Tensor) -> None:
     for call in (lambda: nets.picture(NETWORK, x), lambda: nets.explain(NETWORK, x, "0.weight[0,0]")):
         expect_one_sentence(call)
 

@@ -1,4 +1,4 @@
-"""check_accumulation names what is wrong in a loop, raises no false alarm, and leaves everything as it was."""
+"""check_accumulation names the fault of a wrong loop, passes right loops, and restores all state."""
 
 import copy
 import itertools
@@ -22,7 +22,7 @@ from tests.wrong_loops import WRONG, mean_of_means
 
 
 @pytest.mark.parametrize("name", list(WRONG))
-def test_a_wrong_loop_is_named(name: str) -> None:
+def test_a_wrong_loop_fails_with_its_reason(name: str) -> None:
     wrong = WRONG[name]
     certificate = nets.check_accumulation(wrong.module, wrong.loss, wrong.micro_batches, wrong.loop)
     assert certificate.verdict == ("inconclusive" if name == "dropout" else "fail")
@@ -41,8 +41,8 @@ def test_a_right_loop_passes(setting: Setting) -> None:
     assert all(check.detects is not None and check.detects < 1e-9 for check in with_closure.checks)
 
 
-def test_every_wrong_loop_fails_wherever_it_is_not_harmless() -> None:
-    """No fault passes on equal or ragged micro-batches, and those that are none there are right."""
+def test_a_wrong_loop_fails_unless_it_is_harmless_there() -> None:
+    """On equal and on unequal micro-batches, each loop fails unless it is harmless there."""
     loops = {wrong.loop.__name__: wrong.loop for wrong in WRONG.values()}
     harmless = {
         "equal": {"mean_of_means", "mean_over_ranks", "sum_divided", "by_samples", "last_window_lost"},
@@ -58,7 +58,7 @@ def test_every_wrong_loop_fails_wherever_it_is_not_harmless() -> None:
 
 
 @pytest.mark.parametrize("fault", [1e-9, 1e-6, 1e-3])
-def test_a_small_fault_is_seen(fault: float) -> None:
+def test_a_small_fault_fails(fault: float) -> None:
     def loop(module: nn.Module, loss: Any, micro_batches: list[Any]) -> None:
         by_samples(module, loss, micro_batches)
         module[2].bias.grad *= 1 + fault  # type: ignore[index,union-attr,operator]
@@ -68,8 +68,9 @@ def test_a_small_fault_is_seen(fault: float) -> None:
     assert [check.verdict for check in certificate.checks].count("fail") == 1
 
 
-def test_the_certificate_shows_the_error_of_a_plain_full_batch_gradient() -> None:
-    """[4, 4, 2], loss / K: the error of the certificate is the one that a plain full-batch gradient shows."""
+def test_the_error_equals_the_error_against_a_full_batch_gradient() -> None:
+    """Micro-batches [4, 4, 2], loss / K: the error in the certificate equals the error against a plain full-batch
+    gradient."""
     module = mlp()
     check = nets.check_accumulation(module, F.mse_loss, RAGGED, mean_of_means).checks[0]
     twin = copy.deepcopy(module).double()
@@ -94,7 +95,7 @@ def test_the_certificate_shows_the_error_of_a_plain_full_batch_gradient() -> Non
         (token_sum, sentences((5, 0, 15)), "1, 0, 1"),
     ],
 )
-def test_the_loss_gives_the_weights(loss: Any, micro_batches: Any, weights: str) -> None:
+def test_the_weights_follow_from_the_loss(loss: Any, micro_batches: Any, weights: str) -> None:
     module = (
         nn.Sequential(nn.Embedding(7, 4), nn.Linear(4, 7))
         if micro_batches[0][0].ndim == 2 and loss in (tokens, token_sum)
@@ -104,7 +105,7 @@ def test_the_loss_gives_the_weights(loss: Any, micro_batches: Any, weights: str)
     assert f" samples weigh {weights} in" in note
 
 
-def test_module_inputs_and_random_state_are_left_as_they_were() -> None:
+def test_module_inputs_and_random_state_are_unchanged() -> None:
     module = mlp(nn.BatchNorm1d(4), nn.Dropout(0.5))
     module[0].weight.grad = torch.ones(4, 3)  # type: ignore[index]
     given = copy.deepcopy(RAGGED)
@@ -131,7 +132,7 @@ def test_module_inputs_and_random_state_are_left_as_they_were() -> None:
 
 
 class Keeping:
-    """A loss that keeps its arguments, and counts its calls on itself, on its class and in a list of the class."""
+    """Stores its arguments, and counts its calls in an attribute, in its class and in a list of its class."""
 
     calls, called = 0, [0]
 
@@ -147,7 +148,7 @@ class Keeping:
         return F.mse_loss(y, target)
 
 
-def test_state_hooks_and_optimizers_are_put_back() -> None:
+def test_state_hooks_and_optimizers_are_restored() -> None:
     module, loss = mlp(), Keeping()
     optimizer = torch.optim.Adam(module.parameters())
     by_samples(module, loss, RAGGED)
@@ -193,7 +194,7 @@ def test_a_bias_before_batch_norm_is_zero_up_to_rounding() -> None:
 
 
 def test_noise_as_large_as_the_gradients_does_not_show_that_a_gradient_is_zero() -> None:
-    """'Zero up to rounding' needs rounding that is small beside the gradients of other parameters."""
+    """'Zero up to rounding' requires rounding errors that are small compared with the gradients of other parameters."""
     small, large = torch.full((3,), 1e-12), torch.full((3,), 0.5)
     assert _check("bias", small, -small, 1e-11, 1.0).verdict == "pass"
     assert _check("bias", large, -large, 10.0, 1.0).verdict == "inconclusive"
@@ -201,14 +202,14 @@ def test_noise_as_large_as_the_gradients_does_not_show_that_a_gradient_is_zero()
     assert _check("bias", 0 * small, 0 * small, 1e-300, 0.0).verdict == "pass"
 
 
-def test_the_reason_of_a_loop_reads_back_from_json() -> None:
+def test_the_reason_survives_json() -> None:
     certificate = nets.check_accumulation(mlp(), F.mse_loss, RAGGED, mean_of_means)
     again = nets.Certificate.from_json(certificate.to_json())
     assert {check.reason for check in again.checks} == {LoopReason.MEAN_OF_MEANS} and again == certificate
     assert not {reason.value for reason in Reason} & {reason.value for reason in LoopReason}
 
 
-def test_a_dict_with_other_keys_than_names_is_one_argument() -> None:
+def test_a_dict_whose_keys_are_not_argument_names_is_one_argument() -> None:
     class Summed(nn.Linear):
         def forward(self, given: dict[int, Tensor]) -> Tensor:
             return super().forward(given[0] + given[1])
@@ -232,7 +233,7 @@ def test_a_data_loader_and_an_iterator_are_accepted() -> None:
     assert torch.equal(state, torch.random.get_rng_state())
 
 
-def test_the_certificate_reads_back_from_json_and_states_its_power() -> None:
+def test_the_certificate_survives_json_and_states_its_power() -> None:
     certificate = nets.check_accumulation(mlp(), F.mse_loss, RAGGED, by_samples)
     assert nets.Certificate.from_json(certificate.to_json()) == certificate
     assert re.fullmatch(
@@ -247,8 +248,8 @@ def test_the_certificate_reads_back_from_json_and_states_its_power() -> None:
     assert str(wrong).splitlines()[0].strip() == "largest error of the accumulated gradient against"
 
 
-def test_at_most_three_mistakes_are_named_for_one_fault() -> None:
-    """Where several mistakes give the same numbers, the simplest are named."""
+def test_a_certificate_names_at_most_three_mistakes() -> None:
+    """If several mistakes give the same numbers, the certificate names the simplest."""
     for name, wrong in itertools.islice(WRONG.items(), 12):
         sentence = nets.check_accumulation(wrong.module, wrong.loss, wrong.micro_batches, wrong.loop).sentence()
         assert sentence.count(", or ") <= 2 and len(sentence) < 500, name

@@ -1,4 +1,4 @@
-"""Every file of configs/data says what its function takes, and makes its data set through Hydra."""
+"""Each file in configs/data has the arguments of its function, and Hydra builds the data set from it."""
 
 import inspect
 from pathlib import Path
@@ -23,7 +23,7 @@ def test_each_data_set_has_a_file() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_file_mirrors_the_function(name: str) -> None:
+def test_a_file_has_the_arguments_of_its_function(name: str) -> None:
     given = OmegaConf.to_container(load(name).data)
     assert isinstance(given, dict) and given.pop("_target_") == f"nets.data.{name}"
     parameters = inspect.signature(getattr(nets.data, name)).parameters
@@ -35,7 +35,7 @@ def test_a_file_mirrors_the_function(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["diabetes", "digits", "sine", "teacher"])
-def test_hydra_makes_the_data_set(name: str) -> None:
+def test_hydra_builds_the_data_set(name: str) -> None:
     data = hydra.utils.instantiate(load(name).data)
     assert isinstance(data, DataSet) and data.name == name
     assert data.test.inputs.equal(getattr(nets.data, name)(seed=3).test.inputs)

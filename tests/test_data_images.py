@@ -25,14 +25,14 @@ Loader = Callable[..., DataSet]
 
 
 def idx_bytes(array: npt.NDArray[np.uint8]) -> bytes:
-    """As the MNIST database's own page defines it: 00 00, 08 for unsigned bytes, the number of axes, lengths, bytes."""
+    """The IDX format of the MNIST page: 00 00, 08 for unsigned bytes, the number of axes, the lengths, the bytes."""
     lengths = b"".join(length.to_bytes(4, "big") for length in array.shape)
     return bytes([0, 0, 8, array.ndim]) + lengths + array.tobytes()
 
 
 @pytest.fixture(scope="module")
 def samples() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """The scans of 8 x 8 in the midst of 28 x 28, at most 255 instead of 16; and their classes."""
+    """The 8 x 8 scans centred in 28 x 28 pixels, scaled from 0…16 to 0…255, and their classes."""
     scans, classes = load_digits(return_X_y=True)
     pixels = np.pad((scans.reshape(-1, 8, 8) * 15.9375).astype(np.uint8), ((0, 0), (10, 10), (10, 10)))
     return pixels, classes.astype(np.uint8)
@@ -69,18 +69,18 @@ def test_the_files_are_read(
     pixels = torch.from_numpy(samples[0][:250].reshape(250, 784)).double() / 255
     mean = pixels[:200].mean(0)
     deviation = (pixels[:200] - mean).square().mean().sqrt()
-    seen = pixels[:200].amax(0) > 0  # blank in all training images: 0 in the held-out ones, too
+    seen = pixels[:200].amax(0) > 0  # blank in all training images, so 0 in the held-out images, too
     for part, taken in ((data.train, slice(0, 200)), (data.test, slice(200, 250))):
         torch.testing.assert_close(part.inputs, torch.where(seen, (pixels[taken] - mean) / deviation, 0.0).float())
         assert part.targets.tolist() == samples[1][taken].tolist() and part.targets.dtype == torch.int64
     assert data.name == name and data.classes == 10 and len(data.labels) == 10
-    # Nothing is added to the user's folder.
+    # The loader adds no file to the user's folder.
     assert sorted(path.name for path in raw.iterdir()) == before
 
 
 def test_pixels_blank_in_training_stay_finite(tmp_path: Path, contents: dict[str, bytes]) -> None:
     lit = bytearray(contents["t10k-images-idx3-ubyte"])
-    lit[16] = 255  # a pixel of the margin, which is 0 in every training image
+    lit[16] = 255  # a pixel of the margin: 0 in every training image
     write(tmp_path, "MNIST", {**contents, "t10k-images-idx3-ubyte": bytes(lit)})
     data = mnist(root=tmp_path)
     assert data.test.inputs.isfinite().all() and data.test.inputs[0, 0] == 0
@@ -94,7 +94,7 @@ def test_signed_targets(tmp_path: Path, contents: dict[str, bytes]) -> None:
     assert (signed.train.targets.sum(1) == 1 - 9).all()
 
 
-def test_a_seeded_few_of_the_images(tmp_path: Path, contents: dict[str, bytes]) -> None:
+def test_a_seeded_subset_of_the_images(tmp_path: Path, contents: dict[str, bytes]) -> None:
     write(tmp_path, "MNIST", contents)
     few = mnist(root=tmp_path, train_samples=30, test_samples=20, seed=1)
     again = mnist(root=tmp_path, train_samples=30, test_samples=50, seed=1)
@@ -102,7 +102,7 @@ def test_a_seeded_few_of_the_images(tmp_path: Path, contents: dict[str, bytes]) 
     assert len(few.train) == 30 and len(few.test) == 20
     assert torch.equal(few.train.inputs, again.train.inputs)
     assert not torch.equal(few.train.inputs, other.train.inputs)
-    # The scale is that of the 30 images alone.
+    # Only the 30 selected images determine the scale.
     assert few.train.inputs.mean(0).abs().max() < 1e-6
     assert few.train.inputs.square().mean().item() == pytest.approx(1, abs=1e-5)
     with pytest.raises(InputError, match=r"^train_samples is 201; expected a whole number from 1 to 200"):
@@ -111,10 +111,8 @@ def test_a_seeded_few_of_the_images(tmp_path: Path, contents: dict[str, bytes]) 
         mnist(root=tmp_path, test_samples=0)
 
 
-def test_files_that_torchvision_once_processed_do_not_take_precedence(
-    tmp_path: Path, contents: dict[str, bytes]
-) -> None:
-    # torchvision prefers MNIST/processed/*.pt of its older releases to the raw files, whatever is in them.
+def test_processed_files_of_old_torchvision_releases_are_ignored(tmp_path: Path, contents: dict[str, bytes]) -> None:
+    # torchvision prefers MNIST/processed/*.pt, written by older releases, to the raw files.
     write(tmp_path, "MNIST", contents)
     processed = tmp_path / "MNIST" / "processed"
     processed.mkdir()
@@ -194,7 +192,7 @@ def test_a_damaged_archive_is_named(
 
 @pytest.fixture
 def mirror(tmp_path: Path, contents: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A server on this machine in place of the mirrors; yields the folder that it serves."""
+    """A local server that replaces the mirrors; yields the folder that it serves."""
     served = tmp_path / "served"
     served.mkdir()
     resources = []
@@ -218,19 +216,19 @@ def mirror(tmp_path: Path, contents: dict[str, bytes], monkeypatch: pytest.Monke
         thread.join()
 
 
-def test_a_download_brings_what_is_missing(tmp_path: Path, mirror: Path, contents: dict[str, bytes]) -> None:
+def test_a_download_fetches_only_missing_files(tmp_path: Path, mirror: Path, contents: dict[str, bytes]) -> None:
     root = tmp_path / "fresh"
     assert len(mnist(root=root, download=True).train) == 200
     assert {path.name: path.read_bytes() for path in (root / "MNIST" / "raw").iterdir()} == contents
-    # What is there is neither fetched nor written again.
+    # Files that exist are neither downloaded nor written again.
     for path in mirror.iterdir():
         path.unlink()
     assert len(mnist(root=root, download=True).test) == 50
     assert [path.name for path in root.iterdir()] == ["MNIST"]
 
 
-def test_a_broken_download_leaves_nothing(tmp_path: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The third file of four arrives cut short, so that its checksum differs; then there is no network at all.
+def test_a_broken_download_leaves_no_file(tmp_path: Path, mirror: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # First the third of four files is truncated, so its checksum differs; then there is no network.
     root = tmp_path / "fresh"
     archive = mirror / f"{FILES[2]}.gz"
     archive.write_bytes(archive.read_bytes()[:-30])
@@ -246,13 +244,13 @@ def test_a_broken_download_leaves_nothing(tmp_path: Path, mirror: Path, monkeypa
             monkeypatch.setattr(vision_data_sets().MNIST, "mirrors", [f"http://127.0.0.1:{taken.getsockname()[1]}/"])
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, mirror: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_named(tmp_path: Path, mirror: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"^MNIST could not be downloaded into "):
         mnist(root=tmp_path / "file", download=True)
 
 
-def test_the_global_random_state_stays(tmp_path: Path, contents: dict[str, bytes]) -> None:
+def test_the_global_random_state_is_unchanged(tmp_path: Path, contents: dict[str, bytes]) -> None:
     write(tmp_path, "MNIST", contents)
     before = torch.get_rng_state()
     mnist(root=tmp_path, train_samples=10, seed=3)

@@ -1,4 +1,4 @@
-"""Every way in which a user's table may be wrong: each is told in one sentence."""
+"""Each fault in a user's table or archive gives an InputError of one sentence."""
 
 import io
 import zipfile
@@ -127,7 +127,7 @@ BAD_QUESTIONS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("case", BAD_QUESTIONS)
-def test_a_bad_question_is_answered_in_one_sentence(plants: Path, case: str) -> None:
+def test_a_bad_argument_is_described_in_one_sentence(plants: Path, case: str) -> None:
     question, sentence = BAD_QUESTIONS[case]
     with pytest.raises(InputError, match=sentence) as caught:
         table(path=plants, **question)
@@ -149,8 +149,8 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
         table(path=tmp_path, target="mass")
 
 
-def test_a_held_out_value_out_of_all_proportion_is_named(tmp_path: Path) -> None:
-    # 3e38 held out, and a deviation of 1e-9 elsewhere: 3e47 is no number in float32.
+def test_a_held_out_value_that_overflows_when_scaled_is_named(tmp_path: Path) -> None:
+    # A held-out 3e38 divided by a training deviation of 1e-9 is 3e47, which overflows float32.
     values = np.arange(10.0) % 2 * 1e-9
     plain = table(path=archive(tmp_path, X=np.arange(10.0), y=values), target="y", test_fraction=0.1, standardise=False)
     held_out = int(plain.test.inputs.item())
@@ -199,7 +199,7 @@ def test_a_bad_archive_is_described_in_one_sentence(tmp_path: Path, case: str) -
 
 
 @pytest.mark.parametrize("labels", [[0.5, 1.0, 0.5, 1.0], [[1, 2], [1, 2], [3, 4], [3, 4]]])
-def test_what_can_be_no_label_is_named(tmp_path: Path, labels: list[Any]) -> None:
+def test_an_invalid_label_is_named(tmp_path: Path, labels: list[Any]) -> None:
     with pytest.raises(InputError, match=r"where labels are expected: whole numbers or text in the shape \(N,\)"):
         table(path=archive(tmp_path, X=SIX[:4], y=np.array(labels)), target="y", targets="classes")
 
@@ -227,7 +227,7 @@ def stored(member: str, content: bytes) -> bytes:
         (stored("y", b"hello"), r"^'y' of .* is no NumPy array"),
     ],
 )
-def test_what_is_no_archive_is_named(tmp_path: Path, content: bytes, sentence: str) -> None:
+def test_a_file_that_is_not_an_archive_is_named(tmp_path: Path, content: bytes, sentence: str) -> None:
     path = tmp_path / "plants.npz"
     path.write_bytes(content)
     with pytest.raises(InputError, match=sentence):
@@ -241,7 +241,7 @@ def test_a_damaged_archive_is_named_wherever_it_is_cut_or_changed(tmp_path: Path
         path.write_bytes(whole[:at])
         with pytest.raises(InputError, match=r"is cut short or no NPZ archive"):
             table(path=path, target="y")
-    # One changed byte in the numbers: the checksum of the archive tells.
+    # One changed byte in the numbers: the checksum of the archive detects it.
     numbers = whole.index(SIX.tobytes())
     path.write_bytes(whole[: numbers + 9] + b"\x01" + whole[numbers + 10 :])
     with pytest.raises(InputError, match=r"^Array 'X' of .* cannot be read \(.*CRC.*\): the file is damaged"):

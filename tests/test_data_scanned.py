@@ -1,4 +1,4 @@
-"""The scans and the table that scikit-learn carries, against scikit-learn's own arrays."""
+"""The data sets that scikit-learn includes, against scikit-learn's own arrays."""
 
 import subprocess
 import sys
@@ -27,7 +27,7 @@ def test_digits_are_1797_scans_of_64_pixels_in_10_classes() -> None:
 
 
 def test_digits_pair_each_scan_with_its_class() -> None:
-    # Undoing the scale: every row is a scan of scikit-learn's, times one factor and less one offset, with its class.
+    # With the scale undone, each row is a scan of scikit-learn with its class: one factor and one offset for all.
     data, by_class = digits(seed=3), digits(seed=3, targets="classes")
     scans, classes = load_digits(return_X_y=True)
     centred = torch.tensor(scans - scans.mean(0))
@@ -43,12 +43,12 @@ def test_digits_pair_each_scan_with_its_class() -> None:
     assert (data.train.targets.sum(1) == 1 - 9).all()
 
 
-def test_digits_are_scaled_by_the_training_part_alone() -> None:
+def test_only_the_training_part_scales_the_digits() -> None:
     data = digits()
     assert data.train.inputs.mean(0).abs().max() < 1e-6
     assert data.train.inputs.square().mean().item() == pytest.approx(1, abs=1e-5)
     assert data.test.inputs.mean(0).abs().max() > 1e-2
-    # The two upper corners on the left of the scans are blank in all 1,797 of them.
+    # These two pixels at the left are blank in all 1,797 scans.
     assert not data.train.inputs[:, 0].any()
 
 
@@ -59,7 +59,7 @@ def test_digits_hold_out_a_fifth_of_each_class() -> None:
 
 
 def test_one_layer_of_tanh_learns_the_digits() -> None:
-    # 93 % is what the main job is to reach; this plain loop of 10 epochs reached 95.2 to 97.2 % with the seeds 0 to 4.
+    # The main job must reach 93 %; this plain loop of 10 epochs reached 95.2 to 97.2 % with the seeds 0 to 4.
     data, generator = digits(), torch.Generator().manual_seed(0)
     weight, bias = torch.zeros(10, 64, requires_grad=True), torch.zeros(10, requires_grad=True)
     descent = torch.optim.SGD([weight, bias], lr=0.05, momentum=0.9)
@@ -73,7 +73,7 @@ def test_one_layer_of_tanh_learns_the_digits() -> None:
     assert right.float().mean() >= 0.93
 
 
-def test_diabetes_is_standardised_by_the_training_part_alone() -> None:
+def test_only_the_training_part_standardises_the_diabetes_data() -> None:
     # 442 = 354 + 88.
     data = diabetes()
     assert data.train.inputs.shape == (354, 10) and data.train.targets.shape == (354, 1)
@@ -85,7 +85,7 @@ def test_diabetes_is_standardised_by_the_training_part_alone() -> None:
     assert data.test.inputs.mean(0).abs().max() > 1e-2
 
 
-def test_diabetes_keeps_what_least_squares_explains() -> None:
+def test_least_squares_on_diabetes_has_the_published_r_squared() -> None:
     # R² = 0.5177 of the 442 with all ten measurements (Efron et al. 2004, table 1), whatever the scale.
     data = diabetes()
     inputs, targets = every_input(data).double(), torch.cat([data.train.targets, data.test.targets]).double()
@@ -100,7 +100,7 @@ MAKERS = [digits, diabetes, teacher, sine]
 
 
 @pytest.mark.parametrize("make", MAKERS)
-def test_the_seed_decides(make: Callable[..., DataSet]) -> None:
+def test_the_seed_determines_the_split(make: Callable[..., DataSet]) -> None:
     one, same, other = make(seed=5), make(seed=5), make(seed=6)
     for part in ("train", "test"):
         assert torch.equal(getattr(one, part).inputs, getattr(same, part).inputs)
@@ -109,8 +109,8 @@ def test_the_seed_decides(make: Callable[..., DataSet]) -> None:
 
 
 @pytest.mark.parametrize("make", MAKERS)
-def test_no_global_random_state_moves(make: Callable[..., DataSet]) -> None:
-    # Python's own `random` is left out: the run-time type checks of the test suite draw from it.
+def test_the_global_random_state_is_unchanged(make: Callable[..., DataSet]) -> None:
+    # Python's own `random` is not checked, since the run-time type checks of the test suite use it.
     def states() -> tuple[object, ...]:
         _, words, position, *_ = np.random.get_state()
         return torch.get_rng_state().tolist(), words.tolist(), position
@@ -130,13 +130,13 @@ def test_a_part_of_the_samples_is_held_out(make: Callable[..., DataSet]) -> None
         make(seed=-1)
 
 
-def test_an_unknown_kind_of_target_is_named() -> None:
+def test_an_unknown_target_kind_is_named() -> None:
     with pytest.raises(InputError, match=r"^targets is 'onehot'; expected 'signed' or 'classes'\.$"):
         digits(targets="onehot")
 
 
 def test_importing_the_data_sets_loads_neither_scikit_learn_nor_torchvision() -> None:
-    # Each takes seconds (sklearn.datasets 2 to 3 s), which a run on other data need not wait for.
+    # Each import takes seconds (sklearn.datasets 2 to 3 s); a run on other data does not need it.
     program = "import sys, nets.data; print([name for name in ('sklearn', 'torchvision') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

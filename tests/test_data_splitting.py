@@ -19,7 +19,7 @@ def test_the_parts_are_disjoint_and_complete(samples: int, fraction: float, seed
     assert len(test) == min(max(round(fraction * samples), 1), samples - 2)
 
 
-def test_the_seed_decides() -> None:
+def test_the_seed_determines_the_split() -> None:
     train, test = split(100, 0.2, 7)
     again, test_again = split(100, 0.2, 7)
     assert torch.equal(train, again) and torch.equal(test, test_again)
@@ -27,7 +27,7 @@ def test_the_seed_decides() -> None:
 
 
 @given(st.lists(st.integers(0, 3), min_size=3, max_size=60), st.floats(0.05, 0.95), st.integers(0, 99))
-def test_each_class_gives_its_share_to_within_one(classes: list[int], fraction: float, seed: int) -> None:
+def test_each_class_is_held_out_in_proportion_to_within_one(classes: list[int], fraction: float, seed: int) -> None:
     labels = torch.tensor(classes)
     train, test = split(len(classes), fraction, seed, labels)
     assert sorted([*train.tolist(), *test.tolist()]) == list(range(len(classes)))
@@ -37,7 +37,7 @@ def test_each_class_gives_its_share_to_within_one(classes: list[int], fraction: 
 
 
 def test_classes_are_mixed_within_a_part() -> None:
-    # 50 of each in a row: sorted by class, the first 40 of the training part would hold one class alone.
+    # The samples are sorted by class, 50 each; unmixed, the first 40 of the training part would be of one class.
     labels = torch.arange(150) // 50
     train, _ = split(150, 0.2, 0, labels)
     assert labels[train[:40]].unique().tolist() == [0, 1, 2]
@@ -55,7 +55,7 @@ def test_too_few_samples_are_named() -> None:
 
 
 def test_standard_scores_by_hand() -> None:
-    # Mean 3 and deviation 2 of 1, 5; mean 10 and deviation 0 of 10, 10. The held-out 7 lies 2 deviations above.
+    # Mean 3 and deviation 2 of 1, 5; mean 10 and deviation 0 of 10, 10. The held-out 7 is 2 deviations above the mean.
     train, test = standardise(
         torch.tensor([[1.0, 10.0], [5.0, 10.0]], dtype=torch.float64),
         torch.tensor([[7.0, 11.0]], dtype=torch.float64),
@@ -75,7 +75,8 @@ def test_a_common_scale_by_hand() -> None:
 
 @pytest.mark.parametrize("count", range(2, 60))
 def test_a_constant_column_becomes_zero_although_its_mean_is_rounded(count: int) -> None:
-    # The mean of 3 times 0.1 is not 0.1 in binary: a deviation computed from it is 1e-17, not 0; so for other counts.
+    # In binary the mean of 0.1, 0.1, 0.1 is not 0.1, so a deviation computed from it is 1e-17, not 0; likewise for
+    # other counts.
     column = torch.full((count, 1), 0.1, dtype=torch.float64)
     train, test = standardise(column, column[:2] + 1)
     assert not train.any() and not test.any()
@@ -87,7 +88,7 @@ def test_a_small_deviation_on_a_large_offset_survives() -> None:
     assert train.flatten().tolist() == [-1.0, 1.0]
 
 
-def test_classes_by_hand() -> None:
+def test_the_encoding_of_classes_by_hand() -> None:
     classes = torch.tensor([2, 0])
     assert encode(classes, 3, "signed").tolist() == [[-1.0, -1.0, 1.0], [1.0, -1.0, -1.0]]
     assert encode(classes, 3, "classes").tolist() == [2, 0]

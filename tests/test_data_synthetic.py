@@ -1,4 +1,4 @@
-"""Data whose rule is known, against the rule."""
+"""Synthetic data, against the rule that generates it."""
 
 import math
 
@@ -10,7 +10,7 @@ from nets.errors import InputError
 
 
 @pytest.mark.parametrize("depth", [1, 2])
-def test_the_teacher_made_the_targets(depth: int) -> None:
+def test_the_targets_are_the_output_of_the_teacher(depth: int) -> None:
     data = teacher(features=5, outputs=2, samples=50, depth=depth, seed=4)
     weight, bias = data.truth["0.weight"], data.truth["0.bias"]
     assert weight.shape == (2, 5) and bias.shape == (2,)
@@ -40,16 +40,16 @@ def test_the_teacher_is_recovered_by_artanh_and_least_squares() -> None:
     assert (solution - wanted).norm() / wanted.norm() < 1e-5
 
 
-def test_noise_is_added_to_the_targets_alone() -> None:
+def test_noise_is_added_only_to_the_targets() -> None:
     for make in (teacher, sine):
         clean, noisy = make(samples=4000, seed=2), make(samples=4000, seed=2, noise=0.5)
         assert torch.equal(clean.train.inputs, noisy.train.inputs)
         assert all(torch.equal(clean.truth[name], noisy.truth[name]) for name in clean.truth)
-        # The deviation of 3,200 numbers and more is known to 1.3 %: four of those.
+        # The deviation of 3,200 numbers has a standard error of 1.3 %; the bound is four of them.
         assert (noisy.train.targets - clean.train.targets).std().item() == pytest.approx(0.5, rel=0.05)
 
 
-def test_noise_comes_from_the_seed() -> None:
+def test_the_seed_determines_the_noise() -> None:
     before = torch.get_rng_state()
     for make in (teacher, sine):
         one, same, other = (make(noise=0.5, seed=seed) for seed in (1, 1, 2))
@@ -63,7 +63,7 @@ def test_sine_covers_one_period() -> None:
     inputs = torch.cat([data.train.inputs, data.test.inputs])
     assert data.train.inputs.shape == data.train.targets.shape == (800, 1)
     assert torch.equal(data.train.targets, data.train.inputs.sin())
-    # Of 1,000 even draws the outermost miss the ends by 2π/1001 on average; ten times that is a chance of e^-10.
+    # The extremes of 1,000 uniform draws miss the ends by 2π/1001 on average; ten times that has probability e^-10.
     assert -math.pi <= inputs.min() < -math.pi + 0.063 and math.pi - 0.063 < inputs.max() <= math.pi
 
 
@@ -77,12 +77,12 @@ def test_sine_covers_one_period() -> None:
         ({"noise": -1.0}, r"^noise is -1\.0; expected a finite number of at least 0\.$"),
     ],
 )
-def test_what_the_teacher_refuses(wrong: dict[str, float], sentence: str) -> None:
+def test_a_bad_argument_of_the_teacher_is_named(wrong: dict[str, float], sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         teacher(**wrong)
 
 
-def test_what_sine_refuses() -> None:
+def test_a_bad_argument_of_sine_is_named() -> None:
     with pytest.raises(InputError, match=r"^samples is 0;"):
         sine(samples=0)
     with pytest.raises(InputError, match=r"^noise is nan;"):

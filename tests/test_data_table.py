@@ -1,4 +1,4 @@
-"""A user's table: what is read from it, by hand."""
+"""Reading a user's table, against results computed by hand."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ PLANTS = """height,width,kind,mass
 
 
 def rows(data: DataSet) -> list[list[float]]:
-    """Inputs and targets of both parts, a sample to a row, sorted."""
+    """Inputs and targets of both parts, one sorted row per sample."""
     parts = [torch.cat([part.inputs, part.targets.reshape(len(part), -1)], 1) for part in (data.train, data.test)]
     return sorted(torch.cat(parts).tolist())
 
@@ -69,7 +69,7 @@ def test_labels_that_are_numbers_are_sorted_as_numbers(tmp_path: Path) -> None:
     assert table(path=path, target="mark", targets="classes").labels == ("9", "10")
 
 
-def test_the_training_part_alone_sets_the_scale(tmp_path: Path) -> None:
+def test_only_the_training_part_determines_the_scale(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(5, 3, (50, 2))
     path = archive(tmp_path, X=values, y=values.sum(1))
     data, plain = (table(path=path, columns="X", target="y", standardise=on) for on in (True, False))
@@ -91,7 +91,7 @@ def test_classes_are_not_scaled(plants: Path) -> None:
     assert set(data.train.targets.unique().tolist()) == {-1.0, 1.0}
 
 
-def test_the_seed_decides_and_each_class_gives_its_share(tmp_path: Path) -> None:
+def test_the_seed_determines_the_split_and_each_class_is_held_out_in_proportion(tmp_path: Path) -> None:
     path = archive(tmp_path, X=np.arange(100.0), y=np.arange(100) % 4)
     one, same, other = (table(path=path, target="y", targets="classes", seed=seed) for seed in (1, 1, 2))
     assert torch.equal(one.test.inputs, same.test.inputs) and not torch.equal(one.test.inputs, other.test.inputs)
@@ -124,14 +124,14 @@ def test_the_seed_decides_and_each_class_gives_its_share(tmp_path: Path) -> None
         "space before a quotation mark",
     ],
 )
-def test_the_same_table_in_other_dress(plants: Path, text: str) -> None:
+def test_the_same_table_in_other_formats(plants: Path, text: str) -> None:
     plants.write_bytes(text.encode())
     data = table(path=plants, columns=["height"], target="mass", standardise=False)
     assert rows(data) == [[float(n), 10.0 * n] for n in range(1, 7)]
 
 
-def test_a_line_is_counted_as_an_editor_counts_it(plants: Path) -> None:
-    # The quoted field of line 2 ends on line 3, line 4 is blank, and the fault stands in line 6.
+def test_line_numbers_agree_with_an_editor(plants: Path) -> None:
+    # The quoted field of line 2 ends on line 3, line 4 is blank, and the fault is in line 6.
     plants.write_text('height,note,mass\n1,"a\nb",2\n\n2,c,3\nx,d,4\n')
     with pytest.raises(InputError, match=r"^Column 'height' of .* has 'x' in line 6 "):
         table(path=plants, columns="height", target="mass")
@@ -139,7 +139,7 @@ def test_a_line_is_counted_as_an_editor_counts_it(plants: Path) -> None:
         table(path=plants, columns="note", target="mass")
 
 
-def test_arrays_are_named_and_put_side_by_side(tmp_path: Path) -> None:
+def test_arrays_are_named_and_concatenated_as_columns(tmp_path: Path) -> None:
     x = np.arange(12.0).reshape(6, 2)
     path = archive(tmp_path, X=x, extra=np.arange(6, dtype=np.uint8), y=np.arange(6) * 0.5)
     expected = [[2.0 * n, 2.0 * n + 1, float(n), 0.5 * n] for n in range(6)]
@@ -159,15 +159,15 @@ def test_labels_from_an_archive(tmp_path: Path, labels: list[Any]) -> None:
     assert data.labels in {("a", "b"), ("3", "7"), ("False", "True")}
 
 
-def test_large_offsets_survive_until_they_are_scaled(tmp_path: Path) -> None:
-    # 1e9 + 1 and 1e9 + 2 are one number in float32; scaled first, they differ.
+def test_large_offsets_do_not_lose_small_differences(tmp_path: Path) -> None:
+    # In float32, 1e9 + 1 and 1e9 + 2 are equal; scaled in float64 first, they differ.
     path = tmp_path / "clock.csv"
     path.write_text("time,y\n" + "".join(f"{10**9 + n},{n % 2}\n" for n in range(10)))
     data = table(path=path, target="y")
     assert len(data.train.inputs.unique()) == len(data.train)
 
 
-def test_the_global_random_state_stays(plants: Path) -> None:
+def test_the_global_random_state_is_unchanged(plants: Path) -> None:
     before = torch.get_rng_state()
     table(path=plants, columns="height", target="mass", seed=3)
     assert torch.equal(before, torch.get_rng_state())

@@ -1,4 +1,4 @@
-"""gradients.png: a line for each parameter, and a file that is whole or absent."""
+"""gradients.png has a line for each parameter; the file is complete or absent."""
 
 import math
 import subprocess
@@ -47,7 +47,7 @@ def legend(axes: Axes) -> list[str]:
 
 
 @pytest.mark.parametrize("layers", [1, 2, 6, 20])
-def test_each_parameter_has_its_line_with_its_numbers(layers: int) -> None:
+def test_each_parameter_has_a_line_with_its_norms(layers: int) -> None:
     steps = records(30, names(layers))
     axes = draw(steps)
     numbers = list(range(1, 31))
@@ -78,7 +78,7 @@ def test_the_total_is_the_heaviest_line() -> None:
         assert total > max(widths.values())
 
 
-def test_zero_and_not_finite_are_on_the_edges_of_the_log_axis() -> None:
+def test_zero_and_non_finite_norms_are_on_the_edges_of_the_log_axis() -> None:
     steps = records(4, ["0.weight", "0.bias"])
     steps[1] = changed(steps[1], gradient_norm={"0.weight": 0.0, "0.bias": 1.0})
     steps[3] = changed(steps[3], gradient_norm={"0.weight": 1.0, "0.bias": math.nan})
@@ -107,8 +107,8 @@ def test_a_run_of_one_step_shows_its_points() -> None:
     assert axes.get_xlim() == (0, 2)
 
 
-def test_a_long_run_is_drawn_as_medians_over_the_whole_range_and_says_so() -> None:
-    # 1,200 steps in 120 stretches of 10; numpy's median of the raw norms is the witness.
+def test_a_long_run_is_drawn_as_medians_and_says_so() -> None:
+    # 1,200 steps in 120 groups of 10, compared with numpy's median of the raw norms.
     steps = records(1200, ["0.weight"])
     axes = draw(steps)
     x, y = lines(axes)["0.weight"]
@@ -127,22 +127,22 @@ def test_the_file_is_a_png_of_the_stated_size(tmp_path: Path, steps: int, layers
     gradient_figure(records(steps, names(layers)), tmp_path / "gradients.png")
     with Image.open(tmp_path / "gradients.png") as image:
         assert (image.format, image.size) == ("PNG", (1200, 672))
-        # Something is drawn: the frame and the letters alone cover about 1 % of the paper.
+        # The picture is not empty: the frame and the letters alone cover about 1 % of it.
         ink = np.asarray(image.convert("L")) < 250
         assert ink.mean() > 0.005
 
 
-def test_nothing_but_the_picture_is_left_in_the_directory(tmp_path: Path) -> None:
+def test_the_directory_contains_only_the_picture(tmp_path: Path) -> None:
     (tmp_path / "gradients.png").write_text("of an earlier run")
     with (tmp_path / "gradients.png").open() as earlier:
         gradient_figure(records(3, names(1)), tmp_path / "gradients.png")
-        # Whoever has the earlier file open still reads it whole: it was replaced, not overwritten.
+        # The earlier file was replaced, not overwritten: a reader that has it open still reads all of it.
         assert earlier.read() == "of an earlier run"
     assert [path.name for path in tmp_path.iterdir()] == ["gradients.png"]
     assert (tmp_path / "gradients.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_failure_in_mid_file_leaves_the_earlier_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_earlier_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def half(self: Figure, path: Path, **_: object) -> None:
         Path(path).write_bytes(b"\x89PNG")
         raise OSError(28, "No space left on device")
@@ -154,15 +154,15 @@ def test_a_failure_in_mid_file_leaves_the_earlier_picture(tmp_path: Path, monkey
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"gradients.png": "of an earlier run"}
 
 
-def test_bad_input_ends_in_a_sentence(tmp_path: Path) -> None:
+def test_bad_input_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^The run has no step, .* train for at least one step\.$"):
         gradient_figure([], tmp_path / "g.png")
     with pytest.raises(InputError, match=r"^The picture '.*g.png' cannot be written \(No such file or directory\): "):
         gradient_figure(records(1, names(1)), tmp_path / "nowhere" / "g.png")
 
 
-def test_no_global_state_of_matplotlib_is_touched(tmp_path: Path) -> None:
-    # pyplot keeps every figure it makes alive and picks a window system; nobody who imports nets has asked for that.
+def test_the_global_state_of_matplotlib_is_unchanged(tmp_path: Path) -> None:
+    # pyplot keeps a reference to each figure and selects a window system; importing nets must do neither.
     script = (
         "import sys, nets.telemetry.figures.descent_figures as f\n"
         "assert 'matplotlib' not in sys.modules\n"

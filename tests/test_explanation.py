@@ -1,4 +1,4 @@
-"""nets.explain: every number in an explanation is computed, and all of them agree."""
+"""nets.explain: each number of an explanation equals the derivative by reverse mode."""
 
 import math
 from typing import Any
@@ -19,7 +19,7 @@ X = torch.tensor([[0.5, -1.0, 0.25], [2.0, 0.0, -0.5]])
 
 
 def exercise() -> Network:
-    """Y = tanh(W X + B), the exercise of the third document, in float32."""
+    """Y = tanh(W X + B) in float32, the exercise of the third document."""
     return mlp([3, 4], generator=torch.Generator().manual_seed(3))
 
 
@@ -28,8 +28,8 @@ def same(one: float, other: float) -> bool:
 
 
 @pytest.mark.parametrize("case", NETWORKS, ids=str)
-def test_every_number_is_that_of_reverse_mode(case: Case) -> None:
-    # Every parameter, two entries each, every output: derivations, notations, and the sum over the paths.
+def test_every_number_agrees_with_reverse_mode(case: Case) -> None:
+    # For each parameter, two entries, each output: derivations, notations, and the sum over the paths.
     points = {**dict(case.network.named_parameters()), "input": case.x[0]}
     y = case.network(case.x)
     for name, point in points.items():
@@ -103,7 +103,7 @@ def test_a_zero_from_a_factor_names_the_factor() -> None:
     assert explanation.zero.startswith(f"[H1_{below} > 0] = 0 (layer 1 ReLU)")
 
 
-def test_the_default_output_is_the_one_that_the_number_moves_most() -> None:
+def test_the_default_output_has_the_largest_derivative() -> None:
     assert explain(exercise(), X, "0.bias", 3).output == 3
     network = mlp([3, 5, 4])
     explanation = explain(network, X, "0.weight", (2, 2))
@@ -112,7 +112,7 @@ def test_the_default_output_is_the_one_that_the_number_moves_most() -> None:
 
 
 def test_the_sum_over_16_to_the_18th_paths() -> None:
-    # Five paths are shown. The others are summed without visiting them, and not as a difference.
+    # Five paths are shown. The sum of the others is computed without visiting them, and not as a difference.
     network = mlp([8, *[16] * 19, 3], generator=torch.Generator().manual_seed(1)).double()
     x = torch.randn(1, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
     explanation = explain(network, x, "0.weight", (2, 3))
@@ -167,7 +167,7 @@ def test_the_text_has_80_columns_and_the_page_is_self_contained(tmp_path) -> Non
         explanation.save(tmp_path)
 
 
-def test_the_network_and_x_stay_as_they_are() -> None:
+def test_the_network_and_x_are_unchanged() -> None:
     network = exercise().requires_grad_(False)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     x = X.clone()

@@ -1,4 +1,4 @@
-"""Layers of a user's own are explained: a derivative without a formula is a named factor with its number."""
+"""Explanations of a user's own layers; a derivative without a formula is a named factor with its number."""
 
 import math
 from typing import Any
@@ -36,7 +36,7 @@ NETWORKS = {
 
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.shape == (3,)])
 @pytest.mark.parametrize("around", NETWORKS)
-def test_every_derivation_notation_and_sum_over_paths_is_reverse_mode(name: str, around: str) -> None:
+def test_every_derivation_notation_and_sum_over_paths_agrees_with_reverse_mode(name: str, around: str) -> None:
     network = NETWORKS[around](CASES[name].layer()).double()
     for parameter, point in {**dict(network.named_parameters()), "input": X[0]}.items():
         index = tuple(size - 1 for size in point.shape)
@@ -70,7 +70,7 @@ def test_the_backward_pass_is_drawn(around: str) -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_samples_of_any_shape(name: str) -> None:
-    """Every parameter and the input in the network of the case; the output is given as an index or as a number."""
+    """Explains each parameter and the input of the network; the output is given as an index or as a number."""
     case = CASES[name]
     network = case.network()
     shape = network(case.x).shape[1:]
@@ -97,9 +97,9 @@ def test_a_derivative_without_a_formula_is_a_named_factor_with_its_number() -> N
     assert dict(explanation.lines)["where"] == "A_ki = Σ_l W3_kl (1 − H3_l²) ∂H2_l/∂H1_i"
 
 
-def test_a_parameter_of_an_own_layer_sums_over_the_units_that_it_moves() -> None:
+def test_a_shared_parameter_sums_over_the_units_that_it_changes() -> None:
     class Shared(nets.Layer):
-        """Y_ni = θ_0 X_ni + θ_1: one number moves every unit."""
+        """Y_ni = θ_0 X_ni + θ_1: each parameter changes every unit."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -160,7 +160,7 @@ def test_a_symbol_that_is_not_the_slope_is_not_shown() -> None:
     assert own.formula == "3 H1_0²" and own.numbers.startswith("3 ") and own.consistent
 
 
-def test_a_wrong_pullback_of_an_own_layer_shows() -> None:
+def test_a_wrong_pullback_is_reported() -> None:
     class Wrong(Scale):
         def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
             return 1.01 * super().pullback(v, x, y)
@@ -168,7 +168,7 @@ def test_a_wrong_pullback_of_an_own_layer_shows() -> None:
     assert "do not agree" in nets.explain(between(Wrong(4)), X, "0.bias[1]").agreement
 
 
-def test_a_subclass_that_is_not_what_its_formulas_say_is_reported() -> None:
+def test_a_subclass_that_contradicts_its_formulas_is_reported() -> None:
     class Halved(Linear):
         """Y = (W X + B) / 2, with the formulas of Linear."""
 
@@ -185,7 +185,7 @@ def test_a_subclass_that_is_not_what_its_formulas_say_is_reported() -> None:
     assert "They do not agree" in agreement  # the gradients of Linear are wrong here
 
 
-def test_zero_is_explained_by_the_factor_or_by_the_units_that_are_fed() -> None:
+def test_a_zero_names_its_zero_factor_or_the_units_that_the_parameter_changes() -> None:
     network = nets.Network([Scale(4), Tanh()]).double()
     with torch.no_grad():
         network[0].weight[2] = 0
@@ -197,7 +197,7 @@ def test_zero_is_explained_by_the_factor_or_by_the_units_that_are_fed() -> None:
 
 
 class Rounded(torch.autograd.Function):
-    """The identity, with a backward of its own and no forward mode."""
+    """The identity, with a custom backward and without forward mode."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -209,7 +209,7 @@ class Rounded(torch.autograd.Function):
 
 
 class Own(nets.Layer):
-    """Y = X by a function of its own."""
+    """Y = X, computed by a custom autograd function."""
 
     def forward(self, x: Tensor) -> Tensor:
         return Rounded.apply(x)
@@ -218,7 +218,7 @@ class Own(nets.Layer):
         return v
 
 
-def test_a_derivation_that_pytorch_does_not_have_is_absent() -> None:
+def test_a_derivation_that_pytorch_lacks_is_absent() -> None:
     explanation = nets.explain(between(Own()), X, "0.bias[1]")
     assert list(explanation.derivations) == ["closed form", "reverse mode", "central difference"]
     assert "Three derivations" in str(explanation) and "The first two are within" in explanation.agreement

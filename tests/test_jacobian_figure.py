@@ -1,4 +1,4 @@
-"""jacobians.png: three pictures for each Jacobian, their colours, and the text above them."""
+"""jacobians.png: three pictures for each Jacobian, with their colours and captions."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from nets.verification.side_by_side import jacobian_views
 GENERATOR = np.random.default_rng(0)
 
 
-def portrait(
+def view(
     name: str = "0.weight", rows: int = 6, columns: int = 5, signed: bool = True, apart: float = 0.0
 ) -> JacobianView:
     closed = GENERATOR.normal(size=(rows, columns))
@@ -40,7 +40,7 @@ def portrait(
 
 
 def images(figure: Figure) -> list[tuple[np.ndarray, tuple[float, float]]]:
-    """Numbers and colour limits of each picture, without the scales at the foot."""
+    """The numbers and the colour limits of each picture, without the colour bars."""
     (axes,) = figure.axes
     found = [(image.get_array(), image.get_clim()) for image in axes.images]
     return [(np.ma.getdata(array), limits) for array, limits in found if array is not None and array.shape != (1, 256)]
@@ -51,15 +51,15 @@ def texts(figure: Figure) -> str:
 
 
 @pytest.mark.parametrize("signed", [True, False])
-def test_each_has_closed_form_reverse_mode_and_difference(signed: bool) -> None:
-    drawn = [portrait(signed=signed, apart=1e-16), portrait("0.bias", 1, 3, signed), portrait("input", 1, 5, signed)]
+def test_each_jacobian_shows_closed_form_reverse_mode_and_difference(signed: bool) -> None:
+    drawn = [view(signed=signed, apart=1e-16), view("0.bias", 1, 3, signed), view("input", 1, 5, signed)]
     figure = draw_jacobians(drawn)
     found = images(figure)
     for one, three in zip(drawn, zip(*[iter(found)] * 3, strict=True), strict=True):
         (closed, limits), (reverse, same), (difference, own) = three
         assert np.array_equal(closed, one.closed) and np.array_equal(reverse, one.reverse)
         assert np.array_equal(difference, one.difference)
-        # One scale for what ought to be equal, about zero where there are signs; one for the difference, however small.
+        # The two equal pictures share a scale, centred on zero for signed numbers; the difference has its own scale.
         assert limits == same and limits[1] == max(abs(one.closed).max(), abs(one.reverse).max())
         assert own[1] == (one.apart or 1.0)
         assert limits[0] == (-limits[1] if signed else 0) and own[0] == (-own[1] if signed else 0)
@@ -69,9 +69,9 @@ def test_each_has_closed_form_reverse_mode_and_difference(signed: bool) -> None:
 
 
 @pytest.mark.parametrize("fault", [1.0, -1.0])
-def test_one_wrong_entry_of_a_large_matrix_stays_visible(fault: float) -> None:
-    # Drawn as it is, a matrix of 3,000 × 2,000 has six entries for each point of the paper.
-    figure = draw_jacobians([portrait(rows=3000, columns=2000, apart=fault)])
+def test_one_wrong_entry_of_a_large_matrix_is_visible(fault: float) -> None:
+    # Drawn without reduction, a matrix of 3,000 × 2,000 has six entries for each pixel.
+    figure = draw_jacobians([view(rows=3000, columns=2000, apart=fault)])
     difference, _ = images(figure)[2]
     assert difference.shape == (MOST_CELLS, MOST_CELLS)
     assert np.flatnonzero(difference).size == 1 and difference.sum() == fault
@@ -81,8 +81,8 @@ def test_one_wrong_entry_of_a_large_matrix_stays_visible(fault: float) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 41, 60])
-def test_many_jacobians_are_in_columns_and_the_worst_are_shown(count: int) -> None:
-    drawn = [portrait(f"{2 * index}.weight", 3, 3, index % 2 == 0) for index in range(count)]
+def test_of_many_jacobians_the_worst_are_shown_in_columns(count: int) -> None:
+    drawn = [view(f"{2 * index}.weight", 3, 3, index % 2 == 0) for index in range(count)]
     drawn[-1] = replace(drawn[-1], apart=1e-3)
     figure = draw_jacobians(drawn)
     assert len(images(figure)) == 3 * min(count, MOST_PORTRAITS)
@@ -91,7 +91,7 @@ def test_many_jacobians_are_in_columns_and_the_worst_are_shown(count: int) -> No
     assert (f"the {MOST_PORTRAITS} of {count} Jacobians that differ most" in said) is (count > MOST_PORTRAITS)
     width, height = figure.get_size_inches()
     assert width < 24 and height < 24
-    # Nothing lies outside the page, and no picture upon another.
+    # All pictures are within the page, and no two overlap.
     boxes = [image.get_extent() for image in figure.axes[0].images]
     assert all(0 <= left < right <= width and 0 <= low < high <= height for left, right, low, high in boxes)
     for index, (left, right, low, high) in enumerate(boxes):
@@ -113,8 +113,8 @@ def test_no_text_leaves_the_page_or_covers_another(sizes: list[int]) -> None:
 
 
 @pytest.mark.parametrize("number", [np.nan, np.inf])
-def test_numbers_that_are_not_finite_are_green(number: float, tmp_path: Path) -> None:
-    one = portrait()
+def test_non_finite_numbers_are_green(number: float, tmp_path: Path) -> None:
+    one = view()
     closed = one.closed.copy()
     closed[1, 1] = number
     broken = replace(one, closed=closed, difference=closed - one.reverse, largest=number, apart=number)
@@ -124,8 +124,8 @@ def test_numbers_that_are_not_finite_are_green(number: float, tmp_path: Path) ->
     assert (tmp_path / "j.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_bad_input_ends_in_a_sentence(tmp_path: Path) -> None:
+def test_bad_input_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^There is no Jacobian to be drawn: .+\.$"):
         jacobian_figure([], tmp_path / "j.png")
     with pytest.raises(InputError, match=r"^The picture '.*j.png' cannot be written \(No such file or directory\): "):
-        jacobian_figure([portrait()], tmp_path / "nowhere" / "j.png")
+        jacobian_figure([view()], tmp_path / "nowhere" / "j.png")

@@ -1,4 +1,4 @@
-"""flow.png and saturation.png: the numbers of the snapshots, each in its place."""
+"""flow.png and saturation.png show each number of the snapshots at its position."""
 
 import math
 import subprocess
@@ -28,7 +28,7 @@ from nets.training.gradients.layer_statistics import snapshot
 
 
 def snapshots_of(layers: int, count: int = 4, activation: str = "tanh") -> list[Snapshot]:
-    """At a network whose weights grow."""
+    """Snapshots of a network whose weights grow."""
     network = nets.mlp([5] * (layers + 1), activation, activation)
     data = nets.Batch(torch.rand(7, 5, generator=torch.Generator().manual_seed(1)), torch.zeros(7, 5))
     snapshots = []
@@ -68,7 +68,7 @@ def test_numbers_that_a_log_scale_cannot_show_are_grey() -> None:
     assert figure.axes[0].get_title("left").endswith("(grey: zero or not finite)")
 
 
-def test_the_lines_are_measured_and_predicted() -> None:
+def test_the_lines_show_measured_and_predicted_attenuation() -> None:
     first, *_, last = snapshots_of(4)
     axes = Figure().add_subplot()
     draw_attenuation(axes, [first, last])
@@ -81,7 +81,7 @@ def test_the_lines_are_measured_and_predicted() -> None:
     ]
     measured = [first.layers[0].cotangents[2], *(layer.cotangents[0] for layer in first.layers)]
     assert lines["measured, before the first step"] == measured
-    # From the output, where both begin, back to X: divided by the prediction of every layer.
+    # Both lines begin at the output; each layer back to X divides by its prediction.
     factors = [math.prod(layer.predicted for layer in last.layers[index:]) for index in range(5)]
     assert lines["predicted, after step 30"] == pytest.approx(
         [last.layers[-1].cotangents[0] / factor for factor in factors]
@@ -135,7 +135,7 @@ def test_the_files_are_pictures(layers: int, count: int, activation: str, tmp_pa
 
 
 @pytest.mark.parametrize("number", [0.0, math.nan, math.inf])
-def test_numbers_that_cannot_be_drawn_leave_a_picture(number: float, tmp_path: Path) -> None:
+def test_non_finite_numbers_still_give_a_picture(number: float, tmp_path: Path) -> None:
     snapshots = [broken(seen, number) for seen in snapshots_of(3)]
     flow_figure(snapshots, tmp_path / "flow.png")
     figure = Figure()
@@ -148,7 +148,7 @@ def test_a_network_without_an_activation_has_no_saturation(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
-def test_bad_input_ends_in_a_sentence(tmp_path: Path) -> None:
+def test_bad_input_is_an_input_error(tmp_path: Path) -> None:
     for draw in (flow_figure, saturation_figure):
         with pytest.raises(InputError, match=r"^The run has no snapshot, .+ take it at step 0\.$"):
             draw([], tmp_path / "f.png")
@@ -158,7 +158,7 @@ def test_bad_input_ends_in_a_sentence(tmp_path: Path) -> None:
             draw(snapshots_of(1), tmp_path / "nowhere" / "f.png")
 
 
-def test_matplotlib_is_imported_when_a_picture_is_drawn_and_not_before() -> None:
+def test_matplotlib_is_imported_only_when_a_picture_is_drawn() -> None:
     script = (
         "import sys, nets.telemetry.report, nets.telemetry.figures.jacobian_figure, nets.verification.side_by_side\n"
         "print([name for name in ('matplotlib', 'rich', 'sklearn') if name in sys.modules])"

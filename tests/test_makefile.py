@@ -1,6 +1,6 @@
-"""`make` builds .venv once, mends it when an installation was cut short, and says in one sentence why it cannot.
+"""`make` builds .venv once, repairs it after an interrupted installation, and reports an error in one sentence.
 
-The interpreter is a shell script that keeps a log of how it was called, so nothing is installed here.
+The interpreter is a shell script that logs its arguments, so the tests install nothing.
 """
 
 import os
@@ -17,7 +17,7 @@ TRAIN, TEST = "train.py experiment=tanh_linear", "-m pytest -n auto --maxprocess
 
 
 class Clone:
-    """A clone in which the interpreter is called FAKE; `version` is what it claims to be."""
+    """A clone whose interpreter is the script FAKE, which reports `version` as its version."""
 
     def __init__(self, folder: Path, version: str = "3.12.1", ensurepip: bool = True) -> None:
         self.folder = folder
@@ -38,14 +38,14 @@ class Clone:
         python.chmod(0o755)
 
     def make(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        # What an outer make has handed down must not reach this one.
+        # The variables of an outer make must not reach this one.
         outer = {"MAKEFLAGS", "MFLAGS", "MAKELEVEL", "MAKEOVERRIDES", "PYTHON", "ARGS", "EXPERIMENT"}
         environment = {name: value for name, value in os.environ.items() if name not in outer}
         command = ["make", "PYTHON=./fake", *arguments]
         return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=60)
 
     def calls(self, *arguments: str) -> list[str]:
-        """What `make` with these arguments had the interpreter do."""
+        """The calls of the interpreter by `make` with these arguments."""
         log = self.folder / "log"
         log.unlink(missing_ok=True)
         self.make(*arguments)
@@ -62,21 +62,21 @@ def test_the_second_run_installs_nothing(clone: Clone) -> None:
     assert clone.calls("train") == [TRAIN]
 
 
-def test_the_tools_are_added_to_what_training_has_installed(clone: Clone) -> None:
+def test_the_tools_are_installed_beside_the_packages_of_training(clone: Clone) -> None:
     assert clone.calls("train") == [VENV, LIBRARY, TRAIN]
     assert clone.calls("test") == [TOOLS, TEST]
     assert clone.calls("test") == [TEST]
     assert clone.calls("train") == [TRAIN]
 
 
-def test_new_pins_bring_the_environment_up_to_date(clone: Clone) -> None:
+def test_changed_pins_update_the_environment(clone: Clone) -> None:
     clone.make("test")
     late = (clone.folder / ".venv/installed-tools").stat().st_mtime + 10
     os.utime(clone.folder / "constraints.txt", (late, late))
     assert clone.calls("train") == [LIBRARY, TRAIN]
 
 
-def test_an_interrupted_installation_is_done_afresh(clone: Clone) -> None:
+def test_an_interrupted_installation_is_repeated(clone: Clone) -> None:
     (clone.folder / "offline").touch()
     assert clone.calls("train") == [VENV, LIBRARY]
     (clone.folder / "offline").unlink()
@@ -87,13 +87,13 @@ def test_an_interrupted_installation_is_done_afresh(clone: Clone) -> None:
     assert clone.calls("train") == [VENV, LIBRARY, TRAIN]
 
 
-def test_overrides_reach_the_program_as_they_were_given(clone: Clone) -> None:
+def test_overrides_reach_the_program_unchanged(clone: Clone) -> None:
     assert clone.calls("train", "EXPERIMENT=tanh_mlp", "ARGS=seed=1 'data.path=my file.csv'")[-1] == (
         "train.py experiment=tanh_mlp seed=1 data.path=my file.csv"
     )
 
 
-def test_other_pythons_are_looked_for_by_the_one_that_is_named(clone: Clone) -> None:
+def test_make_pythons_runs_with_the_given_interpreter(clone: Clone) -> None:
     assert clone.calls("pythons", "ARGS=lowest") == ["tests/pythons.py lowest"]
 
 
@@ -108,7 +108,7 @@ def test_a_python_out_of_range_is_refused_in_one_sentence(tmp_path: Path, versio
     assert not (tmp_path / ".venv").exists()
 
 
-def test_a_python_that_is_not_there_is_refused_in_one_sentence(clone: Clone) -> None:
+def test_a_missing_python_is_refused_in_one_sentence(clone: Clone) -> None:
     done = clone.make("test", "PYTHON=no-such-python")
     (line,) = done.stderr.splitlines()
     assert "no-such-python is not to be found" in line

@@ -1,4 +1,5 @@
-"""The saved notebooks: the same cells as their plain text, complete, independent of the machine, and with every claim.
+"""The saved notebooks have the cells of their .py files, are complete and independent of the machine, and show each
+claim.
 
 `make notebooks` runs them.
 """
@@ -30,7 +31,7 @@ def code(name: str) -> list[Any]:
 
 
 def texts(cell: Any) -> list[str]:
-    """All output of a cell except pictures."""
+    """The output of a cell without its pictures."""
     parts = []
     for output in cell["outputs"]:
         data = output.get("data", {"text/plain": output.get("text", [])})
@@ -39,7 +40,7 @@ def texts(cell: Any) -> list[str]:
 
 
 def rows_of_the_table() -> dict[str, tuple[str, list[str]]]:
-    """Row → its engines and its notebooks, from the table of the README."""
+    """Row → its engines and notebooks, from the table in notebooks/README.md."""
     found = re.findall(
         r"^\| ([A-D]\d) \| .* \| ([TNSFJ ]+) \| ([\d ]+) \|$", (FOLDER / "README.md").read_text("utf-8"), re.MULTILINE
     )
@@ -62,7 +63,7 @@ def test_every_cell_ran_in_order_and_without_an_error(name: str) -> None:
     assert {output["output_type"] for output in outputs} <= {"stream", "display_data", "execute_result"}
     assert {output.get("name", "stdout") for output in outputs} == {"stdout"}
     for cell in cells:
-        # Printed output is one piece, however often it was flushed, so that two runs save the same.
+        # All printed output of a cell is in one piece, so that two runs save the same file.
         assert sum(output["output_type"] == "stream" for output in cell["outputs"]) <= 1
 
 
@@ -78,12 +79,12 @@ def test_the_output_does_not_depend_on_the_machine(name: str) -> None:
 
 
 @EACH
-def test_there_are_pictures(name: str) -> None:
+def test_each_notebook_has_pictures(name: str) -> None:
     kinds = [kind for cell in code(name) for output in cell["outputs"] for kind in output.get("data", {})]
     assert kinds.count("image/png") >= 2
 
 
-def test_every_claim_is_where_the_table_says() -> None:
+def test_every_claim_is_in_the_notebook_that_the_table_names() -> None:
     table = rows_of_the_table()
     shown = {
         row: [name[:3] for name in NAMES if any(row in c["metadata"].get("tags", []) for c in code(name))]
@@ -103,7 +104,7 @@ def test_every_row_names_the_engines_of_its_test() -> None:
 
 @pytest.mark.parametrize("row", CLAIMS)
 def test_the_cells_of_a_row_show_its_engines(row: str) -> None:
-    """By name in a cell or its output; PyTorch also by a call."""
+    """The cells or their output contain the name of each engine, or a call of PyTorch."""
     cells = [cell for name in NAMES for cell in code(name) if row in cell["metadata"].get("tags", [])]
     shown = "\n".join(part for cell in cells for part in ["".join(cell["source"]), *texts(cell)])
     for letter in CLAIMS[row][0].split():
@@ -134,7 +135,7 @@ def runner() -> Any:
         ("worst entry ∂Y[1] / ∂0.weight[3, 9]", "worst entry ∂Y[0] / ∂0.weight[2, 4]", True),
     ],
 )
-def test_outputs_are_compared_as_words_and_numbers(runner: Any, a: str, b: str, same: bool) -> None:
+def test_outputs_are_compared_word_by_word_and_number_by_number(runner: Any, a: str, b: str, same: bool) -> None:
     assert runner.alike(a, b) is same
 
 

@@ -1,4 +1,4 @@
-"""The wheel holds the whole library and nothing else, works without the checkout, and asks for what it imports."""
+"""The wheel contains exactly the library, works without the checkout, and requires the packages that it imports."""
 
 import ast
 import email
@@ -34,14 +34,14 @@ def run(*command: object, cwd: Path) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy, so that neither a stale build folder gets in nor a new one is left in the checkout."""
+    """A wheel built from a copy of the checkout, so that build folders neither enter it nor remain in the checkout."""
     source = tmp_path_factory.mktemp("source")
     for name in ("pyproject.toml", "LICENSE", "README.md", "train.py"):
         if (ROOT / name).exists():
             shutil.copy(ROOT / name, source)
     for name in ("nets", "configs", "tests"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    # Without isolation, since that would fetch setuptools: tests need no network.
+    # Build isolation would download setuptools, and tests must not need a network.
     run(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", "dist", ".", cwd=source)
     (built,) = source.glob("dist/*.whl")
     return built
@@ -49,12 +49,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of a new environment with that wheel in it, and behind it the dependencies of this one."""
+    """The interpreter of a new environment with the wheel and, later on its path, the packages of this environment."""
     folder = tmp_path_factory.mktemp("environment")
     venv.create(folder, with_pip=False)
     python = folder / "bin" / "python"
     run(sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-deps", "--no-index", wheel, cwd=folder)
-    # The folder alone: its own .pth files, such as that of an editable nets, do not count in a folder named by another.
+    # Python ignores the .pth files in a folder that a .pth file names, such as that of an editable nets.
     (site_packages,) = folder.glob("lib/python*/site-packages")
     here = dict.fromkeys([sysconfig.get_path("purelib"), sysconfig.get_path("platlib")])
     (site_packages / "dependencies.pth").write_text("\n".join(here))
@@ -73,7 +73,7 @@ def requirements(metadata: email.message.Message) -> list[Requirement]:
     return [Requirement(line) for line in metadata.get_all("Requires-Dist", [])]
 
 
-def test_the_wheel_holds_every_module_style_and_script_and_nothing_else(wheel: Path) -> None:
+def test_the_wheel_contains_exactly_the_modules_styles_and_scripts(wheel: Path) -> None:
     with ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     assets = {path.relative_to(ROOT).as_posix() for kind in ("css", "js") for path in ROOT.glob(f"nets/**/*.{kind}")}
@@ -100,12 +100,13 @@ for module in pkgutil.walk_packages(nets.__path__, "nets."):
     installed = run(python, "-I", "-c", script, cwd=tmp_path).split()
     folder = python.parents[1].as_posix()
     assert all(path.startswith(folder) for path in installed)
-    assert len(installed) == len(MODULES) - 1  # nets/__init__.py is not walked to, but from
+    assert len(installed) == len(MODULES) - 1  # walk_packages does not list nets itself
 
 
-def test_what_is_imported_is_required(requirements: list[Requirement]) -> None:
-    """Also where it comes along with something else today: torch needs typing-extensions until it does not."""
-    # An extra is not counted: whatever it brings is imported by name, where it is there.
+def test_every_imported_package_is_required(requirements: list[Requirement]) -> None:
+    """Each import is a direct requirement, even if another requirement installs it today, as torch does for
+    typing-extensions."""
+    # Extras do not count: their packages are imported by name, and only if they are installed.
     files = [file for requirement in requirements if not requirement.marker for file in contents(requirement.name)]
     provided = {file.parts[0].removesuffix(".py") for file in files}
     for path in (*ROOT.glob("nets/**/*.py"), ROOT / "train.py"):
@@ -140,8 +141,8 @@ def test_every_requirement_has_one_pin_within_its_range(requirements: list[Requi
             assert pinned[name] in requirement.specifier
 
 
-def test_every_requirement_of_a_requirement_is_pinned(requirements: list[Requirement]) -> None:
-    """What is not pinned is another one tomorrow, and may then be a fault that nobody made."""
+def test_every_indirect_requirement_is_pinned(requirements: list[Requirement]) -> None:
+    """An unpinned package changes with each release and can break the library without a change of ours."""
     pinned = pins(HERE)
     if importlib.metadata.version("torch").partition("+")[0] != pinned["torch"]:
         pytest.skip("beside another torch, see make compat, other packages are installed")
@@ -149,7 +150,7 @@ def test_every_requirement_of_a_requirement_is_pinned(requirements: list[Require
 
 
 def closure(requirements: Iterable[Requirement]) -> set[str]:
-    """The names of these requirements, of theirs, and so on, as far as they are installed here."""
+    """The names of these requirements and of all their requirements, as far as they are installed here."""
     names: set[str] = set()
     waiting = list(requirements)
     while waiting:
@@ -171,7 +172,7 @@ def installed(name: str) -> bool:
 
 
 def applies(requirement: Requirement, extras: Iterable[str], version: str) -> bool:
-    """Whether a package with these extras brings `requirement` along, on this Python."""
+    """Whether a package with these extras installs `requirement` on this Python version."""
     marker = requirement.marker
     if marker is None:
         return True
@@ -180,7 +181,7 @@ def applies(requirement: Requirement, extras: Iterable[str], version: str) -> bo
 
 
 def pins(version: str) -> dict[str, str]:
-    """Name → version, as constraints.txt pins it for one Python on Linux."""
+    """Name → version, from the pins in constraints.txt for one Python version on Linux."""
     found: dict[str, str] = {}
     for line in (ROOT / "constraints.txt").read_text("utf-8").splitlines():
         if line and not line.startswith("#"):

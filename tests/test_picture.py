@@ -1,4 +1,4 @@
-"""nets.picture: the gradients are those of PyTorch, the drawing is legible, and the slider works in a real browser."""
+"""nets.picture: the gradients equal PyTorch's, the drawing is legible, and the slider works in a real browser."""
 
 import itertools
 import math
@@ -22,7 +22,7 @@ from nets.explanation.picture.picture import BackwardPicture, picture
 from tests.cases import NETWORKS, Case
 
 ARTEFACTS = Path(os.environ.get("NETS_TEST_ARTEFACTS", Path(__file__).parents[1] / "runs" / "test_artefacts"))
-"""The screenshots are saved here, to look at."""
+"""The folder for the screenshots."""
 
 
 def expression(x: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ def control_flow(a: Tensor) -> Tensor:
 
 
 def slices(x: Tensor, w: Tensor) -> Tensor:
-    """In place, a view, a list of tensors, several results, a keyword, and a constant."""
+    """Uses an operation in place, a view, a list of tensors, several results, a keyword and a constant."""
     y = x.clone()
     y += torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
     first, *others = torch.stack([y, torch.mul(y, other=w)]).unbind()
@@ -91,7 +91,7 @@ def test_the_derivative_of_the_expression() -> None:
 
 @pytest.mark.parametrize("a", [-0.4315, 0.7, 3000.0, -1e-3])
 def test_control_flow_is_drawn_as_it_ran(a: float) -> None:
-    # f(a) is a constant times a, whatever its loop and its condition do.
+    # Whichever branches it takes, f(a) is a constant times a.
     drawn = picture(control_flow, a)
     assert drawn.gradients["a"].item() == drawn.value / a
     doublings = max(0, math.ceil(math.log2(1000 / abs(2 * a)))) + 1
@@ -121,14 +121,14 @@ def test_no_gradient_flows_through_a_detached_value() -> None:
     assert "cut" in drawn.to_svg()
 
 
-def test_dropout_is_recorded_with_the_mask_that_it_drew() -> None:
+def test_dropout_is_recorded_with_its_mask() -> None:
     state = torch.random.get_rng_state()
     drawn = picture(nn.Sequential(nn.Dropout(0.5)), torch.ones(64, dtype=torch.float64), output=5)
     assert drawn.gradients["x"][5].item() == drawn.value
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_the_module_and_x_stay_as_they_are() -> None:
+def test_the_module_and_x_are_unchanged() -> None:
     module, x = nn.BatchNorm1d(3), torch.randn(4, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
     before = {name: value.clone() for name, value in module.state_dict().items()}
     picture(module, x, output=(0, 0))
@@ -172,7 +172,7 @@ def test_the_svg_is_valid_and_self_contained(name: str) -> None:
         assert set(re.findall(r"https?://[^\"' ]+", text)) <= {"http://www.w3.org/2000/svg"}
 
 
-def test_saving(tmp_path: Path) -> None:
+def test_a_picture_is_saved(tmp_path: Path) -> None:
     drawn = picture(expression, 2.0)
     drawn.save(tmp_path / "backward.html")
     assert (tmp_path / "backward.html").read_text("utf-8") == drawn.to_html()
@@ -235,7 +235,7 @@ def test_each_position_of_the_slider_shows_one_more_gradient(name: str, browser:
         counts.append(known())
         if step == drawn.slider_positions // 2:
             save_screenshot(browser, f"{name} half way")
-    # One more gradient at every step, except for parameters without a box.
+    # Each step shows one more gradient, except for parameters without a box.
     assert counts == list(itertools.accumulate(int(step.node.drawn) for step in drawn.backward_steps))
     save_screenshot(browser, name)
     after = shown()

@@ -1,4 +1,4 @@
-"""Pictures of NaN and infinity: drawn as such, in a colour of their own, and without a warning."""
+"""Pictures show NaN and infinity in a separate colour, and without a warning."""
 
 import math
 import re
@@ -26,7 +26,7 @@ def root_where_positive(x: Tensor) -> Tensor:
     return torch.where(x > 0, torch.sqrt(x), x).sum()
 
 
-# Each gradient by hand. The cotangent of a branch that is not taken is zero, and 0 · NaN = 0 · ∞ = NaN.
+# The gradients were derived by hand. The cotangent of an unused branch is zero, and 0 · NaN = 0 · ∞ = NaN.
 GRADIENTS: dict[str, tuple[Callable[..., Tensor], object, list[float]]] = {
     "sqrt of a negative number, not taken": (root_where_positive, vector(-1.0), [NAN]),
     "the same in some entries": (root_where_positive, vector(-1.0, 4.0, 0.0), [NAN, 0.25, NAN]),
@@ -44,7 +44,7 @@ GRADIENTS: dict[str, tuple[Callable[..., Tensor], object, list[float]]] = {
 
 
 @pytest.mark.parametrize("name", GRADIENTS)
-def test_the_gradient_is_what_pytorch_gives(name: str) -> None:
+def test_the_gradient_equals_pytorchs(name: str) -> None:
     function, x, expected = GRADIENTS[name]
     drawn = picture(function, x)
     (gradient,) = drawn.gradients.values()
@@ -70,7 +70,7 @@ def test_a_finite_picture_has_no_colour_for_nan() -> None:
 
 @pytest.mark.parametrize("x", [[NAN, 1.0], [INF, 1.0]])
 @pytest.mark.parametrize("sizes", [[2, 3, 1], [2, 30, 1]], ids=["units", "layers"])
-def test_a_network_at_a_point_that_is_not_finite(sizes: list[int], x: list[float]) -> None:
+def test_a_network_at_a_non_finite_input(sizes: list[int], x: list[float]) -> None:
     drawn = picture(mlp(sizes), torch.tensor([x]))
     point = vector(*x)[None].requires_grad_()
     network = mlp(sizes).double()
@@ -81,21 +81,21 @@ def test_a_network_at_a_point_that_is_not_finite(sizes: list[int], x: list[float
 
 
 def test_contributions_that_cancel_have_valid_colours() -> None:
-    # Both contributions are a million times the gradient; a channel of a colour stays between 00 and ff.
+    # Both contributions are a million times the gradient; each colour channel must be between 00 and ff.
     html = picture(lambda x: x * 1e6 - x * 1e6 + x, 1.0).to_html()
     assert "#-" not in html
     scale = Scale([1e-300, 1e300])
     assert [scale.share(size) for size in (0.0, 1e-310, 1e-300, 1e300, 1e305)] == pytest.approx([0, 0.05, 0.05, 1, 1])
 
 
-def test_the_texts_of_numbers_that_are_not_finite() -> None:
+def test_the_texts_of_non_finite_numbers() -> None:
     assert [four_digits(number) for number in (NAN, INF, -INF, -0.0, -2.5)] == ["NaN", "∞", "−∞", "0", "−2.5"]
     assert [sign(vector(number)) for number in (NAN, INF, -INF, 0.0)] == [0, 1, -1, 0]
     assert length(vector(-1e200)) == 1e200
 
 
 def texts(drawn: BackwardPicture) -> str:
-    """The texts on the boxes and lines after the last step."""
+    """The texts at the boxes and lines after the last step."""
     drawing = Drawing(drawn.output, drawn.backward_steps)
     nodes = drawing.state(len(drawn.backward_steps))["nodes"]
     return " ".join(

@@ -1,6 +1,6 @@
-"""`make pythons` finds each Python once, gives it an environment of its own, and says what came of it.
+"""`make pythons` finds each Python once, makes an environment for it, and reports the outcome.
 
-The interpreters are shell scripts that keep a log of how they were called, so nothing is installed here.
+The interpreters are shell scripts that log their arguments, so the tests install nothing.
 """
 
 import os
@@ -16,7 +16,7 @@ INSTALL = "-m pip install -qq --disable-pip-version-check -c constraints.txt -e 
 
 
 class Machine:
-    """A clone, and a machine with no other Pythons than those that are put there."""
+    """A clone, and a machine that has only the Pythons that the test installs."""
 
     def __init__(self, folder: Path) -> None:
         self.clone, self.on_path, self.home = folder / "clone", folder / "bin", folder / "home"
@@ -26,7 +26,7 @@ class Machine:
             shutil.copy(ROOT / name, self.clone / name)
 
     def python(self, version: str, path: Path | None = None, calls_itself: str = "", failing: str = "nothing") -> None:
-        """An interpreter at `path`, by default on PATH. It sleeps when told to by a file called slow, and fails at
+        """Make an interpreter at `path`, by default on PATH. It sleeps if a file called slow exists, and fails at
         `failing`."""
         name = "python" + version.rpartition(".")[0]
         path = path or self.on_path / name
@@ -49,7 +49,7 @@ class Machine:
         return subprocess.run(command, cwd=self.clone, env=environment, capture_output=True, text=True, timeout=120)
 
     def calls(self) -> list[str]:
-        """What the interpreters were told, since the last time."""
+        """The calls of the interpreters since the last call of this method."""
         log = self.clone / "log"
         lines = log.read_text().splitlines() if log.exists() else []
         log.unlink(missing_ok=True)
@@ -61,18 +61,18 @@ def machine(tmp_path: Path) -> Machine:
     return Machine(tmp_path)
 
 
-def told(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
-    """What was said of each Python at the end."""
+def outcomes(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
+    """The outcome of each Python, as printed at the end."""
     lines = done.stdout.rpartition("\n\n")[2].splitlines()
     return {name: words for name, _, words in (line.partition("  ") for line in lines)}
 
 
-def test_each_python_has_an_environment_of_its_own(machine: Machine) -> None:
+def test_each_python_has_its_own_environment(machine: Machine) -> None:
     machine.python("3.10.13")
     machine.python("3.12.1")
     done = machine.run()
     assert done.returncode == 0, done.stderr
-    words = told(done)
+    words = outcomes(done)
     assert words.keys() == {"python3.10", "python3.11", "python3.12", "python3.13"}
     assert words["python3.11"] == words["python3.13"] == "not found"
     assert words["python3.10"].startswith("3.10.13  passed: the main job and the command line's tests; installed in ")
@@ -89,7 +89,7 @@ def test_each_python_has_an_environment_of_its_own(machine: Machine) -> None:
         assert tested.startswith(f"{own} -m pytest -q -p no:cacheprovider tests/test_train.py tests/test_bad_input.py ")
 
 
-def test_what_is_installed_is_not_installed_again_until_the_pins_change(machine: Machine) -> None:
+def test_an_environment_is_installed_again_only_if_the_pins_change(machine: Machine) -> None:
     machine.python("3.11.7")
     machine.run()
     assert len(machine.calls()) == 4
@@ -101,10 +101,10 @@ def test_what_is_installed_is_not_installed_again_until_the_pins_change(machine:
     assert len(machine.calls()) == 4
 
 
-def test_the_lowest_alone(machine: Machine) -> None:
+def test_lowest_selects_only_the_lowest_python(machine: Machine) -> None:
     machine.python("3.13.0")
     machine.python("3.11.7")
-    words = told(machine.run("lowest"))
+    words = outcomes(machine.run("lowest"))
     assert words["python3.11"].startswith("3.11.7  passed: ")
     assert (words["python3.10"], words["python3.12"], words["python3.13"]) == (
         "not found",
@@ -113,12 +113,12 @@ def test_the_lowest_alone(machine: Machine) -> None:
     )
 
 
-def test_pyenv_newest_of_a_version_is_found_though_its_shim_does_not_run(machine: Machine) -> None:
+def test_the_newest_python_of_pyenv_is_found_if_its_shim_does_not_run(machine: Machine) -> None:
     machine.python("3.12.1", calls_itself="3.8.1")  # a shim, while another version is chosen
     for version in ("3.12.9", "3.12.10", "3.9.18"):
         minor = version.rpartition(".")[0]
         machine.python(version, machine.home / ".pyenv/versions" / version / f"bin/python{minor}")
-    words = told(machine.run())
+    words = outcomes(machine.run())
     assert words.pop("python3.12").startswith("3.12.10  passed: ")
     assert set(words.values()) == {"not found"}
 
@@ -132,26 +132,26 @@ def test_pyenv_newest_of_a_version_is_found_though_its_shim_does_not_run(machine
         ("-m venv", "nets cannot be installed"),
     ],
 )
-def test_a_failure_is_named_and_the_others_run_all_the_same(machine: Machine, failing: str, said: str) -> None:
+def test_a_failure_is_named_and_the_other_pythons_still_run(machine: Machine, failing: str, said: str) -> None:
     machine.python("3.10.13", failing=failing)
     machine.python("3.12.1")
     done = machine.run()
     assert done.returncode == 1
-    words = told(done)
+    words = outcomes(done)
     assert words["python3.10"].startswith(f"3.10.13  FAILED: {said}")
     assert words["python3.12"].startswith("3.12.1  passed: ")
 
 
-def test_an_installation_that_takes_too_long_is_left_out_and_leaves_nothing(machine: Machine) -> None:
+def test_an_installation_that_takes_too_long_is_skipped_and_removed(machine: Machine) -> None:
     machine.python("3.10.13")
     (machine.clone / "slow").touch()
     done = machine.run("lowest", seconds=2)
     assert done.returncode == 0
-    assert told(done)["python3.10"] == "3.10.13  left out, since its installation takes more than 0.0333 minutes"
+    assert outcomes(done)["python3.10"] == "3.10.13  left out, since its installation takes more than 0.0333 minutes"
     assert list((machine.clone / "build/pythons").iterdir()) == []
 
 
-def test_no_python_at_all_is_a_sentence(machine: Machine) -> None:
+def test_a_machine_without_pythons_gets_one_sentence(machine: Machine) -> None:
     done = machine.run()
     assert done.returncode == 1
     assert done.stderr == (
@@ -159,12 +159,12 @@ def test_no_python_at_all_is_a_sentence(machine: Machine) -> None:
     )
 
 
-def test_an_argument_that_means_nothing_is_a_sentence(machine: Machine) -> None:
+def test_an_unknown_argument_gets_one_sentence(machine: Machine) -> None:
     done = machine.run("highest")
     assert (done.returncode, done.stderr) == (2, "pythons was given 'highest'; expected nothing, or lowest.\n")
 
 
-def test_the_tests_that_it_runs_are_there() -> None:
+def test_the_test_files_that_it_runs_exist() -> None:
     for name in [
         word for word in (ROOT / "tests/pythons.py").read_text("utf-8").split('"') if word.startswith("tests/test_")
     ]:

@@ -1,4 +1,4 @@
-"""What the README shows is what a user sees."""
+"""The examples in the README print what the README shows."""
 
 import re
 from pathlib import Path
@@ -13,11 +13,11 @@ EXAMPLES = re.findall(r"<!-- readme example.*?-->\n```python\n(.*?)```\n```\n(.*
 
 
 @pytest.mark.parametrize(("code", "shown"), EXAMPLES, ids=["a failing certificate", "an own layer", "a mean of means"])
-def test_what_is_shown_is_what_the_example_prints(code: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_example_prints_what_the_readme_shows(code: str, shown: str, capsys: pytest.CaptureFixture[str]) -> None:
     with torch.random.fork_rng():
-        exec(code, {})  # the README's own words
+        exec(code, {})  # compared with the text in the README
     printed = capsys.readouterr().out
-    # The last digits of an error belong to the machine.
+    # The last digits of an error depend on the machine.
     assert _without_digits(printed) == _without_digits(shown)
 
 

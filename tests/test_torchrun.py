@@ -1,4 +1,4 @@
-"""torchrun with two processes: the weights of a single one, one run directory, and an end in time if a rank dies."""
+"""torchrun with two processes: the weights of one process, one run directory, and a prompt end if a rank dies."""
 
 import contextlib
 import os
@@ -18,7 +18,7 @@ import train
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for a rank in /proc")
 
-# The smallest certificate with which a run begins.
+# The settings with the shortest verification at the beginning of a run.
 QUICK = (
     "experiment=accumulated",
     "run_dir=here",
@@ -39,7 +39,7 @@ def torchrun(folder: Path, *settings: str) -> "subprocess.Popen[str]":
     ]
     root, without = train.CONFIGS.parent, folder.parent / f"{folder.name}_without"
     without.mkdir()
-    # Python reads this file as it starts; a certificate would wait some seconds for the two to be loaded.
+    # Python runs this file at its start. Without it, a certificate loads two packages, which takes seconds.
     (without / "sitecustomize.py").write_text("import sys\n\nsys.modules.update(tensorflow=None, jax=None)\n")
     variables = {
         "HYDRA_FULL_ERROR": "0",
@@ -58,7 +58,7 @@ def torchrun(folder: Path, *settings: str) -> "subprocess.Popen[str]":
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A run of a hundred steps: its directory, and its output."""
+    """A run of a hundred steps: its directory and its output."""
     folder = tmp_path_factory.mktemp("torchrun")
     process = torchrun(folder, "descent.epochs=null", "descent.steps=100")
     said, complaints = process.communicate(timeout=120)
@@ -67,7 +67,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 def test_the_weights_equal_those_of_a_single_process(finished: tuple[Path, str]) -> None:
-    """Batches of 50 in micro-batches of 16, 16, 16 and 2, so that the ranks have 32 and 18 samples; 38 end an epoch."""
+    """Batches of 50 in micro-batches of 16, 16, 16 and 2, so the ranks have 32 and 18 samples; an epoch ends in 38."""
     alone = Descent("experiment=accumulated", "dtype=float64", "descent.epochs=null", "descent.steps=100")
     alone.end()
     weights = load_file(finished[0] / "weights.safetensors")
@@ -76,7 +76,7 @@ def test_the_weights_equal_those_of_a_single_process(finished: tuple[Path, str])
         torch.testing.assert_close(weights[name], parameter.detach(), rtol=1e-12, atol=1e-12)
 
 
-def test_there_is_one_directory_one_event_file_and_one_output(finished: tuple[Path, str]) -> None:
+def test_both_ranks_share_one_directory_one_event_file_and_one_output(finished: tuple[Path, str]) -> None:
     directory, said = finished
     assert len([path for path in directory.iterdir() if "tfevents" in path.name]) == 1
     assert [path.name for path in directory.parent.iterdir()] == ["here"]
@@ -84,7 +84,7 @@ def test_there_is_one_directory_one_event_file_and_one_output(finished: tuple[Pa
     assert len(re.findall(r"^step +100/100", said, re.MULTILINE)) == 1 and said.count("TensorBoard ") == 1
 
 
-def test_the_contributions_are_the_ranks(finished: tuple[Path, str]) -> None:
+def test_each_contribution_is_that_of_a_rank(finished: tuple[Path, str]) -> None:
     board = events(finished[0])
     alone = Descent("experiment=accumulated", "dtype=float64", "descent.epochs=null", "descent.steps=30")
     tags = set(board.Tags()["scalars"])
@@ -103,7 +103,7 @@ def test_the_contributions_are_the_ranks(finished: tuple[Path, str]) -> None:
 
 
 def rank_of(parent: int, rank: int, patience: float = 60) -> int:
-    """The process of a rank that torchrun has started."""
+    """The process of a rank, started by torchrun."""
     end = time.monotonic() + patience
     while time.monotonic() < end:
         for path in Path("/proc").glob("[0-9]*"):
@@ -119,7 +119,7 @@ def rank_of(parent: int, rank: int, patience: float = 60) -> int:
 
 
 def going_on(folder: Path) -> "subprocess.Popen[str]":
-    """A run that has made some steps and has many left."""
+    """A run that has made some steps and has many more to make."""
     process = torchrun(folder, "descent.epochs=100000")
     while not any("tfevents" in path.name for path in folder.glob("here/*")) or len(recorded(folder)) <= 20:
         assert process.poll() is None, process.communicate()[1]
@@ -132,11 +132,11 @@ def recorded(folder: Path) -> list[int]:
     return [event.step for event in board.Scalars("loss/train")] if "loss/train" in board.Tags()["scalars"] else []
 
 
-# The other ends of a run take a minute or two together, and are left to `make matrix`.
+# The other tests of how a run ends take a minute or two; `make matrix` runs them.
 
 
 @pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.matrix), 1])
-def test_a_rank_that_dies_ends_the_run_with_its_name(rank: int, tmp_path: Path) -> None:
+def test_a_dead_rank_ends_the_run_and_is_named(rank: int, tmp_path: Path) -> None:
     process = going_on(tmp_path)
     try:
         dying = rank_of(process.pid, rank)
@@ -155,7 +155,7 @@ def test_a_rank_that_dies_ends_the_run_with_its_name(rank: int, tmp_path: Path) 
 
 @pytest.mark.matrix
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_run_that_is_ended_names_no_rank(number: signal.Signals, tmp_path: Path) -> None:
+def test_an_interrupted_run_names_no_rank(number: signal.Signals, tmp_path: Path) -> None:
     process = going_on(tmp_path)
     try:
         process.send_signal(number)
@@ -168,7 +168,7 @@ def test_a_run_that_is_ended_names_no_rank(number: signal.Signals, tmp_path: Pat
 
 
 @pytest.mark.matrix
-def test_a_rank_that_hangs_ends_the_run_with_its_name(tmp_path: Path) -> None:
+def test_a_hanging_rank_ends_the_run_and_is_named(tmp_path: Path) -> None:
     process = going_on(tmp_path)
     stopped = rank_of(process.pid, 1)
     try:
@@ -179,7 +179,7 @@ def test_a_rank_that_hangs_ends_the_run_with_its_name(tmp_path: Path) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(stopped, signal.SIGKILL)
         process.kill()
-    # torchrun waits half a minute for processes that it ends; the error is reported before.
+    # torchrun waits half a minute for the processes that it ends; it reports the error before that.
     assert time.monotonic() - began < 100 and process.returncode != 0
     assert (
         f"rank 1 (process {stopped}) does not answer; the run has ended with it; what was recorded is in here.\n"

@@ -1,4 +1,4 @@
-"""What a run of train.py writes and says, and how it ends when it cannot go on."""
+"""The output of train.py: what a run writes and prints, and how it ends after an error or an interruption."""
 
 import contextlib
 import functools
@@ -27,19 +27,19 @@ from nets.telemetry.tensorboard.board import Board
 Run = Callable[..., None]
 
 LEFT_BY_A_BROKEN_RUN = {"certificate.json", "config.yaml", "jacobians.png", "gradients.png", "flow.png"}
-"""The files of a run that has made some steps and not ended."""
+"""The files of a run that ended after some of its steps."""
 
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """run(setting, …): what `python train.py setting …` does in the folder `tmp_path`."""
+    """A function run(setting, …): runs `python train.py setting …` in the folder `tmp_path`."""
     quick_gradcheck(monkeypatch)
     return functools.partial(command_line, monkeypatch, tmp_path)
 
 
 @pytest.fixture(scope="module")
 def main_job(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """`python train.py`, to the end: where it wrote, and what it said."""
+    """A complete run of `python train.py`: its directory and its output."""
     folder, said = tmp_path_factory.mktemp("main_job"), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said):
         command_line(patch, folder)
@@ -51,7 +51,7 @@ def main_job(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 def test_the_event_file_holds_every_number_of_every_step(main_job: tuple[Path, str]) -> None:
-    # As the float32 nearest to it, which is what an Event can hold; of the samples held out, at 50 steps or a few more.
+    # An Event holds the nearest float32. The numbers of the held-out samples are written at 50 steps or a few more.
     board, descent = events(main_job[0]), Descent()
     evaluated = {event.step for event in board.Scalars("loss/test")}
     assert evaluated == {1, *range(18, 901, 18)}
@@ -66,7 +66,7 @@ def test_the_event_file_holds_every_number_of_every_step(main_job: tuple[Path, s
             numbers |= {"loss/test": held_out.loss, "accuracy/test": held_out.accuracy}
         for tag, number in numbers.items():
             expected.setdefault(tag, []).append((step.step, float(np.float32(number))))
-    tags = [tag for tag in board.Tags()["scalars"] if not is_a_look(tag)]
+    tags = [tag for tag in board.Tags()["scalars"] if not is_of_a_snapshot(tag)]
     assert {tag: [(e.step, e.value) for e in board.Scalars(tag)] for tag in tags} == expected
     assert len(expected["loss/train"]) == 900  # 20 epochs of 1,438 samples in batches of 32
     assert math.isinf(expected["update_ratio/0.bias"][0][1])  # a bias starts at zero
@@ -96,11 +96,10 @@ def test_the_event_file_holds_the_pictures_of_the_run_directory(main_job: tuple[
     assert pictures.keys() == {"run/jacobians", "run/gradients", "run/flow", "run/saturation"}
 
 
-def test_the_event_file_holds_a_look_at_every_layer_before_the_first_step_and_at_some_fifty_others(
+def test_the_event_file_holds_about_fifty_snapshots_of_every_layer(
     main_job: tuple[Path, str],
 ) -> None:
-    # The last look against autograd and numpy, at the weights that the run has left; the first 256 samples are looked
-    # at.
+    # The last snapshot, against autograd and numpy at the final weights; a snapshot uses the first 256 samples.
     board, descent = events(main_job[0]), Descent()
     descent.network.load_state_dict(load_file(main_job[0] / "weights.safetensors"))
     x = descent.data.train.inputs[:256].clone().requires_grad_()
@@ -118,19 +117,19 @@ def test_the_event_file_holds_a_look_at_every_layer_before_the_first_step_and_at
         "slope/1/flat": float((slope < 0.01).mean()),
         "slope/1/dead": 0.0,
     }
-    found = {tag: board.Scalars(tag) for tag in board.Tags()["scalars"] if is_a_look(tag)}
+    found = {tag: board.Scalars(tag) for tag in board.Tags()["scalars"] if is_of_a_snapshot(tag)}
     assert {tag: series[-1].value for tag, series in found.items()} == pytest.approx(expected, rel=1e-3)
     assert {tuple(event.step for event in series) for series in found.values()} == {(0, 1, *range(18, 901, 18))}
 
 
-def is_a_look(tag: str) -> bool:
+def is_of_a_snapshot(tag: str) -> bool:
     return tag.split("/")[0] in {"cotangent", "attenuation", "slope"}
 
 
-# What a run says of itself is true.
+# The report of a run is true.
 
 
-def test_the_main_job_leaves_the_network_that_it_reports(main_job: tuple[Path, str]) -> None:
+def test_the_main_job_returns_the_network_that_it_reports(main_job: tuple[Path, str]) -> None:
     directory, said = main_job
     layers = nn.Sequential(nn.Linear(64, 10), nn.Tanh())
     layers.load_state_dict(load_file(directory / "weights.safetensors"))
@@ -141,7 +140,7 @@ def test_the_main_job_leaves_the_network_that_it_reports(main_job: tuple[Path, s
     assert events(directory).Scalars("accuracy/test")[-1].value == np.float32(right)
 
 
-def test_the_main_job_says_what_it_did(main_job: tuple[Path, str]) -> None:
+def test_the_main_job_prints_what_it_did(main_job: tuple[Path, str]) -> None:
     directory, said = main_job
     certificate = json.loads((directory / "certificate.json").read_text("utf-8"))
     assert certificate["verdict"] == "pass" and row("certificate", said).startswith("pass: 36,240 entries")
@@ -149,19 +148,19 @@ def test_the_main_job_says_what_it_did(main_job: tuple[Path, str]) -> None:
     assert "\nstep 900/900  epoch 20 " in said
     where = f"runs/tanh_linear/{directory.name}"
     assert row("run", said) == where
-    # The last line is the command to give next, wherever the environment is that this ran in.
+    # The last line is the next command, with the path of the environment that ran this.
     program, *arguments = shlex.split(row("TensorBoard", said))
     assert shutil.which(program) is not None and arguments == ["--logdir", where]
     assert said.splitlines()[-1].startswith("TensorBoard ")
 
 
 def test_a_number_is_explained(run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    # As a shell hands it on, without the quotes of explain='0.weight[2,3]'.
+    # As a shell passes it on, without the quotes of explain='0.weight[2,3]'.
     run("experiment=teacher", "explain=0.weight[2,3]", "explanation.sample=4", "descent.epochs=1", "run_dir=here")
     text = (tmp_path / "here" / "explanation.txt").read_text("utf-8")
     assert text in capsys.readouterr().out
     assert text.startswith("∂Y_2/∂0.weight[2,3] at sample 4 = ") and "∂Y_k/∂W_ij = δ_ki (1 − Y_k²) X_j" in text
-    assert {"explanation.html", "backward.html", "backward.svg"} <= left_in(tmp_path / "here")
+    assert {"explanation.html", "backward.html", "backward.svg"} <= other_files_in(tmp_path / "here")
 
 
 def row(title: str, said: str) -> str:
@@ -176,8 +175,10 @@ class StoppedClock(datetime):
         return cls(2026, 1, 2, 3, 4, 5, tzinfo=tz)
 
 
-def test_runs_without_a_name_never_meet(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The second begins in the same second, and takes another name; the first is left as it was.
+def test_runs_without_a_name_use_separate_directories(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The second run starts in the same second and takes another name; the first run's files are unchanged.
     monkeypatch.setattr("nets.telemetry.tensorboard.directory.datetime", StoppedClock)
     settings = "experiment=teacher", "descent.steps=1", "verification.samples=1"
     run(*settings)
@@ -197,7 +198,7 @@ def test_one_command_for_several_runs(run: Run, tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {"runs"}
 
 
-# A derivative that is wrong.
+# A wrong derivative.
 
 
 @pytest.mark.parametrize("fault", [-1.0, 1.001])
@@ -220,7 +221,7 @@ def test_a_wrong_derivative_stops_the_run(
     assert events(tmp_path / "here").Tags()["scalars"] == []
 
 
-# Runs that end before their time.
+# Runs that end early.
 
 
 def end_of(run: Run, capsys: pytest.CaptureFixture[str], *settings: str) -> tuple[object, str]:
@@ -234,14 +235,14 @@ def steps_in(directory: Path) -> list[int]:
     return [event.step for event in events(directory).Scalars("loss/train")]
 
 
-def left_in(directory: Path) -> set[str]:
-    """What a run has written besides its event file."""
+def other_files_in(directory: Path) -> set[str]:
+    """The files of a run other than its event file."""
     return {path.name for path in directory.iterdir() if "tfevents" not in path.name}
 
 
 def test_divergence(run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    # A step makes the error about η times the curvature, 1e6 times, as large: from 1 to 3e38, beyond float32, in seven
-    # or so.
+    # Each step multiplies the error by about η times the curvature, 1e6: after about seven steps, 1 has grown beyond
+    # 3e38, the largest float32.
     status, said = end_of(run, capsys, "descent.learning_rate=1e6")
     pattern = (
         r"step (\d+): the loss is .+; expected finite numbers: lower the learning rate \(1e\+06\), .+ is in here\.\n"
@@ -249,12 +250,12 @@ def test_divergence(run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path
     found = re.fullmatch(pattern, said)
     assert status == 1 and found is not None, said
     assert steps_in(tmp_path / "here") == list(range(1, int(found[1]) + 1)) and int(found[1]) < 20
-    assert left_in(tmp_path / "here") == LEFT_BY_A_BROKEN_RUN
+    assert other_files_in(tmp_path / "here") == LEFT_BY_A_BROKEN_RUN
 
 
 @pytest.fixture
 def interruptible() -> Iterator[None]:
-    """With Ctrl-C as Python starts with it, which a shell has its background jobs ignore."""
+    """Restores Python's own handler of Ctrl-C; a shell makes its background jobs ignore SIGINT."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
@@ -264,7 +265,7 @@ def interruptible() -> Iterator[None]:
 def test_interruption(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    # Ctrl-C is the signal SIGINT. 130 is the status that shells give to a program that ended by it: 128 + 2.
+    # Ctrl-C sends SIGINT. A shell reports status 130 for a program that SIGINT ended: 128 + 2.
     write = Board.write
 
     def write_and_interrupt(board: Board, step: Any, **seen: Any) -> None:
@@ -275,7 +276,7 @@ def test_interruption(
     monkeypatch.setattr(Board, "write", write_and_interrupt)
     assert end_of(run, capsys) == (130, "interrupted; what was recorded is in here.\n")
     assert steps_in(tmp_path / "here") == list(range(1, 11))
-    assert left_in(tmp_path / "here") == LEFT_BY_A_BROKEN_RUN
+    assert other_files_in(tmp_path / "here") == LEFT_BY_A_BROKEN_RUN
 
 
 @pytest.mark.usefixtures("interruptible")
@@ -298,7 +299,7 @@ def test_a_full_disk(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert end_of(run, capsys) == (1, expected)
 
 
-def test_a_fault_of_ours_shows_its_traceback(
+def test_an_error_in_the_library_shows_its_traceback(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr("nets.verify", lambda *_, **__: 1 / 0)

@@ -1,4 +1,4 @@
-"""A descent that goes on from its state equals one that was never interrupted, to the last bit."""
+"""A descent that resumes from its state equals an uninterrupted descent bit for bit."""
 
 import copy
 import itertools
@@ -31,7 +31,7 @@ def descend(of: nets.Network, **settings: Any) -> Any:
 
 
 def through_plain_values(state: nets.TrainState) -> nets.TrainState:
-    """As a file would keep it: copies of tensors, and whole numbers."""
+    """The state as a file would hold it: copies of tensors, and whole numbers."""
     saved: dict[str, Tensor | int] = {}
     for key, value in state.as_dict().items():
         assert type(key) is str and type(value) in (Tensor, int)
@@ -44,7 +44,7 @@ def through_plain_values(state: nets.TrainState) -> nets.TrainState:
 @pytest.mark.parametrize("saved", [copy.deepcopy, through_plain_values], ids=["as it is", "as plain values"])
 @pytest.mark.parametrize("engine", ["closed_form", "autograd"])
 @pytest.mark.parametrize("settings", list(SETTINGS))
-def test_seven_steps_and_five_more_are_twelve(settings: str, engine: str, saved: Any) -> None:
+def test_seven_steps_and_five_resumed_steps_equal_twelve_steps(settings: str, engine: str, saved: Any) -> None:
     """Seven steps end within the second epoch, whose last batch is smaller."""
     whole, parts = network(), network()
     given = SETTINGS[settings] | {"engine": engine}
@@ -60,19 +60,19 @@ def test_seven_steps_and_five_more_are_twelve(settings: str, engine: str, saved:
 
 
 @pytest.mark.parametrize("made", range(1, 12))
-def test_every_place_of_an_epoch_is_a_place_to_go_on_from(made: int) -> None:
+def test_a_descent_resumes_from_any_step_of_an_epoch(made: int) -> None:
     whole, parts = network(), network()
     given = SETTINGS["momentum, micro-batches, ragged"]
     expected = list(descend(whole, epochs=3, **given))
     steps = descend(parts, epochs=3, **given)
     found = list(itertools.islice(steps, made))
     state = steps.state
-    next(steps)  # moves the network on; the state is a copy
+    next(steps)  # moves the parameters of the network; the state is a copy
     found += descend(network(2), epochs=3, state=state, **given)
     assert found == expected
 
 
-def test_a_finished_descent_makes_no_more_steps_and_a_longer_one_goes_on() -> None:
+def test_a_finished_descent_resumes_only_for_more_steps() -> None:
     given = SETTINGS["full batch"]
     first = descend(network(), epochs=3, **given)
     assert len(list(first)) == 3
@@ -80,7 +80,7 @@ def test_a_finished_descent_makes_no_more_steps_and_a_longer_one_goes_on() -> No
     assert [step.step for step in descend(network(), epochs=5, state=first.state, **given)] == [4, 5]
 
 
-def test_the_network_has_the_parameters_of_the_state_at_once() -> None:
+def test_the_network_gets_the_parameters_of_the_state_at_once() -> None:
     first = descend(network(), steps=3, **SETTINGS["full batch"])
     list(first)
     other = network(2)
@@ -88,7 +88,7 @@ def test_the_network_has_the_parameters_of_the_state_at_once() -> None:
     assert all(torch.equal(p, first.state.parameters[name]) for name, p in other.named_parameters())
 
 
-def test_a_state_that_does_not_fit_is_refused_and_moves_nothing() -> None:
+def test_a_state_that_does_not_fit_is_refused_and_changes_nothing() -> None:
     first = descend(network(), steps=3, rule=SGD(0.1, momentum=0.9), batch_size=5)
     list(first)
     state = first.state
@@ -116,7 +116,7 @@ def test_a_state_that_does_not_fit_is_refused_and_moves_nothing() -> None:
         assert all(map(torch.equal, before, arguments["network"].parameters()))
 
 
-def test_a_dictionary_that_is_no_state_is_refused() -> None:
+def test_a_dictionary_that_is_not_a_state_is_refused() -> None:
     first = descend(network(), steps=1, **SETTINGS["full batch"])
     list(first)
     saved = first.state.as_dict()
@@ -141,7 +141,7 @@ def test_a_dictionary_that_is_no_state_is_refused() -> None:
         descend(network(), steps=2, state=nets.TrainState.from_dict(lost), **SETTINGS["full batch"])
 
 
-def test_of_a_data_set_the_training_split_is_taken() -> None:
+def test_a_descent_on_a_data_set_uses_its_training_split() -> None:
     ours, theirs = network(), network()
     other = nets.Batch(DATA.inputs[:2], DATA.targets[:2])
     settings = {"loss": nets.MeanSquaredError(), "learning_rate": 0.1, "steps": 3}

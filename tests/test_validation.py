@@ -1,4 +1,5 @@
-"""What data sets refuse, each in one sentence that names the argument. Values arrive from YAML, so of any type."""
+"""Bad arguments of data sets are refused in one sentence that names the argument. Values come from YAML, so they can
+have any type."""
 
 import math
 import os
@@ -10,7 +11,7 @@ import pytest
 from nets import settings, validation
 from nets.errors import InputError
 
-# Each kind as it is written, and as Python 3.10 hands it out where the default is None.
+# Each annotation as written, and as Python 3.10 returns it if the default is None.
 UNIONS = [
     (int | None, Optional[int]),  # noqa: UP045
     (float | str, Union[float, str]),  # noqa: UP007

@@ -1,7 +1,7 @@
-"""What is known of PyTorch 2.13 itself: gradients that `nets.verify` finds wrong or missing, each with its reason.
+"""Known faults of PyTorch 2.13: gradients that `nets.verify` finds wrong or missing, each with its reason.
 
-A reason stands here only after it was derived without nets: by hand, by differences of many digits, or from PyTorch's
-    own words.
+Each reason was established without nets: derived by hand, computed by differences of many digits, or documented by
+PyTorch.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from enum import Enum
 
 
 class Kind(str, Enum):
-    """What a wrong or missing gradient is."""
+    """The kind of fault."""
 
     WRONG = "wrong"
     PRECISION = "imprecise"
@@ -20,14 +20,14 @@ class Kind(str, Enum):
 
 @dataclass(frozen=True)
 class Known:
-    """A verdict 'fail' that is right.
+    """A correct verdict 'fail'.
 
     Attributes:
-        names: of the operations and modules.
-        orders: of the derivatives.
-        kind: what is the matter.
-        why: in one line.
-        report: the number of the report in PyTorch's tracker, where one was found.
+        names: the operations and modules that have the fault.
+        orders: the orders of the derivatives that have it, 1 or 2.
+        kind: the kind of fault.
+        why: the reason, in one line.
+        report: the number of the issue in PyTorch's tracker; None where none was found.
     """
 
     names: tuple[str, ...]
@@ -42,69 +42,69 @@ KNOWN = (
         ("as_strided_scatter",),
         (1, 2),
         Kind.WRONG,
-        "the gradient by the first argument is 1 where that was overwritten, and 0 where it was kept",
+        "the gradient with respect to the first argument is 1 at overwritten entries and 0 at kept entries",
         77128,
     ),
     Known(
         ("nn_functional_max_unpool2d", "nn_functional_max_unpool3d"),
         (1,),
         Kind.WRONG,
-        "where an index stands twice, the gradient also goes to the number that was overwritten",
+        "where an index occurs twice, the overwritten number also receives a gradient",
         80204,
     ),
     Known(
         ("nn_utils_parametrizations_weight_norm",),
         (2,),
         Kind.WRONG,
-        "the second derivative by v of g v/‖v‖ is another one than that of the same formula written out",
+        "the second derivative of g v/‖v‖ with respect to v differs from that of the same formula written out",
     ),
     Known(
         ("masked_logaddexp",),
         (2,),
         Kind.WRONG,
-        "NaN where one of the two is masked, that is −∞; log(eˣ + 0) = x has the second derivative 0",
+        "NaN where one argument is masked (−∞); the second derivative of log(eˣ + 0) = x is 0",
     ),
     Known(
         ("mvlgamma_mvlgamma_p_1", "mvlgamma_mvlgamma_p_3", "mvlgamma_mvlgamma_p_5"),
         (2,),
         Kind.PRECISION,
-        "the derivative of digamma is off by up to 5e-10 of itself, by 40 digits of mpmath",
+        "the derivative of digamma has a relative error of up to 5e-10, compared with 40 digits of mpmath",
     ),
     Known(
         ("nn_functional_hardsigmoid",),
         (1,),
         Kind.PRECISION,
-        "the backward multiplies by 1/6 rounded to float32, also in float64",
+        "the backward multiplies by 1/6 rounded to float32, even in float64",
     ),
     Known(
         ("nn_BCELoss", "nn_functional_binary_cross_entropy"),
         (2,),
         Kind.PRECISION,
-        "the second derivative adds 1e-12 to x (1 − x) before it divides by its square",
+        "the second derivative adds 1e-12 to x (1 − x) and then divides by the square",
     ),
     Known(
         ("nn_functional_linear_cross_entropy_chunked", "nn_functional_linear_cross_entropy_chunked_none"),
         (2,),
         Kind.MISSING,
-        "the gradient is computed in the forward and kept without its graph, so its own gradient is zero",
+        "the forward computes the gradient and stores it without its graph, so the second derivative is zero",
     ),
     Known(
         ("native_layer_norm",),
         (2,),
         Kind.MISSING,
-        "with a bias and without a weight the derivative of the backward raises",
+        "with a bias and no weight, the derivative of the backward raises an error",
     ),
     Known(
         ("linalg_lstsq",),
         (1,),
         Kind.MISSING,
-        "the singular values that the driver gelsd returns have no gradient, though they depend on the matrix",
+        "the singular values that the driver gelsd returns depend on the matrix but have no gradient",
     ),
     Known(
         ("nn_InstanceNorm2d_one_sample",),
         (1,),
         Kind.WRONG,
-        "with one sample the gradient takes an incoming gradient in channels_last for a contiguous one",
+        "with one sample, the backward reads a cotangent in channels_last layout as if it were contiguous",
     ),
     Known(
         (
@@ -116,7 +116,7 @@ KNOWN = (
         ),
         (1,),
         Kind.DESIGN,
-        "the second and third outputs, the mean and 1/σ, are kept for the backward and have no gradient of their own",
+        "the second and third output, the mean and 1/σ, are saved for the backward and have no gradient",
     ),
     Known(
         ("normal", "normal_number_mean"),
@@ -128,23 +128,23 @@ KNOWN = (
         ("linalg_norm_subgradients_at_zero",),
         (2,),
         Kind.NO_DERIVATIVE,
-        "a norm has no second derivative at zero, where PyTorch gives NaN",
+        "a norm has no second derivative at zero; PyTorch gives NaN",
     ),
     Known(
         ("nn_MultiLabelMarginLoss", "nn_MultiMarginLoss"),
         (2,),
         Kind.MISSING,
-        "the backward has no derivative, and raises; the table of modules says that it has one",
+        "the derivative of the backward raises an error, although module_db declares that it exists",
     ),
     Known(
         ("nn_TransformerEncoderLayer",),
         (2,),
         Kind.MISSING,
-        "the backward of scaled dot product attention on the CPU has no derivative, and raises",
+        "on the CPU, the derivative of the backward of scaled dot product attention raises an error",
     ),
 )
 
 
 def known(name: str, order: int) -> Known | None:
-    """What is known of the derivatives of that order of an operation or module."""
+    """The known fault of an operation or module at an order of derivatives, if it has one."""
     return next((entry for entry in KNOWN if name in entry.names and order in entry.orders), None)

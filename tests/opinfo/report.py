@@ -1,4 +1,4 @@
-"""The counts of a run, what in it nobody knows of, and the page of what was found in PyTorch."""
+"""The counts of a run, its unexpected outcomes, and the page docs/pytorch.md."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -14,27 +14,27 @@ VERDICTS = ("pass", "fail", "forward mode", "inconclusive", "refused", "not fini
 
 
 def counts(outcomes: list[Outcome]) -> str:
-    """A line for each order of derivatives."""
+    """One line for each order of derivatives: the number of outcomes of each verdict."""
     lines = []
     for order in (1, 2):
         found = Counter(outcome.verdict for outcome in outcomes if outcome.order == order)
-        ours = sum(1 for o in outcomes if o.order == order and o.verdict == "fail" and known(o.name, o.order))
-        told = [f"{found[verdict]:,} {verdict}" for verdict in VERDICTS]
-        lines.append(f"order {order}: {', '.join(told)}; {ours} of the failures are known faults of PyTorch.")
+        known_faults = sum(1 for o in outcomes if o.order == order and o.verdict == "fail" and known(o.name, o.order))
+        parts = [f"{found[verdict]:,} {verdict}" for verdict in VERDICTS]
+        lines.append(f"order {order}: {', '.join(parts)}; {known_faults} of the failures are known faults of PyTorch.")
     return "\n".join(lines)
 
 
-def strange(outcomes: list[Outcome]) -> list[str]:
-    """What must not be: an error other than InputError, and a failure that is no known fault of PyTorch."""
+def unexpected(outcomes: list[Outcome]) -> list[str]:
+    """Outcomes that need attention: errors other than InputError, and failures that are not known faults of PyTorch."""
     return [
-        f"{o.verdict}: {_called(o)}: {o.sentence}"
+        f"{o.verdict}: {_label(o)}: {o.sentence}"
         for o in outcomes
         if o.verdict == "raised" or (o.verdict == "fail" and known(o.name, o.order) is None)
     ]
 
 
-def unseen(outcomes: list[Outcome]) -> list[str]:
-    """Known faults that a full run did not show: the table is to be kept true."""
+def not_reproduced(outcomes: list[Outcome]) -> list[str]:
+    """Known faults that a full run did not reproduce; they must leave the table."""
     shown = {(o.name, o.order) for o in outcomes if o.verdict == "fail"}
     missing = [
         (name, order) for entry in KNOWN for name in entry.names for order in entry.orders if (name, order) not in shown
@@ -43,69 +43,67 @@ def unseen(outcomes: list[Outcome]) -> list[str]:
 
 
 def undecided(outcomes: list[Outcome]) -> str:
-    """Everything that neither passed nor failed, with its sentence."""
+    """The outcomes that neither passed nor failed, each with its sentence."""
     left = [o for o in outcomes if o.verdict not in ("pass", "fail", "raised")]
     return "\n".join(
-        f"{o.verdict}: {_called(o)}: {o.sentence}" for o in sorted(left, key=lambda o: (o.verdict, _called(o)))
+        f"{o.verdict}: {_label(o)}: {o.sentence}" for o in sorted(left, key=lambda o: (o.verdict, _label(o)))
     )
 
 
 def page(outcomes: list[Outcome]) -> str:
-    """docs/pytorch.md."""
-    rows = [_row(entry, list(_shown(entry, outcomes))) for entry in KNOWN]
+    """The text of docs/pytorch.md."""
+    rows = [_row(entry, list(_failures(entry, outcomes))) for entry in KNOWN]
     return f"""# What nets found in PyTorch 2.13
 
-`make opinfo ARGS=--write` writes this page, and `make opinfo` holds it against a new run. It verifies every operation
-of `torch.testing._internal.common_methods_invocations.op_db` and every module of `common_modules.module_db` at
-PyTorch's own sample
-inputs: up to {SAMPLES} samples each with at most {NUMBERS} numbers to differentiate by, in float64 and in complex128,
-    the first and
-the second derivatives, for {SECONDS} seconds of the processor's time at the most. `tests/opinfo/samples.py` adds a few
-of its own.
+`make opinfo ARGS=--write` writes this page, and `make opinfo` compares it with a new run. The run verifies every
+operation of `torch.testing._internal.common_methods_invocations.op_db` and every module of `common_modules.module_db`
+at PyTorch's own sample inputs: up to {SAMPLES} samples each, with at most {NUMBERS} numbers to differentiate with
+respect to, in float64 and complex128, first and second derivatives, at most {SECONDS} seconds of CPU time per sample.
+`tests/opinfo/samples.py` adds a few samples.
 
 ```
 {counts(outcomes)}
 ```
 
-Each failure below has its reason in the table `tests/opinfo/known.py`. "By design" is what PyTorch
-documents or means; the derivative of the output is another one.
+Each failure below is in the table `tests/opinfo/known.py` with its reason. "By design" means that PyTorch intends
+this gradient; it still differs from the derivative of the output.
 
 | operation or module | order | what | why | an entry |
 | --- | --- | --- | --- | --- |
 {chr(10).join(rows)}
 
-Forward mode alone is wrong, at the sample that is given, where PyTorch says that it has one:
+At these samples only forward mode is wrong, although PyTorch declares that it supports it:
 
 {_forward(outcomes)}
 """
 
 
 def listed(text: str) -> set[str]:
-    """The first three cells of each row of such a page, which no machine changes."""
+    """The first three cells of each row of the page: names, orders and kind, which do not depend on the machine."""
     return {"|".join(line.split("|")[:4]) for line in text.splitlines() if line.startswith("| `")}
 
 
 def _forward(outcomes: list[Outcome]) -> str:
-    """A line for each operation whose forward mode is wrong, with its first sentence."""
+    """A line for each operation whose forward mode is wrong, with the first sentence about it."""
     first = {o.name: o for o in reversed(outcomes) if o.verdict == "forward mode"}
-    return "\n".join(f"- {_called(first[name])}: {_entry(first[name])}" for name in sorted(first))
+    return "\n".join(f"- {_label(first[name])}: {_entry(first[name])}" for name in sorted(first))
 
 
 def _entry(outcome: Outcome) -> str:
     return outcome.sentence.removeprefix("fail: ").replace("|", "\\|")
 
 
-def _row(entry: Known, shown: list[Outcome]) -> str:
+def _row(entry: Known, failures: list[Outcome]) -> str:
     names = ", ".join(f"`{name}`" for name in entry.names)
     orders = ", ".join(map(str, entry.orders))
     report = f" ([#{entry.report}](https://github.com/pytorch/pytorch/issues/{entry.report}))" if entry.report else ""
-    first = _entry(shown[0]) if shown else ""
+    first = _entry(failures[0]) if failures else ""
     return f"| {names} | {orders} | {entry.kind.value} | {entry.why}{report} | {first} |"
 
 
-def _shown(entry: Known, outcomes: Iterable[Outcome]) -> Iterable[Outcome]:
+def _failures(entry: Known, outcomes: Iterable[Outcome]) -> Iterable[Outcome]:
     return (o for o in outcomes if o.verdict == "fail" and o.name in entry.names and o.order in entry.orders)
 
 
-def _called(outcome: Outcome) -> str:
+def _label(outcome: Outcome) -> str:
     return f"{outcome.name} ({outcome.dtype}, sample {outcome.sample}, order {outcome.order})"

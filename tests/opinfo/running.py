@@ -1,4 +1,4 @@
-"""One verification of one sample, and all of them on several processes."""
+"""Verify one sample, and all samples in several processes."""
 
 import multiprocessing
 import signal
@@ -17,26 +17,26 @@ import nets
 from tests.opinfo import samples
 
 SAMPLES = 3
-"""Samples of each operation and type of number, so that all of it takes about a quarter of an hour on two cores."""
+"""Samples of each operation and dtype. With three, a full run takes about a quarter of an hour on two cores."""
 
 SECONDS = 20
-"""Of the processor's time, after which a sample is given up."""
+"""CPU time after which the verification of a sample is stopped."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one verification.
+    """The outcome of one verification.
 
     Attributes:
-        name: of the operation or module.
+        name: the operation or module.
         dtype: 'float64' or 'complex128'.
-        sample: which of PyTorch's samples.
-        order: of the derivatives, 1 or 2.
-        verdict: 'pass', 'fail' or 'inconclusive'; 'forward mode' where only that one is wrong; 'not finite' where the
-            sample itself has an output that is NaN or infinite; 'refused' after an InputError, 'raised' after any other
-            error, and 'late' where time ran out.
-        sentence: the certificate's, or what the error says.
-        seconds: it took.
+        sample: the place of the sample in PyTorch's list.
+        order: the order of the derivatives, 1 or 2.
+        verdict: 'pass', 'fail' or 'inconclusive'; 'forward mode' if only forward mode is wrong; 'not finite' if the
+            output of the sample is NaN or infinite; 'refused' after an InputError, 'raised' after any other error, and
+            'late' after the time limit.
+        sentence: the certificate's sentence, or the message of the error.
+        seconds: the CPU time of the verification.
     """
 
     name: str
@@ -49,11 +49,11 @@ class Outcome:
 
 
 class OutOfTime(BaseException):
-    """No Exception, since a checker of other people's code catches all of these."""
+    """A BaseException, since the verification catches every Exception that the checked code raises."""
 
 
-def everything(workers: int, names: list[str] | None = None, count: int = SAMPLES) -> Iterator[Outcome]:
-    """The outcomes of all operations and modules, or of those named, as they come."""
+def all_outcomes(workers: int, names: list[str] | None = None, count: int = SAMPLES) -> Iterator[Outcome]:
+    """The outcomes of all operations and modules, or only of `names`, in the order in which they finish."""
     tasks = [("of_operation", name, count) for name in samples.operations() if names is None or name in names]
     tasks += [("of_module", name, count) for name in samples.modules() if names is None or name in names]
     tasks += [("of_own", name, count) for name in samples.OWN if names is None or name in names]
@@ -64,7 +64,7 @@ def everything(workers: int, names: list[str] | None = None, count: int = SAMPLE
 
 def _prepare() -> None:
     torch.set_num_threads(1)
-    # PyTorch's own operations warn of what they do to one another.
+    # PyTorch's operations warn about deprecated uses within PyTorch.
     warnings.simplefilter("ignore")
 
 
@@ -89,15 +89,15 @@ def _outcome(subject: samples.Subject, order: int) -> Outcome:
     except nets.InputError as error:
         verdict, sentence = "refused", str(error)
     except OutOfTime:
-        verdict, sentence = "late", f"took more than {SECONDS} seconds of the processor's time"
+        verdict, sentence = "late", f"took more than {SECONDS} seconds of CPU time"
     except Exception as error:
         verdict, sentence = "raised", f"{type(error).__name__}: {error}"
     return Outcome(subject.name, subject.dtype, subject.sample, order, verdict, sentence, time.process_time() - begun)
 
 
 def _judged(subject: samples.Subject, order: int) -> tuple[str, str]:
-    """The verdict and its sentence; 'forward mode' where nothing else is wrong and PyTorch says that it has that
-    one."""
+    """The verdict and its sentence. The verdict is 'forward mode' if only forward mode is wrong and PyTorch declares
+    that the operation supports it."""
     required = order == 1 and subject.forward
     certificate = nets.verify(
         subject.module, *subject.inputs, order=order, forward="required" if required else "optional"
@@ -110,7 +110,7 @@ def _judged(subject: samples.Subject, order: int) -> tuple[str, str]:
 
 
 def _finite(subject: samples.Subject) -> bool:
-    """Whether there is an output to differentiate at all; an error is left to `verify`."""
+    """Whether the output is finite. An error of the module counts as finite: `verify` then reports it."""
     with torch.no_grad(), torch.random.fork_rng(devices=[]), suppress(Exception):
         output = subject.module(*(x.detach().clone() for x in subject.inputs))
         return all(
@@ -121,7 +121,7 @@ def _finite(subject: samples.Subject) -> bool:
 
 @contextmanager
 def _limited(seconds: int) -> Iterator[None]:
-    """Of the processor's time, so that other work on the machine makes no sample late."""
+    """Raise OutOfTime after `seconds` of CPU time; other work on the machine does not count."""
 
     def stop(signum: int, frame: FrameType | None) -> None:
         raise OutOfTime

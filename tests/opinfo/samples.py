@@ -1,8 +1,7 @@
-"""PyTorch's own operations and modules at PyTorch's own sample inputs, as modules that `nets.verify` can be given.
+"""PyTorch's operations and modules at PyTorch's sample inputs, as modules that `nets.verify` accepts.
 
 Source: `torch.testing._internal.common_methods_invocations.op_db` and
-    `torch.testing._internal.common_modules.module_db`, the
-tables that PyTorch's test suite runs over.
+`torch.testing._internal.common_modules.module_db`, the tables of PyTorch's own test suite.
 """
 
 import functools
@@ -18,10 +17,10 @@ from torch.nn.utils import parametrizations
 from torch.utils import _pytree as pytree
 
 NUMBERS = 200
-"""Numbers in what is differentiated by up to which a sample is taken; a complex one counts as two."""
+"""Largest number of differentiated real numbers in a sample; a complex number counts as two."""
 
-MANY = 200
-"""Samples of one operation among which those are chosen; some operations have thousands."""
+MOST_DRAWN = 200
+"""The samples of an operation are chosen among its first 200; some operations have thousands."""
 
 DTYPES = {"float64": torch.float64, "complex128": torch.complex128}
 
@@ -33,13 +32,13 @@ class Subject:
     """One operation or module at one point.
 
     Attributes:
-        name: as PyTorch calls it, with its variant.
+        name: PyTorch's name for it, with its variant.
         dtype: 'float64' or 'complex128'.
-        sample: which of PyTorch's samples.
-        module: to be verified.
-        inputs: what it is called with; those that require a gradient are differentiated by.
-        twice: whether PyTorch says that it can be differentiated twice.
-        forward: whether PyTorch says that it has forward mode.
+        sample: the place of the sample in PyTorch's list.
+        module: the module to verify.
+        inputs: its inputs; the derivatives are with respect to the inputs that require a gradient.
+        twice: whether PyTorch declares second derivatives.
+        forward: whether PyTorch declares forward mode.
     """
 
     name: str
@@ -80,11 +79,11 @@ def modules() -> list[str]:
 
 
 def of_operation(name: str, count: int) -> Iterator[Subject]:
-    """So many samples of an operation for each type of number, spread over PyTorch's list."""
+    """Yield `count` samples of an operation for each dtype, spread over PyTorch's list."""
     op = _operations()[name]
     for dtype in _differentiable(op):
         torch.manual_seed(0)
-        drawn = islice(op.sample_inputs("cpu", DTYPES[dtype], requires_grad=True), MANY)
+        drawn = islice(op.sample_inputs("cpu", DTYPES[dtype], requires_grad=True), MOST_DRAWN)
         sized = [
             (place, sample, _size((sample.input, sample.args, sample.kwargs))) for place, sample in enumerate(drawn)
         ]
@@ -98,10 +97,10 @@ def of_operation(name: str, count: int) -> Iterator[Subject]:
 
 
 def of_module(name: str, count: int) -> Iterator[Subject]:
-    """So many samples of a module, in training where that makes a difference to it."""
+    """Yield `count` samples of a module, in training mode."""
     info = _modules()[name]
     torch.manual_seed(0)
-    found = islice(info.module_inputs_func(info, "cpu", torch.float64, requires_grad=True, training=True), MANY)
+    found = islice(info.module_inputs_func(info, "cpu", torch.float64, requires_grad=True, training=True), MOST_DRAWN)
     built = []
     for place, sample in enumerate(found):
         module = info.module_cls(*sample.constructor_input.args, **sample.constructor_input.kwargs).double().train()
@@ -116,7 +115,7 @@ def of_module(name: str, count: int) -> Iterator[Subject]:
 
 
 def of_own(name: str, count: int) -> Iterator[Subject]:
-    """A sample that PyTorch's tables do not have."""
+    """Yield a sample that PyTorch's tables lack."""
     module, inputs = OWN[name]()
     yield Subject(name, "float64", 0, Called(module, inputs, {}), inputs, True, False)
 
@@ -137,12 +136,12 @@ OWN: dict[str, Callable[[], tuple[nn.Module, tuple[Tensor, ...]]]] = {
     "nn_InstanceNorm2d_one_sample": _one_sample,
     "nn_utils_parametrizations_weight_norm": _weight_norm,
 }
-"""Modules beyond PyTorch's tables in which something was found."""
+"""Modules that PyTorch's tables lack and in which a fault was found."""
 
 
 @functools.cache
 def _operations() -> dict[str, Any]:
-    # Imported when it is needed: it takes a quarter of a minute.
+    # Imported late, since the import takes fifteen seconds.
     from torch.testing._internal.common_methods_invocations import op_db
 
     return {op.formatted_name: op for op in op_db}
@@ -161,8 +160,8 @@ def _differentiable(op: Any) -> list[str]:
 
 
 def _processed(op: Any, process: Callable[[Any], Any] | None, *args: Any, **kwargs: Any) -> Any:
-    """What PyTorch's own gradient tests differentiate: matrices made symmetric before a Cholesky factor, singular
-    vectors made independent of their phase, and the like."""
+    """The function that PyTorch's own gradient tests differentiate. It makes matrices symmetric before a Cholesky
+    factorization, makes singular vectors independent of their phase, and so on."""
     output = op.gradcheck_wrapper(op.get_op(), *args, **kwargs)
     return output if process is None else process(output)
 
@@ -172,12 +171,12 @@ def _tensors(arguments: Any) -> tuple[Tensor, ...]:
 
 
 def _size(arguments: Any) -> int:
-    """Real numbers in what is differentiated by."""
+    """The number of real numbers that the derivatives are with respect to."""
     return sum(x.numel() * (1 + x.is_complex()) for x in _tensors(arguments) if x.requires_grad)
 
 
 def _spread(found: list[T], count: int) -> list[T]:
-    """So many of them, as far apart as can be; all where there are no more."""
+    """`count` items of `found`, evenly spaced; all of them if there are no more."""
     if len(found) <= count:
         return found
     return [found[round(i * (len(found) - 1) / max(1, count - 1))] for i in range(count)]
