@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,9 @@ from torch import Tensor, nn
 
 import nets
 from nets.errors import InputError
+from nets.records.contributions import single_contribution
+from nets.training.gradients.source import BatchGradient
+from nets.training.optimizers import UpdateRule
 from tests.naming import named
 
 X, T = torch.linspace(-1, 1, 12).reshape(4, 3), torch.linspace(0, 1, 8).reshape(4, 2)
@@ -115,3 +119,109 @@ def test_any_arguments_are_accepted_or_refused_in_a_sentence(other: dict[str, An
         assert 1 <= len(steps) <= 2
     assert torch.equal(X, data[0]) and torch.equal(T, data[1])
     assert torch.equal(torch.random.get_rng_state(), state)
+
+
+class Rule(UpdateRule):
+    """A rule that returns what it is given."""
+
+    learning_rate = 0.1
+
+    def __init__(self, state: Any, change: Callable[[list[Tensor]], Any]) -> None:
+        self.state, self.change = state, change
+
+    def init(self, parameters: list[Tensor]) -> Any:
+        return self.state
+
+    def step(self, state: Any, parameters: list[Tensor], gradients: list[Tensor]) -> Any:
+        return self.change(gradients)
+
+
+WRONG_CHANGES: dict[str, Callable[[list[Tensor]], Any]] = {
+    "nothing": lambda gradients: None,
+    "too few": lambda gradients: gradients[:1],
+    "a dict": lambda gradients: dict(enumerate(gradients)),
+    "numbers": lambda gradients: [0.1, 0.1],
+    "a row": lambda gradients: [gradient[0] for gradient in gradients],
+    "flat": lambda gradients: [gradient.flatten() for gradient in gradients],
+    "another precision": lambda gradients: [gradient.double() for gradient in gradients],
+}
+
+
+@pytest.mark.parametrize("change", list(WRONG_CHANGES))
+def test_a_wrong_step_of_a_rule_is_refused_before_anything_moves(change: str) -> None:
+    network = nets.mlp([3, 2])
+    before = [parameter.detach().clone() for parameter in network.parameters()]
+    with pytest.raises(InputError, match=r"the result of Rule\.step is") as error:
+        descend(
+            network=network, learning_rate=None, momentum=0.0, weight_decay=0.0, rule=Rule({}, WRONG_CHANGES[change])
+        )
+    check_sentence(error.value)
+    assert all(map(torch.equal, network.parameters(), before))
+
+
+@pytest.mark.parametrize(
+    "state", [None, 3, [torch.ones(2)], {"a": 3}, {"a": [3]}, {"a": torch.ones(2)}, {3: [torch.ones(2)]}], ids=str
+)
+def test_a_wrong_state_of_a_rule_is_refused(state: Any) -> None:
+    with pytest.raises(InputError, match=r"the result of Rule\.init is") as error:
+        descend(learning_rate=None, momentum=0.0, weight_decay=0.0, rule=Rule(state, lambda gradients: gradients))
+    check_sentence(error.value)
+
+
+@pytest.mark.parametrize("rate", [None, "0.1", -1, math.nan])
+def test_a_rule_without_a_learning_rate_is_refused(rate: Any) -> None:
+    rule = Rule({}, lambda gradients: gradients)
+    rule.learning_rate = rate
+    with pytest.raises(InputError, match="the learning_rate of Rule is") as error:
+        descend(learning_rate=None, momentum=0.0, weight_decay=0.0, rule=rule)
+    check_sentence(error.value)
+
+
+class Source:
+    """A gradient source with this function."""
+
+    def __init__(self, gradient_of: Any) -> None:
+        self.gradient_of = gradient_of
+
+    def prepare(self, spec: Any) -> Any:
+        return self.gradient_of
+
+
+RIGHT_GRADIENT = BatchGradient(
+    torch.tensor(1.0), {"0.weight": torch.zeros(2, 3), "0.bias": torch.zeros(2)}, single_contribution(3)
+)
+WRONG_GRADIENTS: dict[str, tuple[Any, str]] = {
+    "nothing": (None, "the gradient of Source"),
+    "a pair": ((1, 2), "the gradient of Source"),
+    "no accumulation": (RIGHT_GRADIENT._replace(accumulation=None), "the gradient of Source"),
+    "a number as the loss": (RIGHT_GRADIENT._replace(loss=1.0), "the loss of Source"),
+    "two losses": (RIGHT_GRADIENT._replace(loss=torch.ones(2)), "the loss of Source"),
+    "no gradients": (RIGHT_GRADIENT._replace(gradients=None), "the dict of gradients of Source"),
+    "another order": (
+        RIGHT_GRADIENT._replace(gradients=dict(reversed(RIGHT_GRADIENT.gradients.items()))),
+        "the dict of gradients of Source",
+    ),
+    "another shape": (
+        RIGHT_GRADIENT._replace(gradients=RIGHT_GRADIENT.gradients | {"0.bias": torch.zeros(1)}),
+        "the gradient of 0.bias by Source",
+    ),
+    "a list": (
+        RIGHT_GRADIENT._replace(gradients=RIGHT_GRADIENT.gradients | {"0.bias": [0.0, 0.0]}),
+        "the gradient of 0.bias by Source",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", list(WRONG_GRADIENTS))
+def test_a_wrong_gradient_of_a_source_is_refused(case: str) -> None:
+    gradient, what = WRONG_GRADIENTS[case]
+    with pytest.raises(InputError, match=f"^{what} is") as error:
+        descend(gradient_source=Source(lambda batch: gradient))
+    check_sentence(error.value)
+
+
+def test_a_source_that_prepares_no_function_is_refused() -> None:
+    with pytest.raises(InputError, match=r"the result of Source\.prepare is None") as error:
+        descend(gradient_source=Source(None))
+    check_sentence(error.value)
+    assert len(descend(gradient_source=Source(lambda batch: RIGHT_GRADIENT))) == 2

@@ -54,8 +54,8 @@ def test_a_descent_equals_that_of_the_cpu(engine: str, loss: str, settings: dict
 def test_sample_norms_equal_those_of_the_cpu(engine: str) -> None:
     mine, theirs = (descended(device, engine, "mean_squared_error", sample_norms=True)[1] for device in ("cpu", "cuda"))
     for step, other in zip(mine, theirs, strict=True):
-        assert step.samples is not None and other.samples is not None
-        torch.testing.assert_close(step.samples.values, other.samples.values.cpu(), rtol=1e-8, atol=1e-12)
+        assert step.sample_norms is not None and other.sample_norms is not None
+        torch.testing.assert_close(step.sample_norms.values, other.sample_norms.values.cpu(), rtol=1e-8, atol=1e-12)
 
 
 @pytest.mark.parametrize("engine", list(ENGINES))

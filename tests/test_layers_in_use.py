@@ -87,8 +87,8 @@ def descended(layer: nets.Layer, **options: Any) -> nets.Step:
 
 def test_one_number_has_a_norm_for_each_sample() -> None:
     closed, autograd = (descended(Gain(), sample_norms=True, engine=engine) for engine in ("closed_form", "autograd"))
-    assert closed.samples is not None and autograd.samples is not None
-    assert torch.allclose(closed.samples.norms["1.a"], autograd.samples.norms["1.a"], rtol=1e-4)
+    assert closed.sample_norms is not None and autograd.sample_norms is not None
+    assert torch.allclose(closed.sample_norms.norms["1.a"], autograd.sample_norms.norms["1.a"], rtol=1e-4)
 
 
 @pytest.mark.parametrize("found", [{}, None, {"a": torch.ones(2)}], ids=["missing", "none", "misshapen"])

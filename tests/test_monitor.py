@@ -236,3 +236,17 @@ def test_a_loss_of_two_numbers_and_a_step_after_close_are_refused(tmp_path: Path
     monitor.close()
     with pytest.raises(ValueError, match="after it was closed"):
         monitor.step()
+
+
+def test_each_wrong_argument_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    for model in (3, None, "model", [nn.Linear(2, 2)]):
+        with pytest.raises(nets.InputError, match=r"^the model is .*expected a torch\.nn\.Module"):
+            nets.GradientMonitor(model, tmp_path)  # type: ignore[arg-type]
+    for directory in (3, None, b"runs"):
+        with pytest.raises(nets.InputError, match=r"^log_dir is .*expected the path of a directory"):
+            nets.GradientMonitor(nn.Linear(2, 2), directory)  # type: ignore[arg-type]
+    monitor = nets.GradientMonitor(nn.Linear(2, 2), tmp_path)
+    for loss in ("0.1", [0.1], object()):
+        with pytest.raises(nets.InputError, match=r"^the loss is .*expected a number"):
+            monitor.step(loss)  # type: ignore[arg-type]
+    monitor.close()

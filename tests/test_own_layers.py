@@ -150,7 +150,7 @@ def trained(case: LayerCase, engine: str, sample_norms: bool) -> list[Tensor]:
     network = case.network()
     options: dict[str, Any] = {"engine": engine, "sample_norms": sample_norms, "learning_rate": 0.1, "steps": 4}
     *_, last = nets.descend(network, nets.Batch(case.x, case.target()), loss=nets.MeanSquaredError(), **options)
-    samples = [torch.as_tensor(last.samples.values)] if sample_norms and hasattr(last, "samples") else []
+    samples = [torch.as_tensor(last.sample_norms.values)] if sample_norms and last.sample_norms is not None else []
     return [torch.tensor(last.loss), *(p.detach() for p in network.parameters()), *samples]
 
 

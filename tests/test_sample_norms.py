@@ -76,8 +76,8 @@ def test_micro_batches_change_nothing(engine: str, loss: str) -> None:
         descent(noisy(), engine=engine, loss=nets.MeanSquaredError(loss), batch_size=16, micro_batch_size=5),
         strict=True,
     ):
-        assert whole.samples is not None and pieces.samples is not None
-        torch.testing.assert_close(whole.samples.values, pieces.samples.values, rtol=1e-12, atol=0)
+        assert whole.sample_norms is not None and pieces.sample_norms is not None
+        torch.testing.assert_close(whole.sample_norms.values, pieces.sample_norms.values, rtol=1e-12, atol=0)
         assert whole.noise is not None and pieces.noise is not None
         assert pieces.noise.scale == pytest.approx(whole.noise.scale, rel=1e-9)
 
@@ -111,7 +111,7 @@ def test_sample_norms_are_on_the_board(tmp_path: Path) -> None:
         for what, expected in (("mean", lambda norms: norms.mean()), ("largest", lambda norms: norms.max())):
             values = [event.value for event in found.Scalars(f"sample_norm/{name}/{what}")]
             assert values == pytest.approx(
-                [float(expected(step.samples.norms[name])) for step in steps if step.samples], rel=1e-6
+                [float(expected(step.sample_norms.norms[name])) for step in steps if step.sample_norms], rel=1e-6
             )
     assert all(math.isfinite(event.value) for event in found.Scalars("noise_scale"))
     assert len(found.Scalars("noise_scale")) == len(steps)
@@ -119,5 +119,5 @@ def test_sample_norms_are_on_the_board(tmp_path: Path) -> None:
 
 def test_sample_norms_are_off_by_default() -> None:
     assert all(
-        step.samples is None and step.noise is None for step in descent(noisy(), batch_size=16, sample_norms=False)
+        step.sample_norms is None and step.noise is None for step in descent(noisy(), batch_size=16, sample_norms=False)
     )

@@ -73,7 +73,7 @@ def test_a_frozen_parameter_stays_where_it_is(engine: str, settings: dict) -> No
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
     assert list(steps[0].gradient_norm) == ["0.bias", "2.weight", "2.bias"]
-    assert steps[0].samples is None or list(steps[0].samples.norms) == list(steps[0].gradient_norm)
+    assert steps[0].sample_norms is None or list(steps[0].sample_norms.norms) == list(steps[0].gradient_norm)
 
 
 @pytest.mark.parametrize("engine", list(ENGINES))
@@ -232,5 +232,7 @@ def test_both_engines_record_the_same_norms_of_large_layers(settings: dict) -> N
         steps = descended(of, Batch(x, t), engine=engine, steps=3, batch_size=None, learning_rate=1e-3, **settings)
         told.append([n for s in steps for n in (*s.gradient_norm.values(), *s.update_ratio.values())])
         if settings.get("sample_norms"):
-            told[-1] += [n for s in steps if s.samples is not None for n in s.samples.values.flatten().tolist()]
+            told[-1] += [
+                n for s in steps if s.sample_norms is not None for n in s.sample_norms.values.flatten().tolist()
+            ]
     assert told[0] == pytest.approx(told[1], rel=2e-6)

@@ -141,7 +141,7 @@ class Step:
         accumulation: the contributions whose weighted sum the gradient is.
         block: holds the numbers of this step and of its neighbours.
         row: the row of this step in the block.
-        samples: the norm of each sample's own gradient, where `descend` was given sample_norms=True.
+        sample_norms: the norm of each sample's own gradient, where `descend` was given sample_norms=True.
     """
 
     step: int
@@ -149,7 +149,7 @@ class Step:
     accumulation: Accumulation
     block: Block
     row: int
-    samples: SampleNorms | None = None
+    sample_norms: SampleNorms | None = None
 
     @classmethod
     def of(
@@ -194,7 +194,8 @@ class Step:
 
         None without both.
         """
-        return self.accumulation.noise if self.samples is None else self.samples.noise(self.total_gradient_norm)
+        norms = self.sample_norms
+        return self.accumulation.noise if norms is None else norms.noise(self.total_gradient_norm)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Step):

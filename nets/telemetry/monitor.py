@@ -15,7 +15,7 @@ from nets.calculus.norms import norm_tensors
 from nets.errors import InputError
 from nets.telemetry.tensorboard.buffered_writer import MOST_ITEMS, BufferedWriter
 from nets.telemetry.tensorboard.events import EventFile
-from nets.validation import whole
+from nets.validation import refusal, whole
 
 
 class _Row(NamedTuple):
@@ -57,6 +57,8 @@ class GradientMonitor:
     """
 
     def __init__(self, model: nn.Module, log_dir: str | os.PathLike[str], every: int = 1) -> None:
+        if not isinstance(model, nn.Module):
+            raise refusal("the model", model, "a torch.nn.Module", "hand over the module that is trained")
         named = {name: p for name, p in model.named_parameters() if p.requires_grad}
         if not named:
             raise InputError("the model has no parameter that requires a gradient; expected one to be watched.")
@@ -82,6 +84,8 @@ class GradientMonitor:
         except (AttributeError, TypeError, RuntimeError, NotImplementedError):
             norms, tags = self._one_by_one(gradients, loss is not None)
         if loss is not None:
+            if not isinstance(loss, Tensor | float | int | np.number):
+                raise refusal("the loss", loss, "a number, or a tensor with one", "hand over ℓ, or nothing")
             value = torch.as_tensor(loss, dtype=self._dtype, device=self._device).detach()
             if value.numel() != 1:
                 raise InputError(

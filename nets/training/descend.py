@@ -13,10 +13,10 @@ from nets.training.async_update import AsyncUpdate
 from nets.training.batches import Batches
 from nets.training.gradients.accumulation import MicroBatches
 from nets.training.gradients.engines import ENGINES
-from nets.training.gradients.source import GradientSource, GradientSpec
+from nets.training.gradients.source import GradientSource, GradientSpec, prepared
 from nets.training.loop import Descent
 from nets.training.optimizers.sgd import SGD
-from nets.training.optimizers.update_rule import RuleState, UpdateRule
+from nets.training.optimizers.update_rule import RuleState, UpdateRule, initial_state
 from nets.training.parameters import TrainedParameters, trained
 from nets.training.state import TrainState
 from nets.training.update import Update
@@ -95,8 +95,7 @@ def descend(
     rule = _rule(rule, learning_rate, momentum, weight_decay)
     one_of("engine", engine, tuple(ENGINES))
     yes_or_no("sample_norms", sample_norms)
-    source = MicroBatches() if gradient_source is None else gradient_source
-    if not isinstance(source, GradientSource):
+    if gradient_source is not None and not isinstance(gradient_source, GradientSource):
         raise refusal("gradient_source", gradient_source, "an object with a method prepare(spec), see GradientSource")
     generator = seeded(seed)
     batch = _checked(data, network, loss)
@@ -106,10 +105,11 @@ def descend(
             "Linear layer, or have a parameter require its gradient."
         )
     parameters = TrainedParameters(trained(network))
-    rule_state = rule.init(parameters.tensors)
+    rule_state = initial_state(rule, parameters.tensors)
     if state is not None:
         _check_state(state, network, rule_state, len(batch))
-    gradient_of = source.prepare(GradientSpec(network, loss, engine, micro_batch_size, sample_norms))
+    spec = GradientSpec(network, loss, engine, micro_batch_size, sample_norms)
+    gradient_of = MicroBatches().prepare(spec) if gradient_source is None else prepared(gradient_source, spec)
     batches, made = Batches(batch, min(batch_size or len(batch), len(batch)), generator), 0
     if state is not None:
         state.restore(network, rule_state, generator)
@@ -144,8 +144,10 @@ def _checked(data: object, network: Network, loss: Loss) -> Batch:
 
 def _rule(rule: object, learning_rate: float | None, momentum: float, weight_decay: float) -> UpdateRule:
     """The rule that was given, or SGD."""
+    if rule is None and learning_rate is None:
+        raise refusal("learning_rate", None, "a finite number above 0", "give η of SGD, such as 0.1, or give a rule")
     if rule is None:
-        return SGD(learning_rate, momentum, weight_decay)  # type: ignore[arg-type]  # SGD refuses None
+        return SGD(learning_rate, momentum, weight_decay)  # type: ignore[arg-type]  # it is not None
     if not isinstance(rule, UpdateRule):
         raise refusal("the rule", rule, "an UpdateRule, such as nets.training.optimizers.SGD(0.1)")
     if learning_rate is not None or momentum != 0 or weight_decay != 0:

@@ -91,7 +91,7 @@ class Descent(Iterator[Step]):
                 if single:
                     torch.set_num_threads(threads)
             self._made += 1
-            yield Step(self._made, batches.epoch, found.accumulation, update.block, update.row, found.samples)
+            yield Step(self._made, batches.epoch, found.accumulation, update.block, update.row, found.sample_norms)
             if since is not None:
                 raise self._diverged(since)
         since = update.last_check()

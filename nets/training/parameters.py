@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from nets.calculus.network import Network
-from nets.errors import InputError
+from nets.errors import InputError, quoted
 
 
 def trained(network: Network) -> dict[str, nn.Parameter]:
@@ -54,3 +54,17 @@ class TrainedParameters:
 def contiguous(tensors: Sequence[Tensor]) -> bool:
     """Whether all tensors are contiguous and of one precision."""
     return all(tensor.is_contiguous() and tensor.dtype == tensors[0].dtype for tensor in tensors)
+
+
+def described(value: object) -> str:
+    """What a tensor that belongs to a parameter has in common with it; anything else as it is written."""
+    return f"{value.dtype} of shape {tuple(value.shape)}" if isinstance(value, Tensor) else quoted(value)
+
+
+def check_like(what: str, value: object, parameter: Tensor) -> None:
+    """Raise InputError unless `value` is a tensor of the parameter's shape and precision."""
+    if described(value) != described(parameter):
+        raise InputError(
+            f"{what} is {described(value)}; expected {described(parameter)}: return a tensor of the shape and "
+            "precision of its parameter."
+        )

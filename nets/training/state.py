@@ -9,6 +9,7 @@ from torch import Tensor
 from nets.calculus.network import Network
 from nets.errors import InputError, quoted
 from nets.training.optimizers.update_rule import RuleState
+from nets.training.parameters import described
 from nets.validation import refusal, whole
 
 
@@ -125,12 +126,8 @@ def _flat(rule: RuleState) -> dict[str, Tensor]:
 def _check_alike(what: str, saved: dict[str, Tensor], needed: dict[str, Tensor]) -> None:
     """Raise InputError unless both have the same names, shapes and precisions."""
     for name in (*needed, *saved):
-        ours, theirs = (_described(tensors.get(name)) for tensors in (saved, needed))
+        ours, theirs = (described(own[name]) if name in own else "nothing" for own in (saved, needed))
         if ours != theirs:
             raise InputError(
                 f"the state has {ours} for '{name}' where {what} has {theirs}; expected a state of the same settings."
             )
-
-
-def _described(tensor: Tensor | None) -> str:
-    return "nothing" if tensor is None else f"{tensor.dtype} of shape {tuple(tensor.shape)}"

@@ -73,7 +73,7 @@ def contribution_columns(steps: Sequence[Step], metrics: ContributionMetrics) ->
 
 def sample_columns(steps: Sequence[Step]) -> Columns:
     """Mean and largest norm of the samples' own gradients; nothing where they were not asked for."""
-    known = [step.samples for step in steps if step.samples is not None]
+    known = [step.sample_norms for step in steps if step.sample_norms is not None]
     if not known:
         return {}
     # Fetched from a GPU in one copy.
@@ -97,7 +97,7 @@ def noise_columns(found: "Sequence[GradientNoise | None] | None", noise: Running
 
 def noises(steps: Sequence[Step], metrics: ContributionMetrics | None) -> list[GradientNoise | None] | None:
     """`step.noise` of each of these steps; None where neither samples nor contributions are on record."""
-    if steps[0].samples is not None:
+    if steps[0].sample_norms is not None:
         return [step.noise for step in steps]
     return None if metrics is None else noise_of(metrics, [step.accumulation for step in steps])
 

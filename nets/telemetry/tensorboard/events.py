@@ -24,6 +24,7 @@ from tensorboard.compat.proto.types_pb2 import DT_STRING
 
 from nets.errors import InputError
 from nets.telemetry.tensorboard.encoding import record, records
+from nets.validation import refusal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -123,6 +124,8 @@ class EventFile:
     """
 
     def __init__(self, log_dir: str | os.PathLike[str]) -> None:
+        if not isinstance(log_dir, str | os.PathLike):
+            raise refusal("log_dir", log_dir, "the path of a directory", "write 'runs/mine', for example")
         directory = Path(log_dir)
         # TensorBoard finds a file by 'tfevents' in its name and reads several in the order of their names.
         name = f"events.out.tfevents.{time.time():010.0f}.{socket.gethostname()}.{os.getpid()}.{next(_serial)}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -11,6 +11,8 @@ from nets.calculus.network import Network
 from nets.data.batch import Batch
 from nets.records.contributions import Accumulation
 from nets.records.sample_norms import SampleNorms
+from nets.training.parameters import check_like, trained
+from nets.validation import refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +42,13 @@ class BatchGradient(NamedTuple):
         gradients: ∂ℓ/∂θ_p by the name of each parameter, in the order of the network. The same dictionary means the
             same memory.
         accumulation: the contributions that were summed.
-        samples: the norm of each sample's own gradient, where it was asked for.
+        sample_norms: the norm of each sample's own gradient, where it was asked for.
     """
 
     loss: Tensor
     gradients: dict[str, Tensor]
     accumulation: Accumulation
-    samples: SampleNorms | None = None
+    sample_norms: SampleNorms | None = None
 
 
 GradientFunction = Callable[[Batch], BatchGradient]
@@ -64,3 +66,31 @@ class GradientSource(Protocol):
             InputError: if the source cannot give what the spec asks for.
         """
         ...
+
+
+def prepared(source: GradientSource, spec: GradientSpec) -> GradientFunction:
+    """The gradient function of any source. Each gradient that it returns is checked.
+
+    Raises:
+        InputError: if the source returns something else than a `BatchGradient` of the trained parameters.
+    """
+    name, parameters = type(source).__name__, trained(spec.network)
+    gradient_of = source.prepare(spec)
+    if not callable(gradient_of):
+        raise refusal(f"the result of {name}.prepare", gradient_of, "a function batch → BatchGradient", "return one")
+
+    def checked(batch: Batch) -> BatchGradient:
+        found: Any = gradient_of(batch)
+        if not isinstance(found, BatchGradient) or not isinstance(found.accumulation, Accumulation):
+            remedy = "return BatchGradient(loss, gradients, single_contribution(len(batch))), for example"
+            raise refusal(f"the gradient of {name}", found, "a BatchGradient with an Accumulation", remedy)
+        if not isinstance(found.loss, Tensor) or found.loss.numel() != 1:
+            raise refusal(f"the loss of {name}", found.loss, "a tensor with one number", "return ℓ of the batch")
+        if not isinstance(found.gradients, dict) or list(found.gradients) != list(parameters):
+            expected = f"a dict with the keys {', '.join(parameters)}"
+            raise refusal(f"the dict of gradients of {name}", found.gradients, expected, "keep this order")
+        for parameter, gradient in found.gradients.items():
+            check_like(f"the gradient of {parameter} by {name}", gradient, parameters[parameter])
+        return found
+
+    return checked

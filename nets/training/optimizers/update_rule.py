@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from nets import torch_internals
+from nets.training.parameters import check_like
+from nets.validation import number, refusal
 
 RuleState = dict[str, list[Tensor]]
 """What a rule keeps between two updates: name → tensors, such as 'velocity' → one tensor for each parameter."""
@@ -57,10 +59,10 @@ class UpdateRule(ABC):
             The change, whose norm is recorded.
         """
         if skip is None:
-            changes = self.step(state, parameters, gradients)
+            changes = self._checked_step(state, parameters, gradients)
         else:
             before = {name: [tensor.clone() for tensor in tensors] for name, tensors in state.items()}
-            proposed = self.step(state, parameters, gradients)
+            proposed = self._checked_step(state, parameters, gradients)
             skipped = skip.bool()
             for name, tensors in state.items():
                 for tensor, old in zip(tensors, before[name], strict=True):
@@ -74,3 +76,31 @@ class UpdateRule(ABC):
     ) -> Change:
         """The same as `apply`, for parameters and gradients that are all contiguous and of one precision."""
         return self.apply(state, parameters, gradients, skip)
+
+    def _checked_step(self, state: RuleState, parameters: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
+        """The result of `step`. Raises InputError unless it has a tensor like each parameter."""
+        changes, name = self.step(state, parameters, gradients), f"{type(self).__name__}.step"
+        if not isinstance(changes, list | tuple) or len(changes) != len(parameters):
+            expected = f"a list of {len(parameters)} tensors"
+            raise refusal(f"the result of {name}", changes, expected, "return Δθ of each parameter")
+        for place, (change, parameter) in enumerate(zip(changes, parameters, strict=True)):
+            check_like(f"entry {place} of the result of {name}", change, parameter)
+        return list(changes)
+
+
+def initial_state(rule: UpdateRule, parameters: list[Tensor]) -> RuleState:
+    """The result of `init`.
+
+    Raises:
+        InputError: unless it is a dict of lists of tensors, and the rule has a learning rate.
+    """
+    name = type(rule).__name__
+    number(f"the learning_rate of {name}", getattr(rule, "learning_rate", None), least=0, remedy="set it in __init__")
+    state = rule.init(parameters)
+    expected, remedy = "a dict name → list of tensors", "return {} for a rule without a state"
+    if not isinstance(state, dict):
+        raise refusal(f"the result of {name}.init", state, expected, remedy)
+    for key, tensors in state.items():
+        if not isinstance(key, str) or not isinstance(tensors, list) or not all(isinstance(t, Tensor) for t in tensors):
+            raise refusal(f"the entry {key!r} of the result of {name}.init", tensors, expected, remedy)
+    return state
