@@ -70,7 +70,7 @@ WRONG: dict[str, list[Any]] = {
     "sample_norms": [None, 0, 1, "False"],
     "rule": [3, "sgd", nets.training.optimizers.SGD, torch.optim.SGD, nets.training.optimizers.SGD(0.1)],
     "state": [3, {}, "latest.pt"],
-    "gradient_source": [3, "accumulated", nets.training.gradients.closed_form],
+    "gradient_source": [3, "accumulated", nets.training.gradients.backpropagate],
     "network": [nn.Linear(3, 2), nn.Sequential(nn.Linear(3, 2)), "mlp", nets.mlp([2, 2]), nets.mlp([3, 3]),
                 nets.mlp([3, 2]).double()],
 }  # fmt: skip

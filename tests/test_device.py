@@ -22,12 +22,12 @@ from nets.data.batch import Batch, DataSet
 from nets.training.async_update import AsyncUpdate
 from nets.training.gradients import sample_norms as samples
 from nets.training.gradients.accumulation import accumulate
-from nets.training.gradients.backpropagation import closed_form
+from nets.training.gradients.backpropagation import backpropagate
 from nets.training.gradients.engines import Autograd
 from nets.training.optimizers import SGD
 from nets.training.parameters import TrainedParameters
 
-ENGINES = {"closed form": closed_form, "autograd": Autograd(), "sample norms": samples.closed_form}
+ENGINES = {"closed form": backpropagate, "autograd": Autograd(), "sample norms": samples.backpropagate_with_norms}
 SETTINGS = list(itertools.product((0.0, 0.9), (0.0, 0.01)))
 STEPS = [
     *itertools.product(ACTIVATIONS, LOSSES, ENGINES, [(0.9, 0.0)]),
@@ -84,7 +84,7 @@ def test_a_step_stays_on_the_device_and_reads_no_number(
 @pytest.mark.usefixtures("stand_ins")
 def test_micro_batches_and_their_record_stay_on_the_device() -> None:
     network, batch = made("tanh", "mean_squared_error")
-    value, found, accumulation = accumulate(closed_form, network, MeanSquaredError(), batch, 3)
+    value, found, accumulation = accumulate(backpropagate, network, MeanSquaredError(), batch, 3)
     assert accumulation.block is not None
     places = {value.device.type, accumulation.block.values.device.type, *(g.device.type for g in found.values())}
     assert places == {"meta"}

@@ -10,7 +10,7 @@ import nets
 from nets.calculus.layers import ACTIVATIONS, Tanh
 from nets.calculus.losses import LOSSES
 from nets.data.batch import Batch
-from nets.training.gradients.backpropagation import closed_form
+from nets.training.gradients.backpropagation import backpropagate
 from nets.training.gradients.engines import ENGINES
 from nets.training.replay.recording import Recording
 
@@ -84,7 +84,7 @@ def test_a_recording_equals_the_formulas(activation: str, loss: str) -> None:
         micro = batch.take(torch.randperm(30, generator=generator)[:size])
         for parameter in network.parameters():
             parameter.data.normal_(generator=generator)
-        expected = closed_form(network, objective, micro)
+        expected = backpropagate(network, objective, micro)
         found = engine(network, objective, micro)
         for ours, formula in zip((found[0], *found[1].values()), (expected[0], *expected[1].values()), strict=True):
             assert (ours - formula).abs().max() <= 1e-13 * formula.abs().max()
@@ -93,7 +93,7 @@ def test_a_recording_equals_the_formulas(activation: str, loss: str) -> None:
 def test_a_recording_takes_no_new_memory() -> None:
     network = nets.mlp([64, 256, 10]).double()
     batch = Batch(torch.rand(64, 64), torch.rand(64, 10)).to(torch.float64)
-    recording = Recording(lambda: closed_form(network, nets.MeanSquaredError(), batch))
+    recording = Recording(lambda: backpropagate(network, nets.MeanSquaredError(), batch))
     with torch.profiler.profile(profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         recording.replay()
     taken = sum(event.cpu_memory_usage for event in profile.events() if event.cpu_memory_usage > 0)
@@ -123,7 +123,7 @@ def test_slopes_of_saturated_units_keep_their_digits() -> None:
     for parameter in network.parameters():
         parameter.data.fill_(1.6)
     batch, engine = Batch(torch.ones(5, 3), torch.ones(5, 2)), replayed()
-    expected = closed_form(network, nets.MeanSquaredError(), batch)
+    expected = backpropagate(network, nets.MeanSquaredError(), batch)
     for _ in range(2):
         torch.testing.assert_close(engine(network, nets.MeanSquaredError(), batch), expected, rtol=1e-6, atol=0)
 

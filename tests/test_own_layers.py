@@ -15,7 +15,7 @@ import nets
 from nets.calculus.formulas import formulas
 from nets.calculus.function import closed_form
 from nets.calculus.layers import ACTIVATIONS, Linear
-from nets.training.gradients.backpropagation import closed_form as backpropagation
+from nets.training.gradients.backpropagation import backpropagate
 from nets.training.replay.replayed import Replayed
 from nets.verification.derivations.engines import OutOfReachError, available
 from tests.layer_case import LayerCase
@@ -165,10 +165,10 @@ def test_both_engines_descend_alike(name: str, sample_norms: bool) -> None:
 @EACH
 def test_replayed_operations_give_what_the_layer_gives(name: str) -> None:
     case = CASES[name]
-    network, loss, replayed = case.network(), nets.MeanSquaredError(), Replayed(backpropagation)
+    network, loss, replayed = case.network(), nets.MeanSquaredError(), Replayed(backpropagate)
     for scale in (1.0, -0.7, 0.3):  # the first batch is recorded, the others are replayed
         batch = nets.Batch(scale * case.x, case.target())
-        expected = backpropagation(network, loss, batch)
+        expected = backpropagate(network, loss, batch)
         value, found = replayed(network, loss, batch)
         torch.testing.assert_close(value, expected[0], **EXACT)
         for parameter, gradient in expected[1].items():

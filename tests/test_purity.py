@@ -11,7 +11,7 @@ import nets
 from nets.calculus.layers import ACTIVATIONS, Tanh
 from nets.calculus.losses import LOSSES
 from nets.data.batch import Batch
-from nets.training.gradients.backpropagation import closed_form
+from nets.training.gradients.backpropagation import backpropagate
 from nets.training.replay.purity import Purity
 from nets.training.replay.replayed import Replayed
 from tests.own_layers import CASES
@@ -197,18 +197,18 @@ SEEN = [ByGlobalNumber, ByClassAttribute, ByProperty, ByMethod, by_closure]
 
 @pytest.mark.parametrize("make", [*VARIABLE, *SEEN], ids=lambda make: make.__name__)
 def test_a_layer_is_never_replayed_with_values_that_have_changed(make: Callable[[], Scaled]) -> None:
-    of, loss, engine = own(make()), nets.MeanSquaredError(), Replayed(closed_form)
+    of, loss, engine = own(make()), nets.MeanSquaredError(), Replayed(backpropagate)
     found = []
     for _ in range(4):
         for _ in range(3):
             loss_of, gradients = engine(of, loss, numbers(0))
             if make is not ByCounter:
-                close((loss_of, gradients), closed_form(of, loss, numbers(0)))
+                close((loss_of, gradients), backpropagate(of, loss, numbers(0)))
             found.append(float(loss_of))
         of[-1].change()
     if make is ByCounter:
         twin = own(make())
-        expected = [float(closed_form(twin, loss, numbers(0))[0]) for _ in range(12)]
+        expected = [float(backpropagate(twin, loss, numbers(0))[0]) for _ in range(12)]
         assert found == pytest.approx(expected, rel=1e-12)
     assert len(set(found)) >= 2 and recorded(engine) == (make in SEEN)
 
@@ -227,7 +227,7 @@ def test_a_side_effect_takes_place_at_each_batch() -> None:
 
     for kind, expected in ((Traced, [6] * 5), (Promised, [6] * 2)):
         calls.clear()
-        of, engine, loss = nets.Network([network()[0], kind()]), Replayed(closed_form), nets.MeanSquaredError()
+        of, engine, loss = nets.Network([network()[0], kind()]), Replayed(backpropagate), nets.MeanSquaredError()
         data = Batch(numbers(0).inputs, torch.zeros(6, 4, dtype=torch.float64))
         for _ in range(5):
             engine(of, loss, data)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import nets
 from nets.data.batch import Batch
-from nets.training.gradients.backpropagation import closed_form
+from nets.training.gradients.backpropagation import backpropagate
 from nets.training.gradients.engines import ENGINES
 from nets.training.gradients.sample_norms import SAMPLED
 from nets.training.replay.replayed import Replayed
@@ -46,9 +46,9 @@ def test_a_changed_network_or_loss_is_differentiated_anew(change: str) -> None:
     engine, of, loss = ENGINES["closed_form"](), network(), nets.MeanSquaredError()
     for seed in range(3):
         engine(of, loss, numbers(seed))
-    before = closed_form(of, loss, numbers(7))
+    before = backpropagate(of, loss, numbers(7))
     of, loss = CHANGES[change](of, loss)
-    expected = closed_form(of, loss, numbers(7))
+    expected = backpropagate(of, loss, numbers(7))
     assert not torch.allclose(expected[1]["0.weight"], before[1]["0.weight"])
     for _ in range(3):
         close(engine(of, loss, numbers(7)), expected)
@@ -168,21 +168,21 @@ def own(layer: nets.Layer) -> nets.Network:
 
 
 def test_a_layer_of_the_users_own_is_replayed() -> None:
-    of, loss, engine = own(Scaled()), nets.MeanSquaredError(), Replayed(closed_form)
+    of, loss, engine = own(Scaled()), nets.MeanSquaredError(), Replayed(backpropagate)
     for number in range(5):
-        close(engine(of, loss, numbers(number)), closed_form(of, loss, numbers(number)))
+        close(engine(of, loss, numbers(number)), backpropagate(of, loss, numbers(number)))
     assert recorded(engine)
     of[-1].scale = 5.0
     for number in range(3):
-        close(engine(of, loss, numbers(number)), closed_form(of, loss, numbers(number)))
+        close(engine(of, loss, numbers(number)), backpropagate(of, loss, numbers(number)))
 
 
 @pytest.mark.parametrize("kind", [ByNumber, ByComparison, ByShape, OutsideTorch, Stated, Counting, Assigning])
 def test_a_layer_that_cannot_be_replayed_is_called_at_each_batch(kind: type[Scaled]) -> None:
-    of, loss, engine = own(kind()), nets.MeanSquaredError(), Replayed(closed_form)
+    of, loss, engine = own(kind()), nets.MeanSquaredError(), Replayed(backpropagate)
     twin = own(kind())
     for number in range(5):
-        close(engine(of, loss, numbers(number)), closed_form(twin, loss, numbers(number)))
+        close(engine(of, loss, numbers(number)), backpropagate(twin, loss, numbers(number)))
     assert not recorded(engine)
     if kind in (Counting, Assigning):
         assert of[-1].count == twin[-1].count == 5
@@ -193,7 +193,7 @@ def test_a_layer_that_draws_random_numbers_draws_at_each_batch() -> None:
     torch.manual_seed(0)
     found = [float(engine(of, loss, numbers(0))[0]) for _ in range(4)]
     torch.manual_seed(0)
-    assert found == [float(closed_form(of, loss, numbers(0))[0]) for _ in range(4)] and len(set(found)) == 4
+    assert found == [float(backpropagate(of, loss, numbers(0))[0]) for _ in range(4)] and len(set(found)) == 4
 
 
 @pytest.mark.parametrize("registered", ["before the first batch", "after it"])
@@ -217,9 +217,9 @@ def test_a_buffer_in_other_memory_is_read_there() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.scale * x + self.shift
 
-    of, loss, engine = own(Shifted()), nets.MeanSquaredError(), Replayed(closed_form)
+    of, loss, engine = own(Shifted()), nets.MeanSquaredError(), Replayed(backpropagate)
     for number in range(6):
         if number == 3:
             of[-1].shift.data = torch.full((2,), 5.0, dtype=torch.float64)
-        close(engine(of, loss, numbers(number)), closed_form(of, loss, numbers(number)))
+        close(engine(of, loss, numbers(number)), backpropagate(of, loss, numbers(number)))
     assert recorded(engine)

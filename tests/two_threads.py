@@ -8,7 +8,7 @@ import torch
 
 import nets
 from nets.data.batch import Batch
-from nets.training.gradients.backpropagation import closed_form
+from nets.training.gradients.backpropagation import backpropagate
 from nets.training.gradients.engines import ENGINES
 from nets.training.loop import MULTITHREAD_FROM
 from nets.training.replay.recording import Recording, tensors
@@ -33,13 +33,13 @@ def test_there_are_two_threads() -> None:
 def test_a_recording_with_gaps_between_rows_gives_what_the_formulas_give(activation: str, dtype: torch.dtype) -> None:
     network = nets.mlp([64, WIDE, WIDE, 10], activation, generator=torch.Generator().manual_seed(1)).to(dtype)
     batch, loss = data(64, 64, dtype), nets.MeanSquaredError()
-    recording = Recording(lambda: closed_form(network, loss, batch))
+    recording = Recording(lambda: backpropagate(network, loss, batch))
     strides = {tensor.stride(0) for call in recording._calls for tensor in tensors(getattr(call, "keywords", {}))}
     assert any(stride % 4096 and stride > WIDE for stride in strides)
     batch.inputs.normal_(generator=torch.Generator().manual_seed(2))
     recording.replay()
     eps = torch.finfo(dtype).eps
-    value, gradients = closed_form(network, loss, batch)
+    value, gradients = backpropagate(network, loss, batch)
     for one, other in zip(
         (recording.result[0], *recording.result[1].values()), (value, *gradients.values()), strict=True
     ):

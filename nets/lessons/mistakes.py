@@ -20,7 +20,7 @@ from nets.records.contributions import Accumulation
 from nets.records.step import Step
 from nets.text import aligned
 from nets.training.gradients.accumulation import split
-from nets.training.gradients.backpropagation import closed_form
+from nets.training.gradients.backpropagation import backpropagate
 from nets.training.gradients.source import BatchGradient, GradientFunction, GradientSpec
 from nets.validation import one_of
 
@@ -219,7 +219,7 @@ class MistakenGradient:
     def _wrong(self, network: Network, loss: Loss, micro_batches: list[Batch]) -> BatchGradient:
         sizes = tuple(map(len, micro_batches))
         weights = tuple(size / sum(sizes) for size in sizes)
-        parts = [closed_form(network, loss, micro) for micro in micro_batches]
+        parts = [backpropagate(network, loss, micro) for micro in micro_batches]
         self.window = [(micro.inputs, micro.targets) for micro in micro_batches]
         self.mistake.loop(network, loss, self.window)
         found = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}

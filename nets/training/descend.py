@@ -62,7 +62,7 @@ def descend(
             one piece.
         momentum: μ of SGD.
         weight_decay: λ of SGD.
-        engine: 'closed_form' (the layers' own derivatives, see `nets.training.gradients.closed_form`) or 'autograd'.
+        engine: 'closed_form' (the layers' own derivatives, see `nets.training.gradients.backpropagate`) or 'autograd'.
         seed: of the order of the samples. The trajectory depends on the initial parameters, the data and this seed
             alone.
         sample_norms: whether each record has the norm of every sample's own gradient, see `SampleNorms`.

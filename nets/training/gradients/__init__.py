@@ -6,4 +6,4 @@ tried.
 way back through the layers.
 """
 
-from nets.training.gradients.backpropagation import closed_form as closed_form
+from nets.training.gradients.backpropagation import backpropagate as backpropagate

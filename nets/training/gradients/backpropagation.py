@@ -14,7 +14,7 @@ from nets.training.parameters import trained
 
 
 @torch.no_grad()
-def closed_form(network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+def backpropagate(network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
     """ℓ and ∂ℓ/∂θ = Σ_n Σ_i v_ni ∂Z_ni/∂θ, by the layers' own derivatives, which `nets.verify` certifies.
 
     Z_ni is the output of the layer that owns θ, and v_ni = ∂ℓ/∂Z_ni the cotangent that reaches it: it starts as

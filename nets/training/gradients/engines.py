@@ -11,7 +11,7 @@ from torch import Tensor
 from nets.calculus.losses import Loss
 from nets.calculus.network import Network
 from nets.data.batch import Batch
-from nets.training.gradients.backpropagation import closed_form
+from nets.training.gradients.backpropagation import backpropagate
 from nets.training.replay.replayed import Replayed
 from nets.training.unchanged import SameParameters
 
@@ -38,5 +38,5 @@ class Autograd:
         return value.detach(), dict(zip(named, gradients, strict=True))
 
 
-ENGINES: dict[str, Callable[[], Engine]] = {"closed_form": lambda: Replayed(closed_form), "autograd": Autograd}
+ENGINES: dict[str, Callable[[], Engine]] = {"closed_form": lambda: Replayed(backpropagate), "autograd": Autograd}
 """The engines by the names that `descend` takes."""

@@ -21,7 +21,7 @@ SampledEngine = Callable[[Network, Loss, Batch], tuple[Tensor, dict[str, Tensor]
 
 
 @torch.no_grad()
-def closed_form(network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+def backpropagate_with_norms(network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Tensor]:
     """∂ℓ/∂θ = Σ_n Σ_i v_ni ∂Z_ni/∂θ and the norm of each term of the sum over n, from one backward pass.
 
     ℓ = 1/C Σ_n ℓ_n for a mean, so a term is 1/C ∂ℓ_n/∂θ. C depends on the targets, and is left to the caller: the
@@ -46,7 +46,7 @@ class ClosedForm:
     """The closed form, recorded."""
 
     def __init__(self) -> None:
-        self._replayed = Replayed(closed_form)
+        self._replayed = Replayed(backpropagate_with_norms)
 
     def __call__(self, network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         value, gradients, terms = self._replayed(network, loss, batch)
