@@ -4,7 +4,7 @@ A row is turned into named numbers only when it is read.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -49,6 +49,9 @@ class Block:
         scales: |scale| of each step.
         known: the number of values in a row that are known before the update: all but the ‖D_p‖.
         decisive: the number of values that decide whether the update is made: ℓ and the ‖G_p‖.
+        place: parameter → p.
+        item: (row, column) → one of the values.
+        scale: row → one of the scales.
     """
 
     def __init__(self, names: tuple[str, ...], like: Tensor) -> None:
@@ -59,6 +62,9 @@ class Block:
         self.known, self.decisive = 1 + 2 * count, 1 + count
         self.place = {name: place for place, name in enumerate(names)}
         self._array = self.values.numpy() if like.device.type == "cpu" else None
+        # Bound once: a call of these costs less than an index.
+        self.item: Callable[[int, int], float] = self._fetched_item if self._array is None else self._array.item
+        self.scale: Callable[[int], float] = self.scales.item
         self._fetched: tuple[int, NDArray[np.floating]] | None = None
 
     def write(self, row: int, values: Sequence[float], scale: float) -> None:
@@ -74,6 +80,9 @@ class Block:
         if self._fetched is None or self._fetched[0] != row:
             self._fetched = row, self.values[row].cpu().numpy()
         return self._fetched[1]
+
+    def _fetched_item(self, row: int, column: int) -> float:
+        return float(self.row(row)[column])
 
     def numbers(self, rows: Sequence[int]) -> StepNumbers:
         """The numbers of some steps, whose rows ascend."""
@@ -113,7 +122,7 @@ class _GradientNorms(_PerParameter):
     __slots__ = ()
 
     def __getitem__(self, name: str) -> float:
-        return float(self._block.row(self._row)[1 + self._block.place[name]])
+        return self._block.item(self._row, 1 + self._block.place[name])
 
 
 class _UpdateRatios(_PerParameter):
@@ -122,10 +131,10 @@ class _UpdateRatios(_PerParameter):
     __slots__ = ()
 
     def __getitem__(self, name: str) -> float:
-        values, count = self._block.row(self._row), len(self._block.names)
-        place = self._block.place[name]
-        size = float(values[1 + count + place])
-        moved = float(self._block.scales[self._row]) * float(values[1 + 2 * count + place])
+        block, row = self._block, self._row
+        place = block.place[name]
+        size = block.item(row, block.decisive + place)
+        moved = block.scale(row) * block.item(row, block.known + place)
         if size == 0:
             return 0.0 if moved == 0 else math.nan if math.isnan(moved) else math.inf
         return moved / size
@@ -169,7 +178,7 @@ class Step:
     @property
     def loss(self) -> float:
         """ℓ(θ) of the batch."""
-        return float(self.block.row(self.row)[0])
+        return self.block.item(self.row, 0)
 
     @property
     def gradient_norm(self) -> Mapping[str, float]:
