@@ -13,7 +13,7 @@ from nets.records.step import Step
 from nets.training.batches import Batches
 from nets.training.gradients.source import GradientFunction
 from nets.training.state import TrainState
-from nets.training.unchanged import SameParameters
+from nets.training.unchanged import MovedParameters
 from nets.training.update import Update
 
 MULTITHREAD_FROM = 2**22
@@ -44,7 +44,7 @@ class Descent(Iterator[Step]):
         epochs: int | None,
     ) -> None:
         self._network, self._batches, self._gradient_of, self._update = network, batches, gradient_of, update
-        self._parameters = SameParameters(network)
+        self._parameters = MovedParameters(network)
         self._made, self._most_steps, self._most_epochs = made, steps, epochs
         self._records = self._run()
 
@@ -78,7 +78,7 @@ class Descent(Iterator[Step]):
         while self._made < last_step and not (batches.epoch == self._most_epochs and batches.epoch_is_over):
             if not self._parameters.same(self._network):
                 self._parameters.refuse_changes()
-                self._parameters = SameParameters(self._network)
+                self._parameters = MovedParameters(self._network)
             batch = next(batches)
             threads = torch.get_num_threads()
             single = threads > 1 and len(batch) * size < MULTITHREAD_FROM

@@ -37,7 +37,7 @@ class Entries:
 
 
 class SameParameters:
-    """The parameters of a network: the same objects, in the same memory, and the same of them require a gradient.
+    """The parameters of a network: the same objects, and the same of them require a gradient.
 
     Attributes:
         trained: those that require a gradient, by name.
@@ -48,7 +48,6 @@ class SameParameters:
         tables = [own for module in network.modules() for own in (own_modules(module), own_parameters(module)) if own]
         self._entries, self._moved = Entries(tables), list(self.trained.values())
         self._frozen = [parameter for parameter in network.parameters() if not parameter.requires_grad]
-        self._memory = list(map(Tensor.data_ptr, self._moved))
 
     def same(self, network: Network) -> bool:
         """Whether this is the network, and nothing has changed."""
@@ -57,8 +56,19 @@ class SameParameters:
             and self._entries.same()
             and all(map(requires_grad, self._moved))
             and not (self._frozen and any(map(requires_grad, self._frozen)))
-            and list(map(Tensor.data_ptr, self._moved)) == self._memory
         )
+
+
+class MovedParameters(SameParameters):
+    """The parameters that a descent moves in place: in the same memory as well."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network)
+        self._memory = list(map(Tensor.data_ptr, self._moved))
+
+    def same(self, network: Network) -> bool:
+        """Whether nothing has changed, the memory of the trained parameters included."""
+        return list(map(Tensor.data_ptr, self._moved)) == self._memory and super().same(network)
 
     def refuse_changes(self) -> None:
         """Raise InputError if the updates would no longer reach a parameter that requires a gradient, or move another.
