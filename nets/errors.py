@@ -35,6 +35,6 @@ def quoted(value: object) -> str:
     """
     try:
         text = " ".join(repr(value).split())
-    except Exception:  # whatever is wrong in the repr of somebody's object
+    except Exception:  # the repr of a user's object may raise anything
         return f"a {type(value).__name__} that cannot be written"
     return text if len(text) <= MOST_QUOTED else f"{text[:MOST_QUOTED]}… ({len(text):,} characters)"

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 import nets
 from nets.errors import InputError
 from nets.records.jacobian_view import JacobianView
-from nets.telemetry.figures.jacobian_figure import MOST_CELLS, MOST_PORTRAITS, draw_jacobians, jacobian_figure
+from nets.telemetry.figures.jacobian_figure import MOST_CELLS, MOST_VIEWS, draw_jacobians, jacobian_figure
 from nets.verification.side_by_side import jacobian_views
 
 GENERATOR = np.random.default_rng(0)
@@ -85,10 +85,10 @@ def test_of_many_jacobians_the_worst_are_shown_in_columns(count: int) -> None:
     drawn = [view(f"{2 * index}.weight", 3, 3, index % 2 == 0) for index in range(count)]
     drawn[-1] = replace(drawn[-1], apart=1e-3)
     figure = draw_jacobians(drawn)
-    assert len(images(figure)) == 3 * min(count, MOST_PORTRAITS)
+    assert len(images(figure)) == 3 * min(count, MOST_VIEWS)
     said = texts(figure).splitlines()
     assert f"{2 * (count - 1)}.weight" in said
-    assert (f"the {MOST_PORTRAITS} of {count} Jacobians that differ most" in said) is (count > MOST_PORTRAITS)
+    assert (f"the {MOST_VIEWS} of {count} Jacobians that differ most" in said) is (count > MOST_VIEWS)
     width, height = figure.get_size_inches()
     assert width < 24 and height < 24
     # All pictures are within the page, and no two overlap.

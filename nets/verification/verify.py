@@ -80,7 +80,7 @@ def verify(
             estimator. It is held against `closed_form` if that states it. Otherwise it is not checked, and does not
             count as checked.
         engines: further derivations of a `Network`, such as `nets.verification.derivations.engines.available()`.
-        forward: 'optional' if nobody uses the module's forward mode: if it is missing or wrong, a note says so.
+        forward: 'optional' for a module whose forward mode is not used: if it is missing or wrong, a note says so.
             'required' if it is used: then that is a failure.
         tolerance: the error that is allowed in an entry of a gradient that is meant to be approximate, such as a
             continuous adjoint or one with a guard of 1e-12 in a denominator. In parts of the largest entry of its

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-MOST_BELOW, MOST_COLUMNS, MOST_PORTRAITS = 7, 4, 48
+MOST_BELOW, MOST_COLUMNS, MOST_VIEWS = 7, 4, 48
 """Jacobians in a column before the next column begins, columns, and Jacobians in all."""
 
 MOST_LETTERS = 150
@@ -33,29 +33,29 @@ LOW, HIGH, TEXT, GAP, MARGIN, HEAD, FOOT = 0.32, 2.0, 0.34, 0.1, 0.25, 0.42, 0.7
 page."""
 
 
-def jacobian_figure(portraits: Sequence[JacobianView], path: str | os.PathLike[str]) -> None:
+def jacobian_figure(views: Sequence[JacobianView], path: str | os.PathLike[str]) -> None:
     """Write closed form | reverse mode | difference of each Jacobian as heat maps, in a PNG file at `path`.
 
     Closed form and reverse mode share their colours; the difference has its own, so that even rounding can be seen, and
-    states how large it is. Of more than MOST_PORTRAITS, those that differ most for their size are shown.
+    states how large it is. Of more than MOST_VIEWS, those that differ most for their size are shown.
 
     Raises:
-        InputError: there is no portrait, or nothing can be written at `path`.
+        InputError: there is no view, or nothing can be written at `path`.
     """
-    if not portraits:
+    if not views:
         raise InputError(
             "There is no Jacobian to be drawn: give the result of nets.verification.side_by_side.jacobian_views."
         )
-    save(draw_jacobians(portraits), Path(path))
+    save(draw_jacobians(views), Path(path))
 
 
-def draw_jacobians(portraits: Sequence[JacobianView]) -> "Figure":
-    """The figure: three pictures for each portrait with a text above them, in one or several columns."""
-    shown = _chosen(portraits)
+def draw_jacobians(views: Sequence[JacobianView]) -> "Figure":
+    """The figure: three pictures for each view with a text above them, in one or several columns."""
+    shown = _chosen(views)
     count = min(MOST_COLUMNS, math.ceil(len(shown) / MOST_BELOW))
     below = math.ceil(len(shown) / count)
     columns = [shown[start : start + below] for start in range(0, len(shown), below)]
-    tallest = max(sum(_height(portrait, count) + TEXT + GAP for portrait in column) for column in columns)
+    tallest = max(sum(_height(view, count) + TEXT + GAP for view in column) for column in columns)
     width, height = (11.0 if count == 1 else 2 * MARGIN + 5.4 * count), HEAD + tallest + FOOT
     figure = paper(width, height, layout=None)
     # One pair of axes in inches for everything: a hundred of them would take seconds.
@@ -68,55 +68,53 @@ def draw_jacobians(portraits: Sequence[JacobianView]) -> "Figure":
         top = height - HEAD
         for left, title in zip(lefts, TITLES, strict=True):
             axes.text(left, top + 0.08, title if count == 1 else title.split(",")[0], weight="bold", fontsize=10)
-        for portrait in column:
-            tall = _height(portrait, count)
+        for view in column:
+            tall = _height(view, count)
             top -= TEXT
-            _caption(axes, portrait, lefts[0], top + 0.06, short=count > 1)
+            _caption(axes, view, lefts[0], top + 0.06, short=count > 1)
             for place, left in enumerate(lefts):
-                _picture(axes, portrait, place, (left, left + each, top - tall, top))
+                _picture(axes, view, place, (left, left + each, top - tall, top))
             top -= tall + GAP
     _scales(axes, shown)
-    axes.text(
-        width - MARGIN, 0.3, _footnote(portraits, shown, count), ha="right", va="center", fontsize=8, color="0.35"
-    )
+    axes.text(width - MARGIN, 0.3, _footnote(views, shown, count), ha="right", va="center", fontsize=8, color="0.35")
     axes.set(xlim=(0, width), ylim=(0, height), aspect="auto")
     return figure
 
 
-def _chosen(portraits: Sequence[JacobianView]) -> list[JacobianView]:
+def _chosen(views: Sequence[JacobianView]) -> list[JacobianView]:
     """The Jacobians that fit, in the order of the network: those that differ most for their size."""
-    by_fault = sorted(portraits, key=lambda p: -np.nan_to_num(p.apart / max(p.largest, 1e-300), nan=np.inf))
-    kept = {portrait.parameter for portrait in by_fault[:MOST_PORTRAITS]}
-    return [portrait for portrait in portraits if portrait.parameter in kept]
+    by_fault = sorted(views, key=lambda p: -np.nan_to_num(p.apart / max(p.largest, 1e-300), nan=np.inf))
+    kept = {view.parameter for view in by_fault[:MOST_VIEWS]}
+    return [view for view in views if view.parameter in kept]
 
 
-def _height(portrait: JacobianView, columns: int) -> float:
+def _height(view: JacobianView, columns: int) -> float:
     """A row is as high as a letter in a small matrix, and lower in a large one."""
-    return min(HIGH / (1 if columns == 1 else 2), max(LOW, 0.05 * len(portrait.closed)))
+    return min(HIGH / (1 if columns == 1 else 2), max(LOW, 0.05 * len(view.closed)))
 
 
-def _caption(axes: "Axes", portrait: JacobianView, x: float, y: float, *, short: bool) -> None:
-    name = axes.text(x, y, portrait.parameter, weight="bold", fontsize=9, va="bottom")
+def _caption(axes: "Axes", view: JacobianView, x: float, y: float, *, short: bool) -> None:
+    name = axes.text(x, y, view.parameter, weight="bold", fontsize=9, va="bottom")
     if short:
-        kind = "sample 0" if portrait.signed else "norm"
-        text = f"{kind}, max {portrait.largest:.1e}, " + (f"± {portrait.apart:.0e}" if portrait.apart else "equal")
+        kind = "sample 0" if view.signed else "norm"
+        text = f"{kind}, max {view.largest:.1e}, " + (f"± {view.apart:.0e}" if view.apart else "equal")
     else:
-        count = f"{portrait.entries:,} entries"
-        apart = f"{count} differ by at most {portrait.apart:.1e}" if portrait.apart else f"all {count} equal"
-        text = f"{portrait.shown}; largest entry {portrait.largest:.2g}; {apart}"
+        count = f"{view.entries:,} entries"
+        apart = f"{count} differ by at most {view.apart:.1e}" if view.apart else f"all {count} equal"
+        text = f"{view.shown}; largest entry {view.largest:.2g}; {apart}"
         # The formula of a chain of activations may be longer than the page is wide.
-        text = f"{portrait.formula}     {text}" if len(portrait.formula) + len(text) < MOST_LETTERS else text
+        text = f"{view.formula}     {text}" if len(view.formula) + len(text) < MOST_LETTERS else text
     beside: dict[str, Any] = {"xycoords": name, "xytext": (7, 0), "textcoords": "offset points"}
     axes.annotate(text, (1, 0), fontsize=8.5, va="bottom", color="0.25", **beside)
 
 
-def _picture(axes: "Axes", portrait: JacobianView, place: int, extent: tuple[float, float, float, float]) -> None:
+def _picture(axes: "Axes", view: JacobianView, place: int, extent: tuple[float, float, float, float]) -> None:
     """One of the three: diverging colours about zero for entries, from dark to light for norms."""
     from matplotlib.patches import Rectangle
 
-    matrix = (portrait.closed, portrait.reverse, portrait.difference)[place]
-    scale = _largest(matrix if place == 2 else np.stack([portrait.closed, portrait.reverse])) or 1.0
-    low, colours = (-scale, "RdBu_r") if portrait.signed else (0.0, "magma")
+    matrix = (view.closed, view.reverse, view.difference)[place]
+    scale = _largest(matrix if place == 2 else np.stack([view.closed, view.reverse])) or 1.0
+    low, colours = (-scale, "RdBu_r") if view.signed else (0.0, "magma")
     left, right, bottom, top = extent
     # Numbers that are not finite stay green.
     axes.add_patch(
@@ -132,7 +130,7 @@ def _scales(axes: "Axes", shown: Sequence[JacobianView]) -> None:
     """The meaning of the colours, relative to the largest number of each picture."""
     left = MARGIN + 0.15
     for signed, colours, labels in ((True, "RdBu_r", ("−max", "0", "max")), (False, "magma", ("0", "max"))):
-        if any(portrait.signed is signed for portrait in shown):
+        if any(view.signed is signed for view in shown):
             axes.imshow(
                 np.linspace(0, 1, 256)[None], extent=(left, left + 1.5, 0.34, 0.46), aspect="auto", cmap=colours
             )
@@ -141,15 +139,15 @@ def _scales(axes: "Axes", shown: Sequence[JacobianView]) -> None:
             left += 2.1
 
 
-def _footnote(portraits: Sequence[JacobianView], shown: Sequence[JacobianView], columns: int) -> str:
+def _footnote(views: Sequence[JacobianView], shown: Sequence[JacobianView], columns: int) -> str:
     notes = ["rounding alone makes differences of about 1e-16 of the largest entry"]
     if columns > 1:
         notes.insert(0, ". ".join(dict.fromkeys(p.shown for p in shown)))
         notes.append("max: largest entry; ±: largest difference")
-    if any(max(portrait.closed.shape) > MOST_CELLS for portrait in shown):
+    if any(max(view.closed.shape) > MOST_CELLS for view in shown):
         notes.append(f"of more than {MOST_CELLS} rows or columns, each cell is the largest of a block")
-    if len(shown) < len(portraits):
-        notes.append(f"the {len(shown)} of {len(portraits)} Jacobians that differ most")
+    if len(shown) < len(views):
+        notes.append(f"the {len(shown)} of {len(views)} Jacobians that differ most")
     return "\n".join(notes)
 
 
