@@ -8,10 +8,11 @@ import numpy as np
 import torch
 
 from nets.calculus.network import Network
+from nets.data.batch import Batch
 from nets.errors import DivergenceError
 from nets.records.step import Step
 from nets.training.batches import Batches
-from nets.training.gradients.source import GradientFunction
+from nets.training.gradients.source import BatchGradient, GradientFunction
 from nets.training.state import TrainState
 from nets.training.unchanged import MovedParameters
 from nets.training.update import Update
@@ -85,8 +86,7 @@ class Descent(Iterator[Step]):
             if single:
                 torch.set_num_threads(1)
             try:
-                found = quiet.run(self._gradient_of, batch)
-                since = quiet.run(update, found.loss, found.gradients)
+                found, since = quiet.run(self._make, batch)
             finally:
                 if single:
                     torch.set_num_threads(threads)
@@ -97,6 +97,11 @@ class Descent(Iterator[Step]):
         since = update.last_check()
         if since is not None:
             raise self._diverged(since)
+
+    def _make(self, batch: Batch) -> tuple[BatchGradient, int | None]:
+        """The gradient of a batch, and what the update returns."""
+        found = self._gradient_of(batch)
+        return found, self._update(found.loss, found.gradients)
 
     def _diverged(self, since: int) -> DivergenceError:
         """The error for an update so many updates ago that was not made."""

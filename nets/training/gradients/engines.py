@@ -34,8 +34,9 @@ class Autograd:
         value = loss(network(batch.inputs), batch.targets)
         if not value.requires_grad:
             return value, {name: torch.zeros_like(parameter) for name, parameter in named.items()}
-        gradients = torch.autograd.grad(value, tuple(named.values()), materialize_grads=True)
-        return value.detach(), dict(zip(named, gradients, strict=True))
+        found = torch.autograd.grad(value, tuple(named.values()), allow_unused=True)
+        each = zip(named.items(), found, strict=True)
+        return value.detach(), {name: torch.zeros_like(p) if g is None else g for (name, p), g in each}
 
 
 ENGINES: dict[str, Callable[[], Engine]] = {"closed_form": lambda: Replayed(backpropagate), "autograd": Autograd}
