@@ -24,7 +24,8 @@ def formulas(network: Network, x: Tensor | None = None) -> dict[str, Formula]:
     X is the input of the network, Y its output, H1, H2, … the outputs of the layers between. Where a layer that mixes
     units lies between a parameter and Y, the product of what lies between is A_ki = ∂Y_k/∂Z_i, with Z the output of the
     parameter's own layer: see `chain_rule`. The derivative of a layer that does not say how it is written has a name,
-    such as ∂H2_i/∂H1_j. A formula is absent where it would only repeat its own left side.
+    such as ∂H2_i/∂H1_j. A formula is absent where it would only repeat its own left side, and for a
+    parameter with several uses.
 
     Args:
         network: layers in sequence.
@@ -32,8 +33,13 @@ def formulas(network: Network, x: Tensor | None = None) -> dict[str, Formula]:
             vectors.
     """
     chain = _Chain(network, x)
-    names = [(index, name) for index, layer in enumerate(network.layers) for name, _ in layer.named_parameters()]
-    found = {f"{index}.{name}": chain.by_parameter(index, name) for index, name in names}
+    shared = network.shared_parameters()
+    found = {
+        name: chain.by_parameter(index, own)
+        for index, names in enumerate(network.parameter_names())
+        for own, name in names.items()
+        if name not in shared
+    }
     found["input"] = chain.by_input()
     return {name: formula for name, formula in found.items() if formula.product.text != formula.head}
 

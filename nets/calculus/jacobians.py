@@ -12,7 +12,7 @@ formed unless `.dense()` is called. A layer without factors of its own has every
 import torch
 from torch import Tensor
 
-from nets.calculus.jacobian import DenseJacobian, InputJacobian, Jacobian
+from nets.calculus.jacobian import DenseJacobian, InputJacobian, Jacobian, SumOfJacobians
 from nets.calculus.layer import unit_cotangents
 from nets.calculus.network import Network
 from nets.errors import InputError
@@ -43,11 +43,12 @@ def jacobians(network: Network, x: Tensor) -> dict[str, Jacobian]:
     values = network.trace(x)
     y = values[-1]
     # A has k in front, so that every layer's pullback broadcasts over it; it begins with ∂Y_nk/∂Y_ni = δ_ki.
-    found: dict[str, Jacobian] = {}
+    found, names = dict[str, Jacobian](), network.parameter_names()
     for index, a in network.pulled_back(unit_cotangents(y), values):
         _expect_shape(network, index, a, (y[0].numel(), *values[index + 1].shape))
         own = network.layers[index].jacobians(a, values[index], values[index + 1])
-        found |= {f"{index}.{name}": _by_output(jacobian, y) for name, jacobian in own.items()}
+        for name, jacobian in own.items():
+            _add(found, names[index][name], _by_output(jacobian, y))
     # The input's Jacobian is computed later, on request, and belongs to the parameters as they are now.
     first, last = network.layers[0], a
     first = first.at({name: parameter.detach().clone() for name, parameter in first.named_parameters()})
@@ -64,6 +65,11 @@ def _expect_shape(network: Network, index: int, a: object, expected: tuple[int, 
             f"expected the shape {tuple(expected)}, that of its input with the {expected[0]} outputs of the network "
             "in front: let it broadcast over the further axes of v."
         )
+
+
+def _add(found: dict[str, Jacobian], name: str, jacobian: Jacobian) -> None:
+    """The Jacobian of one more use of a parameter."""
+    found[name] = SumOfJacobians((found[name], jacobian)) if name in found else jacobian
 
 
 def _by_output(jacobian: Jacobian, y: Tensor) -> Jacobian:

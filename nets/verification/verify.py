@@ -127,7 +127,8 @@ def verify(
         closed_form=closed_form,
         engines=engines,
     )
-    if isinstance(module, Layer):  # a layer has a closed form of its own, which a network of it alone checks
+    if isinstance(module, Layer) and not isinstance(module, Network):
+        # A layer has a closed form of its own, which a network of it alone checks.
         module = Network([module])
     # A tensor that is made under inference_mode has no graph.
     with (

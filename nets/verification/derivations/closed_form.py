@@ -9,18 +9,52 @@ from nets.verification.problem.problem import Problem
 
 
 def closed_form(network: Network, problem: Problem) -> dict[str, Tensor]:
-    """∂Y/∂p of every point, shape (M, P)."""
+    """∂Y/∂p of every point, shape (M, P).
+
+    A layer may have faster Jacobians of its own, and training uses its `gradients`. Where the two differ, the rows are
+    these gradients.
+    """
     x = problem.points["input"]
     outputs = len(problem.y) // len(x)
     found = {}
-    for name, jacobian in jacobians(network, x).items():
+    every, trained = jacobians(network, x), _training(network, x)
+    for name, jacobian in every.items():
         if name not in problem.points:
             continue
         dense = jacobian.dense()
         # No output of a sample depends on another sample: ∂Y_nk/∂X_mj = δ_nm ∂Y_nk/∂X_nj.
         by_sample = dense.reshape(len(x), outputs, -1)
         found[name] = torch.block_diag(*by_sample) if name == "input" else by_sample.flatten(0, 1)
-    return found
+    differing = [name for name, gradient in trained.items() if name in found and _differ(found[name], gradient)]
+    return found | (_rows(network, x, differing) if differing else {})
+
+
+@torch.no_grad()
+def _training(network: Network, x: Tensor) -> dict[str, Tensor]:
+    """Σ_m v_m ∂Y_m/∂θ for every parameter, as training computes it, with v from `_weights`."""
+    y = network(x)
+    return network.gradients(_weights(y.numel(), y).reshape(y.shape), x, y)
+
+
+def _differ(jacobian: Tensor, gradient: Tensor) -> bool:
+    expected = _weights(len(jacobian), jacobian) @ jacobian
+    tolerance = torch.finfo(gradient.dtype).eps ** 0.5
+    atol = tolerance * float(jacobian.abs().nan_to_num(0, 0, 0).sum(0).amax()) if jacobian.numel() else 0.0
+    return not torch.allclose(gradient.flatten(), expected, rtol=tolerance, atol=atol, equal_nan=True)
+
+
+def _weights(outputs: int, like: Tensor) -> Tensor:
+    """A cotangent whose numbers all differ."""
+    return torch.arange(1, outputs + 1, dtype=like.dtype, device=like.device).sqrt()
+
+
+@torch.no_grad()
+def _rows(network: Network, x: Tensor, names: list[str]) -> dict[str, Tensor]:
+    """The gradients of one output after the other, shape (M, P)."""
+    y = network(x)
+    units = torch.eye(y.numel(), dtype=y.dtype, device=y.device).reshape(-1, *y.shape)
+    rows = [network.gradients(unit, x, y) for unit in units]
+    return {name: torch.stack([row[name].flatten() for row in rows]) for name in names}
 
 
 def network_of(problem: Problem) -> Network | None:
