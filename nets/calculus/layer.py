@@ -185,7 +185,7 @@ class Layer(nn.Module, ABC):
         x = f"{place.x_name}_{subscript(i)}"
         if self.symbol is None or not self._symbol_holds(place):
             return [Factor(f"∂{y}/∂{x}", (i,), lambda n: self._at_sample(place, n))]
-        slope = slope_function(self.symbol)
+        slope = slope_function(self.symbol, type(self).__name__)
         found = Factor(
             as_factor(self.symbol).format(y=y, z=x),
             (i,),
@@ -202,7 +202,8 @@ class Layer(nn.Module, ABC):
             place: where the layer stands.
             name: of the parameter.
             index: letters of the number's index.
-            unit: letter i of a unit of the output, for a number that may move every unit.
+            unit: letter i of a unit of the output, for a number that may move every unit; several letters, such as
+                'tk', for the axes of a sample.
 
         Returns:
             how θ is written, the letter i, and the factors. A layer returns a letter of the index as i where the number
@@ -244,7 +245,7 @@ class Layer(nn.Module, ABC):
         if self.symbol is None or place.x is None or place.y is None:
             return self.symbol is not None
         tolerance = torch.finfo(place.y.dtype).eps ** 0.5
-        written = slope_function(self.symbol)(place.x, place.y).flatten(1)
+        written = slope_function(self.symbol, type(self).__name__)(place.x, place.y).flatten(1)
         return torch.allclose(
             written, self.local_jacobian(place.x, place.y), rtol=tolerance, atol=tolerance, equal_nan=True
         )

@@ -139,14 +139,14 @@ class Network(nn.Sequential, Layer):
         return total
 
     def check(self, x: Tensor) -> None:
-        """Raise InputError unless X is a dense batch (N, *S), N ≥ 1, in the network's own precision, on its device."""
+        """Raise InputError unless X is a dense batch (N, *S), N ≥ 1, in the network's own precision or of whole numbers,
+        on its device."""
         if not isinstance(x, Tensor):
             raise InputError(f"X is {quoted(x)}; expected a tensor of shape (samples, features).")
-        if x.layout is not torch.strided or not x.is_floating_point():
+        if x.layout is not torch.strided or x.is_complex() or x.dtype == torch.bool:
             raise InputError(
                 f"X is a tensor of {x.dtype} with the layout {x.layout}; expected a dense tensor of real "
-                "floating-point "
-                "numbers: pass X.to_dense(), or X.to(torch.float64)."
+                "floating-point numbers, or of whole numbers such as tokens: pass X.to_dense(), or X.to(torch.float64)."
             )
         if x.ndim < 2 or len(x) == 0:
             raise InputError(
@@ -155,7 +155,7 @@ class Network(nn.Sequential, Layer):
                 "layers that take them: for a single sample use x[None]."
             )
         dtypes = {parameter.dtype for parameter in self.parameters()} or {x.dtype}
-        if dtypes != {x.dtype}:
+        if x.is_floating_point() and dtypes != {x.dtype}:
             raise InputError(
                 f"X is {x.dtype} and the network {', '.join(map(str, dtypes))}; expected the same precision for both: "
                 "convert one, for example with network.to(x.dtype)."

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from torch import Tensor, nn
 
+from nets.calculus.checks import expect_separate_samples
 from nets.calculus.formulas import formulas
 from nets.calculus.jacobian import Jacobian
 from nets.calculus.jacobians import jacobians
@@ -59,7 +60,8 @@ def explain(
     whole = copy.deepcopy(network if isinstance(network, Network) else Network.from_torch(network)).double()
     network = Network(copy.deepcopy(layer) for layer in whole.layers)  # each use of a shared parameter by itself
     n, x = _sample(network, x, sample)
-    points = {**{name: point.requires_grad_() for name, point in network.named_parameters()}, "input": x[0]}
+    points = {name: point.requires_grad_() for name, point in network.named_parameters()}
+    points |= {"input": x[0]} if x.is_floating_point() else {}
     partial = PartialDerivative(network, x, *select_entry(points, parameter, index), output=0)
     _expect_finite(partial.values, n)
     chain = local_jacobians(network, partial.values, partial.layer + 1)
@@ -127,11 +129,10 @@ def _entry(jacobian: Jacobian, shape: tuple[int, ...], unit: int, index: tuple[i
 
 
 def _sample(network: Network, x: Tensor, sample: int) -> tuple[int, Tensor]:
-    if not isinstance(x, Tensor) or not x.is_floating_point():
-        what = str(x.dtype) if isinstance(x, Tensor) else type(x).__name__
-        raise InputError(f"X is {what}; expected a tensor of floating-point numbers of shape (samples, features).")
-    x = x.detach().double()
+    if isinstance(x, Tensor):
+        x = x.detach().double() if x.is_floating_point() else x.detach()
     network.check(x)
+    expect_separate_samples(network, x, "explain")
     n = unit_index("sample", sample, len(x))
     return n, x[n : n + 1].clone()
 

@@ -22,9 +22,10 @@ def closed_form(network: Network, problem: Problem) -> dict[str, Tensor]:
         if name not in problem.points:
             continue
         dense = jacobian.dense()
-        # No output of a sample depends on another sample: ∂Y_nk/∂X_mj = δ_nm ∂Y_nk/∂X_nj.
+        blocks = name == "input" and jacobian.shape != jacobian.output_shape + tuple(x.shape)
+        # Unless samples are coupled, no output depends on another sample: ∂Y_nk/∂X_mj = δ_nm ∂Y_nk/∂X_nj.
         by_sample = dense.reshape(len(x), outputs, -1)
-        found[name] = torch.block_diag(*by_sample) if name == "input" else by_sample.flatten(0, 1)
+        found[name] = torch.block_diag(*by_sample) if blocks else by_sample.flatten(0, 1)
     differing = [name for name, gradient in trained.items() if name in found and _differ(found[name], gradient)]
     return found | (_rows(network, x, differing) if differing else {})
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nets.calculus.checks import checked_trace, coupling_layers, unchanged
 from nets.calculus.layer import Layer
 from nets.calculus.mathematics import Mathematics
 from nets.calculus.network import Network
@@ -31,7 +32,7 @@ def read(network: Network, x: Tensor) -> tuple[dict[str, Array], Array]:
 
     Raises:
         InputError: unless X is a batch (N, *S) in the network's precision.
-        OutOfReachError: for a layer whose forward is written for PyTorch alone.
+        OutOfReachError: for a layer whose forward is written for PyTorch alone, or that makes samples depend on others.
     """
     network.check(x)
     for name, layer in network.named_modules():
@@ -40,6 +41,12 @@ def read(network: Network, x: Tensor) -> tuple[dict[str, Array], Array]:
                 f"layer {name} is a {type(layer).__name__}, whose forward is written for PyTorch alone: "
                 "write it as function(m, x, **parameters)."
             )
+    with unchanged(network):
+        coupled = coupling_layers(network, checked_trace(network, x))
+    if coupled:
+        raise OutOfReachError(
+            f"layer {coupled[0]} makes the outputs for one sample depend on others; the engines take each by itself."
+        )
     every = network.named_parameters(remove_duplicate=False)
     return {name: _numbers(parameter) for name, parameter in every}, _numbers(x)
 
