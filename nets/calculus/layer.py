@@ -76,6 +76,13 @@ class Layer(nn.Module, ABC):
         A layer that defines it in place of `forward` is derived by NumPy, SymPy, JAX and TensorFlow as well. Their
         arrays have no methods in common: write m.sum(x), not x.sum().
         """
+        if type(self).forward is not Layer.forward:
+            if m is TORCH:
+                return self.at(parameters)(x)
+            raise InputError(
+                f"the forward of {type(self).__name__} is written for PyTorch alone; expected function(m, x, "
+                "**parameters) in its place, for other engines."
+            )
         raise InputError(
             f"{type(self).__name__} has no forward; expected a layer with a method forward(x), or function(m, x, "
             "**parameters)."

@@ -14,8 +14,11 @@ from nets.calculus.layers.activations import ACTIVATIONS, Activation, Identity
 from nets.calculus.layers.conversion import converted, register
 from nets.calculus.layers.linear import Linear
 from nets.calculus.mathematics import Mathematics
-from nets.calculus.parameters import add_by_name, another_use, first_names, prefixed, within
+from nets.calculus.parameters import add_by_name, first_names, prefixed, separated, within
 from nets.errors import InputError, quoted
+
+WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+"""Types of whole numbers, such as tokens."""
 
 MOST_CHAINED = 100
 """The most activations in a row that `mlp` accepts. The formula of twenty is already too long to read."""
@@ -40,12 +43,7 @@ class Network(nn.Sequential, Layer):
                     f"layer {index} of a Network is a {type(layer).__name__}; expected a nets.Layer: "
                     "convert a torch.nn.Sequential with Network.from_torch."
                 )
-        seen: set[nn.Module] = set()
-        for index, layer in enumerate(found):
-            if not seen.isdisjoint(layer.modules()):
-                found[index] = another_use(layer)
-            seen.update(layer.modules())
-        super().__init__(*found)
+        super().__init__(*separated(found))
 
     @classmethod
     def from_torch(cls, module: nn.Module) -> "Network":
@@ -119,21 +117,27 @@ class Network(nn.Sequential, Layer):
 
     def gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """v_ni → Σ_n Σ_i v_ni ∂Y_ni/∂θ for every parameter θ, by name; the sum over all uses of θ."""
-        return self._summed(Layer.checked_gradients, v, x)
+        return self.gradients_along(v, self.trace(x))
+
+    def gradients_along(self, v: Tensor, values: list[Tensor]) -> dict[str, Tensor]:
+        """The gradients at the values of a forward pass, [X, output of layer 0, …, Y], as `trace` returns them."""
+        return self._summed(Layer.checked_gradients, v, values)
 
     def sample_gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """v_ni → Σ_i v_ni ∂Y_ni/∂θ of each sample n for every parameter θ, by name; the sum over all uses of θ."""
-        return self._summed(lambda layer, *at: layer.sample_gradients(*at), v, x)
+        return self._summed(lambda layer, *at: layer.sample_gradients(*at), v, self.trace(x))
 
     def sample_norms(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """‖Σ_i v_ni ∂Y_ni/∂θ‖ of each sample n, from the layers' own norms where no parameter is shared."""
         if self.shared_parameters():
             return super().sample_norms(v, x, y)
-        return self._summed(lambda layer, *at: layer.sample_norms(*at), v, x)
+        return self._summed(lambda layer, *at: layer.sample_norms(*at), v, self.trace(x))
 
-    def _summed(self, derivative: Callable[..., dict[str, Tensor]], v: Tensor, x: Tensor) -> dict[str, Tensor]:
+    def _summed(
+        self, derivative: Callable[..., dict[str, Tensor]], v: Tensor, values: list[Tensor]
+    ) -> dict[str, Tensor]:
         """derivative(layer, v, x, y) of each layer, by name, added up over the uses of a parameter."""
-        values, names, total = self.trace(x), self.parameter_names(), dict[str, Tensor]()
+        names, total = self.parameter_names(), dict[str, Tensor]()
         for index, v in self.pulled_back(v, values):
             add_by_name(total, names[index], derivative(self.layers[index], v, values[index], values[index + 1]))
         return total
@@ -143,7 +147,7 @@ class Network(nn.Sequential, Layer):
         on its device."""
         if not isinstance(x, Tensor):
             raise InputError(f"X is {quoted(x)}; expected a tensor of shape (samples, features).")
-        if x.layout is not torch.strided or x.is_complex() or x.dtype == torch.bool:
+        if x.layout is not torch.strided or not (x.is_floating_point() or x.dtype in WHOLE):
             raise InputError(
                 f"X is a tensor of {x.dtype} with the layout {x.layout}; expected a dense tensor of real "
                 "floating-point numbers, or of whole numbers such as tokens: pass X.to_dense(), or X.to(torch.float64)."

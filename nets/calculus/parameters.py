@@ -1,8 +1,8 @@
 """Parameters of modules by name: other values for them, names from layer to network, and parameters with many uses."""
 
 import copy
-from collections.abc import Mapping
-from typing import TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
@@ -34,15 +34,29 @@ def _with(module: ModuleType, parameters: Mapping[str, Tensor]) -> ModuleType:
     return view
 
 
-def another_use(module: ModuleType) -> ModuleType:
-    """A module of its own with the same parameters and buffers.
+def separated(modules: Iterable[ModuleType]) -> list[ModuleType]:
+    """The modules, in which every place has a module of its own; parameters and buffers stay shared.
 
     `torch.func.functional_call` leaves wrong values in a module that stands in two places.
     """
+    seen: set[nn.Module] = set()
+
+    def separate(module: Any) -> Any:
+        if module in seen:
+            return _another_use(module)
+        seen.add(module)
+        for name, child in own_modules(module).items():
+            own_modules(module)[name] = child and separate(child)
+        return module
+
+    return [separate(module) for module in modules]
+
+
+def _another_use(module: Any) -> Any:
     view = copy.copy(module)
     view._parameters = {**own_parameters(module)}
     view._buffers = {**own_buffers(module)}
-    view._modules = {name: child and another_use(child) for name, child in own_modules(module).items()}
+    view._modules = {name: child and _another_use(child) for name, child in own_modules(module).items()}
     return view
 
 

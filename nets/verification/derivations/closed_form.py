@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from nets.calculus.checks import unchanged
 from nets.calculus.jacobians import jacobians
 from nets.calculus.network import Network
 from nets.verification.problem.problem import Problem
@@ -17,7 +18,11 @@ def closed_form(network: Network, problem: Problem) -> dict[str, Tensor]:
     x = problem.points["input"]
     outputs = len(problem.y) // len(x)
     found = {}
-    every, trained = jacobians(network, x), _training(network, x)
+    with problem.same_draws():
+        every = jacobians(network, x)
+    with problem.same_draws(), unchanged(network):
+        values = network.trace(x)
+        trained = network.gradients_along(_weights(problem.y.numel(), values[-1]).reshape(values[-1].shape), values)
     for name, jacobian in every.items():
         if name not in problem.points:
             continue
@@ -27,14 +32,7 @@ def closed_form(network: Network, problem: Problem) -> dict[str, Tensor]:
         by_sample = dense.reshape(len(x), outputs, -1)
         found[name] = torch.block_diag(*by_sample) if blocks else by_sample.flatten(0, 1)
     differing = [name for name, gradient in trained.items() if name in found and _differ(found[name], gradient)]
-    return found | (_rows(network, x, differing) if differing else {})
-
-
-@torch.no_grad()
-def _training(network: Network, x: Tensor) -> dict[str, Tensor]:
-    """Σ_m v_m ∂Y_m/∂θ for every parameter, as training computes it, with v from `_weights`."""
-    y = network(x)
-    return network.gradients(_weights(y.numel(), y).reshape(y.shape), x, y)
+    return found | _rows(network, values, differing)
 
 
 def _differ(jacobian: Tensor, gradient: Tensor) -> bool:
@@ -45,16 +43,18 @@ def _differ(jacobian: Tensor, gradient: Tensor) -> bool:
 
 
 def _weights(outputs: int, like: Tensor) -> Tensor:
-    """A cotangent whose numbers all differ."""
+    """v_m = (1 + m)^½, a cotangent whose numbers all differ."""
     return torch.arange(1, outputs + 1, dtype=like.dtype, device=like.device).sqrt()
 
 
 @torch.no_grad()
-def _rows(network: Network, x: Tensor, names: list[str]) -> dict[str, Tensor]:
+def _rows(network: Network, values: list[Tensor], names: list[str]) -> dict[str, Tensor]:
     """The gradients of one output after the other, shape (M, P)."""
-    y = network(x)
+    if not names:
+        return {}
+    y = values[-1]
     units = torch.eye(y.numel(), dtype=y.dtype, device=y.device).reshape(-1, *y.shape)
-    rows = [network.gradients(unit, x, y) for unit in units]
+    rows = [network.gradients_along(unit, values) for unit in units]
     return {name: torch.stack([row[name].flatten() for row in rows]) for name in names}
 
 
