@@ -245,3 +245,35 @@ def test_a_wrong_shape_from_the_first_layer_is_named() -> None:
     network = nets.Network([FlatPullback(), Linear(3, 2)]).double()
     with pytest.raises(nets.InputError, match=r"pullback of layer 0, a FlatPullback, .*\(2, 4\)"):
         nets.jacobians(network, torch.ones(4, 3, dtype=torch.float64))["input"].dense()
+
+
+class Dropout(nets.Layer):
+    """Y_ni = M_ni X_ni / (1 − p), with a mask M that each call draws."""
+
+    elementwise = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mask", None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.mask = 2 * (torch.rand_like(x) > 0.5).to(x)
+        return x * self.mask
+
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return v * self.mask
+
+
+class WithoutTheMask(Dropout):
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return v
+
+
+@pytest.mark.parametrize(("layer", "verdict"), [(Dropout, "pass"), (WithoutTheMask, "fail")])
+def test_the_closed_form_draws_what_the_other_derivations_draw(layer: type[nets.Layer], verdict: str) -> None:
+    network = nets.Network([Linear(3, 3, generator=generator()), layer(), Linear(3, 2)]).double()
+    before = torch.random.get_rng_state()
+    x = torch.randn(4, 3, generator=generator(), dtype=torch.float64)
+    assert nets.verify(network, x).verdict == verdict
+    nets.jacobians(network, x)
+    assert torch.equal(torch.random.get_rng_state(), before)

@@ -10,7 +10,8 @@ from torch.func import functional_call, jacrev
 import nets
 from nets.calculus.formulas import formulas
 from nets.calculus.layers import Linear, Tanh
-from nets.training.gradients.backpropagation import closed_form
+from nets.calculus.parameters import add_by_name, first_names
+from nets.training.gradients.backpropagation import backpropagate
 from nets.verification.derivations.engines import available
 from tests.layers.residual import Residual
 
@@ -82,7 +83,7 @@ def test_both_engines_descend_alike_and_keep_it_shared(make, sample_norms: bool)
         network = make()
         options = {"engine": engine, "sample_norms": sample_norms, "learning_rate": 0.1, "steps": 4}
         *_, last = nets.descend(network, nets.Batch(X, TARGETS), loss=nets.MeanSquaredError(), **options)
-        norms = [torch.as_tensor(last.samples.values)] if sample_norms else []
+        norms = [torch.as_tensor(last.sample_norms.values)] if sample_norms else []
         ends.append([torch.tensor(last.loss), *network.parameters(), *norms])
         assert network.shared_parameters() == make().shared_parameters() != set()
     for one, other in zip(*ends, strict=True):
@@ -135,6 +136,42 @@ def test_a_sequence_of_torch_with_one_layer_twice_is_converted() -> None:
     network = nets.Network.from_torch(module)
     assert network.shared_parameters() == {"0.0.weight", "0.0.bias"}
     module(X).square().mean().backward()
-    _, found = closed_form(network, nets.MeanSquaredError(), nets.Batch(X, torch.zeros(3, 4, dtype=X.dtype)))
+    _, found = backpropagate(network, nets.MeanSquaredError(), nets.Batch(X, torch.zeros(3, 4, dtype=X.dtype)))
     torch.testing.assert_close(found["0.0.weight"], shared.weight.grad)
     assert copy.deepcopy(network).shared_parameters() == network.shared_parameters()
+
+
+class Parallel(nets.Layer):
+    """Y = (f(X), g(X)), side by side."""
+
+    def __init__(self, *layers: nets.Layer) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([branch(x) for branch in self.branches], -1)
+
+    def parts(self, v: Tensor, x: Tensor) -> list[tuple[nets.Layer, Tensor, Tensor]]:
+        outputs = [branch(x) for branch in self.branches]
+        return list(zip(self.branches, v.split([y.shape[-1] for y in outputs], -1), outputs, strict=True))
+
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return sum(branch.pullback(own, x, z) for branch, own, z in self.parts(v, x))
+
+    def gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        first, total = first_names(self), dict[str, Tensor]()
+        for index, (branch, own, z) in enumerate(self.parts(v, x)):
+            names = {name: first[f"branches.{index}.{name}"] for name, _ in branch.named_parameters()}
+            add_by_name(total, names, branch.gradients(own, x, z))
+        return total
+
+
+def test_one_layer_in_two_branches() -> None:
+    shared = Linear(4, 4, generator=torch.Generator().manual_seed(5))
+    network = nets.Network([Parallel(nets.Network([shared, Tanh()]), shared), Linear(8, 2)]).double()
+    certificate = nets.verify(network, X)
+    assert certificate.passed, str(certificate)
+    kept = [p.detach().clone() for p in network.parameters()]
+    nets.explain(network, X, "0.branches.0.0.weight", (1, 2))
+    assert all(torch.equal(p, q) for p, q in zip(network.parameters(), kept, strict=True))
+    assert type(network.get_parameter("0.branches.1.weight")) is nn.Parameter

@@ -143,8 +143,8 @@ class Network(nn.Sequential, Layer):
         return total
 
     def check(self, x: Tensor) -> None:
-        """Raise InputError unless X is a dense batch (N, *S), N ≥ 1, in the network's own precision or of whole numbers,
-        on its device."""
+        """Raise InputError unless X is a dense batch (N, *S), N ≥ 1, on the network's device, in its precision or of
+        whole numbers."""
         if not isinstance(x, Tensor):
             raise InputError(f"X is {quoted(x)}; expected a tensor of shape (samples, features).")
         if x.layout is not torch.strided or not (x.is_floating_point() or x.dtype in WHOLE):
