@@ -138,8 +138,8 @@ class Network(nn.Sequential, Layer):
     ) -> dict[str, Tensor]:
         """derivative(layer, v, x, y) of each layer, by name, added up over the uses of a parameter."""
         names, total = self.parameter_names(), dict[str, Tensor]()
-        for index, v in self.pulled_back(v, values):
-            add_by_name(total, names[index], derivative(self.layers[index], v, values[index], values[index + 1]))
+        for index, own in self.pulled_back(v, values):
+            add_by_name(total, names[index], derivative(self.layers[index], own, values[index], values[index + 1]))
         return total
 
     def check(self, x: Tensor) -> None:

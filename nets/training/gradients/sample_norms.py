@@ -41,7 +41,7 @@ def backpropagate_with_norms(network: Network, loss: Loss, batch: Batch) -> tupl
             add_by_name(norms, names[index], layer.sample_norms(*at))
         else:  # the terms of a shared parameter add up, and their norms do not
             add_by_name(terms, names[index], layer.sample_gradients(*at))
-    norms |= {name: row_norms(term.flatten(1)) for name, term in terms.items()}
+    norms |= {name: row_norms(term.reshape(len(term), -1)) for name, term in terms.items()}
     moved = list(trained(network))
     found = torch.stack([norms[name] for name in moved])
     return loss(values[-1], batch.targets), {name: gradients[name] for name in moved}, found
