@@ -1,4 +1,4 @@
-"""`python train.py experiment=tanh_linear`: prove the gradients, train, show. The only file that knows Hydra."""
+"""`python train.py experiment=tanh_linear`: verify the gradients, train, report. The only file that uses Hydra."""
 
 import contextlib
 import copy
@@ -25,7 +25,7 @@ CONFIGS = Path(__file__).resolve().parent / "configs"
 HELP = """\
 python train.py [experiment=NAME] [SETTING=VALUE ...]
 
-Proves every derivative of a network, trains it, and shows its gradients in TensorBoard.
+Verifies every derivative of a network, trains it, and shows its gradients in TensorBoard.
 With -m, SETTING=VALUE,VALUE makes one run for each value. With HYDRA_FULL_ERROR=1, errors show their traceback.
 
 Groups, and the options of each:
@@ -43,7 +43,7 @@ def experiment(
     ranks: Any,
 ) -> None:  # fmt: skip
     """Config → data → network → certificate → explanation → descent → records → board."""
-    # Imported here: --help does not wait for torch.
+    # Imported here, so that --help does not load torch.
     import torch
     from rich.console import Console
 
@@ -89,7 +89,7 @@ def experiment(
             directory.rmdir()
             directory.parent.rmdir()
         raise
-    exit_on_sigterm()  # so that what was recorded is written
+    exit_on_sigterm()  # SIGTERM then ends the run like Ctrl-C: the records are written
     with Board(directory) as board:
         (directory / "config.yaml").write_text(config, encoding="utf-8")
         board.config(config)
@@ -156,7 +156,7 @@ def train(
                     seen |= {"parameters": named, "gradients": {key: p.grad for key, p in named.items()}}
                 board.write(step, **seen)
     except BaseException:
-        # Whatever ends the descent, its records up to there are reported.
+        # However the descent ends, the records up to that point are reported.
         if records:
             snapshots.append(snapshot(network, loss, probe_batch, len(records)))
             said = report(records, snapshots, board, directory)
@@ -198,17 +198,18 @@ def load(settings: dict) -> Any:
     from nets.validation import one_of
 
     functions = {f"nets.data.{name}": function for name, function in inspect.getmembers(nets.data, inspect.isfunction)}
-    # No other target is accepted: Hydra would call any function that Python can import, torch.load among them.
+    # No other target is accepted: Hydra would call any importable function, including torch.load.
     target = one_of("data._target_", settings.get("_target_"), tuple(functions))
     return call(functions[target], {key: value for key, value in settings.items() if key != "_target_"}, "data")
 
 
 def sentence(error: BaseException) -> str | None:
-    """The sentence for an error that the user can mend; None for a defect of the program."""
+    """The sentence for an error that the user can correct; None for a defect of the program."""
     if type(error).__module__ == "nets.errors":  # their messages are written for a user
         return str(error)
     if isinstance(error, OSError):
-        return f"'{error.filename}' cannot be read or written ({error.strerror}): mend that, or set run_dir elsewhere."
+        fault = f"'{error.filename}' cannot be read or written ({error.strerror})"
+        return f"{fault}: correct that, or set run_dir to another directory."
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return "there is not enough memory: make network.sizes, verification.samples or descent.batch_size smaller."
     return composition_error(error) if isinstance(error, OmegaConfBaseException) else None
@@ -235,11 +236,11 @@ def composition_error(error: BaseException) -> str:
         return f"{text.splitlines()[0]}: add -m to make a run with each, or write brackets around a list."
     if isinstance(error, ConfigCompositionException) and text.startswith("Could not override"):
         return unknown_setting(text.split("'")[1])
-    return f"the settings cannot be read ({' '.join(text.split())}): python train.py --help lists what they are."
+    return f"the settings cannot be read ({' '.join(text.split())}): python train.py --help lists all settings."
 
 
 def unknown_setting(key: str) -> str:
-    """The sentence for an unknown setting: it is misspelt, or belongs to a data set or a descent that is not chosen."""
+    """The sentence for an unknown setting: misspelt, or of a data set or a descent that was not chosen."""
     from nets.settings import suggestion
 
     known = [path.name for path in CONFIGS.iterdir() if path.is_dir()]
@@ -254,8 +255,7 @@ def unknown_setting(key: str) -> str:
 
 
 def exit_after(error: BaseException, text: str | None) -> NoReturn:
-    """Exit with status 1 after one sentence, or after a traceback if it was asked for or the fault lies in the
-    program."""
+    """Exit with status 1 after one sentence; after a traceback if the user asked for it or the program has a defect."""
     if TRACEBACK_WANTED or text is None:
         traceback.print_exception(error)
     else:

@@ -91,14 +91,15 @@ def one_line(error: BaseException) -> str:
 # Tables.
 
 
-def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
-    """A line for each row, with two spaces between columns as wide as their widest cell.
+def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = (), gap: int = 2) -> list[str]:
+    """A line for each row; each column is as wide as its widest cell.
 
     Args:
-        rows: the cells; all rows have as many.
+        rows: the cells; all rows have the same number of cells.
         right: the columns that are aligned to the right.
+        gap: the number of spaces between two columns.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     sides = [">" if column in right else "<" for column in range(len(widths))]
     padded = [[f"{cell:{side}{w}}" for cell, side, w in zip(row, sides, widths, strict=True)] for row in rows]
-    return ["  ".join(cells).rstrip() for cells in padded]
+    return [(" " * gap).join(cells).rstrip() for cells in padded]

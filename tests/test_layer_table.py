@@ -34,8 +34,8 @@ def test_the_table_holds_the_numbers() -> None:
     assert table([seen]).splitlines() == [
         "Attenuation of the gradient on its way back through each layer",
         "           after step 900",
-        "layer      measured predicted  flat  dead",
-        "0  Tanh        3.00      2.50  25 % >99 %",
-        "2  Linear   8.0e+05      1.00     –     –",
+        "layer      measured predicted flat  dead",
+        "0  Tanh        3.00      2.50 25 % >99 %",
+        "2  Linear   8.0e+05      1.00    –     –",
         "product     2.4e+06      2.50",
     ]

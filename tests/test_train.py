@@ -294,7 +294,8 @@ def test_a_full_disk(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 
     monkeypatch.setattr(Board, "write", write)
     expected = (
-        "'here/events' cannot be read or written (No space left on device): mend that, or set run_dir elsewhere.\n"
+        "'here/events' cannot be read or written (No space left on device): "
+        "correct that, or set run_dir to another directory.\n"
     )
     assert end_of(run, capsys) == (1, expected)
 

@@ -6,6 +6,9 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import chain, islice, zip_longest
+
+from nets.text import aligned
 
 WIDTH = 80
 
@@ -98,21 +101,15 @@ def _code_lines(code: str) -> list[str]:
 def _table_text(table: Table) -> list[str]:
     columns = [c for c in range(len(table.head)) if c != table.code]
     widths = _column_widths(table, columns)
-    lines = []
-    for row in (table.head, *table.rows):
-        if not any(row[c] for c in columns):
-            continue
-        cells = [_wrapped(row[c], widths[c]) or [""] for c in columns]
-        for number in range(max(map(len, cells))):
-            parts = [cell[number] if number < len(cell) else "" for cell in cells]
-            aligned = [
-                part.rjust(widths[c]) if c == table.numbers else part.ljust(widths[c])
-                for c, part in zip(columns, parts, strict=True)
-            ]
-            lines.append("  " + "  ".join(aligned))
+    rows = [row for row in (table.head, *table.rows) if any(row[c] for c in columns)]
+    wrapped = [list(zip_longest(*(_wrapped(row[c], widths[c]) for c in columns), fillvalue="")) for row in rows]
+    lines = iter(aligned(list(chain(*wrapped)), right=[columns.index(table.numbers)]))
+    text = []
+    for row, own in zip(rows, wrapped, strict=True):
+        text += [f"  {line}" for line in islice(lines, len(own))]
         if table.code is not None and row is not table.head:
-            lines += _code_lines(row[table.code])
-    return lines
+            text += _code_lines(row[table.code])
+    return text
 
 
 def _column_widths(table: Table, columns: list[int]) -> list[int]:

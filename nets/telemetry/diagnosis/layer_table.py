@@ -1,14 +1,15 @@
 """The layers of a network as a table: predicted and measured attenuation, flat slopes and dead units."""
 
 import math
+import re
 from collections.abc import Sequence
 
 from nets.records.layer_statistics import FLAT, LayerStatistics, Snapshot
 from nets.telemetry.diagnosis.numbers import moment
-from nets.text import percent, two_digits
+from nets.text import aligned, percent, two_digits
 
-WIDTHS = (8, 10, 6, 6)
-"""Of the columns under one snapshot: measured, predicted, flat, dead."""
+COLUMNS = ("", "measured", "predicted", "flat", "dead")
+"""The columns of one snapshot. The empty one separates it from the columns to its left."""
 
 MOST_ROWS = 24
 """Rows on a screen; of more, the rows in the middle are left to TensorBoard."""
@@ -29,17 +30,19 @@ def table(snapshots: Sequence[Snapshot], most_rows: int | None = MOST_ROWS) -> s
     activations.
     """
     shown = [snapshots[0], snapshots[-1]] if len(snapshots) > 1 else [snapshots[0]]
-    rows = [[_title(layer), *(_cells(s.layers[index]) for s in shown)] for index, layer in enumerate(shown[0].layers)]
-    if most_rows is not None and len(rows) > most_rows:
+    layers = range(len(shown[0].layers))
+    rows = [[_title(shown[0].layers[i]), *(cell for s in shown for cell in _cells(s.layers[i]))] for i in layers]
+    if len(layers) > 1:
+        rows.append(["product", *(cell for s in shown for cell in _products(s))])
+    head, *lines = aligned([["layer", *COLUMNS * len(shown)], *rows], right=range(1, len(rows[0])), gap=1)
+    if most_rows is not None and len(layers) > most_rows:
         half = most_rows // 2
-        rows[half:-half] = [[f"… {len(rows) - 2 * half} more layers, on the Text page of TensorBoard"]]
-    if len(shown[0].layers) > 1:
-        rows.append(["product", *map(_products, shown)])
-    columns = _row("measured", "predicted", "flat", "dead")
-    rows = [["", *(f"{moment(s):<{len(columns)}}" for s in shown)], ["layer", *[columns] * len(shown)], *rows]
-    width = max(len(row[0]) for row in rows if len(row) > 1)
-    lines = ["  ".join([row[0].ljust(width), *row[1:]]).rstrip() for row in rows]
-    return "\n".join(["Attenuation of the gradient on its way back through each layer", *lines])
+        hidden = len(layers) - 2 * half
+        lines[half : half + hidden] = [f"… {hidden} more layers, on the Text page of TensorBoard"]
+    times = ""
+    for snapshot, column in zip(shown, re.finditer(COLUMNS[1], head), strict=True):
+        times = times.ljust(column.start()) + moment(snapshot)
+    return "\n".join(["Attenuation of the gradient on its way back through each layer", times, head, *lines])
 
 
 def _title(layer: LayerStatistics) -> str:
@@ -47,20 +50,15 @@ def _title(layer: LayerStatistics) -> str:
     return f"{layer.name}  {kinds or 'Linear'}"
 
 
-def _cells(layer: LayerStatistics) -> str:
+def _cells(layer: LayerStatistics) -> list[str]:
     shares = [(one.flat, one.dead) for one in layer.activations]
     largest = [percent(max(column)) for column in zip(*shares, strict=True)] or ["–", "–"]
-    return _row(_factor(layer.measured), _factor(layer.predicted), *largest)
+    return ["", _factor(layer.measured), _factor(layer.predicted), *largest]
 
 
-def _products(snapshot: Snapshot) -> str:
+def _products(snapshot: Snapshot) -> list[str]:
     factors = zip(*((layer.measured, layer.predicted) for layer in snapshot.layers), strict=True)
-    return _row(*(_factor(math.prod(column)) for column in factors))
-
-
-def _row(*cells: str) -> str:
-    padded = (*cells, *[""] * (len(WIDTHS) - len(cells)))
-    return "".join(cell.rjust(width) for cell, width in zip(padded, WIDTHS, strict=True))
+    return ["", *(_factor(math.prod(column)) for column in factors), "", ""]
 
 
 def _factor(factor: float) -> str:
