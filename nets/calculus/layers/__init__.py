@@ -2,6 +2,8 @@
 
 linear: Y = W X + B. Begin here.
 activations: tanh and others, entry by entry, and their names.
+normalization: LayerNorm, RMSNorm, GroupNorm; affine is what they share.
+softmax: Softmax, LogSoftmax.
 conversion: which layer stands for which class of `torch.nn`.
 
 Index letters are those of `nets.calculus.layer`: n sample, i output of the layer, j input of the layer.
@@ -17,3 +19,8 @@ from nets.calculus.layers.activations import Sin as Sin
 from nets.calculus.layers.activations import Softplus as Softplus
 from nets.calculus.layers.activations import Tanh as Tanh
 from nets.calculus.layers.linear import Linear as Linear
+from nets.calculus.layers.normalization import GroupNorm as GroupNorm
+from nets.calculus.layers.normalization import LayerNorm as LayerNorm
+from nets.calculus.layers.normalization import RMSNorm as RMSNorm
+from nets.calculus.layers.softmax import LogSoftmax as LogSoftmax
+from nets.calculus.layers.softmax import Softmax as Softmax

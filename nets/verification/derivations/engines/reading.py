@@ -34,7 +34,7 @@ def read(network: Network, x: Tensor) -> tuple[dict[str, Array], Array]:
     """
     network.check(x)
     for index, layer in enumerate(network.layers):
-        if not _portable(layer):
+        if not portable(layer):
             raise OutOfReachError(
                 f"layer {index} is a {type(layer).__name__}, whose forward is written for PyTorch alone: "
                 "write it as function(m, x, **parameters)."
@@ -74,7 +74,7 @@ def tensors(parameters: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str
     return {name: torch.from_numpy(np.array(found[name], dtype=np.float64)) for name in (*parameters, "input")}
 
 
-def _portable(layer: Layer) -> bool:
+def portable(layer: Layer) -> bool:
     """Whether `function` is what the layer computes: a class that overrides `forward` alone computes another."""
     mro = type(layer).__mro__
     forward, function = (next(i for i, c in enumerate(mro) if name in vars(c)) for name in ("forward", "function"))
