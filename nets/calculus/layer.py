@@ -49,7 +49,7 @@ class Layer(nn.Module, ABC):
     elementwise: ClassVar[bool] = False
     """Whether Y_ni depends on X_ni alone. Then Y has the shape of X, and ∂Y/∂X of a sample is diagonal."""
 
-    symbol: ClassVar[str | None] = None
+    symbol: str | None = None
     """How ∂Y_i/∂X_i of an elementwise layer is written, with {y} for Y_i and {z} for X_i; '' for 1, None where it is
     not known.
 

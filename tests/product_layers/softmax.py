@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from nets.calculus.layers.softmax import LogSoftmax, Softmax
-from tests.layer_case import BEFORE, of_torch, positions
+from tests.layer_case import BEFORE, of_torch
 
 
 class DiagonalAlone(Softmax):
@@ -26,11 +26,11 @@ CASES = {
         lambda: nn.Softmax(-1),
         {"pullback without − p pᵀ": (WithoutOuterProduct, BEFORE), "diagonal alone": (DiagonalAlone, BEFORE)},
     ),
-    "softmax over another axis": of_torch(lambda: nn.Softmax(1), {}, positions(2, 3, 3), (4, 2)),
     "log softmax": of_torch(lambda: nn.LogSoftmax(1), {"transposed Jacobian": (TransposedJacobian, BEFORE)}),
 }
 
 SETTINGS = {
+    "softmax over positions": (lambda: nn.Softmax(1), (3, 4, 2)),
     "softmax over channels": (lambda: nn.Softmax(-3), (2, 3, 2, 2)),
     "log softmax over tokens": (lambda: nn.LogSoftmax(-1), (2, 3, 4)),
 }

@@ -2,6 +2,7 @@
 
 linear: Y = W X + B. Begin here.
 activations: tanh and others, entry by entry, and their names.
+gates: GELU, its tanh form, SiLU, Mish. piecewise: LeakyReLU, ELU, Hardtanh.
 normalization: LayerNorm, RMSNorm, GroupNorm; affine is what they share.
 softmax: Softmax, LogSoftmax.
 conversion: which layer stands for which class of `torch.nn`.
@@ -10,7 +11,7 @@ Index letters are those of `nets.calculus.layer`: n sample, i output of the laye
 """
 
 from nets.calculus.layers.activations import ACTIVATIONS as ACTIVATIONS
-from nets.calculus.layers.activations import GELU as GELU
+from nets.calculus.layers.gates import GELU as GELU
 from nets.calculus.layers.activations import Activation as Activation
 from nets.calculus.layers.activations import Identity as Identity
 from nets.calculus.layers.activations import ReLU as ReLU
@@ -24,3 +25,9 @@ from nets.calculus.layers.normalization import LayerNorm as LayerNorm
 from nets.calculus.layers.normalization import RMSNorm as RMSNorm
 from nets.calculus.layers.softmax import LogSoftmax as LogSoftmax
 from nets.calculus.layers.softmax import Softmax as Softmax
+from nets.calculus.layers.gates import GELUTanh as GELUTanh
+from nets.calculus.layers.gates import Mish as Mish
+from nets.calculus.layers.gates import SiLU as SiLU
+from nets.calculus.layers.piecewise import ELU as ELU
+from nets.calculus.layers.piecewise import Hardtanh as Hardtanh
+from nets.calculus.layers.piecewise import LeakyReLU as LeakyReLU
