@@ -15,7 +15,8 @@ OWN: dict[str, LayerCase] = {
 """Layers as a user writes them."""
 
 _FAMILIES = [
-    importlib.import_module(f"tests.product_layers.{name}") for _, name, _ in pkgutil.iter_modules(product_layers.__path__)
+    importlib.import_module(f"tests.product_layers.{name}")
+    for _, name, _ in pkgutil.iter_modules(product_layers.__path__)
 ]
 
 CASES: dict[str, LayerCase] = OWN | {name: case for family in _FAMILIES for name, case in family.CASES.items()}

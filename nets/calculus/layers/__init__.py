@@ -5,13 +5,13 @@ activations: tanh and others, entry by entry, and their names.
 gates: GELU, its tanh form, SiLU, Mish. piecewise: LeakyReLU, ELU, Hardtanh.
 normalization: LayerNorm, RMSNorm, GroupNorm; affine is what they share.
 softmax: Softmax, LogSoftmax.
+convolution: Conv1d, Conv2d. initialization: how weights are drawn.
 conversion: which layer stands for which class of `torch.nn`.
 
 Index letters are those of `nets.calculus.layer`: n sample, i output of the layer, j input of the layer.
 """
 
 from nets.calculus.layers.activations import ACTIVATIONS as ACTIVATIONS
-from nets.calculus.layers.gates import GELU as GELU
 from nets.calculus.layers.activations import Activation as Activation
 from nets.calculus.layers.activations import Identity as Identity
 from nets.calculus.layers.activations import ReLU as ReLU
@@ -19,15 +19,18 @@ from nets.calculus.layers.activations import Sigmoid as Sigmoid
 from nets.calculus.layers.activations import Sin as Sin
 from nets.calculus.layers.activations import Softplus as Softplus
 from nets.calculus.layers.activations import Tanh as Tanh
+from nets.calculus.layers.convolution import Conv1d as Conv1d
+from nets.calculus.layers.convolution import Conv2d as Conv2d
+from nets.calculus.layers.gates import GELU as GELU
+from nets.calculus.layers.gates import GELUTanh as GELUTanh
+from nets.calculus.layers.gates import Mish as Mish
+from nets.calculus.layers.gates import SiLU as SiLU
 from nets.calculus.layers.linear import Linear as Linear
 from nets.calculus.layers.normalization import GroupNorm as GroupNorm
 from nets.calculus.layers.normalization import LayerNorm as LayerNorm
 from nets.calculus.layers.normalization import RMSNorm as RMSNorm
-from nets.calculus.layers.softmax import LogSoftmax as LogSoftmax
-from nets.calculus.layers.softmax import Softmax as Softmax
-from nets.calculus.layers.gates import GELUTanh as GELUTanh
-from nets.calculus.layers.gates import Mish as Mish
-from nets.calculus.layers.gates import SiLU as SiLU
 from nets.calculus.layers.piecewise import ELU as ELU
 from nets.calculus.layers.piecewise import Hardtanh as Hardtanh
 from nets.calculus.layers.piecewise import LeakyReLU as LeakyReLU
+from nets.calculus.layers.softmax import LogSoftmax as LogSoftmax
+from nets.calculus.layers.softmax import Softmax as Softmax

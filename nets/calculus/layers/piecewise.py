@@ -37,7 +37,7 @@ class LeakyReLU(Activation, known_as="leaky_relu"):
 
     def slope(self, z: Tensor, y: Tensor) -> Tensor:
         """f′ = 1 where Z > 0, else a."""
-        return torch.where(z > 0, 1.0, self.negative_slope).to(z.dtype)
+        return torch.where(z > 0, torch.ones_like(z), self.negative_slope)
 
     def extra_repr(self) -> str:
         return f"{self.negative_slope:g}"

@@ -41,7 +41,7 @@ def slope_function(symbol: str) -> Callable[[Tensor, Tensor], Tensor]:
         InputError: for a text that is not in this notation.
     """
     source = _python(symbol)
-    known = {**FUNCTIONS, "indicator": lambda condition: condition.to(torch.get_default_dtype())}
+    known = {**FUNCTIONS, "indicator": lambda condition: condition.to(torch.float64)}
     try:
         code = compile(source, "<symbol>", "eval")
     except SyntaxError as error:
