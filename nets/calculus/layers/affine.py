@@ -14,7 +14,7 @@ def sizes(name: str, value: int | Sequence[int], least: int = 1) -> tuple[int, .
     Raises:
         InputError: for something else, or a size below `least`.
     """
-    several = tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else (value,)
+    several = tuple(value) if isinstance(value, Sequence) else (value,)
     if not several:
         raise InputError(f"{name} is {quoted(value)}; expected at least one size.")
     return tuple(validation.whole(name, size, least) for size in several)

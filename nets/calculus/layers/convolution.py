@@ -20,6 +20,7 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.grad import conv1d_weight, conv2d_weight
 
 from nets import validation
 from nets.calculus.layer import Layer
@@ -106,7 +107,7 @@ class Convolution(Layer):
         missed = [size - reach for size, reach in zip(x.shape[2:], reached, strict=True)]
         transposed = F.conv_transpose1d if self.axes == 1 else F.conv_transpose2d
         settings = (self.stride, self.padding, missed, self.groups, self.dilation)
-        pulled = transposed(v.flatten(0, v.ndim - y.ndim), self.weight, None, *settings)  # type: ignore[operator]
+        pulled = transposed(v.flatten(0, v.ndim - y.ndim), self.weight, None, *settings)
         return pulled.reshape(*v.shape[: v.ndim - y.ndim], *x.shape)
 
     def pushforward(self, t: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -116,7 +117,7 @@ class Convolution(Layer):
 
     def gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """W: Σ_nl v_nol X_nc,p(l,s) and B: Σ_nl v_nol."""
-        correlated = nn.grad.conv1d_weight if self.axes == 1 else nn.grad.conv2d_weight
+        correlated = conv1d_weight if self.axes == 1 else conv2d_weight
         settings = (self.stride, self.padding, self.dilation, self.groups)
         gradients = {"weight": correlated(x, self.weight.shape, v, *settings)}
         return gradients if self.bias is None else gradients | {"bias": v.sum((0, *range(2, y.ndim)))}
@@ -144,7 +145,7 @@ class Convolution(Layer):
     def _convolved(self, x: Tensor, bias: Tensor | None) -> Tensor:
         convolved = F.conv1d if self.axes == 1 else F.conv2d
         settings = (self.stride, self.padding, self.dilation, self.groups)
-        return convolved(x, self.weight, bias, *settings)  # type: ignore[operator, no-any-return]
+        return convolved(x, self.weight, bias, *settings)
 
     def _each_axis(self, positions: Sequence[int]) -> Any:
         return zip(positions, self.kernel_size, self.stride, self.padding, self.dilation, strict=True)
@@ -205,8 +206,16 @@ def _from_torch(kind: type[Made], module: Any) -> Made | None:
         return None
     named = {"valid": 0, "same": tuple(span // 2 for span in spans)}
     padding = named[module.padding] if isinstance(module.padding, str) else module.padding
-    channels = (module.in_channels, module.out_channels, module.kernel_size)
-    layer = kind(*channels, module.stride, padding, module.dilation, module.groups, module.bias is not None)
+    layer = kind(
+        module.in_channels,
+        module.out_channels,
+        module.kernel_size,
+        module.stride,
+        padding,
+        module.dilation,
+        module.groups,
+        module.bias is not None,
+    )
     return sharing(layer, module)
 
 
