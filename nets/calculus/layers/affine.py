@@ -27,7 +27,7 @@ def divides(name: str, divisor: int, whole_name: str, whole: int) -> None:
 
 
 def expect_channels(layer: nn.Module, x: Tensor, channels: int, axes: Sequence[int] = ()) -> None:
-    """InputError unless X has the shape (N, channels, …), with as many axes as `axes` allows; any from 2 on if empty."""
+    """InputError unless X has the shape (N, channels, …), with one of these counts of axes; any from 2 on if empty."""
     if x.ndim < 2 or x.shape[1] != channels or (axes and x.ndim not in axes):
         expected = " or ".join(f"{count} axes" for count in axes) or "2 axes or more"
         raise InputError(

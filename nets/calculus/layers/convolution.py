@@ -1,10 +1,10 @@
 """Convolutions over positions and over images.
 
-Index letters: n sample, o output channel, c input channel, l position of the output, s place in the kernel. The formulas
-are written for one axis of positions; an image has two, and each letter l and s then stands for a pair.
+Index letters: n sample, o output channel, c input channel, l position of the output, s place in the kernel. The
+formulas are written for one axis of positions; an image has two, and each letter l and s then stands for a pair.
 
-With a stride, a dilation and zeros around X, the place s of the kernel meets the position p(l, s) = l stride + s dilation
-− padding of X, which is one number of a window:
+With a stride, a dilation and zeros around X, the place s of the kernel meets the position
+p(l, s) = l stride + s dilation − padding of X, which is one number of a window:
 
     U_nl,cs = X_nc,p(l,s)        Y_nol = Σ_cs W_ocs U_nl,cs + B_o
 
@@ -14,7 +14,7 @@ arXiv:1603.07285.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -37,7 +37,8 @@ class Convolution(Layer):
     With groups, the channels are divided in order, and an output channel sees the input channels of its own group.
 
     Shapes: W (O, C / groups, *kernel_size), B (O,), X (N, C, *positions), Y (N, O, *positions of the output), of which
-    each axis has ⌊(L + 2 padding − dilation (kernel_size − 1) − 1) / stride⌋ + 1. Parameters are named as in `torch.nn`.
+    each axis has ⌊(L + 2 padding − dilation (kernel_size − 1) − 1) / stride⌋ + 1. Parameters are named as in
+    `torch.nn`.
 
     Args:
         in_channels: C.
@@ -117,7 +118,7 @@ class Convolution(Layer):
 
     def gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """W: Σ_nl v_nol X_nc,p(l,s) and B: Σ_nl v_nol."""
-        correlated = conv1d_weight if self.axes == 1 else conv2d_weight
+        correlated: Callable[..., Tensor] = conv1d_weight if self.axes == 1 else conv2d_weight
         settings = (self.stride, self.padding, self.dilation, self.groups)
         gradients = {"weight": correlated(x, self.weight.shape, v, *settings)}
         return gradients if self.bias is None else gradients | {"bias": v.sum((0, *range(2, y.ndim)))}
@@ -191,8 +192,9 @@ def expect_window(
     padded = [size + 2 * zeros for size, zeros in zip(x.shape[2:], padding, strict=True)]
     if any(span > size for span, size in zip(spans, padded, strict=True)):
         raise InputError(
-            f"a {type(layer).__name__} whose window spans {tuple(spans)} was given X of shape {tuple(x.shape)}, which is "
-            f"{tuple(padded)} with its padding; expected a window that fits in X: make kernel_size or dilation smaller."
+            f"a {type(layer).__name__} whose window spans {tuple(spans)} was given X of shape {tuple(x.shape)}, which "
+            f"is {tuple(padded)} with its padding; expected a window that fits in X: make kernel_size or "
+            "dilation smaller."
         )
 
 
@@ -204,8 +206,10 @@ def _from_torch(kind: type[Made], module: Any) -> Made | None:
     spans = [step * (size - 1) for size, step in zip(module.kernel_size, module.dilation, strict=True)]
     if module.padding_mode != "zeros" or (module.padding == "same" and any(span % 2 for span in spans)):
         return None
-    named = {"valid": 0, "same": tuple(span // 2 for span in spans)}
-    padding = named[module.padding] if isinstance(module.padding, str) else module.padding
+    padding: int | tuple[int, ...] = module.padding
+    named: dict[str, int | tuple[int, ...]] = {"valid": 0, "same": tuple(span // 2 for span in spans)}
+    if isinstance(module.padding, str):
+        padding = named[module.padding]
     layer = kind(
         module.in_channels,
         module.out_channels,

@@ -114,8 +114,8 @@ class Linear(Layer):
         return {"weight": WeightJacobian(factor, x), **bias}
 
     def sample_norms(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """W: ‖Σ v_ni X_nj‖ and B: ‖Σ v_ni‖ over the rows of each sample, without the gradient where the rows are few; of
-        a vector, which is one row, W: ‖v_n‖ ‖X_n‖ and B: ‖v_n‖ (Goodfellow, arXiv:1510.01799)."""
+        """W: ‖Σ v_ni X_nj‖ and B: ‖Σ v_ni‖ over the rows of each sample, without the gradient where rows are few; of a
+        vector, which is one row, W: ‖v_n‖ ‖X_n‖ and B: ‖v_n‖ (Goodfellow, arXiv:1510.01799)."""
         if x.ndim > 2:
             v, x = (t.reshape(len(t), -1, t.shape[-1]) for t in (v, x))
             norms = {"weight": norms_of_products(v, x)}
