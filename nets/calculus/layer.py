@@ -212,6 +212,12 @@ class Layer(nn.Module, ABC):
         """The same layer with other parameter values. Nothing is copied, and this layer stays as it is."""
         return with_parameters(self, parameters)
 
+    def hold(self) -> None:
+        """Let every later forward pass draw the same random numbers. `nets.verify` holds the layers of its copy.
+
+        A layer that draws random numbers defines it.
+        """
+
     def checked_gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """The result of `gradients`.
 

@@ -5,9 +5,9 @@ activations: tanh and others, entry by entry, and their names.
 gates: GELU, its tanh form, SiLU, Mish. piecewise: LeakyReLU, ELU, Hardtanh.
 normalization: LayerNorm, RMSNorm, GroupNorm; affine is what they share.
 softmax: Softmax, LogSoftmax.
-convolution: Conv1d, Conv2d. pooling: the largest of each window. averaging:
-the mean. shape: Flatten, Unflatten, Reshape.
-initialization: how weights are drawn.
+convolution: Conv1d, Conv2d. pooling: the largest of each window. averaging: the mean of each window.
+batch_norm: BatchNorm1d, BatchNorm2d, which couple the samples in training. dropout: Dropout.
+shape: Flatten, Unflatten, Reshape. initialization: how weights are drawn.
 conversion: which layer stands for which class of `torch.nn`.
 
 Index letters are those of `nets.calculus.layer`: n sample, i output of the layer, j input of the layer.
@@ -25,8 +25,11 @@ from nets.calculus.layers.averaging import AdaptiveAvgPool1d as AdaptiveAvgPool1
 from nets.calculus.layers.averaging import AdaptiveAvgPool2d as AdaptiveAvgPool2d
 from nets.calculus.layers.averaging import AvgPool1d as AvgPool1d
 from nets.calculus.layers.averaging import AvgPool2d as AvgPool2d
+from nets.calculus.layers.batch_norm import BatchNorm1d as BatchNorm1d
+from nets.calculus.layers.batch_norm import BatchNorm2d as BatchNorm2d
 from nets.calculus.layers.convolution import Conv1d as Conv1d
 from nets.calculus.layers.convolution import Conv2d as Conv2d
+from nets.calculus.layers.dropout import Dropout as Dropout
 from nets.calculus.layers.gates import GELU as GELU
 from nets.calculus.layers.gates import GELUTanh as GELUTanh
 from nets.calculus.layers.gates import Mish as Mish
