@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import nets
 from nets.calculus.layers import Dropout, Linear, Tanh
 from nets.training.evaluation import evaluate
-from nets.training.gradients.sample_norms import closed_form
+from nets.training.gradients.sample_norms import backpropagate_with_norms
 
 X = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 
@@ -100,7 +100,7 @@ def test_both_engines_descend_alike() -> None:
 def test_the_norms_of_the_samples_are_those_of_the_masks_of_the_batch() -> None:
     made = network()
     loss, data, mask = nets.MeanSquaredError(), nets.Batch(X, X[:, :2]), made.layers[1].mask((5, 4), 0)
-    *_, terms = closed_form(made, loss, data)
+    *_, terms = backpropagate_with_norms(made, loss, data)
     for n in range(len(X)):
         h = made.layers[0](X[n : n + 1]) * mask[n] / 0.6
         gradients = torch.autograd.grad(loss(made.layers[3](torch.tanh(h)), X[n : n + 1, :2]), list(made.parameters()))
