@@ -79,6 +79,40 @@ class BiasAveraged(BatchNorm1d):
         return {**super().gradients(v, x, y), "bias": v.mean(0)}
 
 
+def test_it_is_verified_through_the_batch() -> None:
+    made = network()
+    before = {name: tensor.clone() for name, tensor in made.state_dict().items()}
+    certificate = nets.verify(made, X)
+    assert certificate.passed, str(certificate)
+    torch.testing.assert_close(dict(made.state_dict()), before, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (StatisticsHeldConstant, {"0.weight", "input"}),
+        (WithoutTheVariance, {"0.weight", "input"}),
+        (BiasAveraged, {"1.bias"}),
+    ],
+)
+def test_a_wrong_one_fails_and_is_named(kind: type[nets.Layer], expected: set[str]) -> None:
+    certificate = nets.verify(network(kind), X)
+    failed = {check.parameter for check in certificate.checks if check.verdict == "fail"} - {"all"}
+    assert failed == expected, str(certificate)
+    assert kind.__name__ in str(certificate)
+
+
+def test_the_jacobians_go_through_the_batch() -> None:
+    made = network()
+    found = nets.jacobians(made, X)
+    x = X.clone().requires_grad_()
+    y, points = made(x), {**dict(made.named_parameters()), "input": x}
+    for name, point in points.items():
+        rows = [torch.autograd.grad(number, point, retain_graph=True)[0] for number in y.flatten()]
+        expected = torch.stack(rows).reshape(*y.shape, *point.shape)
+        torch.testing.assert_close(found[name].dense(), expected, rtol=1e-10, atol=1e-12)
+
+
 def trained(engine: str, **options: Any) -> nets.Network:
     options |= {"engine": engine, "learning_rate": 0.1, "steps": 4, "loss": nets.MeanSquaredError()}
     made = network()
@@ -89,6 +123,7 @@ def trained(engine: str, **options: Any) -> nets.Network:
 def test_both_engines_descend_alike_and_move_the_statistics_alike() -> None:
     one, other = (dict(trained(engine).state_dict()) for engine in ("closed_form", "autograd"))
     torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+    assert int(one["1.num_batches_tracked"]) == 4
 
 
 def test_a_sample_has_no_gradient_of_its_own() -> None:
