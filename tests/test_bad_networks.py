@@ -142,7 +142,7 @@ BATCHES: dict[str, Callable[[], Any]] = {
     "no samples": lambda: X[:0],
     "another precision": lambda: X.double(),
     "half precision": lambda: X.half(),
-    "whole numbers": lambda: X.long(),
+    "unsigned numbers of 16 bits": lambda: X.to(torch.uint16),
     "truth values": lambda: X.bool(),
     "complex numbers": lambda: X.to(torch.complex64),
     "sparse": lambda: X.to_sparse(),

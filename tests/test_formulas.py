@@ -1,6 +1,8 @@
 """The index form of each Jacobian, as the source document and the chain rule write it."""
 
 import math
+from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -143,17 +145,50 @@ def random_network(seed: int) -> tuple[Network, Tensor]:
     return network, torch.randn(3, inputs if start == 0 else 4, generator=generator, dtype=torch.float64)
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_every_formula_computes_the_entry_that_it_is_written_for(seed: int) -> None:
+def random_network_over_rows(seed: int) -> tuple[Network, Tensor]:
+    """Up to six layers over samples of two or three axes; the last may have parameters."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(least: int, most: int) -> int:
+        return int(torch.randint(least, most + 1, (), generator=generator))
+
+    axes, layers, known = [draw(1, 3) for _ in range(draw(1, 2))], list[Layer](), [Tanh, GELU, Sin]
+    widths = [draw(1, 3) for _ in range(draw(2, 4))]
+    for inputs, outputs in pairwise(widths):
+        layers.append(Linear(inputs, outputs, bias=bool(draw(0, 1)), generator=generator))
+        layers.extend(known[draw(0, 2)]() for _ in range(draw(0, 1)))
+    return Network(layers).double(), torch.randn(3, *axes, widths[0], generator=generator, dtype=torch.float64)
+
+
+def network_with_an_own_layer_last(seed: int) -> tuple[Network, Tensor]:
     network, x = random_network(seed)
+    own = [case.layer for case in CASES.values() if case.shape == (3,)]
+    wide = Linear(int(network(x).shape[1]), 4, generator=torch.Generator().manual_seed(seed))
+    return Network([*network.layers, wide, own[seed % len(own)]()]).double(), x
+
+
+@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("make", [random_network, random_network_over_rows, network_with_an_own_layer_last])
+def test_every_formula_computes_the_entry_that_it_is_written_for(make: Any, seed: int) -> None:
+    network, x = make(seed)
     jacobians = nets.jacobians(network, x)
-    for name, formula in formulas(network, x).items():
+    found = formulas(network, x)
+    linear = {f"{i}.weight" for i, layer in enumerate(network.layers) if type(layer) is Linear}
+    assert linear <= found.keys()
+    for name, formula in found.items():
         shape = jacobians[name].shape
         generator = torch.Generator().manual_seed(seed)
         for _ in range(4):
             index = tuple(int(torch.randint(size, (), generator=generator)) for size in shape)
             expected = jacobians[name].entry(*index)
             assert formula.entry(*index) == pytest.approx(expected, rel=1e-9, abs=1e-12), f"{name}: {formula}"
+
+
+def test_the_last_linear_layer_over_rows_is_written_with_its_axes() -> None:
+    x = torch.ones(1, 2, 3, dtype=torch.float64)
+    found = formulas(Network([Linear(3, 2), Tanh()]).double(), x)
+    assert str(found["0.weight"]) == "∂Y_tk/∂W_ij = (1 − Y_tk²) δ_ki X_tj"
+    assert str(found["0.bias"]) == "∂Y_tk/∂B_i = (1 − Y_tk²) δ_ki"
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -183,8 +218,8 @@ def test_a_symbol_that_is_not_the_slope_is_not_printed() -> None:
     "symbol", ["3{z", "{w}", "max({z}, 0)", "{z} +", "({z}", "cos", "__import__('os')", "{z} = 1", "lambda"]
 )
 def test_a_symbol_in_another_notation_is_refused(symbol: str) -> None:
-    with pytest.raises(InputError, match=r"a slope is written .*; expected \{z\} for the input"):
-        slope_function(symbol)
+    with pytest.raises(InputError, match=r"the symbol of Odd is .*; expected .* \{z\} for the input"):
+        slope_function(symbol, "Odd")
 
 
 @pytest.mark.parametrize(

@@ -62,10 +62,11 @@ def test_a_network_of_torch_modules_is_refused() -> None:
         Network([nn.Tanh()])  # type: ignore[list-item]
 
 
-def test_a_shared_parameter_is_refused() -> None:
+def test_a_layer_may_stand_in_a_network_twice_and_a_network_in_another() -> None:
     shared = Linear(2, 2)
-    with pytest.raises(InputError, match=r"'2\.weight' and '0\.weight' are one and the same"):
-        Network([shared, Tanh(), shared])
+    network = Network([shared, Tanh(), Network([shared, Tanh()])])
+    assert [name for name, _ in network.named_parameters()] == ["0.weight", "0.bias"]
+    assert network.parameter_names()[2] == {"0.weight": "0.weight", "0.bias": "0.bias"}
 
 
 @pytest.mark.parametrize("case", NETWORKS, ids=str)

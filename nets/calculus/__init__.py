@@ -6,6 +6,7 @@ losses: ℓ(Y, T) and ∂ℓ/∂Y.
 network: layers in sequence, and `mlp`.
 jacobians, jacobian: ∂Y/∂θ of a network, and what such a linear map can do.
 formulas, notation: the same derivatives as formulas that print themselves and compute their entries.
+checks: whether layers keep to the protocol. parameters: parameters by name, and those that several layers share.
 function: the closed form as a function of `torch.autograd`.
 mathematics: the functions that a forward is written with, for PyTorch and every other engine.
 names: tables of classes by name. norms: Euclidean norms of many tensors. rules: the rules of matrix calculus.

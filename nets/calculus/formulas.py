@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from nets.calculus.checks import checked_trace, coupling_layers, unchanged
 from nets.calculus.network import Network
 from nets.calculus.notation.factors import Factor, Formula, Place, Product, delta
 
@@ -13,6 +14,9 @@ MOST_WRITTEN = 4
 
 LETTERS = "lmopqrstuvwxyz"
 """Letters of units that are summed over."""
+
+AXES = "pqrst"
+"""Letters of the axes of a sample before the last, such as t of Y_tk."""
 
 INDEX = "ijabcdefgh"
 """Letters of the index of a parameter."""
@@ -24,7 +28,8 @@ def formulas(network: Network, x: Tensor | None = None) -> dict[str, Formula]:
     X is the input of the network, Y its output, H1, H2, … the outputs of the layers between. Where a layer that mixes
     units lies between a parameter and Y, the product of what lies between is A_ki = ∂Y_k/∂Z_i, with Z the output of the
     parameter's own layer: see `chain_rule`. The derivative of a layer that does not say how it is written has a name,
-    such as ∂H2_i/∂H1_j. A formula is absent where it would only repeat its own left side.
+    such as ∂H2_i/∂H1_j. A formula is absent where it would only repeat its own left side, for a
+    parameter with several uses, and where the way from it to Y leads through other samples.
 
     Args:
         network: layers in sequence.
@@ -32,9 +37,15 @@ def formulas(network: Network, x: Tensor | None = None) -> dict[str, Formula]:
             vectors.
     """
     chain = _Chain(network, x)
-    names = [(index, name) for index, layer in enumerate(network.layers) for name, _ in layer.named_parameters()]
-    found = {f"{index}.{name}": chain.by_parameter(index, name) for index, name in names}
-    found["input"] = chain.by_input()
+    shared = network.shared_parameters()
+    found = {
+        name: chain.by_parameter(index, own)
+        for index, names in enumerate(network.parameter_names())
+        for own, name in names.items()
+        if name not in shared and index > chain.coupled
+    }
+    if chain.coupled < 0 and (x is None or x.is_floating_point()):
+        found["input"] = chain.by_input()
     return {name: formula for name, formula in found.items() if formula.product.text != formula.head}
 
 
@@ -64,7 +75,12 @@ class _Chain:
         self.layers = network.layers
         last = len(self.layers)
         names = layer_outputs(network)
-        values = [None] * (last + 1) if x is None else [value.detach() for value in network.trace(x)]
+        self.coupled = -1  # the last layer that makes the outputs for one sample depend on another
+        values: list[Tensor] | list[None] = [None] * (last + 1)
+        if x is not None:
+            with unchanged(network):
+                values = checked_trace(network, x)
+                self.coupled = max(coupling_layers(network, values), default=-1)
         self.places = [Place(i, names[i], names[i + 1], values[i], values[i + 1]) for i in range(last)]
         self.x, self.y = values[0], values[-1]
 
@@ -73,16 +89,17 @@ class _Chain:
         shape = tuple(self.layers[index].get_parameter(name).shape)
         letters = tuple(INDEX[: len(shape)])
         mixed = bool(self._mixing(index + 1))
+        k = "k" if mixed else self._output_letters()
         written, unit, own = self.layers[index].parameter_factors(
-            self.places[index], name, letters, LETTERS[0] if mixed else "k"
+            self.places[index], name, letters, LETTERS[0] if mixed else k
         )
         between = [Factor(f"A_k{unit}", ("k", unit), self.rule(index, unit, letters).numbers)] if mixed else []
         if not mixed:
-            between = [self._delta(unit)] if unit != "k" else []
-            between += self._slopes(index + 1, len(self.layers), "k")
+            between = [self._delta(unit)] if unit != k else []
+            between += self._slopes(index + 1, len(self.layers), k)
         factors = [*between, *own]
-        text = _joined(factors) if unit in ("k", *letters) else f"Σ_{unit} {_joined(factors)}"
-        return self._formula(f"∂Y_k/∂{written}", Product(text, tuple(factors), ("k", *letters)), shape)
+        text = _joined(factors) if unit in (k, *letters) else f"Σ_{unit} {_joined(factors)}"
+        return self._formula(f"∂Y_{k}/∂{written}", Product(text, tuple(factors), (k, *letters)), shape)
 
     def by_input(self) -> Formula:
         """∂Y_k/∂X_j."""
@@ -124,6 +141,11 @@ class _Chain:
         for letter in sums:
             outer = outer.replace(f",{letter}", "·").replace(f"{letter},", "·").replace(letter, "·")
         return Product(outer, tuple(factors), ends)
+
+    def _output_letters(self) -> str:
+        """k, or a letter for each axis of a sample of Y, such as tk."""
+        more = 0 if self.y is None else self.y.ndim - 2
+        return AXES[len(AXES) - more :] + "k" if more else "k"
 
     def _formula(self, head: str, product: Product, shape: tuple[int, ...] | None) -> Formula:
         return Formula(head, product, None if self.y is None else tuple(self.y.shape[1:]), shape)

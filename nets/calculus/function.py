@@ -52,10 +52,8 @@ def closed_form(network: Network, x: Tensor, parameters: Mapping[str, Tensor]) -
     A parameter that is missing there, such as a frozen one, has the network's value.
     """
     at = dict(network.named_parameters()) | dict(parameters)
-    for index, layer in enumerate(network.layers):
-        x = LayerFunction.apply(  # type: ignore[no-untyped-call]
-            layer, x, *(at[f"{index}.{name}"] for name in _names(layer))
-        )
+    for layer, names in zip(network.layers, network.parameter_names(), strict=True):
+        x = LayerFunction.apply(layer, x, *(at[name] for name in names.values()))  # type: ignore[no-untyped-call]
     return x
 
 

@@ -6,7 +6,7 @@ A_nki = ∂Y_nk/∂Z_ni with Z the layer's own output.
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -228,3 +228,46 @@ class DenseJacobian(Jacobian):
     def entry(self, *index: int) -> float:
         """∂Y_nk/∂θ."""
         return float(self.entries[index])
+
+
+@dataclass(frozen=True, slots=True)
+class SumOfJacobians(Jacobian):
+    """∂Y_nk/∂θ of a parameter with several uses: the sum over the uses.
+
+    Attributes:
+        parts: of one shape.
+    """
+
+    parts: tuple[Jacobian, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.parts[0].shape
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        return self.parts[0].output_shape
+
+    def dense(self) -> Tensor:
+        """Σ of the parts."""
+        return self._sum(part.dense() for part in self.parts)
+
+    def vjp(self, v: Tensor) -> Tensor:
+        """Σ_nk v_nk ∂Y_nk/∂θ, of the shape of θ."""
+        return self._sum(part.vjp(v) for part in self.parts)
+
+    def jvp(self, t: Tensor) -> Tensor:
+        """Σ ∂Y_nk/∂θ t, of the shape of Y."""
+        return self._sum(part.jvp(t) for part in self.parts)
+
+    def norm(self) -> Tensor:
+        """(Σ over all entries of the square)^½. It forms every entry: norms of parts do not add up."""
+        return self.dense().square().sum().sqrt()
+
+    def entry(self, *index: int) -> float:
+        """∂Y_nk/∂θ."""
+        return sum(part.entry(*index) for part in self.parts)
+
+    @staticmethod
+    def _sum(parts: Iterable[Tensor]) -> Tensor:
+        return functools.reduce(torch.add, parts)

@@ -12,9 +12,11 @@ formed unless `.dense()` is called. A layer without factors of its own has every
 import torch
 from torch import Tensor
 
-from nets.calculus.jacobian import DenseJacobian, InputJacobian, Jacobian
+from nets.calculus.checks import checked_trace, coupling_layers, unchanged
+from nets.calculus.jacobian import DenseJacobian, InputJacobian, Jacobian, SumOfJacobians
 from nets.calculus.layer import unit_cotangents
 from nets.calculus.network import Network
+from nets.calculus.parameters import add_by_name
 from nets.errors import InputError
 
 
@@ -27,7 +29,9 @@ def jacobians(network: Network, x: Tensor) -> dict[str, Jacobian]:
         x: X.
 
     Returns:
-        Jacobians with the axes (n, *k, *parameter.shape); that by the input has the axes (n, *k, *s).
+        Jacobians with the axes (n, *k, *parameter.shape); that by the input has the axes (n, *k, *s). Where samples
+        depend on one another, as in a batch normalization, that by the input has the axes (n, *k, m, *s), with m the
+        sample of X. An input of whole numbers, such as tokens, has no Jacobian.
 
     Raises:
         InputError: unless X is a batch (N, *S) in the network's precision.
@@ -40,23 +44,56 @@ def jacobians(network: Network, x: Tensor) -> dict[str, Jacobian]:
     if not network.layers:
         raise InputError("the network has no layers; expected at least one.")
     network.check(x)
-    values = network.trace(x)
-    y = values[-1]
+    with unchanged(network):
+        values = checked_trace(network, x)
+        coupled = bool(coupling_layers(network, values))
+        found = _of_coupled_samples(network, values) if coupled else _by_sample(network, values)
+    return {name: found[name] for name in (*dict(network.named_parameters()), "input") if name in found}
+
+
+def _by_sample(network: Network, values: list[Tensor]) -> dict[str, Jacobian]:
+    """The Jacobians where no sample depends on another, so that all samples are pulled back at once."""
+    x, y = values[0], values[-1]
     # A has k in front, so that every layer's pullback broadcasts over it; it begins with ∂Y_nk/∂Y_ni = δ_ki.
-    found: dict[str, Jacobian] = {}
+    found, names = dict[str, Jacobian](), network.parameter_names()
     for index, a in network.pulled_back(unit_cotangents(y), values):
         _expect_shape(network, index, a, (y[0].numel(), *values[index + 1].shape))
         own = network.layers[index].jacobians(a, values[index], values[index + 1])
-        found |= {f"{index}.{name}": _by_output(jacobian, y) for name, jacobian in own.items()}
-    # The input's Jacobian is computed later, on request, and belongs to the parameters as they are now.
-    first, last = network.layers[0], a
-    first = first.at({name: parameter.detach().clone() for name, parameter in first.named_parameters()})
-    by_input = InputJacobian(y.shape, x.shape, lambda: first.pullback(last, x, values[1]).transpose(0, 1))
-    return {name: found[name] for name, _ in network.named_parameters()} | {"input": by_input}
+        for name, jacobian in own.items():
+            _add(found, names[index][name], _by_output(jacobian, y))
+    if x.is_floating_point():
+        # The input's Jacobian is computed later, on request, and belongs to the parameters as they are now.
+        first, last = network.layers[0], a
+        first = first.at({name: parameter.detach().clone() for name, parameter in first.named_parameters()})
+
+        def by_input() -> Tensor:
+            pulled = first.pullback(last, x, values[1])
+            _expect_shape(network, -1, pulled, (len(last), *x.shape))
+            return pulled.transpose(0, 1)
+
+        found["input"] = InputJacobian(y.shape, x.shape, by_input)
+    return found
+
+
+def _of_coupled_samples(network: Network, values: list[Tensor]) -> dict[str, Jacobian]:
+    """The Jacobians where samples depend on one another: each output of each sample is pulled back by itself."""
+    x, y = values[0], values[-1]
+    units = torch.eye(y.numel(), dtype=y.dtype, device=y.device).reshape(-1, *y.shape)
+    rows, names = [dict[str, Tensor]() for _ in units], network.parameter_names()
+    for index, a in network.pulled_back(units, values):
+        _expect_shape(network, index, a, (len(units), *values[index + 1].shape))
+        for row, v in zip(rows, a, strict=True):
+            own = network.layers[index].checked_gradients(v, values[index], values[index + 1])
+            add_by_name(row, names[index], own)
+    dense = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+    if x.is_floating_point():
+        dense["input"] = network.layers[0].pullback(a, x, values[1])
+        _expect_shape(network, -1, dense["input"], (len(units), *x.shape))
+    return {name: DenseJacobian(d.reshape(*y.shape, *d.shape[1:]), y.ndim - 1) for name, d in dense.items()}
 
 
 def _expect_shape(network: Network, index: int, a: object, expected: tuple[int, ...]) -> None:
-    """InputError unless A_kni, the pullback to the output of layer `index`, is a tensor of shape (K, N, *S)."""
+    """InputError unless A_kni, pulled back to the output of layer `index`, or to X for −1, has the shape (K, N, *S)."""
     if not isinstance(a, Tensor) or a.shape != expected:
         found = f"the shape {tuple(a.shape)}" if isinstance(a, Tensor) else f"a {type(a).__name__}"
         raise InputError(
@@ -64,6 +101,11 @@ def _expect_shape(network: Network, index: int, a: object, expected: tuple[int, 
             f"expected the shape {tuple(expected)}, that of its input with the {expected[0]} outputs of the network "
             "in front: let it broadcast over the further axes of v."
         )
+
+
+def _add(found: dict[str, Jacobian], name: str, jacobian: Jacobian) -> None:
+    """The Jacobian of one more use of a parameter."""
+    found[name] = SumOfJacobians((found[name], jacobian)) if name in found else jacobian
 
 
 def _by_output(jacobian: Jacobian, y: Tensor) -> Jacobian:

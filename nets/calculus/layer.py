@@ -5,12 +5,11 @@ is any tensor of shape (N, *S), and Y_ni any tensor of shape (N, *S'). A cotange
 further axes in front, such as the outputs k of a whole network; a pullback broadcasts over them.
 """
 
-import copy
 import functools
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +20,8 @@ from nets.calculus.jacobian import DenseJacobian, Jacobian
 from nets.calculus.mathematics import TORCH, Mathematics
 from nets.calculus.notation.factors import Factor, Place, subscript
 from nets.calculus.notation.symbols import as_factor, slope_function
+from nets.calculus.parameters import with_parameters
 from nets.errors import InputError
-from nets.torch_internals import own_modules, own_parameters
 from nets.validation import refusal
 
 
@@ -65,7 +64,8 @@ class Layer(nn.Module, ABC):
 
     def forward(self, x: Tensor) -> Tensor:
         """X_nj → Y_ni. Define this method, or `function`."""
-        return self.function(TORCH, x, **self._parameters, **self.function_buffers())
+        own = dict(self.named_parameters(remove_duplicate=False)) if self._modules else self._parameters
+        return self.function(TORCH, x, **own, **self.function_buffers())
 
     def function(self, m: Mathematics, x: Any, *args: Any, **parameters: Any) -> Any:
         """The forward over the functions m of any engine, with the parameters by name, and the buffers that it names.
@@ -76,6 +76,13 @@ class Layer(nn.Module, ABC):
         A layer that defines it in place of `forward` is derived by NumPy, SymPy, JAX and TensorFlow as well. Their
         arrays have no methods in common: write m.sum(x), not x.sum().
         """
+        if type(self).forward is not Layer.forward:
+            if m is TORCH:
+                return self.at(parameters)(x)
+            raise InputError(
+                f"the forward of {type(self).__name__} is written for PyTorch alone; expected function(m, x, "
+                "**parameters) in its place, for other engines."
+            )
         raise InputError(
             f"{type(self).__name__} has no forward; expected a layer with a method forward(x), or function(m, x, "
             "**parameters)."
@@ -114,8 +121,12 @@ class Layer(nn.Module, ABC):
 
     def parameter_pushforward(self, tangents: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
         """t_θ → Σ_θ ∂Y_ni/∂θ t_θ, at the parameters as they are. Y need not be linear in θ."""
-        transposed = vjp(lambda v: self.gradients(v, x, y), torch.zeros_like(y))[1]
-        (pushed,) = transposed(tangents)
+
+        def ordered(v: Tensor) -> dict[str, Tensor]:
+            gradients = self.gradients(v, x, y)
+            return {name: gradients[name] for name in tangents}
+
+        (pushed,) = vjp(ordered, torch.zeros_like(y))[1](tangents)
         return pushed
 
     def sample_gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
@@ -181,7 +192,7 @@ class Layer(nn.Module, ABC):
         x = f"{place.x_name}_{subscript(i)}"
         if self.symbol is None or not self._symbol_holds(place):
             return [Factor(f"∂{y}/∂{x}", (i,), lambda n: self._at_sample(place, n))]
-        slope = slope_function(self.symbol)
+        slope = slope_function(self.symbol, type(self).__name__)
         found = Factor(
             as_factor(self.symbol).format(y=y, z=x),
             (i,),
@@ -198,7 +209,8 @@ class Layer(nn.Module, ABC):
             place: where the layer stands.
             name: of the parameter.
             index: letters of the number's index.
-            unit: letter i of a unit of the output, for a number that may move every unit.
+            unit: letter i of a unit of the output, for a number that may move every unit; several letters, such as
+                'tk', for the axes of a sample.
 
         Returns:
             how θ is written, the letter i, and the factors. A layer returns a letter of the index as i where the number
@@ -246,7 +258,7 @@ class Layer(nn.Module, ABC):
         if self.symbol is None or place.x is None or place.y is None:
             return self.symbol is not None
         tolerance = torch.finfo(place.y.dtype).eps ** 0.5
-        written = slope_function(self.symbol)(place.x, place.y).flatten(1)
+        written = slope_function(self.symbol, type(self).__name__)(place.x, place.y).flatten(1)
         return torch.allclose(
             written, self.local_jacobian(place.x, place.y), rtol=tolerance, atol=tolerance, equal_nan=True
         )
@@ -271,21 +283,3 @@ def unit_cotangents(y: Tensor) -> Tensor:
     size = y[0].numel()
     unit = torch.eye(size, dtype=y.dtype, device=y.device).reshape(size, 1, *sample)
     return unit.expand(size, samples, *sample)
-
-
-ModuleType = TypeVar("ModuleType", bound=nn.Module)
-
-
-def with_parameters(module: ModuleType, parameters: dict[str, Tensor]) -> ModuleType:
-    """The same module with other values of some parameters, by the names of `named_parameters`."""
-    view = copy.copy(module)
-    own = {name: parameter for name, parameter in parameters.items() if "." not in name}
-    view._parameters = {**own_parameters(module), **own}  # type: ignore[dict-item]
-    inner: dict[str, dict[str, Tensor]] = {}
-    for name, parameter in parameters.items():
-        child, dot, rest = name.partition(".")
-        if dot:
-            inner.setdefault(child, {})[rest] = parameter
-    children = {name: with_parameters(module.get_submodule(name), values) for name, values in inner.items()}
-    view._modules = {**own_modules(module), **children}
-    return view

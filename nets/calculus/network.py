@@ -1,8 +1,9 @@
 """Layers in sequence."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -10,19 +11,28 @@ from torch import Tensor, nn
 from nets import validation
 from nets.calculus.layer import Layer
 from nets.calculus.layers.activations import ACTIVATIONS, Activation, Identity
-from nets.calculus.layers.conversion import converted
+from nets.calculus.layers.conversion import converted, register
 from nets.calculus.layers.linear import Linear
+from nets.calculus.mathematics import Mathematics
+from nets.calculus.parameters import add_by_name, first_names, prefixed, separated, within
 from nets.errors import InputError, quoted
+
+WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+"""Types of whole numbers, such as tokens."""
 
 MOST_CHAINED = 100
 """The most activations in a row that `mlp` accepts. The formula of twenty is already too long to read."""
 
 
-class Network(nn.Sequential):
+class Network(nn.Sequential, Layer):
     """Y = (f_L ∘ … ∘ f_1)(X): layers that know their own derivatives, in sequence.
 
     Shapes: X (N, *S) → Y (N, *S'), in most networks (N, J) → (N, K). Parameters have the names of `torch.nn.Sequential`
     ('0.weight', '0.bias'), so state dicts load into and from the same sequence of `torch.nn` modules.
+
+    A network is a layer itself, and may stand in another network or in a layer of your own. As a layer it computes
+    the values between its layers again for each pullback. A parameter that several layers share has the name of its
+    first use, and its derivatives are the sums over the uses.
     """
 
     def __init__(self, layers: Iterable[Layer]) -> None:
@@ -33,16 +43,7 @@ class Network(nn.Sequential):
                     f"layer {index} of a Network is a {type(layer).__name__}; expected a nets.Layer: "
                     "convert a torch.nn.Sequential with Network.from_torch."
                 )
-        super().__init__(*found)
-        names: dict[Tensor, str] = {}
-        for name, parameter in self.named_parameters(remove_duplicate=False):
-            if parameter in names:
-                raise InputError(
-                    f"'{name}' and '{names[parameter]}' are one and the same parameter; expected each layer to have "
-                    "its own, "
-                    "since the Jacobian of a shared one is no product of factors: use nets.verify on the torch module."
-                )
-            names[parameter] = name
+        super().__init__(*separated(found))
 
     @classmethod
     def from_torch(cls, module: nn.Module) -> "Network":
@@ -83,15 +84,73 @@ class Network(nn.Sequential):
             if index:  # a caller that needs ∂ℓ/∂X pulls back through the first layer itself
                 v = self.layers[index].pullback(v, values[index], values[index + 1])
 
+    def parameter_names(self) -> tuple[dict[str, str], ...]:
+        """For each layer: the name of a parameter in the layer → its name in the network."""
+        first = first_names(self)
+        return tuple(
+            {name: first[f"{index}.{name}"] for name, _ in layer.named_parameters()}
+            for index, layer in enumerate(self.layers)
+        )
+
+    def shared_parameters(self) -> set[str]:
+        """The names of the parameters that several layers use."""
+        used = Counter(name for names in self.parameter_names() for name in names.values())
+        return {name for name, uses in used.items() if uses > 1}
+
+    def function(self, m: Mathematics, x: Any, *args: Any, **parameters: Any) -> Any:
+        """The forward over the functions m of any engine."""
+        for index, layer in enumerate(self.layers):
+            x = layer.function(m, x, **within(index, parameters))
+        return x
+
+    def function_buffers(self) -> dict[str, Tensor]:
+        """The buffers that the functions of the layers take as arguments, by name."""
+        each = (prefixed(index, layer.function_buffers()) for index, layer in enumerate(self.layers))
+        return {name: buffer for own in each for name, buffer in own.items()}
+
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """v_ni → Σ_i v_ni ∂Y_ni/∂X_nj, through each layer."""
+        values = self.trace(x)
+        for index in reversed(range(len(self))):
+            v = self.layers[index].pullback(v, values[index], values[index + 1])
+        return v
+
+    def gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """v_ni → Σ_n Σ_i v_ni ∂Y_ni/∂θ for every parameter θ, by name; the sum over all uses of θ."""
+        return self.gradients_along(v, self.trace(x))
+
+    def gradients_along(self, v: Tensor, values: list[Tensor]) -> dict[str, Tensor]:
+        """The gradients at the values of a forward pass, [X, output of layer 0, …, Y], as `trace` returns them."""
+        return self._summed(Layer.checked_gradients, v, values)
+
+    def sample_gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """v_ni → Σ_i v_ni ∂Y_ni/∂θ of each sample n for every parameter θ, by name; the sum over all uses of θ."""
+        return self._summed(lambda layer, *at: layer.sample_gradients(*at), v, self.trace(x))
+
+    def sample_norms(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """‖Σ_i v_ni ∂Y_ni/∂θ‖ of each sample n, from the layers' own norms where no parameter is shared."""
+        if self.shared_parameters():
+            return super().sample_norms(v, x, y)
+        return self._summed(lambda layer, *at: layer.sample_norms(*at), v, self.trace(x))
+
+    def _summed(
+        self, derivative: Callable[..., dict[str, Tensor]], v: Tensor, values: list[Tensor]
+    ) -> dict[str, Tensor]:
+        """derivative(layer, v, x, y) of each layer, by name, added up over the uses of a parameter."""
+        names, total = self.parameter_names(), dict[str, Tensor]()
+        for index, own in self.pulled_back(v, values):
+            add_by_name(total, names[index], derivative(self.layers[index], own, values[index], values[index + 1]))
+        return total
+
     def check(self, x: Tensor) -> None:
-        """Raise InputError unless X is a dense batch (N, *S), N ≥ 1, in the network's own precision, on its device."""
+        """Raise InputError unless X is a dense batch (N, *S), N ≥ 1, on the network's device, in its precision or of
+        whole numbers."""
         if not isinstance(x, Tensor):
             raise InputError(f"X is {quoted(x)}; expected a tensor of shape (samples, features).")
-        if x.layout is not torch.strided or not x.is_floating_point():
+        if x.layout is not torch.strided or not (x.is_floating_point() or x.dtype in WHOLE):
             raise InputError(
                 f"X is a tensor of {x.dtype} with the layout {x.layout}; expected a dense tensor of real "
-                "floating-point "
-                "numbers: pass X.to_dense(), or X.to(torch.float64)."
+                "floating-point numbers, or of whole numbers such as tokens: pass X.to_dense(), or X.to(torch.float64)."
             )
         if x.ndim < 2 or len(x) == 0:
             raise InputError(
@@ -100,7 +159,7 @@ class Network(nn.Sequential):
                 "layers that take them: for a single sample use x[None]."
             )
         dtypes = {parameter.dtype for parameter in self.parameters()} or {x.dtype}
-        if dtypes != {x.dtype}:
+        if x.is_floating_point() and dtypes != {x.dtype}:
             raise InputError(
                 f"X is {x.dtype} and the network {', '.join(map(str, dtypes))}; expected the same precision for both: "
                 "convert one, for example with network.to(x.dtype)."
@@ -172,3 +231,6 @@ def _activation(name: object) -> type[Activation]:
     if not isinstance(name, str) or name not in ACTIVATIONS:
         raise InputError(f"the activation is {quoted(name)}; expected one of {', '.join(ACTIVATIONS)}.")
     return ACTIVATIONS[name]
+
+
+register(nn.Sequential, Network.from_torch)

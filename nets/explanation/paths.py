@@ -93,6 +93,8 @@ def local_jacobians(network: Network, values: list[Tensor], start: int) -> list[
 
 def _local_jacobian(network: Network, index: int, x: Tensor, y: Tensor) -> Tensor:
     layer = network.layers[index]
+    if not x.is_floating_point():  # nothing is differentiated by whole numbers, such as tokens
+        return torch.zeros(y.numel(), 0, dtype=y.dtype)
     shape = (y.numel(),) if layer.elementwise else (y.numel(), x.numel())
     try:
         local = layer.local_jacobian(x, y)[0]

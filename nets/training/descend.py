@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from nets.calculus.checks import checked_trace, expect_separate_samples, unchanged
 from nets.calculus.losses import Loss
 from nets.calculus.network import Network
 from nets.data.batch import Batch, DataSet
@@ -99,6 +100,8 @@ def descend(
         raise refusal("gradient_source", gradient_source, "an object with a method prepare(spec), see GradientSource")
     generator = seeded(seed)
     batch = _checked(data, network, loss)
+    if sample_norms:
+        expect_separate_samples(network, batch.inputs, "sample_norms")
     if not trained(network):
         raise InputError(
             "the network has no parameter that requires a gradient; expected at least one to descend along: add a "
@@ -137,8 +140,8 @@ def _checked(data: object, network: Network, loss: Loss) -> Batch:
             f"the targets have the layout {batch.targets.layout} and are on {batch.targets.device}; expected a dense "
             f"tensor on {batch.inputs.device}, as the inputs are: call targets.to_dense() or targets.to(…)."
         )
-    with torch.no_grad():
-        loss.check(network(batch.inputs), batch.targets)
+    with unchanged(network):
+        loss.check(checked_trace(network, batch.inputs)[-1], batch.targets)
     return batch
 
 

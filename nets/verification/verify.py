@@ -5,10 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from nets.calculus.checks import checked_trace, unchanged
 from nets.calculus.layer import Layer
 from nets.calculus.network import Network
+from nets.errors import InputError
 from nets.records.certificate import Certificate
 from nets.records.check import Check
 from nets.records.method import WITNESSES
@@ -127,7 +129,8 @@ def verify(
         closed_form=closed_form,
         engines=engines,
     )
-    if isinstance(module, Layer):  # a layer has a closed form of its own, which a network of it alone checks
+    if isinstance(module, Layer) and not isinstance(module, Network):
+        # A layer has a closed form of its own, which a network of it alone checks.
         module = Network([module])
     # A tensor that is made under inference_mode has no graph.
     with (
@@ -192,9 +195,19 @@ def _problem(module: nn.Module, inputs: tuple[Any, ...], seed: int, dtype: str) 
     except OwnPrecisionError:
         if dtype != "as is":
             raise
+    except InputError:
+        _expect_layers_that_run(module, inputs)
+        raise
     problem = Problem(module, inputs, dtype=None, seed=seed)
     where = f"it is checked in {precision_name(problem.y.dtype)} alone, with the power that this leaves"
     return problem, [f"the module cannot be called in float64; {where}"]
+
+
+def _expect_layers_that_run(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+    """InputError that names the layer of a network whose forward cannot be used."""
+    if isinstance(module, Network) and len(inputs) == 1 and isinstance(inputs[0], Tensor):
+        with unchanged(module):
+            checked_trace(module, inputs[0])
 
 
 def _first_order(problem: Problem, coverage: str, options: Options) -> Certificate:

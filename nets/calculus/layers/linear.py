@@ -140,14 +140,34 @@ class Linear(Layer):
     def parameter_factors(
         self, place: Place, name: str, index: Sequence[str], unit: str
     ) -> tuple[str, str, list[Factor]]:
-        """∂Y_k/∂W_ij = δ_ki X_j and ∂Y_k/∂B_i = δ_ki."""
-        if not place.of_vectors:
-            return super().parameter_factors(place, name, index, unit)
+        """∂Y_k/∂W_ij = δ_ki X_j and ∂Y_k/∂B_i = δ_ki; over rows t, ∂Y_tk/∂W_ij = δ_ki X_tj and ∂Y_tk/∂B_i = δ_ki."""
         written = f"{name[0].upper()}_{subscript(*index)}"
+        if not place.of_vectors:
+            return (
+                (written, unit, self._row_factors(place, name, index, unit))
+                if len(unit) > 1
+                else (super().parameter_factors(place, name, index, unit))
+            )
         if name == "bias":
             return written, index[0], []
         x = Factor(f"{place.x_name}_{subscript(index[1])}", (index[1],), lambda n: place.values()[0][n])
         return written, index[0], [x]
+
+    def _row_factors(self, place: Place, name: str, index: Sequence[str], unit: str) -> list[Factor]:
+        """δ_ki and X_tj, for units tk of a sample of several axes."""
+        rows, k = unit[:-1], unit[-1]
+        outputs, inputs = self.weight.shape
+
+        def same(n: int) -> Tensor:
+            return torch.eye(outputs, dtype=self.weight.dtype).repeat(place.values()[1][n].numel() // outputs, 1)
+
+        def x(n: int) -> Tensor:
+            return place.values()[0][n].reshape(-1, inputs).repeat_interleave(outputs, 0)
+
+        delta = Factor(f"δ_{subscript(k, index[0])}", (unit, index[0]), same)
+        if name == "bias":
+            return [delta]
+        return [delta, Factor(f"{place.x_name}_{subscript(*rows, index[1])}", (unit, index[1]), x)]
 
     def extra_repr(self) -> str:
         return f"{self.weight.shape[1]}, {self.weight.shape[0]}" + ("" if self.bias is not None else ", bias=False")

@@ -34,25 +34,29 @@ TOKEN = re.compile(r"\s*(\{[yz]\}|\d+(?:\.\d+)?|[^\W\d_]+|\S)")
 
 
 @functools.cache
-def slope_function(symbol: str) -> Callable[[Tensor, Tensor], Tensor]:
+def slope_function(symbol: str, owner: str = "a layer") -> Callable[[Tensor, Tensor], Tensor]:
     """The function (z, y) → f′ that `symbol` writes.
 
+    Args:
+        symbol: in the notation above.
+        owner: whose symbol it is, for a message.
+
     Raises:
-        InputError: for a text that is not in this notation.
+        InputError: for a text that is not in this notation, here or at the first call.
     """
-    source = _python(symbol)
+    source = _python(symbol, owner)
     known = {**FUNCTIONS, "indicator": lambda condition: condition.to(torch.float64)}
     try:
         code = compile(source, "<symbol>", "eval")
     except SyntaxError as error:
-        raise _unread(symbol) from error
+        raise _unread(symbol, owner) from error
 
     def slope(z: Tensor, y: Tensor) -> Tensor:
         # Only the names in `known`, z, y and numbers are in the source.
         try:
             found = eval(code, {"__builtins__": {}}, {**known, "z": z, "y": y})
         except (AttributeError, RuntimeError, TypeError) as error:  # such as −1 < z < 1, or cos 2 z without brackets
-            raise _unread(symbol) from error
+            raise _unread(symbol, owner) from error
         return torch.as_tensor(found, dtype=y.dtype, device=y.device).expand_as(y)
 
     return slope
@@ -68,13 +72,11 @@ def as_factor(symbol: str) -> str:
     return symbol
 
 
-def _python(symbol: str) -> str:
+def _python(symbol: str, owner: str) -> str:
     """The same as a Python expression."""
     parts: list[str] = []
-    ended, waiting = (
-        False,
-        "",
-    )  # whether a value has just ended; the function that waits for an argument without brackets
+    ended = False  # whether a value has just ended
+    waiting = ""  # the function that waits for an argument without brackets
     for token in TOKEN.findall(symbol):
         if token in POWERS or token in OPERATORS or token in CLOSING:
             parts.append(POWERS.get(token) or OPERATORS.get(token) or CLOSING[token])
@@ -84,7 +86,7 @@ def _python(symbol: str) -> str:
             parts.append("*")
         name = token in FUNCTIONS
         if not name and token not in OPENING and token not in ("{y}", "{z}") and not token[0].isdigit():
-            raise _unread(symbol)
+            raise _unread(symbol, owner)
         if waiting and token not in OPENING:
             parts.append(f"({token.strip('{}')})")
             ended, waiting = True, ""
@@ -93,13 +95,13 @@ def _python(symbol: str) -> str:
         parts.append(OPENING.get(token, token.strip("{}")))
         ended = not name and token not in OPENING
     if waiting:
-        raise _unread(symbol)
+        raise _unread(symbol, owner)
     return " ".join(parts) or "1"
 
 
-def _unread(symbol: str) -> InputError:
+def _unread(symbol: str, owner: str) -> InputError:
     return InputError(
-        f"a slope is written '{symbol}'; expected {{z}} for the input, {{y}} for the output, numbers, + − · / ² ³ ^, "
-        "brackets, "
-        f"[a > b] and the functions {', '.join(FUNCTIONS)}: correct the layer's symbol, or leave it out."
+        f"the symbol of {owner} is '{symbol}'; expected a slope in terms of {{z}} for the input, {{y}} for the output, "
+        f"numbers, + − · / ² ³ ^, brackets, [a > b] and the functions {', '.join(FUNCTIONS)}: correct the symbol, or "
+        "leave it out."
     )

@@ -8,10 +8,12 @@ from dataclasses import replace
 import numpy as np
 from torch import Tensor, nn
 
+from nets.calculus.checks import expect_separate_samples
 from nets.calculus.formulas import formulas
 from nets.calculus.jacobian import Jacobian
 from nets.calculus.jacobians import jacobians
 from nets.calculus.network import Network
+from nets.calculus.parameters import first_names
 from nets.errors import InputError
 from nets.explanation.explain.chain import chain_factors, formula_lines
 from nets.explanation.explain.derivations import central_difference, forward_mode, reverse_mode, step_size
@@ -22,6 +24,7 @@ from nets.explanation.paths import LocalJacobian, local_jacobians, paths_between
 from nets.explanation.picture.graph.network_graph import network_graph
 from nets.explanation.picture.picture import picture_of
 from nets.explanation.selection import output_unit, select_entry, unit_index
+from nets.text import six_digits
 
 
 def explain(
@@ -48,13 +51,17 @@ def explain(
         output: k, a unit of Y_n, counted in the order of `flatten`, or its index. If None, the unit that θ feeds, if
             the later layers are elementwise; otherwise the output that θ moves most.
 
+    A parameter that several layers share is explained at one use, named by `parameter`; a line has the sum over all.
+
     Raises:
         InputError: if there is no such number, if the output is not finite at this sample, or if a layer's pullback,
             gradients or forward cannot be used.
     """
-    network = copy.deepcopy(network if isinstance(network, Network) else Network.from_torch(network)).double()
+    whole = copy.deepcopy(network if isinstance(network, Network) else Network.from_torch(network)).double()
+    network = Network(copy.deepcopy(layer) for layer in whole.layers)  # each use of a shared parameter by itself
     n, x = _sample(network, x, sample)
-    points = {**{name: point.requires_grad_() for name, point in network.named_parameters()}, "input": x[0]}
+    points = {name: point.requires_grad_() for name, point in network.named_parameters()}
+    points |= {"input": x[0]} if x.is_floating_point() else {}
     partial = PartialDerivative(network, x, *select_entry(points, parameter, index), output=0)
     _expect_finite(partial.values, n)
     chain = local_jacobians(network, partial.values, partial.layer + 1)
@@ -66,7 +73,19 @@ def explain(
         (k,) = partial.effect.units
     else:
         k = max(range(math.prod(shape)), key=lambda k: abs(_entry(jacobian, shape, k, partial.index)))
-    return _explanation(replace(partial, output=k), n, chain, _entry(jacobian, shape, k, partial.index))
+    found = _explanation(replace(partial, output=k), n, chain, _entry(jacobian, shape, k, partial.index))
+    uses = _uses(whole, partial.name)
+    if len(uses) == 1:
+        return found
+    total = _entry(jacobians(whole, x)[uses[0]], shape, k, partial.index)
+    note = f"{', '.join(uses)} are one parameter: this is the part of {partial.name}; their sum is {six_digits(total)}"
+    return replace(found, lines=(*found.lines, ("shared", note)))
+
+
+def _uses(network: Network, name: str) -> list[str]:
+    """The names of all uses of a parameter, in the order of the layers; the input has one use."""
+    first = first_names(network)
+    return [use for use in first if first[use] == first[name]] if name in first else [name]
 
 
 def _explanation(partial: PartialDerivative, sample: int, chain: list[LocalJacobian], value: float) -> Explanation:
@@ -110,11 +129,10 @@ def _entry(jacobian: Jacobian, shape: tuple[int, ...], unit: int, index: tuple[i
 
 
 def _sample(network: Network, x: Tensor, sample: int) -> tuple[int, Tensor]:
-    if not isinstance(x, Tensor) or not x.is_floating_point():
-        what = str(x.dtype) if isinstance(x, Tensor) else type(x).__name__
-        raise InputError(f"X is {what}; expected a tensor of floating-point numbers of shape (samples, features).")
-    x = x.detach().double()
+    if isinstance(x, Tensor):
+        x = x.detach().double() if x.is_floating_point() else x.detach()
     network.check(x)
+    expect_separate_samples(network, x, "explain")
     n = unit_index("sample", sample, len(x))
     return n, x[n : n + 1].clone()
 

@@ -78,7 +78,7 @@ def _setting(partial: PartialDerivative, own: PointCode) -> str:
     letters, numbers = ["k", *own.letters], [partial.output, *own.index]
     lines = [
         f"{', '.join(letters)} = {', '.join(map(str, numbers))}",
-        "x.requires_grad_()",
+        *(["x.requires_grad_()"] if partial.x.is_floating_point() else []),
         "H = [h[0] for h in network.trace(x)]  # X, the output of each layer, …, Y",
     ]
     codes = reversed(_codes(partial))

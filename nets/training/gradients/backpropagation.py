@@ -1,4 +1,4 @@
-"""The gradient of a batch in closed form, written to be read: backpropagation in nine lines.
+"""The gradient of a batch in closed form, written to be read: backpropagation in ten lines.
 
 `nets.descend` with engine='closed_form' computes these numbers. It records the operations once and repeats them, see
 `nets.training.replay`.
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from nets.calculus.losses import Loss
 from nets.calculus.network import Network
+from nets.calculus.parameters import add_by_name
 from nets.data.batch import Batch
 from nets.training.parameters import trained
 
@@ -29,12 +30,8 @@ def backpropagate(network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, d
         ℓ, a scalar tensor; and ∂ℓ/∂θ_p by the name of each parameter that requires a gradient.
     """
     values = network.trace(batch.inputs)
-    gradients: dict[str, Tensor] = {}
+    gradients, names = dict[str, Tensor](), network.parameter_names()
     for index, v in network.pulled_back(loss.gradient(values[-1], batch.targets), values):
-        gradients |= prefixed(index, network.layers[index].checked_gradients(v, values[index], values[index + 1]))
+        own = network.layers[index].checked_gradients(v, values[index], values[index + 1])
+        add_by_name(gradients, names[index], own)
     return loss(values[-1], batch.targets), {name: gradients[name] for name in trained(network)}
-
-
-def prefixed(index: int, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors by the names that the parameters of layer `index` have in the network: 'weight' → '0.weight'."""
-    return {f"{index}.{name}": tensor for name, tensor in tensors.items()}

@@ -9,9 +9,9 @@ from torch.func import functional_call, grad, vmap
 from nets.calculus.losses import Loss
 from nets.calculus.network import Network
 from nets.calculus.norms import row_norms
+from nets.calculus.parameters import add_by_name
 from nets.data.batch import Batch
 from nets.records.sample_norms import SampleNorms
-from nets.training.gradients.backpropagation import prefixed
 from nets.training.gradients.engines import Autograd
 from nets.training.parameters import trained
 from nets.training.replay.replayed import Replayed
@@ -32,14 +32,19 @@ def backpropagate_with_norms(network: Network, loss: Loss, batch: Batch) -> tupl
         ℓ; ∂ℓ/∂θ_p by name; and the norms of the terms, shape (P, N).
     """
     values = network.trace(batch.inputs)
-    gradients, norms = dict[str, Tensor](), dict[str, Tensor]()
+    names, shared = network.parameter_names(), network.shared_parameters()
+    gradients, norms, terms = dict[str, Tensor](), dict[str, Tensor](), dict[str, Tensor]()
     for index, v in network.pulled_back(loss.gradient(values[-1], batch.targets), values):
-        layer = network.layers[index]
-        gradients |= prefixed(index, layer.checked_gradients(v, values[index], values[index + 1]))
-        norms |= prefixed(index, layer.sample_norms(v, values[index], values[index + 1]))
-    names = list(trained(network))
-    found = torch.stack([norms[name] for name in names])
-    return loss(values[-1], batch.targets), {name: gradients[name] for name in names}, found
+        layer, at = network.layers[index], (v, values[index], values[index + 1])
+        add_by_name(gradients, names[index], layer.checked_gradients(*at))
+        if shared.isdisjoint(names[index].values()):
+            add_by_name(norms, names[index], layer.sample_norms(*at))
+        else:  # the terms of a shared parameter add up, and their norms do not
+            add_by_name(terms, names[index], layer.sample_gradients(*at))
+    norms |= {name: row_norms(term.reshape(len(term), -1)) for name, term in terms.items()}
+    moved = list(trained(network))
+    found = torch.stack([norms[name] for name in moved])
+    return loss(values[-1], batch.targets), {name: gradients[name] for name in moved}, found
 
 
 class ClosedForm:

@@ -3,24 +3,59 @@
 import torch
 from torch import Tensor
 
+from nets.calculus.checks import unchanged
 from nets.calculus.jacobians import jacobians
 from nets.calculus.network import Network
 from nets.verification.problem.problem import Problem
 
 
 def closed_form(network: Network, problem: Problem) -> dict[str, Tensor]:
-    """∂Y/∂p of every point, shape (M, P)."""
+    """∂Y/∂p of every point, shape (M, P).
+
+    A layer may have faster Jacobians of its own, and training uses its `gradients`. Where the two differ, the rows are
+    these gradients.
+    """
     x = problem.points["input"]
     outputs = len(problem.y) // len(x)
     found = {}
-    for name, jacobian in jacobians(network, x).items():
+    with problem.same_draws():
+        every = jacobians(network, x)
+    with problem.same_draws(), unchanged(network):
+        values = network.trace(x)
+        trained = network.gradients_along(_weights(problem.y.numel(), values[-1]).reshape(values[-1].shape), values)
+    for name, jacobian in every.items():
         if name not in problem.points:
             continue
         dense = jacobian.dense()
-        # No output of a sample depends on another sample: ∂Y_nk/∂X_mj = δ_nm ∂Y_nk/∂X_nj.
+        blocks = name == "input" and jacobian.shape != jacobian.output_shape + tuple(x.shape)
+        # Unless samples are coupled, no output depends on another sample: ∂Y_nk/∂X_mj = δ_nm ∂Y_nk/∂X_nj.
         by_sample = dense.reshape(len(x), outputs, -1)
-        found[name] = torch.block_diag(*by_sample) if name == "input" else by_sample.flatten(0, 1)
-    return found
+        found[name] = torch.block_diag(*by_sample) if blocks else by_sample.flatten(0, 1)
+    differing = [name for name, gradient in trained.items() if name in found and _differ(found[name], gradient)]
+    return found | _rows(network, values, differing)
+
+
+def _differ(jacobian: Tensor, gradient: Tensor) -> bool:
+    expected = _weights(len(jacobian), jacobian) @ jacobian
+    tolerance = torch.finfo(gradient.dtype).eps ** 0.5
+    atol = tolerance * float(jacobian.abs().nan_to_num(0, 0, 0).sum(0).amax()) if jacobian.numel() else 0.0
+    return not torch.allclose(gradient.flatten(), expected, rtol=tolerance, atol=atol, equal_nan=True)
+
+
+def _weights(outputs: int, like: Tensor) -> Tensor:
+    """v_m = (1 + m)^½, a cotangent whose numbers all differ."""
+    return torch.arange(1, outputs + 1, dtype=like.dtype, device=like.device).sqrt()
+
+
+@torch.no_grad()
+def _rows(network: Network, values: list[Tensor], names: list[str]) -> dict[str, Tensor]:
+    """The gradients of one output after the other, shape (M, P)."""
+    if not names:
+        return {}
+    y = values[-1]
+    units = torch.eye(y.numel(), dtype=y.dtype, device=y.device).reshape(-1, *y.shape)
+    rows = [network.gradients_along(unit, values) for unit in units]
+    return {name: torch.stack([row[name].flatten() for row in rows]) for name in names}
 
 
 def network_of(problem: Problem) -> Network | None:

@@ -233,6 +233,10 @@ class Problem:
         """Whether the module draws random numbers."""
         return bool(self._copy.drawn)
 
+    def same_draws(self) -> contextlib.AbstractContextManager[None]:
+        """A context in which the module draws the same random numbers as in a call."""
+        return self._copy.same_draws()
+
     @property
     def layouts(self) -> Mapping[str, Layout]:
         """How those parameters and inputs lie in memory that are not contiguous."""

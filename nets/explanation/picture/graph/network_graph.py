@@ -108,7 +108,8 @@ def layer_graph(network: Network, x: Tensor, output: int) -> Node:
     for index, layer in enumerate(network.layers):
         after = layer(value).detach()
         node = Node(names[index + 1], f"{type(layer).__name__} {names[index]}", after[0], "operation")
-        node.edges.append(Edge(before, node, None, _layer_pullback(layer, value, after)))
+        discrete = not value.is_floating_point()  # such as tokens
+        node.edges.append(Edge(before, node, None, _layer_pullback(layer, value, after), detached=discrete))
         for name, parameter in layer.named_parameters():
             leaf = Node(f"{index}.{name}", "", parameter.detach(), "parameter")
             node.edges.append(Edge(leaf, node, None, _layer_gradient(layer, name, value, after)))

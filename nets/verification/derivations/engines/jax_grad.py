@@ -25,7 +25,7 @@ def jacobians(network: Network, x: Tensor) -> dict[str, Tensor]:
         # Compiled as a whole, since compiling it operation by operation takes three times as long.
         each_sample = jax.jit(jax.vmap(jax.jacrev(of_one, argnums=(0, 1)), in_axes=(None, 0)))
         by_parameter, by_input = each_sample(parameters, points)
-        return tensors(parameters, {**by_parameter, "input": by_input})
+        return tensors(network, {**by_parameter, "input": by_input})
 
 
 @contextmanager

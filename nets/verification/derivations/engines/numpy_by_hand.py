@@ -219,7 +219,7 @@ def jacobians(network: Network, x: Tensor) -> dict[str, Tensor]:
             zero = np.zeros((*y.value.shape, unit.shape[-1]))
             blocks.append(zero if y.tangent is None else np.broadcast_to(y.tangent, zero.shape))
         found[name] = np.concatenate(blocks, -1).reshape(*blocks[0].shape[:-1], *moved.shape)
-    return tensors(parameters, found)
+    return tensors(network, found)
 
 
 def _directions(point: Array) -> list[Array]:

@@ -12,9 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nets.calculus.checks import checked_trace, coupling_layers, unchanged
 from nets.calculus.layer import Layer
 from nets.calculus.mathematics import Mathematics
 from nets.calculus.network import Network
+from nets.calculus.parameters import add_by_name, first_names
 from nets.errors import InputError
 from nets.text import one_line
 
@@ -26,20 +28,27 @@ class OutOfReachError(Exception):
 
 
 def read(network: Network, x: Tensor) -> tuple[dict[str, Array], Array]:
-    """(parameter name → its numbers, X), in float64 and in memory of their own.
+    """(name of each use of a parameter → its numbers, X), in float64 and in memory of their own.
 
     Raises:
         InputError: unless X is a batch (N, *S) in the network's precision.
-        OutOfReachError: for a layer whose forward is written for PyTorch alone.
+        OutOfReachError: for a layer whose forward is written for PyTorch alone, or that makes samples depend on others.
     """
     network.check(x)
-    for index, layer in enumerate(network.layers):
-        if not portable(layer):
+    for name, layer in network.named_modules():
+        if isinstance(layer, Layer) and not portable(layer):
             raise OutOfReachError(
-                f"layer {index} is a {type(layer).__name__}, whose forward is written for PyTorch alone: "
+                f"layer {name} is a {type(layer).__name__}, whose forward is written for PyTorch alone: "
                 "write it as function(m, x, **parameters)."
             )
-    return {name: _numbers(parameter) for name, parameter in network.named_parameters()}, _numbers(x)
+    with unchanged(network):
+        coupled = coupling_layers(network, checked_trace(network, x))
+    if coupled:
+        raise OutOfReachError(
+            f"layer {coupled[0]} makes the outputs for one sample depend on others; the engines take each by itself."
+        )
+    every = network.named_parameters(remove_duplicate=False)
+    return {name: _numbers(parameter) for name, parameter in every}, _numbers(x)
 
 
 def forward(layers: Sequence[Layer], m: Mathematics, theta: Mapping[str, Any], x: Any, first: int = 0) -> Any:
@@ -53,7 +62,7 @@ def forward(layers: Sequence[Layer], m: Mathematics, theta: Mapping[str, Any], x
         first: the number of the first of the layers.
     """
     for index, layer in enumerate(layers, first):
-        own = {name: theta[f"{index}.{name}"] for name, _ in layer.named_parameters()}
+        own = {name: theta[f"{index}.{name}"] for name, _ in layer.named_parameters(remove_duplicate=False)}
         constants = {name: m.array(_numbers(buffer)) for name, buffer in layer.function_buffers().items()}
         try:
             x = layer.function(m, x, **own, **constants)
@@ -69,13 +78,19 @@ def forward(layers: Sequence[Layer], m: Mathematics, theta: Mapping[str, Any], x
     return x
 
 
-def tensors(parameters: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The arrays that an engine has found, as tensors, in the order of the parameters, then 'input'."""
-    return {name: torch.from_numpy(np.array(found[name], dtype=np.float64)) for name in (*parameters, "input")}
+def tensors(network: Network, found: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The arrays that an engine has found, as tensors: those of the parameters, each the sum over its uses, then
+    'input'."""
+    arrays = {name: torch.from_numpy(np.array(array, dtype=np.float64)) for name, array in found.items()}
+    total: dict[str, Tensor] = {}
+    add_by_name(total, {**first_names(network), "input": "input"}, arrays)
+    return total
 
 
 def portable(layer: Layer) -> bool:
     """Whether `function` is what the layer computes: a class that overrides `forward` alone computes another."""
+    if isinstance(layer, Network):
+        return True
     mro = type(layer).__mro__
     forward, function = (next(i for i, c in enumerate(mro) if name in vars(c)) for name in ("forward", "function"))
     return mro[function] is not Layer and function <= forward

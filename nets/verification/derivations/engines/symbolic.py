@@ -81,7 +81,7 @@ def jacobians(network: Network, x: Tensor) -> dict[str, Tensor]:
             name: p.reshape(samples, *outputs, *parameters[name].shape) for name, p in pulled.items() if name != "input"
         }
         a = pulled["input"]
-    return tensors(parameters, {**found, "input": a.reshape(samples, *outputs, *points.shape[1:])})
+    return tensors(network, {**found, "input": a.reshape(samples, *outputs, *points.shape[1:])})
 
 
 def _stages(network: Network, parameters: Mapping[str, Array]) -> Iterator[Stage]:

@@ -22,4 +22,4 @@ def jacobians(network: Network, x: Tensor) -> dict[str, Tensor]:
         # Without pfor, which compiles the loop over the outputs, and which warns on stderr from its fifth use on.
         found = tape.jacobian(y, theta, experimental_use_pfor=False) if theta else {}
         by_input = tape.batch_jacobian(y, x0, experimental_use_pfor=False)
-        return tensors(parameters, {**found, "input": by_input})
+        return tensors(network, {**found, "input": by_input})

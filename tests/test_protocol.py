@@ -1,0 +1,279 @@
+"""Layers at the edge of the protocol: whole numbers as input, coupled samples, and forwards that break it."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import nets
+from nets.calculus.formulas import formulas
+from nets.calculus.layers import Linear, Tanh
+from nets.verification.derivations.engines import OutOfReachError, available
+
+EXACT = {"rtol": 1e-10, "atol": 1e-12}
+
+
+class Embedding(nets.Layer):
+    """Y_nti = W_x(nt),i, of whole numbers x."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.linspace(-1, 1, 15, dtype=torch.float64).reshape(5, 3).sin())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight[x]
+
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        raise AssertionError("there is no derivative by whole numbers")
+
+    def gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        zero = torch.zeros_like(self.weight)
+        return {"weight": zero.index_put((x.flatten(),), v.reshape(-1, v.shape[-1]), accumulate=True)}
+
+
+class BatchNorm(nets.Layer):
+    """Y_ni = (X_ni − mean_n X_ni) / √(var_n X_ni + ε) in training, with fixed statistics in evaluation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(3, dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x - self.mean
+        self.mean.lerp_(x.mean(0).detach(), 0.1)
+        return (x - x.mean(0)) * (x.var(0, correction=0) + 1e-5).rsqrt()
+
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        if not self.training:
+            return v
+        r = (x.var(0, correction=0) + 1e-5).rsqrt()
+        return r * (v - v.mean(-2, keepdim=True) - y * (v * y).mean(-2, keepdim=True))
+
+
+class ConstantStatistics(BatchNorm):
+    """Its pullback takes the statistics to be constants."""
+
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return v * (x.var(0, correction=0) + 1e-5).rsqrt()
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def of_tokens() -> tuple[nets.Network, Tensor]:
+    network = nets.Network([Embedding(), Tanh(), Linear(3, 2, generator=generator())]).double()
+    return network, torch.tensor([[0, 3], [3, 3], [4, 1]])
+
+
+def normalised(layer: type[BatchNorm] = BatchNorm) -> tuple[nets.Network, Tensor]:
+    layers = [Linear(3, 3, generator=generator()), layer(), Tanh(), Linear(3, 2, generator=generator())]
+    return nets.Network(layers).double(), torch.randn(4, 3, generator=generator(), dtype=torch.float64)
+
+
+def by_autograd(network: nets.Network, x: Tensor) -> dict[str, Tensor]:
+    """∂Y/∂θ by reverse mode of PyTorch, and ∂Y/∂X with the samples of X behind those of Y."""
+    network, points = copy.deepcopy(network), dict[str, Tensor]()
+    if x.is_floating_point():
+        points["input"] = x = x.clone().requires_grad_()
+    points = {**dict(network.named_parameters()), **points}
+    y = network(x)
+    rows = [torch.autograd.grad(one, list(points.values()), retain_graph=True) for one in y.flatten()]
+    return {
+        name: torch.stack([row[i] for row in rows]).reshape(*y.shape, *point.shape)
+        for i, (name, point) in enumerate(points.items())
+    }
+
+
+def descents(network: nets.Network, x: Tensor, **options: object) -> list[list[Tensor]]:
+    y = network(x).detach()
+    found = []
+    for engine in ("closed_form", "autograd"):
+        trained = copy.deepcopy(network)
+        steps = nets.descend(
+            trained, nets.Batch(x, y.cos()), loss=nets.MeanSquaredError(), engine=engine, learning_rate=0.1, steps=3,
+            **options,
+        )  # fmt: skip
+        losses = [torch.tensor(step.loss) for step in steps]
+        found.append([*losses, *trained.parameters(), *trained.buffers()])
+    return found
+
+
+def test_whole_numbers_have_jacobians_by_parameters_alone() -> None:
+    network, x = of_tokens()
+    found = nets.jacobians(network, x)
+    assert list(found) == [name for name, _ in network.named_parameters()]
+    for name, dense in by_autograd(network, x).items():
+        torch.testing.assert_close(found[name].dense(), dense, **EXACT)
+    written = formulas(network, x)
+    assert "input" not in written
+    for name, formula in written.items():
+        torch.testing.assert_close(formula.numbers(1), found[name].dense()[1], **EXACT)
+
+
+@pytest.mark.parametrize("options", [{}, {"sample_norms": True}], ids=["plain", "sample norms"])
+def test_a_network_of_whole_numbers_is_trained(options: dict) -> None:
+    for one, other in zip(*descents(*of_tokens(), **options), strict=True):
+        torch.testing.assert_close(one, other, **EXACT)
+
+
+def test_a_network_of_whole_numbers_is_explained() -> None:
+    network, x = of_tokens()
+    found = nets.explain(network, x, "0.weight", (3, 1), sample=1, output=2)
+    expected = nets.jacobians(network, x)["0.weight"].entry(1, 1, 0, 3, 1)
+    assert expected != 0
+    for value in found.derivations.values():
+        assert value == pytest.approx(expected, rel=1e-6)
+    with pytest.raises(nets.InputError, match=r"no 'input'; expected one of 0\.weight"):
+        nets.explain(network, x, "input", (0, 0))
+
+
+def test_whole_numbers_for_a_layer_of_real_numbers_are_refused() -> None:
+    network = nets.Network([Linear(3, 2)]).double()
+    with pytest.raises(nets.InputError, match=r"layer 0, a Linear, .* torch\.int64"):
+        nets.jacobians(network, torch.ones(4, 3, dtype=torch.int64))
+
+
+def test_samples_that_depend_on_one_another_have_the_jacobians_of_autograd() -> None:
+    network, x = normalised()
+    kept = network.layers[1].mean.clone()
+    found = nets.jacobians(network, x)
+    assert torch.equal(network.layers[1].mean, kept), "a Jacobian changed the running statistics"
+    for name, dense in by_autograd(network, x).items():
+        torch.testing.assert_close(found[name].dense(), dense, **EXACT)
+    assert found["input"].shape == (4, 2, 4, 3) and found["input"].entry(0, 1, 2, 1) != 0
+    assert nets.verify(network, x).passed
+    assert nets.jacobians(network.eval(), x)["input"].shape == (4, 2, 3)
+
+
+def test_statistics_taken_to_be_constant_fail() -> None:
+    network, x = normalised(ConstantStatistics)
+    failed = {check.parameter for check in nets.verify(network, x).checks if check.verdict == "fail"} - {"all"}
+    # A shift of all samples is taken out again, so that the bias does not show the mistake.
+    assert failed >= {"0.weight", "input"} and not failed & {"3.weight", "3.bias"}
+
+
+def test_formulas_end_where_the_way_leads_through_other_samples() -> None:
+    network, x = normalised()
+    assert set(formulas(network, x)) == {"3.weight", "3.bias"}
+    assert set(formulas(network.eval(), x)) == {"0.weight", "0.bias", "3.weight", "3.bias", "input"}
+
+
+def test_a_network_with_running_statistics_is_trained_and_the_check_of_the_data_leaves_them() -> None:
+    network, x = normalised()
+    for one, other in zip(*descents(network, x), strict=True):
+        torch.testing.assert_close(one, other, **EXACT)
+    kept = network.layers[1].mean.clone()
+    nets.descend(network, nets.Batch(x, x[:, :2]), loss=nets.MeanSquaredError(), learning_rate=0.1, steps=1)
+    assert torch.equal(network.layers[1].mean, kept)
+
+
+def test_what_needs_separate_samples_says_so() -> None:
+    network, x = normalised()
+    with pytest.raises(nets.InputError, match=r"layer 1, a BatchNorm, .*; explain expected .*network\.eval\(\)"):
+        nets.explain(network, x, "0.weight", (0, 0))
+    with pytest.raises(nets.InputError, match=r"layer 1, a BatchNorm, .*; sample_norms expected"):
+        descents(network, x, sample_norms=True)
+    for name, engine in available().items():
+        with pytest.raises(OutOfReachError, match="layer 1"):
+            engine(network, x)
+        assert name
+
+
+class ChangesShape(nets.Activation):
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :2]
+
+    def slope(self, z: Tensor, y: Tensor) -> Tensor:
+        return torch.ones_like(z)
+
+
+class TwoOutputs(nets.Layer):
+    def forward(self, x: Tensor) -> Tensor:
+        return x, x  # type: ignore[return-value]
+
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return v
+
+
+class WithoutSamples(TwoOutputs):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sum(0)
+
+
+class Failing(TwoOutputs):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(7)
+
+
+@pytest.mark.parametrize(
+    ("layer", "fact"),
+    [
+        (ChangesShape(), r"returned the shape \(4, 2\) .*\(4, 3\).*elementwise"),
+        (TwoOutputs(), "returned a tuple; expected one tensor"),
+        (WithoutSamples(), r"returned the shape \(3,\) .* 4 samples"),
+        (Failing(), r"fails on .*\(4, 3\).* RuntimeError"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_forward_that_breaks_the_protocol_is_named(layer: nets.Layer, fact: str) -> None:
+    network = nets.Network([Linear(3, 3), layer, Linear(3, 2)]).double()
+    x = torch.randn(4, 3, generator=generator(), dtype=torch.float64)
+    data = nets.Batch(x, x[:, :2])
+    for call in (
+        lambda: nets.jacobians(network, x),
+        lambda: nets.verify(network, x),
+        lambda: nets.explain(network, x, "0.bias", 0),
+        lambda: formulas(network, x),
+        lambda: nets.descend(network, data, loss=nets.MeanSquaredError(), learning_rate=0.1, steps=1),
+    ):
+        with pytest.raises(nets.InputError, match=f"forward of layer 1, a {type(layer).__name__}, {fact}"):
+            call()
+
+
+class FlatPullback(TwoOutputs):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clone()
+
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return v.sum(-1)
+
+
+def test_a_wrong_shape_from_the_first_layer_is_named() -> None:
+    network = nets.Network([FlatPullback(), Linear(3, 2)]).double()
+    with pytest.raises(nets.InputError, match=r"pullback of layer 0, a FlatPullback, .*\(2, 4\)"):
+        nets.jacobians(network, torch.ones(4, 3, dtype=torch.float64))["input"].dense()
+
+
+class Dropout(nets.Layer):
+    """Y_ni = M_ni X_ni / (1 − p), with a mask M that each call draws."""
+
+    elementwise = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mask", None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.mask = 2 * (torch.rand_like(x) > 0.5).to(x)
+        return x * self.mask
+
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return v * self.mask
+
+
+class WithoutTheMask(Dropout):
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return v
+
+
+@pytest.mark.parametrize(("layer", "verdict"), [(Dropout, "pass"), (WithoutTheMask, "fail")])
+def test_the_closed_form_draws_what_the_other_derivations_draw(layer: type[nets.Layer], verdict: str) -> None:
+    network = nets.Network([Linear(3, 3, generator=generator()), layer(), Linear(3, 2)]).double()
+    before = torch.random.get_rng_state()
+    x = torch.randn(4, 3, generator=generator(), dtype=torch.float64)
+    assert nets.verify(network, x).verdict == verdict
+    nets.jacobians(network, x)
+    assert torch.equal(torch.random.get_rng_state(), before)
