@@ -54,3 +54,47 @@ class LayerCase:
         """Numbers of the shape of the output."""
         y = self.network()(self.x)
         return torch.randn(y.shape, generator=torch.Generator().manual_seed(1), dtype=y.dtype)
+
+
+def seeded(make: Callable[[], nn.Module]) -> nn.Module:
+    """A module in float64 whose parameters are drawn from one seed, so that nothing is right because it is 0 or 1."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = make().double()
+        for parameter in module.parameters():
+            parameter.data = torch.randn(parameter.shape, dtype=torch.float64) / 2 + 0.25
+    return module
+
+
+def as_class(kind: type[nets.Layer], layer: nets.Layer) -> nets.Layer:
+    """The layer with the methods of a subclass of its class."""
+    layer.__class__ = kind
+    return layer
+
+
+def of_torch(
+    make: Callable[[], nn.Module],
+    wrong: Mapping[str, tuple[type[nets.Layer], set[str]]],
+    around: Callable[[nets.Layer], list[nets.Layer]] = between_linears,
+    shape: tuple[int, ...] = (3,),
+) -> LayerCase:
+    """The case of a layer of the package: it is made from a module of torch, and its wrong versions are subclasses."""
+
+    def layer() -> nets.Layer:
+        return nets.Network.from_torch(seeded(make)).layers[0]
+
+    versions = {
+        fault: (lambda kind=kind: as_class(kind, layer()), expected)  # type: ignore[misc]
+        for fault, (kind, expected) in wrong.items()
+    }
+    return LayerCase(layer, lambda: seeded(make), versions, around, shape)
+
+
+def positions(inputs: int, width: int, mixed: int) -> Callable[[nets.Layer], list[nets.Layer]]:
+    """(…, inputs) → (…, width) → the layer → (…, mixed), whose last axis is mixed by a Linear layer."""
+
+    def around(layer: nets.Layer) -> list[nets.Layer]:
+        generator = torch.Generator().manual_seed(2)
+        return [Linear(inputs, width, generator=generator), layer, Tanh(), Linear(mixed, 2, generator=generator)]
+
+    return around

@@ -14,7 +14,8 @@ from tests.cases import ACTIVATION_NAMES
 
 TORCH = {
     "tanh": nn.Tanh(), "sigmoid": nn.Sigmoid(), "relu": nn.ReLU(), "softplus": nn.Softplus(), "gelu": nn.GELU(),
-    "identity": nn.Identity(), "sin": None,
+    "identity": nn.Identity(), "sin": None, "gelu_tanh": nn.GELU("tanh"), "silu": nn.SiLU(), "mish": nn.Mish(),
+    "leaky_relu": nn.LeakyReLU(), "elu": nn.ELU(), "hardtanh": nn.Hardtanh(),
 }  # fmt: skip
 POINTS = torch.linspace(-6, 6, 241, dtype=torch.float64) + 0.01  # never on the kink of ReLU
 

@@ -48,7 +48,7 @@ class Layer(nn.Module, ABC):
     elementwise: ClassVar[bool] = False
     """Whether Y_ni depends on X_ni alone. Then Y has the shape of X, and ∂Y/∂X of a sample is diagonal."""
 
-    symbol: ClassVar[str | None] = None
+    symbol: str | None = None
     """How ∂Y_i/∂X_i of an elementwise layer is written, with {y} for Y_i and {z} for X_i; '' for 1, None where it is
     not known.
 
@@ -223,6 +223,12 @@ class Layer(nn.Module, ABC):
     def at(self, parameters: dict[str, Tensor]) -> Self:
         """The same layer with other parameter values. Nothing is copied, and this layer stays as it is."""
         return with_parameters(self, parameters)
+
+    def hold(self) -> None:
+        """Let every later forward pass draw the same random numbers. `nets.verify` holds the layers of its copy.
+
+        A layer that draws random numbers defines it.
+        """
 
     def checked_gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """The result of `gradients`.

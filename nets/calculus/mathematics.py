@@ -26,6 +26,7 @@ class Mathematics:
         relu: max(z, 0), entry by entry, with the slope 0 at z = 0.
         where_positive: (x, a, b) → a where x > 0, else b.
         sum, mean: of all entries, or along `axis`, which `keepdims` keeps with the size 1.
+        reshape: (x, shape) → the same entries in order, in another shape; one size may be −1.
         cumsum: Σ up to each entry along `axis`.
         stack: a list of arrays of one shape → one array with a new first axis.
         linear: (x, weight, bias or None) → Σ_j W_ij x_j + B_i over the last axis of x.
@@ -46,6 +47,7 @@ class Mathematics:
     where_positive: Callable[..., Any]
     sum: Callable[..., Any]
     mean: Callable[..., Any]
+    reshape: Callable[..., Any]
     cumsum: Callable[..., Any]
     stack: Callable[..., Any]
     linear: Callable[..., Any]

@@ -1,8 +1,11 @@
 """Loss and accuracy of a network, on samples held out for example."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from nets.calculus.losses import Loss
 from nets.calculus.network import Network
@@ -23,13 +26,27 @@ class Evaluation:
     accuracy: float | None
 
 
+@contextmanager
+def evaluation_mode(network: nn.Module) -> Iterator[None]:
+    """Put every layer into evaluation mode, and back into its own mode afterwards."""
+    modes = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
 @torch.no_grad()
 def evaluate(network: Network, loss: Loss, batch: Batch, classes: int | None = None) -> Evaluation:
     """Loss, and with `classes` the accuracy 1/N Σ_n [argmax_k Y_nk = class of n].
 
-    The class of n is T_n, or argmax_k T_nk.
+    The class of n is T_n, or argmax_k T_nk. The layers are in evaluation mode meanwhile: no number is dropped, and
+    nothing is normalized by the statistics of this batch.
     """
-    y = network(batch.inputs)
+    with evaluation_mode(network):
+        y = network(batch.inputs)
     accuracy = None
     if classes is not None:
         truth = batch.targets if batch.targets.ndim == 1 else batch.targets.argmax(1)

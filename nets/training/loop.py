@@ -13,7 +13,7 @@ from nets.errors import DivergenceError
 from nets.records.step import Step
 from nets.training.batches import Batches
 from nets.training.gradients.source import BatchGradient, GradientFunction
-from nets.training.state import TrainState
+from nets.training.state import TrainState, state_of
 from nets.training.unchanged import MovedParameters
 from nets.training.update import Update
 
@@ -60,7 +60,7 @@ class Descent(Iterator[Step]):
     def state(self) -> TrainState:
         """A copy of all that the descent needs to go on from here, see `TrainState`."""
         return TrainState(
-            parameters={name: tensor.detach().clone() for name, tensor in self._network.state_dict().items()},
+            parameters={name: tensor.detach().clone() for name, tensor in state_of(self._network).items()},
             rule={name: [tensor.clone() for tensor in tensors] for name, tensors in self._update.state.items()},
             generators={"order": self._batches.generator.get_state()},
             step=self._made,

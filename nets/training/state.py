@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nets.calculus.network import Network
 from nets.errors import InputError, quoted
@@ -93,7 +93,7 @@ class TrainState:
             rule: a state of the update rule, for names and shapes.
             samples: the number of samples in the data.
         """
-        _check_alike("the network", self.parameters, dict(network.state_dict()))
+        _check_alike("the network", self.parameters, state_of(network))
         _check_alike("the update rule", _flat(self.rule), _flat(rule))
         order = self.generators.get("order")
         expected = torch.Generator().get_state()
@@ -111,12 +111,17 @@ class TrainState:
     @torch.no_grad()
     def restore(self, network: Network, rule: RuleState, generator: torch.Generator) -> None:
         """Copy parameters, buffers, the state of the rule and of the generator to where they are used."""
-        for name, tensor in network.state_dict().items():
+        for name, tensor in state_of(network).items():
             tensor.copy_(self.parameters[name])
         for name, tensors in rule.items():
             for tensor, saved in zip(tensors, self.rule[name], strict=True):
                 tensor.copy_(saved)
         generator.set_state(self.generators["order"].cpu())
+
+
+def state_of(network: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by name, also the buffers that are not in the state dict, such as a count of masks."""
+    return {**network.state_dict(), **dict(network.named_buffers())}
 
 
 def _flat(rule: RuleState) -> dict[str, Tensor]:

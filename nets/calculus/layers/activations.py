@@ -1,10 +1,9 @@
 """Activations, each with its slope in closed form directly beneath its forward.
 
 Source of the formulas: Rumelhart, Hinton, Williams, "Learning representations by back-propagating errors", Nature 323
-(1986); GELU: Hendrycks, Gimpel, arXiv:1606.08415.
+(1986).
 """
 
-import math
 from abc import abstractmethod
 from typing import Any
 
@@ -109,20 +108,6 @@ class Softplus(Activation, known_as="softplus"):
         return torch.sigmoid(z)
 
 
-class GELU(Activation, known_as="gelu"):
-    """Y = Z Φ(Z), with Φ the distribution function of the standard normal."""
-
-    symbol = "(Φ({z}) + {z} φ({z}))"
-
-    def function(self, m: Mathematics, x: Any) -> Any:
-        """Y = Z Φ(Z), Φ(Z) = ½ erfc(−Z/√2)."""
-        return x * m.erfc(-x * math.sqrt(0.5)) / 2
-
-    def slope(self, z: Tensor, y: Tensor) -> Tensor:
-        """f′ = Φ(Z) + Z φ(Z), φ(Z) = e^(−Z²/2) / √(2π)."""
-        return torch.erfc(-z * math.sqrt(0.5)) / 2 + z * torch.exp(-z * z / 2) / math.sqrt(2 * math.pi)
-
-
 class Sin(Activation, known_as="sin"):
     """Y = sin Z."""
 
@@ -159,5 +144,4 @@ register(nn.Tanh, lambda module: Tanh())
 register(nn.Sigmoid, lambda module: Sigmoid())
 register(nn.ReLU, lambda module: ReLU())
 register(nn.Softplus, lambda module: Softplus() if (module.beta, module.threshold) == (1, 20) else None)
-register(nn.GELU, lambda module: GELU() if module.approximate == "none" else None)
 register(nn.Identity, lambda module: Identity())

@@ -1,12 +1,15 @@
 """Which layer stands for which class of `torch.nn`: each is registered beside its own class."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import nn
 
 from nets.calculus.layer import Layer
 from nets.errors import InputError, quoted
+from nets.torch_internals import own_buffers, own_parameters
+
+SharingLayer = TypeVar("SharingLayer", bound=Layer)
 
 Converter = Callable[[Any], Layer | None]
 """A torch module → the layer with the same function and the same parameters; None where its settings have no layer."""
@@ -42,6 +45,15 @@ def register(torch_class: type[nn.Module], converter: Converter) -> None:
             f"the converter of {torch_class.__name__} is {quoted(converter)}; expected a function module → layer."
         )
     _CONVERTERS[torch_class] = converter
+
+
+def sharing(layer: SharingLayer, module: nn.Module) -> SharingLayer:
+    """The layer with the very parameters and buffers of the module, which has them under the same names."""
+    for name in own_parameters(layer):
+        own_parameters(layer)[name] = own_parameters(module)[name]
+    for name in own_buffers(module):
+        own_buffers(layer)[name] = own_buffers(module)[name]
+    return layer.train(module.training)
 
 
 def converted(index: int, module: nn.Module) -> Layer:

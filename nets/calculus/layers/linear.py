@@ -16,7 +16,9 @@ from nets import validation
 from nets.calculus.jacobian import BiasJacobian, Jacobian, WeightJacobian
 from nets.calculus.layer import Layer
 from nets.calculus.layers.conversion import register
+from nets.calculus.layers.initialization import uniform
 from nets.calculus.mathematics import Mathematics
+from nets.calculus.norms import norms_of_products
 from nets.calculus.notation.factors import Factor, Place, subscript
 from nets.errors import InputError
 
@@ -58,7 +60,7 @@ class Linear(Layer):
         most = torch.finfo(torch.get_default_dtype()).max / max(1.0, bound)
         remedy = "a larger one makes the initial weights overflow, and 1 keeps the variance of the signal"
         bound *= validation.number("gain", gain, least=0, most=most, remedy=remedy)
-        self.weight = nn.Parameter(_uniform(out_features, in_features, bound, validation.generator(generator)))
+        self.weight = nn.Parameter(uniform((out_features, in_features), bound, validation.generator(generator)))
         self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
 
     def forward(self, x: Float[Tensor, "*n j"]) -> Float[Tensor, "*n i"]:
@@ -112,10 +114,12 @@ class Linear(Layer):
         return {"weight": WeightJacobian(factor, x), **bias}
 
     def sample_norms(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """∂Y_nk/∂W_ij = δ_ki X_nj is an outer product, so W: ‖v_n‖ ‖X_n‖, and B: ‖v_n‖ (Goodfellow,
-        arXiv:1510.01799)."""
+        """W: ‖Σ v_ni X_nj‖ and B: ‖Σ v_ni‖ over the rows of each sample, without the gradient where rows are few; of a
+        vector, which is one row, W: ‖v_n‖ ‖X_n‖ and B: ‖v_n‖ (Goodfellow, arXiv:1510.01799)."""
         if x.ndim > 2:
-            return super().sample_norms(v, x, y)
+            v, x = (t.reshape(len(t), -1, t.shape[-1]) for t in (v, x))
+            norms = {"weight": norms_of_products(v, x)}
+            return norms if self.bias is None else norms | {"bias": torch.linalg.vector_norm(v.sum(1), dim=1)}
         norm = torch.linalg.vector_norm(v, dim=-1)
         norms = {"weight": norm * torch.linalg.vector_norm(x, dim=-1)}
         if self.bias is not None:
@@ -167,20 +171,6 @@ class Linear(Layer):
 
     def extra_repr(self) -> str:
         return f"{self.weight.shape[1]}, {self.weight.shape[0]}" + ("" if self.bias is not None else ", bias=False")
-
-
-def _uniform(rows: int, columns: int, bound: float, generator: torch.Generator) -> Tensor:
-    """A matrix of that shape, drawn uniformly from ±bound."""
-    try:
-        drawn = torch.rand(rows, columns, generator=generator, device="cpu")
-        return ((2 * drawn - 1) * bound).to(torch.get_default_device())
-    except RuntimeError as error:  # PyTorch has no error of its own for too little memory
-        needed = rows * columns * torch.get_default_dtype().itemsize
-        raise InputError(
-            f"a weight of shape ({rows}, {columns}) needs {needed / 2**30:.3g} GiB, which is more than this machine "
-            "has free; "
-            "expected smaller sizes."
-        ) from error
 
 
 def _from_torch(module: nn.Linear) -> Linear:

@@ -45,7 +45,7 @@ def slope_function(symbol: str, owner: str = "a layer") -> Callable[[Tensor, Ten
         InputError: for a text that is not in this notation, here or at the first call.
     """
     source = _python(symbol, owner)
-    known = {**FUNCTIONS, "indicator": lambda condition: condition.to(torch.get_default_dtype())}
+    known = {**FUNCTIONS, "indicator": lambda condition: condition.to(torch.float64)}
     try:
         code = compile(source, "<symbol>", "eval")
     except SyntaxError as error:

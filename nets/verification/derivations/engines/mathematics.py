@@ -74,6 +74,7 @@ def tensorflow() -> Mathematics:
         where_positive=lambda x, a, b: tf.where(x > 0, a, b),
         sum=tf.reduce_sum,
         mean=tf.reduce_mean,
+        reshape=tf.reshape,
         stack=tf.stack,
         linear=linear,
         detach=tf.stop_gradient,

@@ -37,6 +37,11 @@ class Dual:
 
     __array_ufunc__ = None  # so that `array * dual` calls Dual.__rmul__
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of z."""
+        return self.value.shape
+
     def along(self, factor: Any) -> "Array | None":
         """factor · ż, for a factor with the shape of z."""
         return None if self.tangent is None else np.asarray(factor)[..., None] * self.tangent
@@ -160,6 +165,12 @@ def _stack(duals: Sequence[Any]) -> Dual:
     return Dual(value, np.stack([np.zeros((*o.value.shape, width)) if o.tangent is None else o.tangent for o in duals]))
 
 
+def _reshape(z: Any, shape: tuple[int, ...]) -> Dual:
+    z = _dual(z)
+    value = z.value.reshape(shape)
+    return Dual(value, None if z.tangent is None else z.tangent.reshape(*value.shape, z.tangent.shape[-1]))
+
+
 def _not_detached(_: Any) -> Any:
     raise OutOfReachError("a number detached from its derivative has none by hand.")
 
@@ -179,6 +190,7 @@ DUAL = Mathematics(
     where_positive=_where_positive,
     sum=_additive(np.sum),
     mean=_additive(np.mean),
+    reshape=_reshape,
     cumsum=_additive(np.cumsum),
     stack=_stack,
     linear=_linear,

@@ -36,7 +36,7 @@ def read(network: Network, x: Tensor) -> tuple[dict[str, Array], Array]:
     """
     network.check(x)
     for name, layer in network.named_modules():
-        if isinstance(layer, Layer) and not _portable(layer):
+        if isinstance(layer, Layer) and not portable(layer):
             raise OutOfReachError(
                 f"layer {name} is a {type(layer).__name__}, whose forward is written for PyTorch alone: "
                 "write it as function(m, x, **parameters)."
@@ -87,7 +87,7 @@ def tensors(network: Network, found: Mapping[str, Any]) -> dict[str, Tensor]:
     return total
 
 
-def _portable(layer: Layer) -> bool:
+def portable(layer: Layer) -> bool:
     """Whether `function` is what the layer computes: a class that overrides `forward` alone computes another."""
     if isinstance(layer, Network):
         return True

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nets.calculus.layer import Layer
 from nets.errors import InputError
 from nets.torch_internals import own_buffers
 from nets.verification.problem.calling.control_flow import called
@@ -36,6 +37,9 @@ class ModuleCopy:
 
     def __init__(self, module: nn.Module, dtype: torch.dtype | None, seed: int) -> None:
         self.module, self._dtype, self._seed = copied(module, dtype), dtype, seed
+        for layer in self.module.modules():
+            if isinstance(layer, Layer):
+                layer.hold()
         self.parameters = {n: p for n, p in self.module.named_parameters() if p.requires_grad and p.numel()}
         self.points = {n: as_real(p.detach().contiguous()) for n, p in self.parameters.items()}
         self.buffers = {name: duplicate(buffer) for name, buffer in self.module.named_buffers()}
