@@ -291,6 +291,6 @@ def copy(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> None:
         found(tensors, others)
 
 
-def fused_sgd() -> Callable[..., None] | None:
-    """The kernel of `torch.optim.SGD(fused=True)`: V ← μ V + G + λ θ, θ ← θ − η V in place. Fallback: None."""
-    return getattr(torch, "_fused_sgd_", None)
+def fused(optimizer: str) -> Callable[..., None] | None:
+    """The kernel of `torch.optim` with fused=True: 'sgd', 'adam', 'adagrad'. It updates θ in place. Fallback: None."""
+    return getattr(torch, f"_fused_{optimizer}_", None)

@@ -107,16 +107,16 @@ def descend(
     parameters = TrainedParameters(trained(network))
     rule_state = initial_state(rule, parameters.tensors)
     if state is not None:
-        _check_state(state, network, rule_state, len(batch))
+        _check_state(state, network, rule.kept(rule_state), len(batch))
     spec = GradientSpec(network, loss, engine, micro_batch_size, sample_norms)
     gradient_of = MicroBatches().prepare(spec) if gradient_source is None else prepared(gradient_source, spec)
     batches, made = Batches(batch, min(batch_size or len(batch), len(batch)), generator), 0
     if state is not None:
-        state.restore(network, rule_state, generator)
+        state.restore(network, rule.kept(rule_state), generator)
         batches.go_to(state.epoch, state.remaining)
         made = state.step
     kind = Update if batch.inputs.device.type == "cpu" else AsyncUpdate
-    return Descent(network, batches, gradient_of, kind(parameters, rule, rule_state), made, steps, epochs)
+    return Descent(network, batches, gradient_of, kind(parameters, rule, rule_state, made), made, steps, epochs)
 
 
 def count_steps(samples: int, epochs: int | None, steps: int | None, batch_size: int | None) -> int:
