@@ -281,6 +281,14 @@ def add(tensors: Sequence[Tensor], others: Sequence[Tensor], alpha: float) -> No
         found(tensors, others, alpha=alpha)
 
 
+def scaled(tensors: Sequence[Tensor], factor: float | Tensor) -> list[Tensor]:
+    """α t of each tensor, in one call. Fallback, and where α is a tensor with one number: one call for each."""
+    found = _private("torch", "_foreach_mul")
+    if found is None or isinstance(factor, Tensor):
+        return [t * factor for t in tensors]
+    return list(found(tensors, factor))
+
+
 def copy(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> None:
     """t ← u for each pair, in one call. Fallback: one call for each."""
     found = _private("torch", "_foreach_copy_")

@@ -76,11 +76,11 @@ class Block:
         self.scale: Callable[[int], float] = self.scales.item
         self._fetched: tuple[int, NDArray[np.floating]] | None = None
 
-    def write(self, row: int, values: Sequence[float], scale: float, rate: float = math.nan) -> None:
+    def write(self, row: int, values: Sequence[float], scale: float) -> None:
         """The values of a step, for a block in the memory of the CPU."""
         assert self._array is not None
         self._array[row] = values
-        self.scales[row], self.rates[row] = abs(scale), rate
+        self.scales[row] = abs(scale)
 
     def row(self, row: int) -> "NDArray[np.floating]":
         """The values of one step. From a GPU they are fetched once."""

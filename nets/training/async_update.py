@@ -57,7 +57,8 @@ class AsyncUpdate(Update):
             self._hold(gradients)
         if self.parameters.first.grad is None:
             self.parameters.set_gradients(self._gradients)
-        self._begin()
+        if self._scheduled:
+            self._begin()
         known = self._graphs.pop(id(gradients), None)
         if known is None or known[0] is not loss:
             self._queue(loss)

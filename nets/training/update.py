@@ -18,7 +18,7 @@ class Update:
         parameters: are moved in place.
         rule: gives Δθ.
         state: the state of the rule, updated in place.
-        made: the number of updates made before, for a schedule of the learning rate.
+        made: the number of updates made before; a schedule of the learning rate goes on from it.
 
     Attributes:
         block: holds the record of the last update.
@@ -56,18 +56,20 @@ class Update:
         if self.parameters.first.grad is None:
             self.parameters.set_gradients(self._gradients)
         self._next_row()
-        self._begin()
+        if self._scheduled:
+            self._begin()
+            self.block.rates[self.row] = self._rate
         norms = self._norms() if self._norms is not None else norms_now(self._gradients) + self._sizes()
         values = [loss.item(), *norms]
         if not math.isfinite(sum(values[: self.block.decisive])):
             unknown = [math.nan] * (self.block.width - len(values))
-            self.block.write(self.row, values + unknown, self._rate, self._rate)
+            self.block.write(self.row, values + unknown, self._rate)
             return 0
         directions, scale = self._move(None)
         moved = values[1 : self.block.decisive] if directions is self._gradients else self._norms_of(directions)
         if self._observed:
             moved = moved + [number.item() for number in self._observed]
-        self.block.write(self.row, values + moved, scale, self._rate)
+        self.block.write(self.row, values + moved, scale)
         return None
 
     def last_check(self) -> int | None:
@@ -76,8 +78,7 @@ class Update:
 
     def _begin(self) -> None:
         """Take the learning rate of this update from its schedule."""
-        if self._scheduled:
-            self._rate = self.rule.begin(self.made, self.parameters.tensors[0].device)
+        self._rate = self.rule.begin(self.made, self.parameters.tensors[0].device)
         self.made += 1
 
     def _move(self, skip: Tensor | None) -> Change:
@@ -107,4 +108,6 @@ class Update:
             self.block, self.row = self._new_block(), 0
 
     def _new_block(self) -> Block:
-        return Block(self.parameters.names, self.parameters.tensors[0], self.rule.recorded)
+        block = Block(self.parameters.names, self.parameters.tensors[0], self.rule.recorded)
+        block.rates.fill(self._rate)
+        return block

@@ -1,9 +1,12 @@
 """Gradient clipping: any rule, with gradients of bounded size."""
 
+import math
+
 import torch
 from torch import Tensor
 
-from nets.calculus.norms import norm_tensors
+from nets import torch_internals
+from nets.calculus.norms import norm_tensors, norms_now
 from nets.training.optimizers.update_rule import Change, LearningRate, RuleState, UpdateRule
 from nets.validation import number
 
@@ -73,10 +76,18 @@ class Clipped(UpdateRule):
         """Ĝ_p. ‖Ĝ‖ is written to the state."""
         ((after,),) = (state[name] for name in self.recorded)
         found = gradients if self.value is None else [g.clamp(-self.value, self.value) for g in gradients]
-        total = torch.linalg.vector_norm(torch.stack(norm_tensors(found, after.dtype)))
+        total = _total_norm(found)
         if self.norm is None:
-            after.copy_(total)
+            after.fill_(total)
             return found
-        factor = (self.norm / (total + AWAY_FROM_ZERO)).clamp(max=1)
-        after.copy_(total * factor)
-        return [g * factor.to(g.dtype) for g in found]
+        factor = self.norm / (total + AWAY_FROM_ZERO)
+        factor = factor.clamp(max=1) if isinstance(factor, Tensor) else min(factor, 1.0)
+        after.fill_(total * factor)
+        return torch_internals.scaled(found, factor)
+
+
+def _total_norm(tensors: list[Tensor]) -> float | Tensor:
+    """(Σ_p ‖G_p‖²)^½; on a GPU as a tensor there, without waiting for it."""
+    if tensors[0].device.type == "cpu":
+        return math.hypot(*norms_now(tensors))
+    return torch.linalg.vector_norm(torch.stack(norm_tensors(tensors, torch.float64)))

@@ -156,7 +156,9 @@ def initial_state(rule: UpdateRule, parameters: list[Tensor]) -> RuleState:
         InputError: unless it is a dict of lists of tensors, and the rule has a learning rate.
     """
     name = type(rule).__name__
-    number(f"the learning_rate of {name}", getattr(rule, "learning_rate", None), least=0, remedy="set it in __init__")
+    rate = getattr(rule, "learning_rate", None)
+    if not callable(rate):
+        number(f"the learning_rate of {name}", rate, least=0, remedy="set it in __init__")
     state = rule.init(parameters)
     expected, remedy = "a dict name → list of tensors", "return {} for a rule without a state"
     if not isinstance(state, dict):
