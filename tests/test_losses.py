@@ -154,7 +154,7 @@ def test_the_noise_is_unknown_where_samples_weigh_differently(reduction: str) ->
         (step,) = nets.descend(
             network, data, loss=MaskedCrossEntropy(reduction), learning_rate=0.1, steps=1, sample_norms=True
         )
-        assert step.samples is not None and step.samples.count == 3 and (step.noise is not None) == known
+        assert step.sample_norms is not None and step.sample_norms.count == 3 and (step.noise is not None) == known
 
 
 MASKED = torch.tensor([0, -100, 1, -100, 2, -1])
