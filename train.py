@@ -18,7 +18,7 @@ import hydra
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
@@ -37,7 +37,8 @@ TRACEBACK_WANTED = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
 def experiment(
-    *, name: str, config: str, data: dict, network: dict, loss: str, descent: dict, verification: dict,
+    *, name: str, config: str, data: dict, network: dict, loss: str, descent: dict, optimizer: dict | None,
+    schedule: dict | None, verification: dict,
     explain: str | None, explanation: dict, mistake: str | None, seed: int, dtype: str, device: str,
     run_dir: str | None,
     ranks: Any,
@@ -73,7 +74,10 @@ def experiment(
     about = {"network": model, "x": samples.train.inputs, "parameter": explain, "index": None}
     explained = None if explain is None else call(nets.explain, explanation, "explanation", **about)
     trained, samples = copy.deepcopy(model).to(place), samples.to(place)
-    follow = functools.partial(call, nets.descend, descent, "descent", data=samples.train, loss=objective, seed=seed)
+    made = rule_of(optimizer, schedule, descent, len(samples.train))
+    others = {key: value for key, value in descent.items() if key not in made}
+    given = {"data": samples.train, "loss": objective, "seed": seed, **made}
+    follow = functools.partial(call, nets.descend, others, "descent", **given)
     mistaken = mistakes.mistaken_gradient(mistake, ranks.count)
     steps = follow(network=trained, gradient_source=mistaken or ranks)
     if ranks.rank > 0:
@@ -191,6 +195,34 @@ def verification_of(model: Any, inputs: Any, seed: int, samples: int, coverage: 
     return lambda: nets.verify(model, points, coverage=coverage, seed=seed, engines=available())
 
 
+def rule_of(optimizer: dict | None, schedule: dict | None, descent: dict, samples: int) -> dict[str, Any]:
+    """The rule, or the learning rate, that `descend` is given besides its settings: {} without optimizer and schedule.
+
+    A schedule whose `steps` are null goes over all steps of the run.
+    """
+    from nets.settings import call
+    from nets.training.descend import count_steps
+    from nets.training.optimizers import OPTIMIZERS
+    from nets.training.schedules import SCHEDULES
+    from nets.validation import one_of
+
+    owner = descent if optimizer is None else optimizer
+    given = {}
+    if schedule is not None:
+        kind = SCHEDULES[one_of("schedule.name", schedule.get("name"), tuple(SCHEDULES))]
+        limits = [descent.get(key) for key in ("epochs", "steps", "batch_size")]
+        own = {key: value for key, value in schedule.items() if key != "name" and (key, value) != ("steps", None)}
+        known = any(limits[:2]) and all(value is None or (type(value) is int and value > 0) for value in limits)
+        if known and "steps" in schedule:
+            own = {"steps": count_steps(samples, *limits), **own}
+        given["learning_rate"] = call(kind, {"learning_rate": owner.get("learning_rate"), **own}, "schedule")
+    if optimizer is None:
+        return given
+    rule = OPTIMIZERS[one_of("optimizer.name", optimizer.get("name"), tuple(OPTIMIZERS))]
+    own = {key: value for key, value in optimizer.items() if key != "name" and key not in given}
+    return {"rule": call(rule, own, "optimizer", **given)}
+
+
 def load(settings: dict) -> Any:
     """The data set that `data._target_` names, a function of `nets.data`."""
     import nets.data
@@ -244,7 +276,8 @@ def unknown_setting(key: str) -> str:
     from nets.settings import suggestion
 
     known = [path.name for path in CONFIGS.iterdir() if path.is_dir()]
-    for path in [CONFIGS / "train.yaml", *CONFIGS.glob("data/*.yaml"), *CONFIGS.glob("descent/*.yaml")]:
+    groups = ("data", "descent", "optimizer", "schedule")
+    for path in [CONFIGS / "train.yaml", *(path for group in groups for path in CONFIGS.glob(f"{group}/*.yaml"))]:
         choice = "" if path.parent == CONFIGS else f"{path.parent.name}={path.stem}"
         for name, value in OmegaConf.to_container(OmegaConf.load(path)).items():  # type: ignore[union-attr]
             full = f"{path.parent.name}.{name}" if choice else str(name)
@@ -267,6 +300,7 @@ def exit_after(error: BaseException, text: str | None) -> NoReturn:
 def app(config: DictConfig) -> None:
     """The experiment. Its errors are reported here, before Hydra prints them in its own form."""
     try:
+        choose_optimizer(config)
         settings: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         name = HydraConfig.get().runtime.choices.get("experiment") or "unnamed"
         from nets.settings import call
@@ -276,6 +310,26 @@ def app(config: DictConfig) -> None:
             call(experiment, settings, name=name, config=OmegaConf.to_yaml(config, resolve=True), ranks=ranks)
     except Exception as error:
         exit_after(error, sentence(error))
+
+
+def choose_optimizer(config: DictConfig) -> None:
+    """Where an optimizer was chosen, take the settings of SGD out of the descent: the optimizer has its own.
+
+    Raises:
+        InputError: for one of them on the command line.
+    """
+    from nets.errors import InputError
+
+    if config.optimizer is None:
+        return
+    with open_dict(config):
+        for name in ("learning_rate", "momentum", "weight_decay"):
+            config.descent.pop(name, None)
+            if any(re.match(rf"\+*descent\.{name}=", text) for text in HydraConfig.get().overrides.task):
+                raise InputError(
+                    f"descent.{name} is a setting of SGD, and optimizer={config.optimizer.name} was chosen; expected "
+                    f"one of the two: leave it out, or write optimizer.{name} where the optimizer has it."
+                )
 
 
 def print_help() -> None:

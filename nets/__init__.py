@@ -9,7 +9,11 @@ from nets.calculus.layer import Layer as Layer
 from nets.calculus.layers import Activation as Activation
 from nets.calculus.layers import Linear as Linear
 from nets.calculus.layers.conversion import register as register
+from nets.calculus.losses import L1 as L1
+from nets.calculus.losses import BinaryCrossEntropy as BinaryCrossEntropy
 from nets.calculus.losses import CrossEntropy as CrossEntropy
+from nets.calculus.losses import Huber as Huber
+from nets.calculus.losses import KLDivergence as KLDivergence
 from nets.calculus.losses import Loss as Loss
 from nets.calculus.losses import MaskedCrossEntropy as MaskedCrossEntropy
 from nets.calculus.losses import MeanSquaredError as MeanSquaredError

@@ -67,7 +67,7 @@ def described(kind: Any) -> str:
     """An annotated type in English."""
     words = {int: "a whole number", float: "a finite number", str: "text", bool: "true or false", object: "a value"}
     if get_origin(kind) in UNIONS:
-        return " or ".join(described(one) for one in get_args(kind) if get_origin(one) is not os.PathLike)
+        return " or ".join(described(one) for one in get_args(kind) if get_origin(one) not in (os.PathLike, Callable))
     if get_origin(kind) is Sequence:
         return f"a list in which each entry is {described(get_args(kind)[0])}"
     return words.get(kind, "a section of settings" if kind is dict else "null")

@@ -281,6 +281,14 @@ def add(tensors: Sequence[Tensor], others: Sequence[Tensor], alpha: float) -> No
         found(tensors, others, alpha=alpha)
 
 
+def scaled(tensors: Sequence[Tensor], factor: float | Tensor) -> list[Tensor]:
+    """α t of each tensor, in one call. Fallback, and where α is a tensor with one number: one call for each."""
+    found = _private("torch", "_foreach_mul")
+    if found is None or isinstance(factor, Tensor):
+        return [t * factor for t in tensors]
+    return list(found(tensors, factor))
+
+
 def copy(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> None:
     """t ← u for each pair, in one call. Fallback: one call for each."""
     found = _private("torch", "_foreach_copy_")
@@ -291,6 +299,6 @@ def copy(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> None:
         found(tensors, others)
 
 
-def fused_sgd() -> Callable[..., None] | None:
-    """The kernel of `torch.optim.SGD(fused=True)`: V ← μ V + G + λ θ, θ ← θ − η V in place. Fallback: None."""
-    return getattr(torch, "_fused_sgd_", None)
+def fused(optimizer: str) -> Callable[..., None] | None:
+    """The kernel of `torch.optim` with fused=True: 'sgd', 'adam', 'adagrad'. It updates θ in place. Fallback: None."""
+    return getattr(torch, f"_fused_{optimizer}_", None)

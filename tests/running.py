@@ -51,8 +51,9 @@ class Descent:
         self.loss = LOSSES[settings["loss"]]()
         generator = torch.Generator().manual_seed(settings["seed"])
         self.network = nets.mlp(**settings["network"], generator=generator).to(dtype)
+        made = train.rule_of(settings["optimizer"], settings["schedule"], settings["descent"], len(self.data.train))
         self.steps = nets.descend(
-            self.network, self.data.train, loss=self.loss, seed=settings["seed"], **settings["descent"]
+            self.network, self.data.train, loss=self.loss, seed=settings["seed"], **(settings["descent"] | made)
         )
 
     def end(self) -> list[nets.Step]:

@@ -72,7 +72,7 @@ def test_every_number_of_a_window_is_under_its_tag(tmp_path: Path) -> None:
 
 def test_a_step_without_accumulation_has_no_more_tags_than_before(tmp_path: Path) -> None:
     descended(tmp_path)
-    assert {tag.split("/")[0] for tag in series(tmp_path)} == {"loss", "gradient_norm", "update_ratio"}
+    assert {tag.split("/")[0] for tag in series(tmp_path)} == {"loss", "gradient_norm", "update_ratio", "learning_rate"}
 
 
 def test_of_many_contributions_the_smallest_and_the_largest_have_a_curve(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from nets.training.gradients.backpropagation import backpropagate
 from nets.training.gradients.engines import Autograd
 from nets.training.optimizers import SGD
 from nets.training.parameters import TrainedParameters
+from tests.loss_rows import ROWS
 
 ENGINES = {"closed form": backpropagate, "autograd": Autograd(), "sample norms": samples.backpropagate_with_norms}
 SETTINGS = list(itertools.product((0.0, 0.9), (0.0, 0.01)))
@@ -61,7 +62,7 @@ def made(activation: str, loss: str) -> tuple[nets.Network, Batch]:
     for module in network.modules():
         for name, parameter in module._parameters.items():
             setattr(module, name, nn.Parameter(torch.empty(parameter.shape, device=GPU)))
-    targets = torch.randint(4, (8,), device=GPU) if "cross_entropy" in loss else torch.rand(8, 4, device=GPU)
+    targets = ROWS[loss].targets(torch.rand(8, 4, device=GPU))
     return network, Batch(torch.rand(8, 5, device=GPU), targets)
 
 

@@ -13,6 +13,7 @@ from nets.data.batch import Batch
 from nets.training.gradients.backpropagation import backpropagate
 from nets.training.gradients.engines import ENGINES
 from nets.training.replay.recording import Recording
+from tests.loss_rows import ROWS
 
 STEPS = 1_000
 SETTINGS = {
@@ -37,7 +38,7 @@ def data(loss: str, dtype: torch.dtype) -> Batch:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(30, 4, generator=generator, dtype=torch.float64)
     targets = torch.rand(30, 3, generator=generator, dtype=torch.float64)
-    return Batch(x, targets.argmax(1) if "cross_entropy" in loss else targets).to(dtype)
+    return Batch(x, ROWS[loss].targets(targets)).to(dtype)
 
 
 def trained(engine: str, activation: str, loss: str, setting: str, dtype: torch.dtype) -> list[Tensor]:

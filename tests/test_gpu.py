@@ -12,6 +12,7 @@ import nets
 from nets.calculus.losses import LOSSES
 from nets.data.batch import Batch
 from nets.training.gradients.engines import ENGINES
+from tests.loss_rows import ROWS
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
 
@@ -29,7 +30,7 @@ def descended(device: str, engine: str, loss: str, **settings: object) -> tuple[
     generator = torch.Generator().manual_seed(0)
     network = nets.mlp([5, 6, 4], output="tanh", generator=generator).double().to(device)
     x = torch.randn(80, 5, generator=generator, dtype=torch.float64)
-    target = torch.randint(4, (80,), generator=generator) if "cross_entropy" in loss else x[:, :4].tanh()
+    target = ROWS[loss].targets(x[:, :4].sigmoid())
     data = Batch(x, target).to(torch.device(device))
     kind = LOSSES[loss]()
     return network, list(

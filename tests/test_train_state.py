@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import nets
-from nets.training.optimizers import SGD
+from nets.training.optimizers import OPTIMIZERS, SGD
 from tests.adam import Adam
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -18,7 +18,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "momentum, micro-batches, ragged": {"learning_rate": 0.1, "momentum": 0.9, "batch_size": 5, "micro_batch_size": 2},
     "weight decay, sample norms": {"learning_rate": 0.1, "weight_decay": 0.1, "batch_size": 6, "sample_norms": True},
     "full batch": {"learning_rate": 0.1},
-    "Adam": {"rule": Adam(0.01), "batch_size": 5},
+    "an Adam of one's own": {"rule": Adam(0.01), "batch_size": 5},
+    **{name: {"rule": kind(0.01), "batch_size": 5, "micro_batch_size": 2} for name, kind in OPTIMIZERS.items()},
 }
 
 

@@ -31,6 +31,8 @@ class StepNumbers:
         gradient_norm: ‖∂ℓ/∂θ_p‖, shape (S, P).
         total_gradient_norm: (Σ_p ‖∂ℓ/∂θ_p‖²)^½, shape (S,).
         update_ratio: ‖Δθ_p‖ / ‖θ_p‖, shape (S, P).
+        learning_rate: η, shape (S,).
+        recorded: what the update rule records of its own by name, each of shape (S,).
     """
 
     names: tuple[str, ...]
@@ -38,6 +40,8 @@ class StepNumbers:
     gradient_norm: "NDArray[np.float64]"
     total_gradient_norm: "NDArray[np.float64]"
     update_ratio: "NDArray[np.float64]"
+    learning_rate: "NDArray[np.float64]"
+    recorded: "dict[str, NDArray[np.float64]]"
 
 
 class Block:
@@ -45,8 +49,12 @@ class Block:
 
     Attributes:
         names: of the P parameters.
-        values: a row for each step: ℓ, ‖G_p‖, ‖θ_p‖ before the update, ‖D_p‖, where Δθ_p = scale · D_p.
+        values: a row for each step: ℓ, ‖G_p‖, ‖θ_p‖ before the update, ‖D_p‖, where Δθ_p = scale · D_p, and one number
+            for each name of `recorded`.
         scales: |scale| of each step.
+        rates: η of each step.
+        recorded: what the update rule records of its own.
+        width: the number of values in a row.
         known: the number of values in a row that are known before the update: all but the ‖D_p‖.
         decisive: the number of values that decide whether the update is made: ℓ and the ‖G_p‖.
         place: parameter → p.
@@ -54,11 +62,12 @@ class Block:
         scale: row → one of the scales.
     """
 
-    def __init__(self, names: tuple[str, ...], like: Tensor) -> None:
-        count, self.names = len(names), names
+    def __init__(self, names: tuple[str, ...], like: Tensor, recorded: tuple[str, ...] = ()) -> None:
+        count, self.names, self.recorded = len(names), names, recorded
+        self.width = 1 + 3 * count + len(recorded)
         dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
-        self.values = torch.full((ROWS, 1 + 3 * count), math.nan, dtype=dtype, device=like.device)
-        self.scales = np.zeros(ROWS)
+        self.values = torch.full((ROWS, self.width), math.nan, dtype=dtype, device=like.device)
+        self.scales, self.rates = np.zeros(ROWS), np.full(ROWS, math.nan)
         self.known, self.decisive = 1 + 2 * count, 1 + count
         self.place = {name: place for place, name in enumerate(names)}
         self._array = self.values.numpy() if like.device.type == "cpu" else None
@@ -91,11 +100,12 @@ class Block:
             values = values[[row - rows[0] for row in rows]]
         gradients, sizes = values[:, 1 : 1 + count], values[:, 1 + count : 1 + 2 * count]
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            moved = self.scales[list(rows), None] * values[:, 1 + 2 * count :]
+            moved = self.scales[list(rows), None] * values[:, 1 + 2 * count : 1 + 3 * count]
             ratios, total = moved / sizes, np.sqrt((gradients * gradients).sum(1))
         # A parameter that is zero and stays zero has moved by nothing.
         ratios[(moved == 0) & (sizes == 0)] = 0
-        return StepNumbers(self.names, values[:, 0], gradients, total, ratios)
+        own = dict(zip(self.recorded, values[:, 1 + 3 * count :].T, strict=True))
+        return StepNumbers(self.names, values[:, 0], gradients, total, ratios, self.rates[list(rows)], own)
 
 
 class _PerParameter(Mapping[str, float]):
@@ -191,6 +201,19 @@ class Step:
         norms = self.block.row(self.row)[1 : self.block.decisive].astype(np.float64)
         with np.errstate(over="ignore"):
             return float(np.sqrt((norms * norms).sum()))
+
+    @property
+    def learning_rate(self) -> float:
+        """η of this update. NaN where it is not known."""
+        return float(self.block.rates[self.row])
+
+    @property
+    def clipped_gradient_norm(self) -> float | None:
+        """The same norm of the clipped gradients, which make the update; None where nothing is clipped."""
+        recorded = self.block.recorded
+        place = self.block.width - len(recorded)
+        known = dict(zip(recorded, self.block.row(self.row)[place:], strict=True))
+        return float(known["clipped_gradient_norm"]) if "clipped_gradient_norm" in known else None
 
     @property
     def update_ratio(self) -> Mapping[str, float]:

@@ -32,6 +32,7 @@ class AsyncUpdate(Update):
         parameters: are moved in place.
         rule: gives Δθ.
         state: the state of the rule, updated in place.
+        made: the number of updates made before.
         capture: makes a graph of a function.
     """
 
@@ -40,9 +41,10 @@ class AsyncUpdate(Update):
         parameters: TrainedParameters,
         rule: UpdateRule,
         state: RuleState,
+        made: int = 0,
         capture: Callable[[Callable[[], None]], CudaGraph] = CudaGraph,
     ) -> None:
-        super().__init__(parameters, rule, state)
+        super().__init__(parameters, rule, state, made)
         self._capture = capture
         self._graphs: dict[int, tuple[Tensor, dict[str, Tensor], CudaGraph | None]] = {}
         self._stopped = torch.zeros((), device=parameters.tensors[0].device)
@@ -55,6 +57,8 @@ class AsyncUpdate(Update):
             self._hold(gradients)
         if self.parameters.first.grad is None:
             self.parameters.set_gradients(self._gradients)
+        if self._scheduled:
+            self._begin()
         known = self._graphs.pop(id(gradients), None)
         if known is None or known[0] is not loss:
             self._queue(loss)
@@ -68,7 +72,7 @@ class AsyncUpdate(Update):
             del self._graphs[next(iter(self._graphs))]
         self._next_row()
         self.block.values[self.row].copy_(self._now)
-        self.block.scales[self.row] = abs(self._scale)
+        self.block.scales[self.row], self.block.rates[self.row] = abs(self._scale), self._rate
         return self.last_check() if (self.row + 1) % SYNC_EVERY == 0 else None
 
     def last_check(self) -> int | None:
@@ -80,8 +84,8 @@ class AsyncUpdate(Update):
 
     def _queue(self, loss: Tensor) -> None:
         """Queue the operations of one update, which write its record to `_now`."""
-        count, decisive = self.block.known, self.block.decisive
-        seen, moved = self._now[:count], self._now[count:]
+        count, decisive, extra = self.block.known, self.block.decisive, self.block.width - len(self._observed)
+        seen, moved, observed = self._now[:count], self._now[count:extra], self._now[extra:]
         torch.stack([loss, *norm_tensors(self._gradients + self.parameters.tensors, seen.dtype)], out=seen)
         self._stopped.masked_fill_(seen[:decisive].isfinite().all().logical_not(), 1)
         directions, self._scale = self._move(self._stopped)
@@ -89,3 +93,5 @@ class AsyncUpdate(Update):
             moved.copy_(seen[1:decisive])
         else:
             torch.stack(norm_tensors(directions, moved.dtype), out=moved)
+        if self._observed:
+            torch.stack(self._observed, out=observed)

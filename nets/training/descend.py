@@ -16,8 +16,9 @@ from nets.training.gradients.accumulation import MicroBatches
 from nets.training.gradients.engines import ENGINES
 from nets.training.gradients.source import GradientSource, GradientSpec, prepared
 from nets.training.loop import Descent
+from nets.training.optimizers.clipping import Clipped
 from nets.training.optimizers.sgd import SGD
-from nets.training.optimizers.update_rule import RuleState, UpdateRule, initial_state
+from nets.training.optimizers.update_rule import LearningRate, RuleState, UpdateRule, initial_state
 from nets.training.parameters import TrainedParameters, trained
 from nets.training.state import TrainState
 from nets.training.update import Update
@@ -29,13 +30,15 @@ def descend(
     data: Batch | DataSet,
     *,
     loss: Loss,
-    learning_rate: float | None = None,
+    learning_rate: LearningRate | None = None,
     epochs: int | None = None,
     steps: int | None = None,
     batch_size: int | None = None,
     micro_batch_size: int | None = None,
     momentum: float = 0.0,
     weight_decay: float = 0.0,
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
     engine: str = "closed_form",
     seed: int = 0,
     sample_norms: bool = False,
@@ -55,7 +58,8 @@ def descend(
         data: X (N, J) and targets; of a `DataSet` the training split. Every epoch visits all samples once, in an order
             drawn from `seed`.
         loss: ℓ(Y, T), a mean or a sum over samples.
-        learning_rate: η of SGD, above 0.
+        learning_rate: η of SGD: a number above 0; or a schedule, a function of the number of updates made before, see
+            `nets.training.schedules`.
         epochs: passes over the data after which to stop.
         steps: updates after which to stop; with both given, whichever comes first.
         batch_size: samples in an update, None for all of them (full batch); the last batch of an epoch may be smaller.
@@ -63,11 +67,13 @@ def descend(
             one piece.
         momentum: μ of SGD.
         weight_decay: λ of SGD.
+        clip_norm: the largest ‖G‖ over all parameters that the rule is given, see `nets.training.optimizers.Clipped`.
+        clip_value: the largest |entry| of G that it is given; this comes first.
         engine: 'closed_form' (the layers' own derivatives, see `nets.training.gradients.backpropagate`) or 'autograd'.
         seed: of the order of the samples. The trajectory depends on the initial parameters, the data and this seed
             alone.
         sample_norms: whether each record has the norm of every sample's own gradient, see `SampleNorms`.
-        rule: an update rule in place of SGD; it has its own learning rate.
+        rule: an optimizer in place of SGD, such as `nets.training.optimizers.Adam(1e-3)`; it has its own learning rate.
         state: a descent to go on from, see `TrainState`. The network is given its parameters at once. `steps` and
             `epochs` count from the beginning of that descent, and `seed` has no effect.
         gradient_source: gives G in place of the engine: the ranks of a run, or a loop with a mistake, see
@@ -94,6 +100,8 @@ def descend(
     if not isinstance(loss, Loss):
         raise refusal("the loss", loss, "a Loss, such as nets.MeanSquaredError() or nets.CrossEntropy()")
     rule = _rule(rule, learning_rate, momentum, weight_decay)
+    if clip_norm is not None or clip_value is not None:
+        rule = Clipped(rule, clip_norm, clip_value)
     one_of("engine", engine, tuple(ENGINES))
     yes_or_no("sample_norms", sample_norms)
     if gradient_source is not None and not isinstance(gradient_source, GradientSource):
@@ -110,16 +118,16 @@ def descend(
     parameters = TrainedParameters(trained(network))
     rule_state = initial_state(rule, parameters.tensors)
     if state is not None:
-        _check_state(state, network, rule_state, len(batch))
+        _check_state(state, network, rule.kept(rule_state), len(batch))
     spec = GradientSpec(network, loss, engine, micro_batch_size, sample_norms)
     gradient_of = MicroBatches().prepare(spec) if gradient_source is None else prepared(gradient_source, spec)
     batches, made = Batches(batch, min(batch_size or len(batch), len(batch)), generator), 0
     if state is not None:
-        state.restore(network, rule_state, generator)
+        state.restore(network, rule.kept(rule_state), generator)
         batches.go_to(state.epoch, state.remaining)
         made = state.step
     kind = Update if batch.inputs.device.type == "cpu" else AsyncUpdate
-    return Descent(network, batches, gradient_of, kind(parameters, rule, rule_state), made, steps, epochs)
+    return Descent(network, batches, gradient_of, kind(parameters, rule, rule_state, made), made, steps, epochs)
 
 
 def count_steps(samples: int, epochs: int | None, steps: int | None, batch_size: int | None) -> int:
@@ -145,7 +153,7 @@ def _checked(data: object, network: Network, loss: Loss) -> Batch:
     return batch
 
 
-def _rule(rule: object, learning_rate: float | None, momentum: float, weight_decay: float) -> UpdateRule:
+def _rule(rule: object, learning_rate: LearningRate | None, momentum: float, weight_decay: float) -> UpdateRule:
     """The rule that was given, or SGD."""
     if rule is None and learning_rate is None:
         raise refusal("learning_rate", None, "a finite number above 0", "give η of SGD, such as 0.1, or give a rule")

@@ -59,9 +59,10 @@ class Descent(Iterator[Step]):
     @property
     def state(self) -> TrainState:
         """A copy of all that the descent needs to go on from here, see `TrainState`."""
+        update, rule = self._update, self._update.rule
         return TrainState(
             parameters={name: tensor.detach().clone() for name, tensor in state_of(self._network).items()},
-            rule={name: [tensor.clone() for tensor in tensors] for name, tensors in self._update.state.items()},
+            rule={name: [tensor.clone() for tensor in tensors] for name, tensors in rule.kept(update.state).items()},
             generators={"order": self._batches.generator.get_state()},
             step=self._made,
             epoch=self._batches.epoch,
@@ -110,5 +111,5 @@ class Descent(Iterator[Step]):
         return DivergenceError(
             f"step {step}: the loss is {numbers.loss[0]:.3g} and the gradient norm "
             f"{numbers.total_gradient_norm[0]:.3g}; expected finite numbers: lower the learning rate "
-            f"({self._update.rule.learning_rate:g}), or look at which gradient grows first."
+            f"({self._update.rule.rate_at(step - 1):g}), or look at which gradient grows first."
         )

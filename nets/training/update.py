@@ -18,14 +18,18 @@ class Update:
         parameters: are moved in place.
         rule: gives Δθ.
         state: the state of the rule, updated in place.
+        made: the number of updates made before; a schedule of the learning rate goes on from it.
 
     Attributes:
         block: holds the record of the last update.
         row: its row in the block.
     """
 
-    def __init__(self, parameters: TrainedParameters, rule: UpdateRule, state: RuleState) -> None:
-        self.parameters, self.rule, self.state = parameters, rule, state
+    def __init__(self, parameters: TrainedParameters, rule: UpdateRule, state: RuleState, made: int = 0) -> None:
+        self.parameters, self.rule, self.state, self.made = parameters, rule, state, made
+        self._scheduled = callable(rule.learning_rate)
+        self._rate = rule.rate_at(made)
+        self._observed = [state[name][0] for name in rule.recorded]
         self.block, self.row = self._new_block(), -1
         self._held: dict[str, Tensor] | None = None
         self._gradients: list[Tensor] = []
@@ -52,19 +56,30 @@ class Update:
         if self.parameters.first.grad is None:
             self.parameters.set_gradients(self._gradients)
         self._next_row()
+        if self._scheduled:
+            self._begin()
+            self.block.rates[self.row] = self._rate
         norms = self._norms() if self._norms is not None else norms_now(self._gradients) + self._sizes()
         values = [loss.item(), *norms]
         if not math.isfinite(sum(values[: self.block.decisive])):
-            self.block.write(self.row, values + [math.nan] * len(self._gradients), self.rule.learning_rate)
+            unknown = [math.nan] * (self.block.width - len(values))
+            self.block.write(self.row, values + unknown, self._rate)
             return 0
         directions, scale = self._move(None)
         moved = values[1 : self.block.decisive] if directions is self._gradients else self._norms_of(directions)
+        if self._observed:
+            moved = moved + [number.item() for number in self._observed]
         self.block.write(self.row, values + moved, scale)
         return None
 
     def last_check(self) -> int | None:
         """The same number, once no more updates follow: on the CPU each call has already returned it."""
         return None
+
+    def _begin(self) -> None:
+        """Take the learning rate of this update from its schedule."""
+        self._rate = self.rule.begin(self.made, self.parameters.tensors[0].device)
+        self.made += 1
 
     def _move(self, skip: Tensor | None) -> Change:
         if not self.parameters.contiguous:
@@ -93,4 +108,6 @@ class Update:
             self.block, self.row = self._new_block(), 0
 
     def _new_block(self) -> Block:
-        return Block(self.parameters.names, self.parameters.tensors[0])
+        block = Block(self.parameters.names, self.parameters.tensors[0], self.rule.recorded)
+        block.rates.fill(self._rate)
+        return block

@@ -32,6 +32,8 @@ class Board:
     what ======================================  =====================================================================
     `loss/train`                            ℓ(θ) of the step's batch, before the update `gradient_norm/<parameter>`,
     `/total`   ‖∂ℓ/∂θ_p‖; (Σ_p ‖∂ℓ/∂θ_p‖²)^½ `update_ratio/<parameter>`              ‖Δθ_p‖ / ‖θ_p‖
+    `learning_rate`                         η of the step
+    `gradient_norm/clipped`                 (Σ_p ‖Ĝ_p‖²)^½ of the clipped gradients, where they are clipped
     `accumulation/<parameter>/…`            where a gradient is a sum: `norm micro 2`, ‖G_m‖ of the second micro-batch,
     or
                                             `norm rank 1`; `cosine micro 2`, to the sum of those before; `agreement`,

@@ -14,6 +14,9 @@ from nets.records.step import Step, StepNumbers, numbers_of
 Columns = dict[str, NDArray[np.float64]]
 """Tag → shape (S,), in the order in which the tags are written."""
 
+RECORDED = {"clipped_gradient_norm": "gradient_norm/clipped"}
+"""Tags of what an update rule records of its own. A chart shows all of gradient_norm/ together."""
+
 MOST_CURVES = 8
 """Contributions of a window with a curve each; where there are more, only the smallest and the largest have one."""
 
@@ -35,12 +38,14 @@ def columns(steps: Sequence[Step], noise: RunningNoise) -> Columns:
 
 
 def step_columns(numbers: StepNumbers) -> Columns:
-    """ℓ, ‖G_p‖, (Σ_p ‖G_p‖²)^½ and ‖Δθ_p‖ / ‖θ_p‖."""
+    """ℓ, ‖G_p‖, (Σ_p ‖G_p‖²)^½, ‖Δθ_p‖ / ‖θ_p‖, η where it is known, and what the update rule records of its own."""
     return {
         "loss/train": numbers.loss,
         **_per_parameter("gradient_norm/{}", numbers.names, numbers.gradient_norm),
         "gradient_norm/total": numbers.total_gradient_norm,
         **_per_parameter("update_ratio/{}", numbers.names, numbers.update_ratio),
+        **({} if np.isnan(numbers.learning_rate).any() else {"learning_rate": numbers.learning_rate}),
+        **{RECORDED.get(name, name): column for name, column in numbers.recorded.items()},
     }
 
 

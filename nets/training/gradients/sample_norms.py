@@ -24,8 +24,8 @@ SampledEngine = Callable[[Network, Loss, Batch], tuple[Tensor, dict[str, Tensor]
 def backpropagate_with_norms(network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Tensor]:
     """∂ℓ/∂θ = Σ_n Σ_i v_ni ∂Z_ni/∂θ and the norm of each term of the sum over n, from one backward pass.
 
-    ℓ = 1/C Σ_n ℓ_n for a mean, so a term is 1/C ∂ℓ_n/∂θ. C depends on the targets, and is left to the caller: the
-    operations here are recorded once. A layer that knows its norms forms no sample's gradient, see
+    ℓ = 1/C Σ_n C_n ℓ_n for a mean, so a term is C_n/C ∂ℓ_n/∂θ. C_n depends on the targets, and is left to the caller:
+    the operations here are recorded once. A layer that knows its norms forms no sample's gradient, see
     `Layer.sample_norms`.
 
     Returns:
@@ -55,7 +55,10 @@ class ClosedForm:
 
     def __call__(self, network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         value, gradients, terms = self._replayed(network, loss, batch)
-        return value, gradients, terms * (loss.counted(batch.targets) if loss.reduction == "mean" else 1)
+        if loss.reduction == "sum":
+            return value, gradients, terms * 1
+        counted, counts = loss.counted(batch.targets), loss.counts(batch.targets)
+        return value, gradients, terms * counted / (1 if counts is None else counts.clamp(min=1))
 
 
 class VectorisedAutograd:
@@ -87,11 +90,17 @@ class SampleNormEngine:
 
     def __init__(self, engine: str) -> None:
         self._engine, self._norms, self._count, self._summed = SAMPLED[engine](), list[Tensor](), 0, False
+        self._tokens = list[Tensor]()
 
     def __call__(self, network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         value, gradients, norms = self._engine(network, loss, batch)
         self._norms.append(norms)
-        self._count += loss.counted(batch.targets)
+        counts = loss.counts(batch.targets)
+        if counts is None:
+            self._count += loss.counted(batch.targets)
+        else:
+            self._tokens.append(counts[counts > 0])
+            self._count += len(self._tokens[-1])
         self._summed = loss.reduction == "sum"
         return value, gradients
 
@@ -101,6 +110,7 @@ class SampleNormEngine:
         Args:
             names: of the parameters, in their order.
         """
-        taken = SampleNorms(names, torch.cat(self._norms, 1), self._count, self._summed)
-        self._norms, self._count = [], 0
+        even = self._summed or not self._tokens or len(torch.cat(self._tokens).unique()) <= 1
+        taken = SampleNorms(names, torch.cat(self._norms, 1), self._count, self._summed, even)
+        self._norms, self._tokens, self._count = [], [], 0
         return taken

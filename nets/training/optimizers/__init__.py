@@ -1,9 +1,23 @@
-"""Update rules. `update_rule` is the protocol; each rule is a file of its own.
+"""Optimizers: update rules that turn gradients into changes of the parameters.
 
-Begin with `sgd`. A new rule is one class with `init` and `step`, in one file; `nets.descend(rule=...)` trains with it.
+update_rule: the protocol, and OPTIMIZERS, the rules by name. Begin here.
+sgd: momentum and Nesterov. adam: Adam and AdamW. rmsprop, adagrad, lion: a rule each.
+kernel_rule: how a fused kernel of PyTorch makes an update whose Δθ is on record. clipping: any rule, with gradients of
+bounded size.
+
+A new rule is one class with `init` and `step`, in one file; `nets.descend(rule=...)` trains with it. `known_as` enters
+it in OPTIMIZERS, and a file in configs/optimizer/ makes it a setting of a run.
 """
 
+from nets.training.optimizers.adagrad import Adagrad as Adagrad
+from nets.training.optimizers.adam import Adam as Adam
+from nets.training.optimizers.adam import AdamW as AdamW
+from nets.training.optimizers.clipping import Clipped as Clipped
+from nets.training.optimizers.lion import Lion as Lion
+from nets.training.optimizers.rmsprop import RMSprop as RMSprop
 from nets.training.optimizers.sgd import SGD as SGD
+from nets.training.optimizers.update_rule import OPTIMIZERS as OPTIMIZERS
 from nets.training.optimizers.update_rule import Change as Change
+from nets.training.optimizers.update_rule import LearningRate as LearningRate
 from nets.training.optimizers.update_rule import RuleState as RuleState
 from nets.training.optimizers.update_rule import UpdateRule as UpdateRule

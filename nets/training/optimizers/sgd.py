@@ -1,4 +1,4 @@
-"""Stochastic gradient descent with momentum and weight decay."""
+"""Stochastic gradient descent with momentum, Nesterov momentum and weight decay."""
 
 from typing import Any
 
@@ -6,31 +6,45 @@ import torch
 from torch import Tensor
 
 from nets import torch_internals
-from nets.training.optimizers.update_rule import Change, RuleState, UpdateRule
-from nets.validation import number
+from nets.errors import InputError
+from nets.training.optimizers.update_rule import Change, LearningRate, RuleState, UpdateRule
+from nets.validation import number, yes_or_no
 
 
-class SGD(UpdateRule):
+class SGD(UpdateRule, known_as="sgd"):
     """V_p ← μ V_p + G_p + λ θ_p with V = 0 before the first update, and Δθ_p = −η V_p, as in `torch.optim.SGD`.
 
-    Source: Polyak, USSR Computational Mathematics 4 (1964).
+    Nesterov: Δθ_p = −η (G_p + λ θ_p + μ V_p), with the new V.
+
+    Sources: Polyak, USSR Computational Mathematics 4 (1964); Sutskever et al., "On the importance of initialization and
+    momentum in deep learning", ICML 2013, for Nesterov's form.
 
     Args:
-        learning_rate: η, above 0.
+        learning_rate: η, above 0, or a schedule.
         momentum: μ, from 0 up and below 1.
         weight_decay: λ, from 0 up.
+        nesterov: whether Δθ looks ahead along V; needs a momentum.
 
     Raises:
         InputError: for a number out of range.
     """
 
-    def __init__(self, learning_rate: float, momentum: float = 0.0, weight_decay: float = 0.0) -> None:
-        self.learning_rate = number("learning_rate", learning_rate, above=0)
+    def __init__(
+        self,
+        learning_rate: LearningRate,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        nesterov: bool = False,
+    ) -> None:
+        super().__init__(learning_rate)
         self.momentum = number("momentum", momentum, least=0, below=1)
         self.weight_decay = number("weight_decay", weight_decay, least=0)
+        self.nesterov = yes_or_no("nesterov", nesterov)
+        if self.nesterov and self.momentum == 0:
+            raise InputError("nesterov is True and momentum is 0; expected a momentum above 0: set momentum=0.9.")
         self._follows_gradient = self.momentum == 0 and self.weight_decay == 0
-        self._kernel = torch_internals.fused_sgd()
-        self._options: dict[str, Any] = {"lr": self.learning_rate, "momentum": self.momentum, "dampening": 0.0}
+        self._kernel = torch_internals.fused("sgd")
+        self._options: dict[str, Any] = {"momentum": self.momentum, "dampening": 0.0}
         self._options |= {"nesterov": False, "maximize": False, "is_first_step": False}
 
     def init(self, parameters: list[Tensor]) -> RuleState:
@@ -38,18 +52,27 @@ class SGD(UpdateRule):
         return {} if self._follows_gradient else {"velocity": [torch.zeros_like(parameter) for parameter in parameters]}
 
     def step(self, state: RuleState, parameters: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
-        """Δθ_p = −η V_p, after V_p ← μ V_p + G_p + λ θ_p."""
-        velocities = state.get("velocity", gradients)
+        """Δθ_p = −η V_p, after V_p ← μ V_p + G_p + λ θ_p; or −η (G_p + λ θ_p + μ V_p)."""
+        directions = velocities = state.get("velocity", gradients)
         if velocities is not gradients:
             for v, gradient, parameter in zip(velocities, gradients, parameters, strict=True):
                 v.mul_(self.momentum).add_(gradient).add_(parameter, alpha=self.weight_decay)
-        return [-self.learning_rate * v for v in velocities]
+        if self.nesterov:
+            directions = [
+                gradient.add(parameter, alpha=self.weight_decay).add_(v, alpha=self.momentum)
+                for v, gradient, parameter in zip(velocities, gradients, parameters, strict=True)
+            ]
+        return [-self.rate * direction for direction in directions]
 
     def apply_fused(
         self, state: RuleState, parameters: list[Tensor], gradients: list[Tensor], skip: Tensor | None = None
     ) -> Change:
-        """The same update by PyTorch's fused kernel, which reads and writes each number once."""
-        if self._kernel is None:
+        """The same update by PyTorch's fused kernel, which reads and writes each number once.
+
+        It takes η as a number. Nesterov's Δθ is on record, and the kernel would not keep it.
+        """
+        rate = self.rate
+        if self._kernel is None or self.nesterov or isinstance(rate, Tensor):
             return self.apply(state, parameters, gradients, skip)
         velocities = state.get("velocity", [])
         directions, buffers, decay = gradients, velocities, self.weight_decay
@@ -58,5 +81,5 @@ class SGD(UpdateRule):
             torch_internals.copy(velocities, gradients)
             torch_internals.add(velocities, parameters, decay)
             directions, buffers, decay = velocities, [], 0.0
-        self._kernel(parameters, directions, buffers, weight_decay=decay, found_inf=skip, **self._options)
-        return velocities or gradients, -self.learning_rate
+        self._kernel(parameters, directions, buffers, lr=rate, weight_decay=decay, found_inf=skip, **self._options)
+        return velocities or gradients, -rate

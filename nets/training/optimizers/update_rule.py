@@ -2,11 +2,14 @@
 keeps."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from nets import torch_internals
+from nets.calculus.names import enter
 from nets.training.parameters import check_like
 from nets.validation import number, refusal
 
@@ -18,18 +21,44 @@ Change = tuple[list[Tensor], float]
 """(D, scale), where Δθ_p = scale · D_p is the change that an update has made. D may be the list of the gradients
 itself."""
 
+LearningRate = float | Callable[[int], float]
+"""η: a number; or a schedule, a function lr(step) of the number of updates made before, see `nets.training.schedules`.
+"""
+
+OPTIMIZERS: dict[str, type["UpdateRule"]] = {}
+"""Each rule under its name, as the setting `optimizer` of a run takes it."""
+
 
 class UpdateRule(ABC):
     """θ_p ← θ_p + Δθ_p with Δθ = step(state, θ, G), where G_p = ∂ℓ/∂θ_p.
 
     A rule states `init` and `step`. `apply` is derived from them, and so is `apply_fused`; a rule overrides
-    `apply_fused` where it knows a faster way.
+    `apply_fused` where it knows a faster way. A subclass enters itself in OPTIMIZERS with
+    `class Momentum(nets.UpdateRule, known_as="momentum")`.
 
     Attributes:
-        learning_rate: η. The message about a descent that diverges names it.
+        learning_rate: η, a number or a schedule.
+        rate: η of the update that is being made. With a schedule on a GPU it is a tensor there, so that a CUDA graph
+            reads it anew at each launch.
+        scratch: names of the state that each update overwrites before it reads it. A saved descent leaves them out.
+        recorded: names of the state that hold one number each, written to the record of the step.
     """
 
-    learning_rate: float
+    learning_rate: LearningRate
+    rate: float | Tensor
+    scratch: ClassVar[frozenset[str]] = frozenset()
+    recorded: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls, *, known_as: str | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        enter(OPTIMIZERS, known_as, cls)
+
+    def __init__(self, learning_rate: LearningRate) -> None:
+        """Args: learning_rate: η, above 0, or a schedule."""
+        self.learning_rate = (
+            learning_rate if callable(learning_rate) else number("learning_rate", learning_rate, above=0)
+        )
+        self.rate = self.rate_at(0)
 
     @abstractmethod
     def init(self, parameters: list[Tensor]) -> RuleState:
@@ -42,6 +71,38 @@ class UpdateRule(ABC):
         The tensors of `state` are updated in place: a CUDA graph and a saved state find them where they were. For the
         same reason a counter of updates is a tensor, too.
         """
+
+    def rate_at(self, step: int) -> float:
+        """η of the update that follows `step` others.
+
+        Raises:
+            InputError: if the schedule gives no finite number from 0 up.
+        """
+        rate = self.learning_rate
+        return number(f"the learning rate after {step} updates", rate(step), least=0) if callable(rate) else rate
+
+    def begin(self, step: int, device: torch.device) -> float:
+        """Take η of the update that follows `step` others from the schedule.
+
+        Args:
+            step: the number of updates made before.
+            device: of the parameters.
+
+        Returns:
+            η.
+        """
+        rate = self.rate_at(step)
+        if device.type == "cpu":
+            self.rate = rate
+        elif isinstance(known := vars(self).get("rate"), Tensor) and known.device == device:
+            known.fill_(rate)
+        else:
+            self.rate = torch.full((), rate, dtype=torch.float64, device=device)
+        return rate
+
+    def kept(self, state: RuleState) -> RuleState:
+        """The part of a state that a saved descent needs."""
+        return {name: tensors for name, tensors in state.items() if name not in self.scratch}
 
     def apply(
         self, state: RuleState, parameters: list[Tensor], gradients: list[Tensor], skip: Tensor | None = None
@@ -95,7 +156,9 @@ def initial_state(rule: UpdateRule, parameters: list[Tensor]) -> RuleState:
         InputError: unless it is a dict of lists of tensors, and the rule has a learning rate.
     """
     name = type(rule).__name__
-    number(f"the learning_rate of {name}", getattr(rule, "learning_rate", None), least=0, remedy="set it in __init__")
+    rate = getattr(rule, "learning_rate", None)
+    if not callable(rate):
+        number(f"the learning_rate of {name}", rate, least=0, remedy="set it in __init__")
     state = rule.init(parameters)
     expected, remedy = "a dict name → list of tensors", "return {} for a rule without a state"
     if not isinstance(state, dict):

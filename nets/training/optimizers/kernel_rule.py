@@ -1,0 +1,94 @@
+"""Rules whose Δθ a fused kernel of PyTorch computes."""
+
+from abc import abstractmethod
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from nets import torch_internals
+from nets.training.optimizers.update_rule import Change, LearningRate, RuleState, UpdateRule
+from nets.validation import number, refusal
+
+
+class KernelRule(UpdateRule):
+    """A rule that a kernel of PyTorch knows: it adds Δθ to θ, and each number is read and written once.
+
+    The record holds ‖Δθ_p‖. The kernel is therefore given zeros in place of θ, where it leaves Δθ itself. The weight
+    decay, which reads θ, is added outside of the kernel: to the gradients, or to Δθ where it is decoupled.
+
+    A subclass states `init_moments`, `step` and `run`.
+
+    Args:
+        learning_rate: η, above 0, or a schedule.
+        weight_decay: λ, from 0 up.
+        kernel: of PyTorch; None where this release has none.
+        decoupled: whether Δθ has the term −η λ θ. Otherwise G + λ θ takes the place of G.
+
+    Raises:
+        InputError: for a number out of range.
+    """
+
+    scratch = frozenset({"change"})
+
+    def __init__(
+        self,
+        learning_rate: LearningRate,
+        weight_decay: float,
+        kernel: Callable[..., None] | None,
+        decoupled: bool = False,
+    ) -> None:
+        super().__init__(learning_rate)
+        self.weight_decay = number("weight_decay", weight_decay, least=0)
+        self.decoupled, self._kernel = decoupled, kernel
+
+    @abstractmethod
+    def init_moments(self, parameters: list[Tensor]) -> RuleState:
+        """The state of the rule itself: all zeros, or what the rule begins with."""
+
+    @abstractmethod
+    def run(self, kernel: Callable[..., None], state: RuleState, gradients: list[Tensor], skip: Tensor | None) -> None:
+        """Call the kernel: `state` is updated, and Δθ_p without decoupled decay is added to state['change']."""
+
+    def init(self, parameters: list[Tensor]) -> RuleState:
+        """The moments, the number of updates made, and memory for Δθ.
+
+        The kernels count in single precision, which is exact up to 2^24 updates.
+        """
+        counter = torch.zeros((), dtype=torch.float32, device=parameters[0].device)
+        return {**self.init_moments(parameters), "updates": [counter], "change": zeros(parameters)}
+
+    def decayed(self, parameters: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
+        """G_p + λ θ_p; G_p where the decay is decoupled or λ is 0."""
+        if self.decoupled or self.weight_decay == 0:
+            return gradients
+        return [torch.add(g, p, alpha=self.weight_decay) for g, p in zip(gradients, parameters, strict=True)]
+
+    def apply_fused(
+        self, state: RuleState, parameters: list[Tensor], gradients: list[Tensor], skip: Tensor | None = None
+    ) -> Change:
+        """The same update by the kernel. It takes η as a number, and λ θ does not know of `skip`."""
+        rate, change = self.rate, state["change"]
+        decouples = self.decoupled and self.weight_decay > 0
+        if self._kernel is None or isinstance(rate, Tensor) or (decouples and skip is not None):
+            return self.apply(state, parameters, gradients, skip)
+        torch_internals.zero(change)
+        state["updates"][0].add_(1 if skip is None else 1 - skip)
+        self.run(self._kernel, state, self.decayed(parameters, gradients), skip)
+        if decouples:
+            torch_internals.add(change, parameters, -rate * self.weight_decay)
+        torch_internals.add(parameters, change, 1.0)
+        return change, 1.0
+
+
+def zeros(parameters: list[Tensor]) -> list[Tensor]:
+    """A contiguous zero tensor for each parameter."""
+    return [torch.zeros_like(parameter, memory_format=torch.contiguous_format) for parameter in parameters]
+
+
+def fractions(name: str, values: object) -> tuple[float, float]:
+    """Two numbers from 0 up and below 1, such as the β₁ and β₂ of moving averages."""
+    if not isinstance(values, list | tuple) or len(values) != 2:
+        raise refusal(name, values, "two numbers, each from 0 up and below 1")
+    first, second = (number(f"{name}[{place}]", value, least=0, below=1) for place, value in enumerate(values))
+    return first, second

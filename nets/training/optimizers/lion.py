@@ -1,0 +1,47 @@
+"""Lion: the sign of a momentum."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from nets.training.optimizers.kernel_rule import fractions
+from nets.training.optimizers.update_rule import LearningRate, RuleState, UpdateRule
+from nets.validation import number
+
+
+class Lion(UpdateRule, known_as="lion"):
+    """Δθ = −η (sgn(β₁ M + (1 − β₁) G) + λ θ), then M ← β₂ M + (1 − β₂) G, with M = 0 before the first update.
+
+    Every entry moves by η. A good η is 3 to 10 times smaller than that of AdamW, and λ as many times larger.
+
+    Source: Chen et al., "Symbolic discovery of optimization algorithms", arXiv:2302.06675, algorithm 2.
+
+    Args:
+        learning_rate: η, above 0, or a schedule.
+        betas: β₁ and β₂, each from 0 up and below 1.
+        weight_decay: λ, from 0 up.
+
+    Raises:
+        InputError: for a number out of range.
+    """
+
+    def __init__(
+        self, learning_rate: LearningRate = 1e-4, betas: Sequence[float] = (0.9, 0.99), weight_decay: float = 0.0
+    ) -> None:
+        super().__init__(learning_rate)
+        self.betas = fractions("betas", betas)
+        self.weight_decay = number("weight_decay", weight_decay, least=0)
+
+    def init(self, parameters: list[Tensor]) -> RuleState:
+        """M = 0."""
+        return {"mean": [torch.zeros_like(parameter) for parameter in parameters]}
+
+    def step(self, state: RuleState, parameters: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
+        """Δθ = −η (sgn(β₁ M + (1 − β₁) G) + λ θ)."""
+        changes = []
+        for m, g, p in zip(state["mean"], gradients, parameters, strict=True):
+            direction = m.lerp(g, 1 - self.betas[0]).sign_()
+            changes.append(-self.rate * (direction.add_(p, alpha=self.weight_decay)))
+            m.lerp_(g, 1 - self.betas[1])
+        return changes
