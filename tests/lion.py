@@ -9,9 +9,7 @@ from torch import nn
 class PaperLion(torch.optim.Optimizer):
     """c ← β₁ m + (1 − β₁) g; θ ← θ − η (sign(c) + λ θ); m ← β₂ m + (1 − β₂) g."""
 
-    def __init__(
-        self, theta: Iterable[nn.Parameter], eta: float, beta_1: float, beta_2: float, lam: float
-    ) -> None:
+    def __init__(self, theta: Iterable[nn.Parameter], eta: float, beta_1: float, beta_2: float, lam: float) -> None:
         super().__init__(theta, {"eta": eta, "beta_1": beta_1, "beta_2": beta_2, "lam": lam})
 
     @torch.no_grad()
