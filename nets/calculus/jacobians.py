@@ -9,6 +9,10 @@ for a Linear layer over vectors. This weight Jacobian has N·K·I·J entries but
 formed unless `.dense()` is called. A layer without factors of its own has every entry (see `Layer.jacobians`).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -24,13 +28,15 @@ def jacobians(network: Network, x: Tensor) -> dict[str, Jacobian]:
 
     Args:
         network: layers in sequence, X (N, *S) → Y (N, *K).
-        x: X.
+        x: X; it may hold whole numbers, such as tokens, if the first layer takes them.
 
     Returns:
-        Jacobians with the axes (n, *k, *parameter.shape); that by the input has the axes (n, *k, *s).
+        Jacobians with the axes (n, *k, *parameter.shape); that by the input has the axes (n, *k, *s). There is none by
+        an input of whole numbers.
 
     Raises:
-        InputError: unless X is a batch (N, *S) in the network's precision.
+        InputError: unless X is a batch (N, *S) in the network's precision; or if a layer fails, returns something that
+            does not fit, or writes into what it is given.
     """
     if not isinstance(network, Network):
         raise InputError(
@@ -39,31 +45,67 @@ def jacobians(network: Network, x: Tensor) -> dict[str, Jacobian]:
         )
     if not network.layers:
         raise InputError("the network has no layers; expected at least one.")
-    network.check(x)
-    values = network.trace(x)
+    # Whole numbers are an X, too, for a first layer that takes them.
+    if not isinstance(x, Tensor) or x.is_floating_point() or x.is_complex():
+        network.check(x)
+    values = checked_trace(network, x)
     y = values[-1]
     # A has k in front, so that every layer's pullback broadcasts over it; it begins with ∂Y_nk/∂Y_ni = δ_ki.
-    found: dict[str, Jacobian] = {}
-    for index, a in network.pulled_back(unit_cotangents(y), values):
-        _expect_shape(network, index, a, (y[0].numel(), *values[index + 1].shape))
-        own = network.layers[index].jacobians(a, values[index], values[index + 1])
+    found, a = dict[str, Jacobian](), unit_cotangents(y)
+    for index in reversed(range(len(network))):
+        layer, place = network.layers[index], (values[index], values[index + 1])
+        with _named(index):
+            own = layer.jacobians(a, *place)
+            if index:
+                a = layer.checked_pullback(a, *place)
         found |= {f"{index}.{name}": _by_output(jacobian, y) for name, jacobian in own.items()}
-    # The input's Jacobian is computed later, on request, and belongs to the parameters as they are now.
-    first, last = network.layers[0], a
+    by_input = {"input": _by_input(network, a, values)} if x.is_floating_point() else {}
+    return {name: found[name] for name, _ in network.named_parameters()} | by_input
+
+
+def checked_trace(network: Network, x: Tensor) -> list[Tensor]:
+    """[X, output of layer 0, …, Y].
+
+    Raises:
+        InputError: if a layer fails, returns something that is not one tensor with an entry for each sample, or writes
+            into its input.
+    """
+    values = [x]
+    for index, layer in enumerate(network.layers):
+        try:
+            values.append(layer.checked_forward(values[-1]))
+        except InputError as error:
+            raise InputError(f"layer {index}: {_cast_before(network, values)}{error}") from error
+    return values
+
+
+def _cast_before(network: Network, values: list[Tensor]) -> str:
+    """The first layer that returned another precision than it was given, in words; '' if there is none."""
+    for layer, (before, after) in zip(network.layers, pairwise(values), strict=False):
+        if before.is_floating_point() and before.dtype != after.dtype:
+            return f"after {type(layer).__name__}.forward turned {before.dtype} into {after.dtype}, "
+    return ""
+
+
+def _by_input(network: Network, a: Tensor, values: list[Tensor]) -> InputJacobian:
+    """∂Y/∂X, which is computed later, on request, and belongs to the parameters as they are now."""
+    first, (x, z) = network.layers[0], values[:2]
     first = first.at({name: parameter.detach().clone() for name, parameter in first.named_parameters()})
-    by_input = InputJacobian(y.shape, x.shape, lambda: first.pullback(last, x, values[1]).transpose(0, 1))
-    return {name: found[name] for name, _ in network.named_parameters()} | {"input": by_input}
+
+    def pulled_back() -> Tensor:
+        with _named(0):
+            return first.checked_pullback(a, x, z).transpose(0, 1)
+
+    return InputJacobian(values[-1].shape, x.shape, pulled_back)
 
 
-def _expect_shape(network: Network, index: int, a: object, expected: tuple[int, ...]) -> None:
-    """InputError unless A_kni, the pullback to the output of layer `index`, is a tensor of shape (K, N, *S)."""
-    if not isinstance(a, Tensor) or a.shape != expected:
-        found = f"the shape {tuple(a.shape)}" if isinstance(a, Tensor) else f"a {type(a).__name__}"
-        raise InputError(
-            f"the pullback of layer {index + 1}, a {type(network.layers[index + 1]).__name__}, returned {found}; "
-            f"expected the shape {tuple(expected)}, that of its input with the {expected[0]} outputs of the network "
-            "in front: let it broadcast over the further axes of v."
-        )
+@contextmanager
+def _named(index: int) -> Iterator[None]:
+    """Within this context an InputError names the layer by its number."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"layer {index}: {error}") from error
 
 
 def _by_output(jacobian: Jacobian, y: Tensor) -> Jacobian:

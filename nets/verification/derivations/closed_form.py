@@ -10,7 +10,7 @@ from nets.verification.problem.problem import Problem
 
 def closed_form(network: Network, problem: Problem) -> dict[str, Tensor]:
     """∂Y/∂p of every point, shape (M, P)."""
-    x = problem.points["input"]
+    x = network_input(problem)
     outputs = len(problem.y) // len(x)
     found = {}
     for name, jacobian in jacobians(network, x).items():
@@ -21,6 +21,12 @@ def closed_form(network: Network, problem: Problem) -> dict[str, Tensor]:
         by_sample = dense.reshape(len(x), outputs, -1)
         found[name] = torch.block_diag(*by_sample) if name == "input" else by_sample.flatten(0, 1)
     return found
+
+
+def network_input(problem: Problem) -> Tensor:
+    """A copy of X, which is no point where it holds whole numbers."""
+    x: Tensor = problem.call_with(lambda _, x: x)
+    return x
 
 
 def network_of(problem: Problem) -> Network | None:

@@ -38,7 +38,8 @@ def user_jacobians(problem: Problem, closed_form: ClosedForm | None, intended: t
 
 
 def engine_jacobians(problem: Problem, network: Network, name: str, engine: Engine) -> dict[str, Tensor] | None:
-    """The Jacobians of another engine, flattened to (M, P); None where the engine cannot compute this network.
+    """The Jacobians of another engine, flattened to (M, P); None where the engine cannot compute this network, as with
+    whole numbers for X.
 
     As in the closed form, the Jacobian by the input may have one block for each sample.
 
@@ -46,6 +47,8 @@ def engine_jacobians(problem: Problem, network: Network, name: str, engine: Engi
         InputError: if the engine fails, or returns something else.
     """
     who = f"the engine {quoted(name)}"
+    if "input" not in problem.points:
+        return None
     try:
         found = engine(network, problem.points["input"])
     except OutOfReachError:
