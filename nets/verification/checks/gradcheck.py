@@ -106,7 +106,7 @@ def check_function(network: Network, problem: Problem) -> list[Check]:
         return torch.cat([part.reshape(-1) for part in found])
 
     size, outputs = sum(point.numel() for point in points), y.numel()
-    unsuited = _computes_coarsely(network, x) or Reason.KINK.because()
+    unsuited = problem.call_with(_computes_coarsely) or Reason.KINK.because()
     first = _Tool(Method.GRADCHECK, gradcheck, size * outputs, size <= FIRST_ORDER_BUDGET, unsuited)
     second = _Tool(Method.GRADGRADCHECK, gradgradcheck, (size + outputs) * size, size <= SECOND_ORDER_BUDGET, unsuited)
     return [
@@ -115,7 +115,6 @@ def check_function(network: Network, problem: Problem) -> list[Check]:
     ]
 
 
-@torch.no_grad()
 def _computes_coarsely(network: Network, x: Tensor) -> Finding | None:
     """The first layer that computes in a lower precision than the network; None if there is none."""
     own = coarsest_of([x.dtype] if x.is_floating_point() else [parameter.dtype for parameter in network.parameters()])
