@@ -11,7 +11,9 @@ import nets
 from nets.calculus.jacobian import DenseJacobian, Jacobian
 from nets.calculus.layers import Linear, Tanh
 from nets.records.location import Location
+from tests.own_layers import CASES
 
+WRONG = [(name, fault) for name, case in CASES.items() for fault in case.wrong]
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(3, 4, generator=GENERATOR, dtype=torch.float64)
 
@@ -139,3 +141,17 @@ def test_the_second_order_of_many_numbers_is_checked_by_sums() -> None:
     certificate = nets.verify(network, X, order=2)
     assert certificate.location is not None and certificate.location.module == "1"
     assert "all" in {check.parameter for check in certificate.checks}
+
+
+@pytest.mark.parametrize(("name", "fault"), WRONG)
+def test_a_wrong_one_fails_where_it_is_wrong(name: str, fault: str) -> None:
+    case = CASES[name]
+    make, expected = case.wrong[fault]
+    certificate = nets.verify(case.network(make()), case.x)
+    failed = {check.parameter for check in certificate.checks if check.verdict == "fail"} - {"all"}
+    assert failed == expected, str(certificate)
+    place, layer = certificate.location, str(case.number)
+    assert place is not None and (place.module, place.kind, place.also) == (layer, type(make()).__name__, ())
+    derivative = {"slope", "pullback"} if "input" in expected else {"gradients"}
+    assert len(place.methods) == 1 and derivative.issuperset(place.methods)
+    assert f"{place.kind}.{place.methods[0]}" in certificate.sentence()

@@ -34,3 +34,9 @@ def running(layer: object, method: str, **arguments: Tensor) -> Iterator[str]:
             f"{code} writes into {listed(written)}; expected a method that leaves its arguments as they are: write to "
             f"{written[0]}.clone()."
         )
+
+
+def misshapen(code: str, found: object, expected: str) -> InputError:
+    """The error for a method whose result is no tensor of the expected shape."""
+    given = f"the shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
+    return InputError(f"{code} returned {given}; expected a tensor of the shape {expected}.")

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.func import vjp
 from typing_extensions import Self
 
-from nets.calculus.checked import running
+from nets.calculus.checked import misshapen, running
 from nets.calculus.jacobian import DenseJacobian, Jacobian
 from nets.calculus.mathematics import TORCH, Mathematics
 from nets.calculus.notation.factors import Factor, Place, subscript
@@ -222,9 +222,9 @@ class Layer(nn.Module, ABC):
         with running(self, "forward", x=x) as code:
             y = self(x)
         if not isinstance(y, Tensor) or not y.ndim or len(y) != len(x):
-            raise _misshapen(code, y, f"({len(x)}, …), with an entry for each sample")
+            raise misshapen(code, y, f"({len(x)}, …), with an entry for each sample")
         if self.elementwise and y.shape != x.shape:
-            raise _misshapen(code, y, f"{tuple(x.shape)}, that of x, since the layer is elementwise")
+            raise misshapen(code, y, f"{tuple(x.shape)}, that of x, since the layer is elementwise")
         return y
 
     def checked_pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -238,7 +238,7 @@ class Layer(nn.Module, ABC):
             pulled = self.pullback(v, x, y)
         shape = (*v.shape[: v.ndim - y.ndim], *x.shape)
         if not isinstance(pulled, Tensor) or pulled.shape != shape:
-            raise _misshapen(code, pulled, f"{shape}, that of x with the further axes of v in front")
+            raise misshapen(code, pulled, f"{shape}, that of x with the further axes of v in front")
         return pulled
 
     def checked_gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
@@ -288,12 +288,6 @@ class Layer(nn.Module, ABC):
 def _arguments(kind: type[Layer]) -> frozenset[str]:
     """The names of the arguments of `function`."""
     return frozenset(inspect.signature(kind.function).parameters)
-
-
-def _misshapen(code: str, found: object, expected: str) -> InputError:
-    """The error for a method whose result is no tensor of the expected shape."""
-    given = f"the shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
-    return InputError(f"{code} returned {given}; expected a tensor of the shape {expected}.")
 
 
 def unit_cotangents(y: Tensor) -> Tensor:

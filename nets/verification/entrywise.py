@@ -17,7 +17,7 @@ from nets.verification.checks.gradcheck import check_function
 from nets.verification.checks.linearity import check_pullback
 from nets.verification.compare.judgement import Judge, Judgement, Options
 from nets.verification.compare.witnesses import notes_of_doubts
-from nets.verification.derivations.closed_form import closed_form, network_input, network_of
+from nets.verification.derivations.by_layers import jacobians_by_layers, network_input, network_of
 from nets.verification.derivations.complex_step import complex_step
 from nets.verification.derivations.forward_mode import forward_mode
 from nets.verification.derivations.reverse_mode import batched_reverse, reverse_mode
@@ -73,7 +73,7 @@ def module_certificate(problem: Problem, options: Options, closed: Mapping[str, 
 
 def _network_certificate(network: Network, problem: Problem, options: Options) -> Certificate:
     """The closed form against everything else, and as a function against `gradcheck`."""
-    closed, reverse = closed_form(network, problem), reverse_mode(problem)
+    closed, reverse = jacobians_by_layers(network, problem), reverse_mode(problem)
     engines = {name: engine_jacobians(problem, network, name, engine) for name, engine in options.engines.items()}
 
     def derivations(name: str) -> Jacobians:

@@ -9,7 +9,7 @@ from nets.verification.checks.gradcheck import check_function
 from nets.verification.checks.linearity import check_parameters_alone
 from nets.verification.compare.judgement import Options, not_checked
 from nets.verification.compare.witnesses import notes_of_doubts
-from nets.verification.derivations.closed_form import network_input, network_of
+from nets.verification.derivations.by_layers import network_input, network_of
 from nets.verification.entrywise import missing_notes
 from nets.verification.noise.output_noise import FEW_PASSES, output_floor
 from nets.verification.probing.coverage import check_by_probes, check_closed_form, check_stated

@@ -11,7 +11,7 @@ from nets.calculus.formulas import formulas
 from nets.calculus.jacobians import jacobians
 from nets.calculus.network import Network
 from nets.records.jacobian_view import JacobianView
-from nets.verification.derivations.closed_form import network_input
+from nets.verification.derivations.by_layers import network_input
 from nets.verification.problem.graph import row_gradients
 from nets.verification.problem.problem import Problem
 

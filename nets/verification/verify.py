@@ -28,7 +28,7 @@ from nets.verification.contract.elsewhere import check_elsewhere
 from nets.verification.contract.later_writes import unsaved_inputs_note
 from nets.verification.contract.layouts import depends_on_layout
 from nets.verification.contract.saved import overwritten_tensor
-from nets.verification.derivations.user_jacobian import ClosedForm, Engine, user_jacobians
+from nets.verification.derivations.user_jacobian import Engine, StatedDerivation, user_jacobians
 from nets.verification.entrywise import entrywise_certificate
 from nets.verification.probed import probed_certificate
 from nets.verification.probing.submodules import locate
@@ -51,7 +51,7 @@ def verify(
     seed: int = 0,
     order: int = 1,
     dtype: str = "float64",
-    closed_form: ClosedForm | None = None,
+    closed_form: StatedDerivation | None = None,
     intended: tuple[str, ...] = (),
     engines: Mapping[str, Engine] | None = None,
     forward: Forward = "optional",
@@ -173,12 +173,12 @@ def verify(
                 *notes,
                 *expanded_inputs_note(inputs),
                 *unsaved_inputs_note(problem),
-                *_unused_closed_forms(module),
+                *_unused_layers(module),
             ),
         )
 
 
-def _unused_closed_forms(module: nn.Module) -> list[str]:
+def _unused_layers(module: nn.Module) -> list[str]:
     """A note if layers with a closed form stand in a module that autograd differentiates."""
     if isinstance(module, Network):
         return []

@@ -22,7 +22,7 @@ from nets.records.reason import Finding, Reason
 from nets.records.verdict import Verdict
 from nets.text import precision_name
 from nets.verification.attempt import quiet
-from nets.verification.derivations.closed_form import network_input
+from nets.verification.derivations.by_layers import network_input
 from nets.verification.derivations.slopes import SAFETY
 from nets.verification.noise.low_precision import coarsest_of, results_of
 from nets.verification.noise.output_noise import PASSES

@@ -15,11 +15,13 @@ from nets.verification.problem.problem import Problem
 Engine = Callable[[Network, Tensor], Mapping[str, Tensor]]
 """(network, x) → {name: ∂Y/∂name}, and 'input' → ∂Y_n/∂X_n of shape (N, K, J)."""
 
-ClosedForm = Callable[..., Mapping[str, Tensor]]
+StatedDerivation = Callable[..., Mapping[str, Tensor]]
 """(module, *inputs) → {name: ∂Y/∂name of shape (*Y.shape, *parameter.shape)}."""
 
 
-def user_jacobians(problem: Problem, closed_form: ClosedForm | None, intended: tuple[str, ...]) -> dict[str, Tensor]:
+def user_jacobians(
+    problem: Problem, closed_form: StatedDerivation | None, intended: tuple[str, ...]
+) -> dict[str, Tensor]:
     """The Jacobians of the caller's `closed_form`, flattened to (M, P).
 
     Raises:
@@ -76,7 +78,7 @@ def _by_sample(problem: Problem, jacobian: Tensor) -> Tensor:
     return torch.block_diag(*jacobian.reshape(samples, len(problem.y) // samples, -1))
 
 
-def _called(problem: Problem, closed_form: ClosedForm) -> Mapping[str, Tensor]:
+def _called(problem: Problem, closed_form: StatedDerivation) -> Mapping[str, Tensor]:
     try:
         found = problem.call_with(closed_form)
     except Exception as error:  # the function is the caller's, and may raise anything

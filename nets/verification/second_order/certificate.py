@@ -12,7 +12,7 @@ from nets.records.method import Method
 from nets.records.reason import Reason
 from nets.records.verdict import Verdict
 from nets.verification.compare.judgement import Options
-from nets.verification.derivations.closed_form import network_of
+from nets.verification.derivations.by_layers import network_of
 from nets.verification.derivations.reverse_mode import reverse_mode
 from nets.verification.entrywise import module_certificate
 from nets.verification.problem.outputs import EntryIndex

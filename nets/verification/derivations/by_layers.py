@@ -8,7 +8,7 @@ from nets.calculus.network import Network
 from nets.verification.problem.problem import Problem
 
 
-def closed_form(network: Network, problem: Problem) -> dict[str, Tensor]:
+def jacobians_by_layers(network: Network, problem: Problem) -> dict[str, Tensor]:
     """∂Y/∂p of every point, shape (M, P)."""
     x = network_input(problem)
     outputs = len(problem.y) // len(x)
