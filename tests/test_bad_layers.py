@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import nets
-from nets.calculus.layers import Tanh
+from nets.calculus.layers import Linear, Tanh
 from tests.own_layers import CASES
 
 
@@ -107,3 +107,8 @@ def test_a_converter_that_fails_is_refused(converter: Any, monkeypatch: pytest.M
     monkeypatch.setattr("nets.calculus.layers.conversion._CONVERTERS", {Unregistered: converter})
     with pytest.raises(nets.InputError, match=r"converter of Unregistered fails with (Attribute|Type)Error .* layer 1"):
         nets.Network.from_torch(nn.Sequential(nets.Linear(3, 4), Unregistered()))
+
+
+def test_a_layer_stands_for_itself_in_a_sequence_of_torch() -> None:
+    layer = Linear(2, 2)
+    assert nets.Network.from_torch(nn.Sequential(nn.Tanh(), layer)).layers[1] is layer

@@ -14,7 +14,7 @@ from torch.func import functional_call, jacrev
 import nets
 from nets.calculus.formulas import formulas
 from nets.calculus.function import closed_form
-from nets.calculus.layers import ACTIVATIONS, Linear
+from nets.calculus.layers import ACTIVATIONS
 from nets.training.gradients.backpropagation import backpropagate
 from nets.training.replay.replayed import Replayed
 from nets.verification.derivations.engines import OutOfReachError, available
@@ -235,11 +235,6 @@ def test_parameters_of_modules_inside_a_layer_are_verified() -> None:
     certificate = nets.verify(CASES["scale"].network(layer), CASES["scale"].x)
     assert certificate.passed, str(certificate)
     assert {"1.inner.weight", "1.inner.bias"} <= {check.parameter for check in certificate.checks}
-
-
-def test_a_layer_stands_for_itself_in_a_sequence_of_torch() -> None:
-    layer = Linear(2, 2)
-    assert nets.Network.from_torch(nn.Sequential(nn.Tanh(), layer)).layers[1] is layer
 
 
 def test_an_activation_with_a_name_is_known_to_mlp() -> None:
