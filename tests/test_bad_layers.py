@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import nets
+from nets.calculus.layers import Linear, Tanh
 from tests.own_layers import CASES
 
 
@@ -54,7 +55,7 @@ class Forgetful(WithoutGradients):
     [
         ("samples", r"weight .* Forgetful.gradients .* \(3, 4\); expected \(4,\)"),
         ("nothing", "Forgetful.gradients returned no gradient of weight"),
-        ("flat", r"pullback of layer 1, a Forgetful, .* \(2, 3\)"),
+        ("flat", r"layer 1: Forgetful.pullback returned the shape \(2, 3\); expected .* \(2, 3, 4\)"),
     ],
 )
 def test_results_of_the_wrong_shape_are_refused(found: str, fact: str) -> None:
@@ -82,6 +83,8 @@ class Unregistered(nn.Module):
     [
         ((3, lambda module: None), "the class to register is 3; expected a subclass of torch.nn.Module"),
         ((int, lambda module: None), "the class to register is <class 'int'>; expected a subclass"),
+        ((nn.Softsign(), lambda module: None), r"the class to register is Softsign\(\); expected a subclass"),
+        ((Unregistered, Tanh()), r"converter of Unregistered is Tanh\(\); expected a function"),
         ((Unregistered, 3), "the converter of Unregistered is 3; expected a function"),
         ((nn.Linear, lambda module: None), "the class to register is Linear, which has a converter already"),
     ],
@@ -97,3 +100,15 @@ def test_a_converter_that_returns_no_layer_is_refused(monkeypatch: pytest.Monkey
         nets.InputError, match=r"the converter of Unregistered returned Unregistered\(\); expected a nets.Layer"
     ):
         nets.Network.from_torch(Unregistered())
+
+
+@pytest.mark.parametrize("converter", [lambda module: module.absent, lambda: None], ids=["raises", "takes nothing"])
+def test_a_converter_that_fails_is_refused(converter: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nets.calculus.layers.conversion._CONVERTERS", {Unregistered: converter})
+    with pytest.raises(nets.InputError, match=r"converter of Unregistered fails with (Attribute|Type)Error .* layer 1"):
+        nets.Network.from_torch(nn.Sequential(nets.Linear(3, 4), Unregistered()))
+
+
+def test_a_layer_stands_for_itself_in_a_sequence_of_torch() -> None:
+    layer = Linear(2, 2)
+    assert nets.Network.from_torch(nn.Sequential(nn.Tanh(), layer)).layers[1] is layer

@@ -11,7 +11,9 @@ import nets
 from nets.calculus.jacobian import DenseJacobian, Jacobian
 from nets.calculus.layers import Linear, Tanh
 from nets.records.location import Location
+from tests.own_layers import CASES
 
+WRONG = [(name, fault) for name, case in CASES.items() for fault in case.wrong]
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(3, 4, generator=GENERATOR, dtype=torch.float64)
 
@@ -101,3 +103,55 @@ def test_the_layer_of_a_network_that_is_probed_is_named(layer: Callable[[], nets
 def test_the_sides_of_the_layer_are_told() -> None:
     place = located(Linear(4, 4), Tripled(), Linear(4, 2))
     assert (place.failing, place.passing) == ("0", "2")
+
+
+class WithoutAPullback(Tanh):
+    """Zero, which is consistent with itself: the derivatives of a gradient of zero are zero."""
+
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return 0 * v
+
+
+class DetachedSlope(Tanh):
+    """Right at first order, and constant for the second."""
+
+    def slope(self, z: Tensor, y: Tensor) -> Tensor:
+        return (1 - y * y).detach()
+
+
+def test_the_second_order_holds_the_gradient_itself_against_reverse_mode() -> None:
+    certificate = nets.verify(nets.Network([Linear(4, 2), WithoutAPullback()]), X, order=2)
+    assert certificate.location is not None and certificate.location.methods == ("pullback",)
+    gradients = [check for check in certificate.checks if check.output == "(Σ_m v_m Y_m)"]
+    assert {check.parameter for check in gradients} == {"0.weight", "0.bias", "input"}
+    assert all(check.actual == 0 and check.expected for check in gradients)
+
+
+def test_a_slope_that_cannot_be_differentiated_fails_at_second_order_alone() -> None:
+    network = nets.Network([Linear(4, 2), DetachedSlope()])
+    first = [check for check in nets.verify(network, X).checks if check.against != "gradgradcheck"]
+    assert {check.verdict for check in first} == {"pass"}
+    second = nets.verify(network, X, order=2)
+    assert second.verdict == "fail" and second.location is None
+    assert second.decisive is not None and second.decisive.oracle == "closed form"
+
+
+def test_the_second_order_of_many_numbers_is_checked_by_sums() -> None:
+    network = nets.Network([Linear(4, 80), Tripled(), Linear(80, 2)])
+    certificate = nets.verify(network, X, order=2)
+    assert certificate.location is not None and certificate.location.module == "1"
+    assert "all" in {check.parameter for check in certificate.checks}
+
+
+@pytest.mark.parametrize(("name", "fault"), WRONG)
+def test_a_wrong_one_fails_where_it_is_wrong(name: str, fault: str) -> None:
+    case = CASES[name]
+    make, expected = case.wrong[fault]
+    certificate = nets.verify(case.network(make()), case.x)
+    failed = {check.parameter for check in certificate.checks if check.verdict == "fail"} - {"all"}
+    assert failed == expected, str(certificate)
+    place, layer = certificate.location, str(case.number)
+    assert place is not None and (place.module, place.kind, place.also) == (layer, type(make()).__name__, ())
+    derivative = {"slope", "pullback"} if "input" in expected else {"gradients"}
+    assert len(place.methods) == 1 and derivative.issuperset(place.methods)
+    assert f"{place.kind}.{place.methods[0]}" in certificate.sentence()

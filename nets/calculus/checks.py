@@ -5,6 +5,7 @@ A forward is checked where Jacobians are computed and before a descent, not at e
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -12,10 +13,6 @@ from torch import Tensor
 from nets.calculus.layer import Layer
 from nets.calculus.network import Network
 from nets.errors import InputError
-from nets.text import one_line
-
-FAILURES = (RuntimeError, TypeError, ValueError, LookupError, AttributeError, NotImplementedError)
-"""What a forward raises for an input that it does not take."""
 
 
 @contextmanager
@@ -34,40 +31,44 @@ def checked_trace(network: Network, x: Tensor) -> list[Tensor]:
     """[X, output of layer 0, …, Y], as `Network.trace` returns them.
 
     Raises:
-        InputError: for a layer whose forward fails, or returns something else than floating-point numbers of shape
-            (N, *S), or of the shape of its input where it is elementwise.
+        InputError: for a layer whose forward fails, writes into its input, or returns something else than
+            floating-point numbers of shape (N, *S), or of the shape of its input where it is elementwise.
     """
     values = [x]
     for index, layer in enumerate(network.layers):
-        values.append(_output(f"layer {index}, a {type(layer).__name__}", layer, values[-1]))
+        with naming(index, _cast_before(network, values)):
+            values.append(layer.checked_forward(values[-1]))
     return values
 
 
-def _output(who: str, layer: Layer, x: Tensor) -> Tensor:
-    given = f"an input of shape {tuple(x.shape)} and type {x.dtype}"
+def checked_cotangents(network: Network, v: Tensor, values: list[Tensor]) -> Iterator[tuple[int, Tensor]]:
+    """The number of each layer and the cotangent of its output, as `Network.pulled_back` yields them.
+
+    Raises:
+        InputError: for a layer whose pullback fails, writes into its arguments, or returns another shape.
+    """
+    for index in reversed(range(len(network))):
+        yield index, v
+        if index:
+            with naming(index):
+                v = network.layers[index].checked_pullback(v, values[index], values[index + 1])
+
+
+@contextmanager
+def naming(index: int, cause: str = "") -> Iterator[None]:
+    """Within this context an InputError begins with the number of the layer."""
     try:
-        y = layer(x)
-    except InputError:
-        raise
-    except FAILURES as error:
-        raise InputError(
-            f"the forward of {who}, fails on {given} with {type(error).__name__}: {one_line(error)}; expected a "
-            "forward (N, *S) → (N, *S'): correct it, or the layer before it."
-        ) from error
-    if not isinstance(y, Tensor) or not y.is_floating_point():
-        found = f"a tensor of {y.dtype}" if isinstance(y, Tensor) else f"a {type(y).__name__}"
-        raise InputError(f"the forward of {who}, returned {found}; expected one tensor of floating-point numbers.")
-    if y.ndim < 2 or len(y) != len(x):
-        raise InputError(
-            f"the forward of {who}, returned the shape {tuple(y.shape)} for {given}; expected the {len(x)} samples "
-            "along the first axis, and one axis more at least."
-        )
-    if layer.elementwise and y.shape != x.shape:
-        raise InputError(
-            f"the forward of {who}, returned the shape {tuple(y.shape)} for {given}; expected the shape of its input, "
-            "since the layer is elementwise: derive it from nets.Layer instead."
-        )
-    return y
+        yield
+    except InputError as error:
+        raise InputError(f"layer {index}: {cause}{error}") from error
+
+
+def _cast_before(network: Network, values: list[Tensor]) -> str:
+    """The first layer that returned another precision than it was given, in words; '' if there is none."""
+    for layer, (before, after) in zip(network.layers, pairwise(values), strict=False):
+        if before.is_floating_point() and before.dtype != after.dtype:
+            return f"after {type(layer).__name__}.forward turned {before.dtype} into {after.dtype}, "
+    return ""
 
 
 def expect_separate_samples(network: Network, x: Tensor, who: str) -> None:

@@ -33,15 +33,17 @@ class LayerFunction(torch.autograd.Function):
         y, x, *parameters = ctx.saved_tensors
         named = _named(ctx.layer, parameters)
         layer = ctx.layer.at(named)
-        gradients = layer.gradients(v, x, y)
-        return None, layer.pullback(v, x, y), *(gradients[name] for name in named)
+        gradients = layer.checked_gradients(v, x, y)
+        # An input of whole numbers, such as tokens, has no derivative.
+        pulled = layer.checked_pullback(v, x, y) if x.is_floating_point() else None
+        return None, pulled, *(gradients[name] for name in named)
 
     @staticmethod
-    def jvp(ctx: Any, _: None, t: Tensor, *tangents: Tensor) -> Tensor:
+    def jvp(ctx: Any, _: None, t: Tensor | None, *tangents: Tensor) -> Tensor:
         y, x, *parameters = ctx.saved_tensors
         by_name = _named(ctx.layer, tangents)
         layer = ctx.layer.at(_named(ctx.layer, parameters))
-        by_input = layer.pushforward(t, x, y)
+        by_input = torch.zeros_like(y) if t is None else layer.pushforward(t, x, y)
         return by_input + layer.parameter_pushforward(by_name, x, y) if by_name else by_input
 
 

@@ -12,7 +12,7 @@ formed unless `.dense()` is called. A layer without factors of its own has every
 import torch
 from torch import Tensor
 
-from nets.calculus.checks import checked_trace, coupling_layers, unchanged
+from nets.calculus.checks import checked_cotangents, checked_trace, coupling_layers, naming, unchanged
 from nets.calculus.jacobian import DenseJacobian, InputJacobian, Jacobian, SumOfJacobians
 from nets.calculus.layer import unit_cotangents
 from nets.calculus.network import Network
@@ -26,7 +26,7 @@ def jacobians(network: Network, x: Tensor) -> dict[str, Jacobian]:
 
     Args:
         network: layers in sequence, X (N, *S) → Y (N, *K).
-        x: X.
+        x: X; it may hold whole numbers, such as tokens, if the first layer takes them.
 
     Returns:
         Jacobians with the axes (n, *k, *parameter.shape); that by the input has the axes (n, *k, *s). Where samples
@@ -34,7 +34,8 @@ def jacobians(network: Network, x: Tensor) -> dict[str, Jacobian]:
         sample of X. An input of whole numbers, such as tokens, has no Jacobian.
 
     Raises:
-        InputError: unless X is a batch (N, *S) in the network's precision.
+        InputError: unless X is a batch (N, *S) in the network's precision; or if a layer fails, returns something that
+            does not fit, or writes into what it is given.
     """
     if not isinstance(network, Network):
         raise InputError(
@@ -56,9 +57,9 @@ def _by_sample(network: Network, values: list[Tensor]) -> dict[str, Jacobian]:
     x, y = values[0], values[-1]
     # A has k in front, so that every layer's pullback broadcasts over it; it begins with ∂Y_nk/∂Y_ni = δ_ki.
     found, names = dict[str, Jacobian](), network.parameter_names()
-    for index, a in network.pulled_back(unit_cotangents(y), values):
-        _expect_shape(network, index, a, (y[0].numel(), *values[index + 1].shape))
-        own = network.layers[index].jacobians(a, values[index], values[index + 1])
+    for index, a in checked_cotangents(network, unit_cotangents(y), values):
+        with naming(index):
+            own = network.layers[index].jacobians(a, values[index], values[index + 1])
         for name, jacobian in own.items():
             _add(found, names[index][name], _by_output(jacobian, y))
     if x.is_floating_point():
@@ -67,9 +68,8 @@ def _by_sample(network: Network, values: list[Tensor]) -> dict[str, Jacobian]:
         first = first.at({name: parameter.detach().clone() for name, parameter in first.named_parameters()})
 
         def by_input() -> Tensor:
-            pulled = first.pullback(last, x, values[1])
-            _expect_shape(network, -1, pulled, (len(last), *x.shape))
-            return pulled.transpose(0, 1)
+            with naming(0):
+                return first.checked_pullback(last, x, values[1]).transpose(0, 1)
 
         found["input"] = InputJacobian(y.shape, x.shape, by_input)
     return found
@@ -80,27 +80,16 @@ def _of_coupled_samples(network: Network, values: list[Tensor]) -> dict[str, Jac
     x, y = values[0], values[-1]
     units = torch.eye(y.numel(), dtype=y.dtype, device=y.device).reshape(-1, *y.shape)
     rows, names = [dict[str, Tensor]() for _ in units], network.parameter_names()
-    for index, a in network.pulled_back(units, values):
-        _expect_shape(network, index, a, (len(units), *values[index + 1].shape))
+    for index, a in checked_cotangents(network, units, values):
         for row, v in zip(rows, a, strict=True):
-            own = network.layers[index].checked_gradients(v, values[index], values[index + 1])
+            with naming(index):
+                own = network.layers[index].checked_gradients(v, values[index], values[index + 1])
             add_by_name(row, names[index], own)
     dense = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
     if x.is_floating_point():
-        dense["input"] = network.layers[0].pullback(a, x, values[1])
-        _expect_shape(network, -1, dense["input"], (len(units), *x.shape))
+        with naming(0):
+            dense["input"] = network.layers[0].checked_pullback(a, x, values[1])
     return {name: DenseJacobian(d.reshape(*y.shape, *d.shape[1:]), y.ndim - 1) for name, d in dense.items()}
-
-
-def _expect_shape(network: Network, index: int, a: object, expected: tuple[int, ...]) -> None:
-    """InputError unless A_kni, pulled back to the output of layer `index`, or to X for −1, has the shape (K, N, *S)."""
-    if not isinstance(a, Tensor) or a.shape != expected:
-        found = f"the shape {tuple(a.shape)}" if isinstance(a, Tensor) else f"a {type(a).__name__}"
-        raise InputError(
-            f"the pullback of layer {index + 1}, a {type(network.layers[index + 1]).__name__}, returned {found}; "
-            f"expected the shape {tuple(expected)}, that of its input with the {expected[0]} outputs of the network "
-            "in front: let it broadcast over the further axes of v."
-        )
 
 
 def _add(found: dict[str, Jacobian], name: str, jacobian: Jacobian) -> None:

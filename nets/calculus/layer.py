@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.func import vjp
 from typing_extensions import Self
 
+from nets.calculus.checked import misshapen, running
 from nets.calculus.jacobian import DenseJacobian, Jacobian
 from nets.calculus.mathematics import TORCH, Mathematics
 from nets.calculus.notation.factors import Factor, Place, subscript
@@ -230,13 +231,43 @@ class Layer(nn.Module, ABC):
         A layer that draws random numbers defines it.
         """
 
+    def checked_forward(self, x: Tensor) -> Tensor:
+        """The result of `forward`.
+
+        Raises:
+            InputError: unless it is a tensor with floating-point numbers for each sample, and X is as it was.
+        """
+        with running(self, "forward", x=x) as code:
+            y = self(x)
+        if not isinstance(y, Tensor) or not y.is_floating_point() or y.ndim < 2 or len(y) != len(x):
+            raise misshapen(code, y, f"({len(x)}, …), with floating-point numbers for each sample")
+        if self.elementwise and y.shape != x.shape:
+            raise misshapen(code, y, f"{tuple(x.shape)}, that of x, since the layer is elementwise")
+        return y
+
+    def checked_pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """The result of `pullback`.
+
+        Raises:
+            InputError: unless it is a tensor of the shape of X, with the further axes of v in front, and v, X and Y are
+                as they were.
+        """
+        with running(self, "pullback", v=v, x=x, y=y) as code:
+            pulled = self.pullback(v, x, y)
+        shape = (*v.shape[: v.ndim - y.ndim], *x.shape)
+        if not isinstance(pulled, Tensor) or pulled.shape != shape:
+            raise misshapen(code, pulled, f"{shape}, that of x with the further axes of v in front")
+        return pulled
+
     def checked_gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """The result of `gradients`.
 
         Raises:
-            InputError: unless it has a tensor of the parameter's shape for each parameter.
+            InputError: unless it has a tensor of the parameter's shape for each parameter, and v, X and Y are as they
+                were.
         """
-        found = self.gradients(v, x, y)
+        with running(self, "gradients", v=v, x=x, y=y):
+            found = self.gradients(v, x, y)
         if not isinstance(found, dict):
             raise refusal(f"the result of {type(self).__name__}.gradients", found, "a dict {parameter: gradient}")
         for name, parameter in self.named_parameters():

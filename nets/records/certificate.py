@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from nets.errors import GradientError, InputError, quoted
-from nets.records.certificate_json import READABLE, SCHEMA, check_fields, declared_tolerance, parsed, texts
+from nets.records.certificate_json import READABLE, SCHEMA, checks_of, declared_tolerance, parsed, texts
 from nets.records.certificate_table import answers, rests_on_differences, rows
 from nets.records.check import Check as Check
 from nets.records.location import Location
@@ -173,8 +173,10 @@ class Certificate:
         """
         try:
             document = parsed(text)
-            schema = document["schema"]
-        except (ValueError, TypeError, KeyError) as error:
+            schema = document.get("schema")
+            if schema is None:
+                raise ValueError("it has no schema")
+        except ValueError as error:
             raise InputError(
                 f"the text is no certificate ({one_line(error)}); expected what Certificate.to_json wrote."
             ) from error
@@ -184,19 +186,15 @@ class Certificate:
                 "wrote it."
             )
         try:
-            checks = tuple(Check(**check_fields(check, schema)) for check in document["checks"])
-            formulas, notes = texts(document)
-            found = cls(
-                checks, formulas, notes, Location.from_dict(document.get("location")), declared_tolerance(document)
-            )
-            if not checks or document["verdict"] != found.verdict:
-                raise ValueError(
-                    f"the verdict is {quoted(document['verdict'])} where its checks make it '{found.verdict}'"
-                )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            checks, (formulas, notes) = checks_of(document), texts(document)
+            location, tolerance = Location.from_dict(document.get("location")), declared_tolerance(document)
+            found = cls(checks, formulas, notes, location, tolerance)
+            verdict = document.get("verdict")
+            if verdict != found.verdict:
+                raise ValueError(f"the verdict is {quoted(verdict)} where its checks make it '{found.verdict}'")
+        except ValueError as error:
             raise InputError(
-                f"the certificate is damaged ({type(error).__name__}: {one_line(error)}); expected what "
-                "Certificate.to_json wrote."
+                f"the certificate is damaged ({one_line(error)}); expected what Certificate.to_json wrote."
             ) from error
         return found
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from nets.errors import quoted
+from nets.records.check import Check
+from nets.records.json_fields import fields_of
 from nets.records.loop_reason import LoopReason
 from nets.records.method import named
 from nets.records.older_schemas import OLDER, upgraded
@@ -51,14 +53,15 @@ SHOWN = ("max_abs_error", "max_rel_error", "expected", "actual", "tolerance")
 """The numbers of a check that has an entry to show."""
 
 
-def parsed(text: str) -> Any:
-    """The document in a text.
+def parsed(text: str) -> dict[str, Any]:
+    """The object in a text.
 
     Raises:
-        ValueError: if it is no JSON; if it is nested deeper than Python follows, names a key twice, or has a number
-            that is not finite or takes more than 64 bits, or letters that no text in UTF-8 has.
-        TypeError: if it is no text.
+        ValueError: if it is no text, no JSON or no object; if it is nested deeper than Python follows, names a key
+            twice, or has a number that is not finite or takes more than 64 bits, or letters that no text in UTF-8 has.
     """
+    if not isinstance(text, str | bytes | bytearray):
+        raise ValueError(f"it is a {type(text).__name__}, and no text")
     try:
         found = json.loads(
             text,
@@ -67,10 +70,16 @@ def parsed(text: str) -> Any:
             parse_constant=_no_number,
             object_pairs_hook=_with_different_keys,
         )
+        # JSON can hold half of a surrogate pair, which can be neither printed nor saved.
+        json.dumps(found, ensure_ascii=False).encode("utf-8")
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
-    # JSON can hold half of a surrogate pair, which can be neither printed nor saved.
-    json.dumps(found, ensure_ascii=False).encode("utf-8")
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is no JSON at line {error.lineno}, column {error.colno}") from error
+    except UnicodeError as error:
+        raise ValueError("it has bytes or surrogates that are no text in UTF-8") from error
+    if not isinstance(found, dict):
+        raise ValueError("it is no JSON object")
     return found
 
 
@@ -101,30 +110,37 @@ def _with_different_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def check_fields(fields: Mapping[str, Any], schema: str) -> dict[str, Any]:
-    """The fields of a check, from those in the document.
+def checks_of(document: Mapping[str, Any]) -> tuple[Check, ...]:
+    """The checks of a certificate, of which there is at least one.
 
     Raises:
-        AttributeError, TypeError, ValueError: if a field has a value that no check has.
+        ValueError: if there are none, or a field has a value that no check has.
     """
-    current = fields if schema == SCHEMA else upgraded(fields)
-    read = {name: _read(name, value) for name, value in current.items()}
-    if read.get("worst_index") is not None and None in [read.get(name) for name in SHOWN]:
-        raise ValueError(f"the check of {quoted(read.get('parameter'))} shows an entry without its numbers")
-    return read
+    checks = document.get("checks")
+    if not isinstance(checks, list) or not checks:
+        raise ValueError(f"checks is {quoted(checks)} and no list with a check")
+    return tuple(_check(check, document["schema"]) for check in checks)
+
+
+def _check(given: Any, schema: str) -> Check:
+    current = given if schema == SCHEMA or not isinstance(given, dict) else upgraded(given)
+    read = {name: _read(name, value) for name, value in fields_of(Check, "a check", current).items()}
+    if read["worst_index"] is not None and None in [read[name] for name in SHOWN]:
+        raise ValueError(f"the check of {quoted(read['parameter'])} shows an entry without its numbers")
+    return Check(**read)
 
 
 def texts(document: Mapping[str, Any]) -> tuple[dict[str, str], tuple[str, ...]]:
     """The formulas and the notes of a certificate.
 
     Raises:
-        KeyError, TypeError: if there are none.
+        ValueError: if there are none.
     """
-    formulas, notes = document["formulas"], document["notes"]
+    formulas, notes = document.get("formulas"), document.get("notes")
     if not isinstance(formulas, dict) or not isinstance(notes, list):
-        raise TypeError("formulas are an object and notes a list")
+        raise ValueError("expected formulas as an object and notes as a list")
     if not all(isinstance(text, str) for text in (*formulas.values(), *notes)):
-        raise TypeError("formulas and notes are texts")
+        raise ValueError("expected texts as formulas and notes")
     return formulas, tuple(notes)
 
 
@@ -144,15 +160,17 @@ def declared_tolerance(document: Mapping[str, Any]) -> float | None:
 
 def _read(name: str, value: Any) -> Any:
     read = float(value) if value in ("inf", "-inf", "nan") and name in MEASURES else value
-    kinds = (int, float, type(None)) if name in MEASURES else KINDS.get(name, (object,))
+    kinds = (int, float, type(None)) if name in MEASURES else KINDS[name]
     entries = value if isinstance(value, list) else []
     # In Python, True is an int.
     odd = [one for one in (read, *entries) if isinstance(one, bool)]
     if odd or not isinstance(read, kinds) or not all(isinstance(one, str | int) for one in entries):
-        raise TypeError(f"{name} is {quoted(value)}")
+        raise ValueError(f"the field {name} of a check is {quoted(value)}")
     if name in ENUMERATIONS and read is not None:
-        kinds_of_member = [kind for kind in ENUMERATIONS[name] if read in list(kind)]
-        return (kinds_of_member or ENUMERATIONS[name])[0](read)
+        members = [kind(read) for kind in ENUMERATIONS[name] if read in list(kind)]
+        if not members:
+            raise ValueError(f"{quoted(value)} is no {name} of a check")
+        return members[0]
     if name in DERIVATIONS:
         return named(str(read))
     return tuple(value) if isinstance(value, list) else read

@@ -113,15 +113,15 @@ class Check:
         largest = float(error.max())
         if shown is None:
             shown = int((error / tolerance.clamp(min=torch.finfo(error.dtype).tiny)).argmax())
-        wrong = int((error > tolerance).sum()) if wrong is None else wrong
+        off = int((error > tolerance).sum())
         scale = float(expected.abs().max()) if scale is None else scale
-        relative = largest / scale if scale > 0 else math.inf if bool((error > tolerance).any()) else 0.0
+        relative = largest / scale if scale > 0 else math.inf if off else 0.0
         return cls(
             parameter=parameter,
             oracle=oracle,
             against=against,
             entries=expected.numel() if entries is None else entries,
-            wrong=wrong,
+            wrong=off if wrong is None else wrong,
             max_abs_error=largest,
             max_rel_error=relative,
             expected=float(expected.reshape(-1)[shown]),

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from nets.errors import quoted
+from nets.records.json_fields import fields_of
 from nets.text import listed
 
 
@@ -59,19 +61,18 @@ class Location:
         """The location from the JSON of `dataclasses.asdict(location)`; None from null.
 
         Raises:
-            TypeError: if it is anything else.
+            ValueError: if it is anything else.
         """
         if fields is None:
             return None
         kinds: dict[str, type] = {"itself": bool, **dict.fromkeys(("by", "also", "untried", "methods"), list)}
-        for name, value in dict(fields).items():
+        given = fields_of(cls, "the location", fields)
+        for name, value in given.items():
             entries = value if isinstance(value, list) else []
             if not isinstance(value, kinds.get(name, str)) or not all(isinstance(entry, str) for entry in entries):
-                raise TypeError(f"{name} is {value!r}")
-        given: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()
-        }
-        return cls(**given)
+                raise ValueError(f"the field {name} of the location is {quoted(value)}")
+        read: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in given.items()}
+        return cls(**read)
 
 
 def _quoted(names: tuple[str, ...]) -> str:

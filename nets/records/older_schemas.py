@@ -4,6 +4,7 @@ documented."""
 from collections.abc import Mapping
 from typing import Any
 
+from nets.errors import quoted
 from nets.records.loop_reason import LoopReason
 from nets.records.method import Method
 from nets.records.reason import Explained, Reason
@@ -35,10 +36,16 @@ def upgraded(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of an older check as the present schema has them.
 
     Raises:
-        AttributeError, TypeError: where `reason` or `oracle` is no text.
+        ValueError: where `reason` or `oracle` is no text.
     """
-    text, oracle = fields.get("reason", ""), fields["oracle"]
+    text, oracle = (_text(name, fields.get(name, "")) for name in ("reason", "oracle"))
     reason = next((reason for beginning, reason in BEGINNINGS.items() if text.startswith(beginning)), None)
     judged_as_is = fields.get("against") == Method.REVERSE_IN_FLOAT64
     precision = oracle.removeprefix(f"{Method.REVERSE_MODE} in ") if judged_as_is else None
     return {**fields, "reason": reason, "message": text, "precision": precision}
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"the field {name} of a check is {quoted(value)}")
+    return value

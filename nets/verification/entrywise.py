@@ -17,7 +17,7 @@ from nets.verification.checks.gradcheck import check_function
 from nets.verification.checks.linearity import check_pullback
 from nets.verification.compare.judgement import Judge, Judgement, Options
 from nets.verification.compare.witnesses import notes_of_doubts
-from nets.verification.derivations.closed_form import closed_form, network_of
+from nets.verification.derivations.by_layers import jacobians_by_layers, network_input, network_of
 from nets.verification.derivations.complex_step import complex_step
 from nets.verification.derivations.forward_mode import forward_mode
 from nets.verification.derivations.reverse_mode import batched_reverse, reverse_mode
@@ -40,7 +40,7 @@ def entrywise_certificate(problem: Problem, options: Options) -> Certificate:
     """Every entry of every Jacobian by the derivation that is judged, against every other derivation."""
     network = network_of(problem)
     if network is None:
-        return _module_certificate(problem, options)
+        return module_certificate(problem, options)
     return _network_certificate(network, problem, options)
 
 
@@ -49,8 +49,9 @@ def missing_notes(missing: Mapping[Method, list[str]]) -> list[str]:
     return [f"no {derivation} for {listed(names)}" for derivation, names in missing.items() if names]
 
 
-def _module_certificate(problem: Problem, options: Options) -> Certificate:
-    """The module's own backward pass against everything else."""
+def module_certificate(problem: Problem, options: Options, closed: Mapping[str, Tensor] | None = None) -> Certificate:
+    """The module's own backward pass against everything else; or a closed form, of shape (M, P), where that is
+    given."""
     reverse, batched = reverse_mode(problem), batched_reverse(problem)
     judge = _judge(problem, reverse, options)
     failed = check_pullback(problem, reverse, judge.noise, options.intended)
@@ -58,6 +59,7 @@ def _module_certificate(problem: Problem, options: Options) -> Certificate:
 
     def derivations(name: str) -> Jacobians:
         return {
+            **({} if closed is None else {Method.CLOSED_FORM: closed[name]}),
             Method.REVERSE_MODE: reverse[name],
             Method.BATCHED_REVERSE: None if batched is None else batched[name],
             Method.FORWARD_MODE: forward_mode(problem, name),
@@ -71,7 +73,7 @@ def _module_certificate(problem: Problem, options: Options) -> Certificate:
 
 def _network_certificate(network: Network, problem: Problem, options: Options) -> Certificate:
     """The closed form against everything else, and as a function against `gradcheck`."""
-    closed, reverse = closed_form(network, problem), reverse_mode(problem)
+    closed, reverse = jacobians_by_layers(network, problem), reverse_mode(problem)
     engines = {name: engine_jacobians(problem, network, name, engine) for name, engine in options.engines.items()}
 
     def derivations(name: str) -> Jacobians:
@@ -88,7 +90,7 @@ def _network_certificate(network: Network, problem: Problem, options: Options) -
     if any(check.reason is Reason.KINK for check in checks):
         # At a kink gradcheck measures the mean of two slopes, and reports a mismatch.
         function = [replace(c, verdict=Verdict.INCONCLUSIVE) if c.verdict == Verdict.FAIL else c for c in function]
-    written = formulas(network, problem.points["input"])
+    written = formulas(network, network_input(problem))
     known = {name: str(formula) for name, formula in written.items() if name in problem.points}
     return Certificate((*checks, *function), known, _notes(judgements))
 

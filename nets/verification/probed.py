@@ -9,7 +9,7 @@ from nets.verification.checks.gradcheck import check_function
 from nets.verification.checks.linearity import check_parameters_alone
 from nets.verification.compare.judgement import Options, not_checked
 from nets.verification.compare.witnesses import notes_of_doubts
-from nets.verification.derivations.closed_form import network_of
+from nets.verification.derivations.by_layers import network_input, network_of
 from nets.verification.entrywise import missing_notes
 from nets.verification.noise.output_noise import FEW_PASSES, output_floor
 from nets.verification.probing.coverage import check_by_probes, check_closed_form, check_stated
@@ -31,7 +31,7 @@ def probed_certificate(problem: Problem, options: Options, note: str) -> Certifi
         return Certificate(tuple(alone))
     network = network_of(problem)
     oracle = Method.REVERSE_MODE if network is None else Method.CLOSED_FORM
-    closed = None if network is None else jacobians(network, problem.points["input"])
+    closed = None if network is None else jacobians(network, network_input(problem))
     prober = Prober(problem, output_floor(problem, problem.seed, FEW_PASSES), closed, options.tolerance or 0.0)
     found = {
         name: check_by_probes(prober, name, oracle) for name in following(POINTS, _from_the_output(problem, options))
@@ -55,7 +55,7 @@ def probed_certificate(problem: Problem, options: Options, note: str) -> Certifi
         least = max(checks, key=lambda check: check.detects or 0.0)
         note += f"; least sure of {least.parameter}: {least.message}"
     notes = (note, *missing_notes({Method.FORWARD_MODE: forward.missing}), *notes_of_doubts(forward.doubts))
-    written = {} if network is None else formulas(network, problem.points["input"])
+    written = {} if network is None else formulas(network, network_input(problem))
     return Certificate((*checks, *exact), {name: str(formula) for name, formula in written.items()}, notes)
 
 

@@ -11,6 +11,7 @@ from nets.calculus.formulas import formulas
 from nets.calculus.jacobians import jacobians
 from nets.calculus.network import Network
 from nets.records.jacobian_view import JacobianView
+from nets.verification.derivations.by_layers import network_input
 from nets.verification.problem.graph import row_gradients
 from nets.verification.problem.problem import Problem
 
@@ -43,8 +44,8 @@ def jacobian_views(network: Network, x: Tensor) -> tuple[JacobianView, ...]:
     used = min(outputs, MOST_OUTPUTS)
     each = used * sum(point.numel() for point in problem.points.values())
     taken = max(1, min(samples, MOST_ENTRIES // each))
-    closed, (y, leaves) = jacobians(module, problem.points["input"]), problem.record()
-    texts = {name: str(formula) for name, formula in formulas(module, problem.points["input"]).items()}
+    closed, (y, leaves) = jacobians(module, network_input(problem)), problem.record()
+    texts = {name: str(formula) for name, formula in formulas(module, network_input(problem)).items()}
     sums = {name: _Rows(name, point, used) for name, point in problem.points.items()}
     for n in range(taken):
         for k in range(used):

@@ -5,9 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from nets.calculus.checks import checked_trace, unchanged
 from nets.calculus.layer import Layer
 from nets.calculus.network import Network
 from nets.errors import InputError
@@ -29,14 +28,15 @@ from nets.verification.contract.elsewhere import check_elsewhere
 from nets.verification.contract.later_writes import unsaved_inputs_note
 from nets.verification.contract.layouts import depends_on_layout
 from nets.verification.contract.saved import overwritten_tensor
-from nets.verification.derivations.user_jacobian import ClosedForm, Engine, user_jacobians
+from nets.verification.derivations.user_jacobian import Engine, StatedDerivation, user_jacobians
 from nets.verification.entrywise import entrywise_certificate
 from nets.verification.probed import probed_certificate
 from nets.verification.probing.submodules import locate
-from nets.verification.problem.calling.errors import OwnPrecisionError
+from nets.verification.problem.calling.errors import OwnPrecisionError, layer_error
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.strides import expanded_inputs_note
 from nets.verification.progress import shown
+from nets.verification.second_order.certificate import second_order_certificate
 from nets.verification.second_order.gradient_module import SecondOrder
 from nets.verification.second_order.incoming_gradient import check_incoming
 
@@ -51,7 +51,7 @@ def verify(
     seed: int = 0,
     order: int = 1,
     dtype: str = "float64",
-    closed_form: ClosedForm | None = None,
+    closed_form: StatedDerivation | None = None,
     intended: tuple[str, ...] = (),
     engines: Mapping[str, Engine] | None = None,
     forward: Forward = "optional",
@@ -75,6 +75,7 @@ def verify(
         seed: of the module's own random numbers and of every random choice made here.
         order: 1 for the gradient; 2 for the gradient of the gradient. Then the module that is checked has the output
             G_p = Σ_m v_m ∂Y_m/∂p, for every parameter and input p and a random v. G is differentiated by v as well.
+            The G of a `Network` is that of its closed form; it and its derivatives are held against reverse mode.
         dtype: 'float64', or 'as is' to check also the module in its own precision, against its copy in float64.
         closed_form: `closed_form(module, *inputs)` → {name: ∂Y/∂name of shape (*Y.shape, *parameter.shape)}, your own
             derivation.
@@ -173,12 +174,12 @@ def verify(
                 *notes,
                 *expanded_inputs_note(inputs),
                 *unsaved_inputs_note(problem),
-                *_unused_closed_forms(module),
+                *_unused_layers(module),
             ),
         )
 
 
-def _unused_closed_forms(module: nn.Module) -> list[str]:
+def _unused_layers(module: nn.Module) -> list[str]:
     """A note if layers with a closed form stand in a module that autograd differentiates."""
     if isinstance(module, Network):
         return []
@@ -195,19 +196,11 @@ def _problem(module: nn.Module, inputs: tuple[Any, ...], seed: int, dtype: str) 
     except OwnPrecisionError:
         if dtype != "as is":
             raise
-    except InputError:
-        _expect_layers_that_run(module, inputs)
-        raise
+    except InputError as error:
+        raise layer_error(module, inputs, torch.float64) or error from error
     problem = Problem(module, inputs, dtype=None, seed=seed)
     where = f"it is checked in {precision_name(problem.y.dtype)} alone, with the power that this leaves"
     return problem, [f"the module cannot be called in float64; {where}"]
-
-
-def _expect_layers_that_run(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-    """InputError that names the layer of a network whose forward cannot be used."""
-    if isinstance(module, Network) and len(inputs) == 1 and isinstance(inputs[0], Tensor):
-        with unchanged(module):
-            checked_trace(module, inputs[0])
 
 
 def _first_order(problem: Problem, coverage: str, options: Options) -> Certificate:
@@ -226,10 +219,13 @@ def _second_order(problem: Problem, inputs: tuple[Any, ...], options: Options) -
         why = second.raising()
         certificate = Certificate(tuple(check.because(f"; {why.message}") if why else check for check in failed))
     else:
-        certificate = entrywise_certificate(second, options)
+        certificate = second_order_certificate(second, options)
         if certificate.verdict != Verdict.FAIL:  # a fault by a parameter or an input says more
             certificate = replace(certificate, checks=(*certificate.checks, *check_incoming(second)))
     what = "order=2 checks the derivatives of G and not G itself; order=1 checks the gradient"
+    if isinstance(problem.module, Network):
+        what = "order=2 holds the closed form of G and of its derivatives against reverse mode"
+        certificate = replace(certificate, location=locate(problem, certificate.checks))
     note = f"G is the gradient Σ_m v_m ∂Y_m/∂p; {what}"
     return replace(certificate, notes=(*certificate.notes, note), tolerance=options.tolerance)
 

@@ -7,6 +7,7 @@ from torch import nn
 
 from nets.calculus.layer import Layer
 from nets.errors import InputError, quoted
+from nets.text import one_line
 from nets.torch_internals import own_buffers, own_parameters
 
 SharingLayer = TypeVar("SharingLayer", bound=Layer)
@@ -40,9 +41,10 @@ def register(torch_class: type[nn.Module], converter: Converter) -> None:
             f"the class to register is {torch_class.__name__}, which has a converter already; expected another class: "
             "make a subclass of it for a second layer."
         )
-    if not callable(converter):
+    if not callable(converter) or isinstance(converter, nn.Module):
         raise InputError(
-            f"the converter of {torch_class.__name__} is {quoted(converter)}; expected a function module → layer."
+            f"the converter of {torch_class.__name__} is {quoted(converter)}; expected a function module → layer, such "
+            "as lambda module: Softsign()."
         )
     _CONVERTERS[torch_class] = converter
 
@@ -61,12 +63,20 @@ def converted(index: int, module: nn.Module) -> Layer:
 
     Raises:
         InputError: for a module of an unknown class or with settings that have no layer, and for a converter that
-            returns no layer.
+            fails or returns no layer.
     """
     if isinstance(module, Layer):
         return module
     converter = _CONVERTERS.get(type(module))
-    layer = None if converter is None else converter(module)
+    try:
+        layer = None if converter is None else converter(module)
+    except InputError:
+        raise
+    except Exception as error:  # the converter is the caller's, and may raise anything
+        raise InputError(
+            f"the converter of {type(module).__name__} fails with {type(error).__name__} ({one_line(error)}) for layer "
+            f"{index}; expected a function module → layer."
+        ) from error
     if layer is None:
         known = ", ".join(torch_class.__name__ for torch_class in _CONVERTERS)
         raise InputError(

@@ -20,7 +20,11 @@ from nets.records.check import Check
 from nets.records.method import Method
 from nets.records.reason import Finding, Reason
 from nets.records.verdict import Verdict
+from nets.text import precision_name
+from nets.verification.attempt import quiet
+from nets.verification.derivations.by_layers import network_input
 from nets.verification.derivations.slopes import SAFETY
+from nets.verification.noise.low_precision import coarsest_of, results_of
 from nets.verification.noise.output_noise import PASSES
 from nets.verification.noise.rounding import StochasticRounding
 from nets.verification.problem.problem import Problem
@@ -86,16 +90,15 @@ class DirectionalSlopes:
 def check_function(network: Network, problem: Problem) -> list[Check]:
     """The closed form as autograd sees it: first order, and the gradient of the gradient."""
     names = list(problem.points)
+    # Two samples are enough to show whether a sum over the batch is right.
+    x = network_input(problem)[:2]
 
     def function(*points: Tensor) -> Tensor:
         at = dict(zip(names, points, strict=True))
         with problem.same_draws():
-            return closed_form(network, at.pop("input"), at)
+            return closed_form(network, at.pop("input", x), at)
 
-    # Two samples are enough to show whether a sum over the batch is right.
-    points = tuple(
-        (point[:2] if name == "input" else point).clone().requires_grad_() for name, point in problem.points.items()
-    )
+    points = tuple((x if name == "input" else point).clone().requires_grad_() for name, point in problem.points.items())
     y = function(*points)
     v = signed(y.numel(), stream(problem.seed, "cotangent of gradgradcheck")).to(y.dtype).reshape(y.shape)
 
@@ -104,22 +107,44 @@ def check_function(network: Network, problem: Problem) -> list[Check]:
         return torch.cat([part.reshape(-1) for part in found])
 
     size, outputs = sum(point.numel() for point in points), y.numel()
-    first = _Tool(Method.GRADCHECK, gradcheck, size * outputs, size <= FIRST_ORDER_BUDGET)
-    second = _Tool(Method.GRADGRADCHECK, gradgradcheck, (size + outputs) * size, size <= SECOND_ORDER_BUDGET)
+    unsuited = problem.call_with(_computes_coarsely) or Reason.KINK.because()
+    first = _Tool(Method.GRADCHECK, gradcheck, size * outputs, size <= FIRST_ORDER_BUDGET, unsuited)
+    second = _Tool(Method.GRADGRADCHECK, gradgradcheck, (size + outputs) * size, size <= SECOND_ORDER_BUDGET, unsuited)
     return [
         first.check(function, function, points, problem.seed),
         second.check(function, gradient, points, problem.seed),
     ]
 
 
+def _computes_coarsely(network: Network, x: Tensor) -> Finding | None:
+    """The first layer that computes in a lower precision than the network; None if there is none."""
+    own = coarsest_of([x.dtype] if x.is_floating_point() else [parameter.dtype for parameter in network.parameters()])
+    for index, layer in enumerate(network.layers):
+        found = coarsest_of(results_of(lambda: layer(x)) | {own})  # noqa: B023
+        if found != own:
+            kind = type(layer).__name__
+            return Reason.LOWER_PRECISION.because(index=index, layer=kind, precision=precision_name(found))
+        x = layer(x)
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class _Tool:
-    """One of the two tools, the number of entries, and whether it checks every one."""
+    """One of the two tools.
+
+    Attributes:
+        name: of the tool.
+        run: the tool.
+        entries: how many it compares.
+        slow: whether it checks every one of them.
+        unsuited: why the network may have no step that suits the tool.
+    """
 
     name: Method
     run: Callable[..., bool]
     entries: int
     slow: bool
+    unsuited: Finding
 
     def check(self, function: Function, moved: Function, points: Points, seed: int) -> Check:
         """A pass if some step brings no objection; a failure if differences confirm the objection; else inconclusive.
@@ -143,7 +168,7 @@ class _Tool:
                 break
             first, failure = step, self._objection(function, points, STEPS[step])
         if failure:
-            return self._check(Verdict.INCONCLUSIVE, Reason.KINK.because())
+            return self._check(Verdict.INCONCLUSIVE, self.unsuited)
         scope = self._scope() + (f", with steps of {STEPS[first]:.0e}" if first else "")
         return self._check(Verdict.PASS, Reason.GRADCHECKED.because(scope=scope))
 
@@ -154,7 +179,8 @@ class _Tool:
         """The objection of the tool; '' if there is none."""
         try:
             # gradgradcheck draws its cotangents from the global generator, which verify puts back.
-            self.run(function, points, eps=eps, atol=ATOL, rtol=RTOL, fast_mode=not self.slow)
+            with quiet():
+                self.run(function, points, eps=eps, atol=ATOL, rtol=RTOL, fast_mode=not self.slow)
         except GradcheckError as error:
             return str(error).strip().splitlines()[0].rstrip(":,. ")
         return ""

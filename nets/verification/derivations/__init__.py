@@ -1,6 +1,6 @@
 """Independent derivations of one Jacobian: ∂Y_m/∂p of a point p, flattened to shape (M, P).
 
-    closed_form.py    the chain rule over the layers' own derivatives, of a `Network`
+    by_layers.py      the chain rule over the layers' own derivatives, of a `Network`
     reverse_mode.py   the module's own backward pass, row by row, and the same under vmap
     forward_mode.py   dual numbers, along each entry or along given directions
     complex_step.py   Im f(p + ih)/h; analytic.py refuses operations for which that is no derivative

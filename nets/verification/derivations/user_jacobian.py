@@ -15,11 +15,13 @@ from nets.verification.problem.problem import Problem
 Engine = Callable[[Network, Tensor], Mapping[str, Tensor]]
 """(network, x) → {name: ∂Y/∂name}, and 'input' → ∂Y_n/∂X_n of shape (N, K, J)."""
 
-ClosedForm = Callable[..., Mapping[str, Tensor]]
+StatedDerivation = Callable[..., Mapping[str, Tensor]]
 """(module, *inputs) → {name: ∂Y/∂name of shape (*Y.shape, *parameter.shape)}."""
 
 
-def user_jacobians(problem: Problem, closed_form: ClosedForm | None, intended: tuple[str, ...]) -> dict[str, Tensor]:
+def user_jacobians(
+    problem: Problem, closed_form: StatedDerivation | None, intended: tuple[str, ...]
+) -> dict[str, Tensor]:
     """The Jacobians of the caller's `closed_form`, flattened to (M, P).
 
     Raises:
@@ -38,7 +40,8 @@ def user_jacobians(problem: Problem, closed_form: ClosedForm | None, intended: t
 
 
 def engine_jacobians(problem: Problem, network: Network, name: str, engine: Engine) -> dict[str, Tensor] | None:
-    """The Jacobians of another engine, flattened to (M, P); None where the engine cannot compute this network.
+    """The Jacobians of another engine, flattened to (M, P); None where the engine cannot compute this network, as with
+    whole numbers for X.
 
     As in the closed form, the Jacobian by the input may have one block for each sample.
 
@@ -46,6 +49,8 @@ def engine_jacobians(problem: Problem, network: Network, name: str, engine: Engi
         InputError: if the engine fails, or returns something else.
     """
     who = f"the engine {quoted(name)}"
+    if "input" not in problem.points:
+        return None
     try:
         found = engine(network, problem.points["input"])
     except OutOfReachError:
@@ -73,7 +78,7 @@ def _by_sample(problem: Problem, jacobian: Tensor) -> Tensor:
     return torch.block_diag(*jacobian.reshape(samples, len(problem.y) // samples, -1))
 
 
-def _called(problem: Problem, closed_form: ClosedForm) -> Mapping[str, Tensor]:
+def _called(problem: Problem, closed_form: StatedDerivation) -> Mapping[str, Tensor]:
     try:
         found = problem.call_with(closed_form)
     except Exception as error:  # the function is the caller's, and may raise anything

@@ -1,5 +1,6 @@
 """The precision that a module computes in, and stochastic rounding of its float64 copy as in that precision."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +21,20 @@ small."""
 def coarsest(problem: Problem) -> torch.dtype:
     """The floating-point type with the largest eps among all results of the module's forward: bfloat16 for a module in
     float32 under autocast. The backward does not count: a coarse backward must not widen its own tolerance."""
+    return coarsest_of(results_of(problem.evaluate) | {p.dtype for p in problem.points.values()} | {problem.y.dtype})
+
+
+def results_of(call: Callable[[], object]) -> set[torch.dtype]:
+    """The floating-point types of the results of all operations of a call."""
     collected = _CollectDtypes()
     with collected:
-        problem.evaluate()
-    found = collected.dtypes | {point.dtype for point in problem.points.values()} | {problem.y.dtype}
-    return max(sorted(found, key=str), key=lambda dtype: torch.finfo(dtype).eps)
+        call()
+    return collected.dtypes
+
+
+def coarsest_of(dtypes: Iterable[torch.dtype]) -> torch.dtype:
+    """The one with the largest eps."""
+    return max(sorted(dtypes, key=str), key=lambda dtype: torch.finfo(dtype).eps)
 
 
 def output_noise(problem: Problem, dtype: torch.dtype, seed: int) -> Tensor:

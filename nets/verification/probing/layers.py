@@ -59,16 +59,17 @@ def _wrong_methods(layer: Layer, x: Tensor, generator: torch.Generator) -> dict[
     cotangents = signed(COTANGENTS * y.numel(), generator).to(y).reshape(COTANGENTS, *y.shape)
     expected = _stacked([pull_back(y, v, points) for v in cotangents])
     place = x, y.detach()
-    pullback = "slope" if type(layer).pullback is Activation.pullback else "pullback"
-    # The Jacobians of a network have an axis in front of v, and training has none.
-    pulled = [layer.pullback(cotangents, *place), torch.stack([layer.pullback(v, *place) for v in cotangents])]
     # A layer may have cheaper Jacobians than those that follow from its gradients.
     jacobians = {name: jacobian.dense().sum(0) for name, jacobian in layer.jacobians(cotangents, *place).items()}
     found = {
-        pullback: [{"input": one} for one in pulled],
         "gradients": [_stacked([layer.gradients(v, *place) for v in cotangents])],
         "jacobians": [jacobians],
     }
+    if "input" in points:
+        pullback = "slope" if type(layer).pullback is Activation.pullback else "pullback"
+        # The Jacobians of a network have an axis in front of v, and training has none.
+        pulled = layer.pullback(cotangents, *place), torch.stack([layer.pullback(v, *place) for v in cotangents])
+        found = {pullback: [{"input": one} for one in pulled], **found}
     wrong = {
         method: [name for one in results for name in one if name in points and _differ(one[name], expected[name])]
         for method, results in found.items()

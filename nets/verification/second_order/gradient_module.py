@@ -2,7 +2,7 @@
 
 import contextlib
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -19,6 +19,9 @@ from nets.verification.problem.problem import Problem
 from nets.verification.problem.pytree import as_real, flattened, input_names
 from nets.verification.problem.randomness import stream
 from nets.verification.second_order.held_constant import Pullback, held_constant_explains, kept_values, pull_back
+
+Call = Callable[[Any, dict[str, Tensor], Any], Any]
+"""(module, parameters, arguments) → its output, with a graph."""
 
 MOST_ENTRIES = 256
 """Up to this many numbers in parameters and inputs, every entry of the gradient is an output; beyond, random sums of
@@ -44,6 +47,7 @@ class GradientOf(nn.Module):
     v: Tensor
     sums: Tensor | None
     pullback: Pullback
+    call: Call
 
     def __init__(self, problem: Problem, seed: int) -> None:
         super().__init__()
@@ -57,7 +61,8 @@ class GradientOf(nn.Module):
 
     def _hold(self, module: nn.Module, names: frozenset[str], v: Tensor, sums: Tensor | None) -> None:
         # Not by setattr: a parameter of the module may have one of these names.
-        self.__dict__.update(module_tables(module), first=module, names=names, v=v, sums=sums, pullback=pull_back)
+        functions = {"pullback": pull_back, "call": _by_closed_form if isinstance(module, Network) else _by_autograd}
+        self.__dict__.update(module_tables(module), first=module, names=names, v=v, sums=sums, **functions)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "GradientOf":
         # The copy must share its parameters with the copy of the module, as this object shares them with the module.
@@ -83,7 +88,7 @@ class GradientOf(nn.Module):
         found, structure = pytree.tree_flatten_with_path(inputs)
         names = input_names([path for path, _ in found])
         leaves = {name: _tracked(x) if name in self.names else x for name, (_, x) in zip(names, found, strict=True)}
-        output = _call(self.first, parameters, pytree.tree_unflatten(list(leaves.values()), structure))
+        output = self.call(self.first, parameters, pytree.tree_unflatten(list(leaves.values()), structure))
         return flattened(output, self.v.dtype), parameters | {
             name: x for name, x in leaves.items() if name in self.names
         }
@@ -91,6 +96,11 @@ class GradientOf(nn.Module):
 
 class SecondOrder(Problem):
     """The gradient G of another problem, at the same point.
+
+    Attributes:
+        first: what is differentiated first.
+        seeks_causes: whether a wrong derivative of G may come from something that a backward holds constant. It does
+            not where G itself is wrong.
 
     Args:
         first: what is differentiated first.
@@ -102,11 +112,15 @@ class SecondOrder(Problem):
 
     def __init__(self, first: Problem, inputs: tuple[Any, ...], seed: int) -> None:
         super().__init__(GradientOf(first, seed), inputs, seed=seed)
-        self.first = first
+        self.first, self.seeks_causes = first, True
 
     def explained(self, name: str, actual: Tensor, expected: Tensor) -> Finding | None:
         """Why the derivatives by a point, shape (M, P), are not the expected ones; None where that is not known."""
-        explains = held_constant_explains(self, self.using_pullback, name, actual, expected)
+        if not self.seeks_causes:
+            return None
+        call = _by_closed_form if isinstance(self.first.module, Network) else _by_autograd
+        with self._using("call", call):
+            explains = held_constant_explains(self, self.using_pullback, name, actual, expected)
         return Reason.INTERMEDIATE_KEPT.because() if explains else None
 
     def raising(self) -> Finding | None:
@@ -122,21 +136,39 @@ class SecondOrder(Problem):
         kept = kept_values(self, self.using_pullback).attributes
         return (Reason.INTERMEDIATE_KEPT if kept else Reason.BACKWARD_NOT_DIFFERENTIABLE).because()
 
+    def using_pullback(self, pullback: Pullback) -> contextlib.AbstractContextManager[None]:
+        """A context in which the gradient is taken by another pullback."""
+        return self._using("pullback", pullback)
+
     @contextlib.contextmanager
-    def using_pullback(self, pullback: Pullback) -> Iterator[None]:
-        """Within this context the gradient is taken by another pullback."""
+    def by_autograd(self) -> Iterator[None]:
+        """Within this context the gradient of a `Network` is that of reverse mode, and not that of its closed form."""
+        closed = self.y
+        with self._using("call", _by_autograd):
+            self.y = self.evaluate()
+            try:
+                yield
+            finally:
+                self.y = closed
+
+    @contextlib.contextmanager
+    def _using(self, name: str, function: Callable[..., Any]) -> Iterator[None]:
         own = vars(self.module)
-        own["pullback"], before = pullback, own["pullback"]
+        own[name], before = function, own[name]
         try:
             yield
         finally:
-            own["pullback"] = before
+            own[name] = before
 
 
-def _call(module: nn.Module, parameters: dict[str, Tensor], arguments: Any) -> Any:
-    if isinstance(module, Network):
-        (x,) = arguments
-        return closed_form(module, x, parameters)
+def _by_closed_form(network: Network, parameters: dict[str, Tensor], arguments: Any) -> Tensor:
+    """Y, with the derivatives of the layers in its graph."""
+    (x,) = arguments
+    return closed_form(network, x, parameters)
+
+
+def _by_autograd(module: nn.Module, parameters: dict[str, Tensor], arguments: Any) -> Any:
+    """The output, with the graph that its operations record."""
     return functional_call(module, parameters, tuple(arguments))
 
 

@@ -1,11 +1,13 @@
 """Why a module cannot be called, in one sentence: the arguments do not fit, or the call fails in float64 alone."""
 
 import inspect
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
+from nets.calculus.checks import checked_trace
+from nets.calculus.network import Network
 from nets.errors import InputError
 from nets.text import one_line
 from nets.torch_internals import pytree
@@ -54,11 +56,12 @@ def first_call_error(
             "that module(*inputs) takes; the tensors given have the shapes "
             f"{', '.join(map(str, shapes)) or 'of none'}."
         )
+    layer = layer_error(module, inputs, dtype)
+    why = f"{type(error).__name__}: {one_line(error)}" if layer is None else str(layer).removesuffix(".")
     return OwnPrecisionError(
         "the module cannot be called with these inputs in float64, though it can in its own precision: "
-        f"{type(error).__name__}: {one_line(error)}; expected copy.deepcopy(module).double() to work: make each "
-        "tensor in it a parameter or a buffer, or give it the dtype of the input, or verify the module in its own "
-        "precision with dtype='as is'."
+        f"{why}; expected copy.deepcopy(module).double() to work: make each tensor in it a parameter or a buffer, or "
+        "give it the dtype of the input, or verify the module in its own precision with dtype='as is'."
     )
 
 
@@ -77,6 +80,19 @@ def recorded_call_error(error: Exception) -> InputError:
         f"the module cannot be called where its inputs require a gradient ({one_line(error)}): set requires_grad on "
         "only those inputs that are to be differentiated by."
     )
+
+
+def layer_error(module: nn.Module, inputs: tuple[Any, ...], dtype: torch.dtype | None) -> InputError | None:
+    """The error that names the layer of a `Network` whose forward fails or does not fit; None if there is none.
+
+    Args:
+        dtype: the precision of the copy that is called.
+    """
+    if not isinstance(module, Network) or len(inputs) != 1 or not isinstance(inputs[0], Tensor):
+        return None
+    x = inputs[0]
+    found = attempt(lambda: checked_trace(cast("Network", copied(module, dtype)), copied_input("input", x, dtype)))
+    return found.error if isinstance(found, Unavailable) and isinstance(found.error, InputError) else None
 
 
 def _own_error(module: nn.Module, inputs: tuple[Any, ...]) -> Exception | None:

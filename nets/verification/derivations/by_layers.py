@@ -9,13 +9,13 @@ from nets.calculus.network import Network
 from nets.verification.problem.problem import Problem
 
 
-def closed_form(network: Network, problem: Problem) -> dict[str, Tensor]:
+def jacobians_by_layers(network: Network, problem: Problem) -> dict[str, Tensor]:
     """∂Y/∂p of every point, shape (M, P).
 
     A layer may have faster Jacobians of its own, and training uses its `gradients`. Where the two differ, the rows are
     these gradients.
     """
-    x = problem.points["input"]
+    x = network_input(problem)
     outputs = len(problem.y) // len(x)
     found = {}
     with problem.same_draws():
@@ -56,6 +56,12 @@ def _rows(network: Network, values: list[Tensor], names: list[str]) -> dict[str,
     units = torch.eye(y.numel(), dtype=y.dtype, device=y.device).reshape(-1, *y.shape)
     rows = [network.gradients_along(unit, values) for unit in units]
     return {name: torch.stack([row[name].flatten() for row in rows]) for name in names}
+
+
+def network_input(problem: Problem) -> Tensor:
+    """A copy of X, which is no point where it holds whole numbers."""
+    x: Tensor = problem.call_with(lambda _, x: x)
+    return x
 
 
 def network_of(problem: Problem) -> Network | None:
