@@ -1,4 +1,4 @@
-"""What the tables of modules are built from: formulas as modules, and points drawn from a generator."""
+"""Builds the modules of the tables: formulas as modules, and points drawn from a generator."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,6 +1,6 @@
-"""What the package says and writes, kept in files: `python -m tests.golden` compares, `--write` keeps what is new.
+"""The output of the package, kept in files: `python -m tests.golden` compares, `--write` keeps the new output.
 
-A change that is meant to leave behaviour alone leaves these files alone. Certificates of every right and wrong module,
+A change that keeps behaviour keeps these files. Certificates of every right and wrong module,
 explanations, pictures, the records of descents and the values on a TensorBoard page are kept. Errors of the size of
 rounding, which depend on the processor, are written as `~`; with `--exact FOLDER` everything is written as it is, with
 the JSON of each certificate, for comparisons on one machine.

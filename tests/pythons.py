@@ -1,11 +1,9 @@
-"""`make pythons`: the main job and the tests of the command line on every Python that nets is for and that is found
-here.
+"""`make pythons`: the main job and the tests of the command line on every supported Python that is installed.
 
-A Python is found as python3.X on PATH, or among pyenv's. Each gets an environment of its own in build/pythons, which is
-kept for the next time: `make clean` removes it. The exit status is 0 unless an installation, a job or a test failed. An
-    installation that
-takes more than ten minutes, such as that of a torch built for CUDA over a slow line, is given up and told, and is no
-failure.
+The script looks for python3.X on PATH, then among the Pythons of pyenv. Each gets its own environment in build/pythons,
+which the next run reuses; `make clean` removes it. The exit status is 0 unless an installation, a job or a test failed.
+An installation of more than ten minutes, such as a torch built for CUDA over a slow line, is stopped and reported, but
+does not count as a failure.
 
     python tests/pythons.py          every Python from 3.10 to 3.13
     python tests/pythons.py lowest   the lowest of them alone

@@ -1,5 +1,4 @@
-"""What tests of train.py share: a command line in this process, the descent that it makes, and the events that it
-leaves."""
+"""Helpers for the tests of train.py: a command line in this process, its descent, and the events that it writes."""
 
 import sys
 from pathlib import Path
