@@ -46,16 +46,14 @@ def norms_now(tensors: Sequence[Tensor]) -> list[float]:
     if not tensors:
         return []
     if _by_blocks(tensors):
-        return [_norm(_blocks(t)) for t in tensors]
+        return list(map(_norm, tensors))
     precision = torch.float64 if tensors[0].dtype == torch.float64 else torch.float32
     return [norm.item() for norm in norm_tensors(tensors, precision)]
 
 
 def _by_blocks(tensors: Sequence[Tensor]) -> bool:
     """Whether NumPy can read all of them: on the CPU, contiguous, in float32 or float64."""
-    return all(
-        t.device.type == "cpu" and t.is_contiguous() and t.dtype in (torch.float32, torch.float64) for t in tensors
-    )
+    return all(t.is_cpu and t.is_contiguous() and t.dtype in (torch.float32, torch.float64) for t in tensors)
 
 
 def _blocks(t: Tensor) -> "list[NDArray[np.floating]]":
@@ -64,9 +62,12 @@ def _blocks(t: Tensor) -> "list[NDArray[np.floating]]":
     return [flat] if len(flat) <= BLOCK else [flat[start : start + BLOCK] for start in range(0, len(flat), BLOCK)]
 
 
-def _norm(blocks: "list[NDArray[np.floating]]") -> float:
-    squares = list(map(np.ndarray.dot, blocks, blocks))
-    return math.sqrt(squares[0] if len(squares) == 1 else np.add.reduceat(squares, [0])[0])
+def _norm(t: Tensor) -> float:
+    if t.numel() <= BLOCK:
+        numbers = t.detach().numpy()
+        return math.sqrt(np.vdot(numbers, numbers))
+    blocks = _blocks(t)
+    return math.sqrt(np.add.reduceat(list(map(np.ndarray.dot, blocks, blocks)), [0])[0])
 
 
 def norm_tensors(tensors: Sequence[Tensor], precision: torch.dtype) -> tuple[Tensor, ...]:

@@ -56,9 +56,9 @@ class ClosedForm:
     def __call__(self, network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         value, gradients, terms = self._replayed(network, loss, batch)
         if loss.reduction == "sum":
-            return value, gradients, terms * 1
+            return value, gradients, terms.clone()
         counted, counts = loss.counted(batch.targets), loss.counts(batch.targets)
-        return value, gradients, terms * counted / (1 if counts is None else counts.clamp(min=1))
+        return value, gradients, terms * (counted if counts is None else counted / counts.clamp(min=1))
 
 
 class VectorisedAutograd:
