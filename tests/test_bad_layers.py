@@ -55,7 +55,7 @@ class Forgetful(WithoutGradients):
     [
         ("samples", r"weight .* Forgetful.gradients .* \(3, 4\); expected \(4,\)"),
         ("nothing", "Forgetful.gradients returned no gradient of weight"),
-        ("flat", r"layer 1: Forgetful.pullback returned the shape \(2, 3\); expected .* \(2, 3, 4\)"),
+        ("flat", r"layer 1: Forgetful\.pullback returned .* shape \((\d), 3\); expected .* \(\1, 3, 4\)"),
     ],
 )
 def test_results_of_the_wrong_shape_are_refused(found: str, fact: str) -> None:

@@ -244,8 +244,8 @@ class NoLeadingAxes(Own):
     ("layer", "facts"),
     [
         (Detached(), ["0.bias", "Y_", "detach"]),
-        (WrongShape(), ["layer 1, WrongShape", "the shape"]),
-        (NoLeadingAxes(), ["layer 1, NoLeadingAxes", "fails"]),
+        (WrongShape(), ["layer 1: WrongShape.pullback", "the shape"]),
+        (NoLeadingAxes(), ["layer 1: NoLeadingAxes.pullback", "fails"]),
     ],
     ids=["detached", "wrong shape", "error"],
 )

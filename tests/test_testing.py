@@ -105,7 +105,7 @@ def test_a_text_that_is_no_certificate_is_an_input_error(text: str) -> None:
 def test_a_certificate_with_a_field_of_another_type_is_damaged(field: str, value: object) -> None:
     document = json.loads(nets.verify(torch.nn.Linear(3, 2), torch.ones(2, 3)).to_json())
     document["checks"][0][field] = value
-    with pytest.raises(nets.InputError, match=f"damaged .*{field} is"):
+    with pytest.raises(nets.InputError, match=f"damaged .*{field} of a check is"):
         Certificate.from_json(json.dumps(document))
 
 
@@ -135,7 +135,7 @@ def test_the_indices_of_output_and_parameter_are_separate_fields(key: tuple, ent
 @pytest.mark.parametrize("damage", [{"notes": [3]}, {"formulas": {"weight": 3}}])
 def test_formulas_and_notes_must_be_texts(damage: dict) -> None:
     document = json.loads(nets.verify(torch.nn.Linear(3, 2), torch.ones(2, 3)).to_json())
-    with pytest.raises(nets.InputError, match=r"damaged .*formulas and notes are texts"):
+    with pytest.raises(nets.InputError, match="damaged .*texts as formulas and notes"):
         Certificate.from_json(json.dumps(document | damage))
 
 

@@ -57,15 +57,15 @@ class Elementwise(Tanh):
 UNFIT: dict[str, tuple[Callable[[], nets.Layer], tuple[str, ...]]] = {
     "a pullback without the further axes": (
         lambda: Doubled(pullback=lambda v, x, y: (2 * v).sum(0)),
-        ("Doubled.pullback", "the shape (5, 3)", "(2, 5, 3)"),
+        ("Doubled.pullback", "the shape (5, 3)", ", 5, 3)"),
     ),
     "a pullback that returns nothing": (
         lambda: Doubled(pullback=lambda v, x, y: None),
-        ("Doubled.pullback", "NoneType", "(2, 5, 3)"),
+        ("Doubled.pullback", "NoneType", ", 5, 3)"),
     ),
     "a pullback that fails": (
         lambda: Doubled(pullback=lambda v, x, y: v @ x),
-        ("Doubled.pullback fails", "RuntimeError", "v of the shape (2, 5, 3)"),
+        ("Doubled.pullback fails", "RuntimeError", ", 5, 3) in torch.float64"),
     ),
     "a pullback that writes into x": (
         lambda: Doubled(pullback=lambda v, x, y: 2 * v + 0 * x.mul_(2)),
@@ -130,8 +130,7 @@ def test_the_layer_and_its_method_are_named(
 def test_a_layer_that_writes_into_its_cotangent_is_named(call: Callable[[nets.Network, Tensor], object]) -> None:
     writing = Doubled(pullback=lambda v, x, y: v.mul_(2))
     assert "layer 1: Doubled.pullback writes into v" in refusal(call, [Linear(3, 3), writing, Linear(3, 2)])
-    # The cotangents of the last layer are unit vectors that share memory, which PyTorch itself protects.
-    assert "layer 1: Doubled.pullback fails" in refusal(call, [Linear(3, 3), writing])
+    assert "layer 1: Doubled.pullback writes into v" in refusal(call, [Linear(3, 3), writing])
 
 
 def test_the_second_order_names_the_method_as_well() -> None:

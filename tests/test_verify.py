@@ -98,7 +98,7 @@ def test_the_worst_entry_is_named_with_both_values(monkeypatch: pytest.MonkeyPat
     check = _check(certificate, "0.weight", "central difference")
     assert (check.verdict, check.worst_index, check.wrong) == ("fail", (2, 1, 1, 3), 1)
     assert check.expected == pytest.approx(right, rel=1e-9) and check.actual == pytest.approx(2 * right, rel=1e-12)
-    assert certificate.sentence().startswith("fail: ∂Y[2, 1] / ∂0.weight[1, 3]: closed form gives ")
+    assert "∂Y[2, 1] / ∂0.weight[1, 3]: closed form gives " in certificate.sentence()
     with pytest.raises(nets.GradientError, match=r"∂Y\[2, 1\] / ∂0\.weight\[1, 3\]"):
         certificate.raise_if_failed()
 
@@ -110,7 +110,7 @@ def test_a_wrong_function_fails_gradcheck_even_where_the_jacobians_are_right(mon
     )
     certificate = nets.verify(CASE.network, CASE.x)
     assert _check(certificate, "all", "gradcheck").verdict == "fail"
-    assert certificate.sentence().startswith("fail: all: closed form against gradcheck")
+    assert certificate.location is not None and certificate.location.methods == ("gradients",)
 
 
 def test_a_saturated_tanh_with_an_all_zero_derivative_fails(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,9 @@ def running(layer: object, method: str, **arguments: Tensor) -> Iterator[str]:
     """
     code = f"{type(layer).__name__}.{method}"
     before = {name: version_of(tensor) for name, tensor in arguments.items()}
-    shapes = ", ".join(f"{name} of the shape {tuple(tensor.shape)}" for name, tensor in arguments.items())
+    shapes = ", ".join(
+        f"{name} of the shape {tuple(tensor.shape)} in {tensor.dtype}" for name, tensor in arguments.items()
+    )
     try:
         yield code
     except InputError:

@@ -97,8 +97,16 @@ def coupling_layers(network: Network, values: list[Tensor]) -> list[int]:
     Args:
         network: layers in sequence.
         values: [X, output of layer 0, …, Y].
+
+    Raises:
+        InputError: for a layer whose pullback fails, writes into its arguments, or returns another shape.
     """
-    return [i for i, layer in enumerate(network.layers) if _couples(layer, *values[i : i + 2])]
+    found = []
+    for index, layer in enumerate(network.layers):
+        with naming(index):
+            if _couples(layer, *values[index : index + 2]):
+                found.append(index)
+    return found
 
 
 def _couples(layer: Layer, x: Tensor, y: Tensor) -> bool:
@@ -106,5 +114,4 @@ def _couples(layer: Layer, x: Tensor, y: Tensor) -> bool:
         return False
     v = torch.zeros_like(y)
     v[0] = torch.arange(1, y[0].numel() + 1, dtype=y.dtype, device=y.device).sqrt().reshape(y[0].shape)
-    pulled = layer.pullback(v, x, y)
-    return isinstance(pulled, Tensor) and pulled.shape == x.shape and bool(pulled[1:].any())
+    return bool(layer.checked_pullback(v[None], x, y)[:, 1:].any())

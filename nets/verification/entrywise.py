@@ -73,7 +73,8 @@ def module_certificate(problem: Problem, options: Options, closed: Mapping[str, 
 
 def _network_certificate(network: Network, problem: Problem, options: Options) -> Certificate:
     """The closed form against everything else, and as a function against `gradcheck`."""
-    closed, reverse = jacobians_by_layers(network, problem), reverse_mode(problem)
+    reverse = reverse_mode(problem)
+    closed = jacobians_by_layers(network, problem, reverse)
     engines = {name: engine_jacobians(problem, network, name, engine) for name, engine in options.engines.items()}
 
     def derivations(name: str) -> Jacobians:

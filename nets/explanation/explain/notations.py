@@ -192,8 +192,11 @@ def _vector_jacobian_product(partial: PartialDerivative, own: PointCode) -> tupl
 def _pytorch(partial: PartialDerivative, own: PointCode) -> tuple[str, str]:
     vector = partial.values[-1].ndim == 2
     lines = [] if vector else ["y = network(x).flatten()[k]"]
-    lines.append(f"torch.autograd.grad({'network(x)[0, k]' if vector else 'y'}, {own.leaf})[0]{own.pick}")
-    return "Y_k.backward(), then .grad", "\n".join(lines)
+    leaf, last = own.leaf, f"torch.autograd.grad({'network(x)[0, k]' if vector else 'y'}, {{}})[0]{own.pick}"
+    if len(last.format(leaf)) > CODE_WIDTH:
+        lines.append(f"theta = {leaf}")
+        leaf = "theta"
+    return "Y_k.backward(), then .grad", "\n".join([*lines, last.format(leaf)])
 
 
 def _size(partial: PartialDerivative) -> str:

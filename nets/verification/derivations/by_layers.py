@@ -1,5 +1,7 @@
 """The closed form of a `Network`: the chain rule over the layers' own derivatives."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -9,11 +11,16 @@ from nets.calculus.network import Network
 from nets.verification.problem.problem import Problem
 
 
-def jacobians_by_layers(network: Network, problem: Problem) -> dict[str, Tensor]:
+def jacobians_by_layers(network: Network, problem: Problem, reverse: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """∂Y/∂p of every point, shape (M, P).
 
-    A layer may have faster Jacobians of its own, and training uses its `gradients`. Where the two differ, the rows are
-    these gradients.
+    A layer may have faster Jacobians of its own, and training uses its `gradients`. Where the two differ, at least one
+    of them is wrong: the one that is farther from reverse mode is returned, so that a fault in either is seen.
+
+    Args:
+        network: the module of the problem.
+        problem: the function.
+        reverse: ∂Y/∂p of every point by reverse mode, shape (M, P).
     """
     x = network_input(problem)
     outputs = len(problem.y) // len(x)
@@ -32,7 +39,14 @@ def jacobians_by_layers(network: Network, problem: Problem) -> dict[str, Tensor]
         by_sample = dense.reshape(len(x), outputs, -1)
         found[name] = torch.block_diag(*by_sample) if blocks else by_sample.flatten(0, 1)
     differing = [name for name, gradient in trained.items() if name in found and _differ(found[name], gradient)]
-    return found | _rows(network, values, differing)
+    rows = _rows(network, values, differing)
+    return found | {name: _farther(reverse[name], found[name], own) for name, own in rows.items()}
+
+
+def _farther(expected: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """The one of two Jacobians with the larger difference from an expected one; NaN counts as the largest."""
+    distance, far = ((jacobian - expected).abs().nan_to_num(torch.inf).amax() for jacobian in (one, other))
+    return one if distance > far else other
 
 
 def _differ(jacobian: Tensor, gradient: Tensor) -> bool:

@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nets.calculus.checks import checked_trace, coupling_layers, unchanged
+from nets.calculus.checks import unchanged
 from nets.calculus.layer import Layer
-from nets.calculus.mathematics import Mathematics
+from nets.calculus.mathematics import TORCH, Mathematics
 from nets.calculus.network import Network
 from nets.calculus.parameters import add_by_name, first_names
 from nets.errors import InputError
@@ -41,14 +41,34 @@ def read(network: Network, x: Tensor) -> tuple[dict[str, Array], Array]:
                 f"layer {name} is a {type(layer).__name__}, whose forward is written for PyTorch alone: "
                 "write it as function(m, x, **parameters)."
             )
+    parameters = dict(network.named_parameters(remove_duplicate=False))
     with unchanged(network):
-        coupled = coupling_layers(network, checked_trace(network, x))
-    if coupled:
-        raise OutOfReachError(
-            f"layer {coupled[0]} makes the outputs for one sample depend on others; the engines take each by itself."
-        )
-    every = network.named_parameters(remove_duplicate=False)
-    return {name: _numbers(parameter) for name, parameter in every}, _numbers(x)
+        _expect_separate_samples(network, parameters, x)
+    return {name: _numbers(parameter) for name, parameter in parameters.items()}, _numbers(x)
+
+
+def _expect_separate_samples(network: Network, parameters: Mapping[str, Tensor], x: Tensor) -> None:
+    """OutOfReachError where the outputs of a layer for one sample depend on other samples.
+
+    The forward is that of the engines, in PyTorch, so that no derivative of a layer takes part: the gradient of the
+    outputs for the first sample is zero by all other samples.
+    """
+    for index, layer in enumerate(network.layers):
+        separate = layer.elementwise or len(x) == 1 or not x.is_floating_point()
+        with torch.set_grad_enabled(not separate):
+            x = x.detach().requires_grad_(not separate)
+            y = forward([layer], TORCH, parameters, x, index)
+            if not separate and _first_sample_depends_on_others(y, x):
+                raise OutOfReachError(
+                    f"layer {index} makes the outputs for one sample depend on others; the engines take each by itself."
+                )
+        x = y
+
+
+def _first_sample_depends_on_others(y: Tensor, x: Tensor) -> bool:
+    weights = torch.arange(1, y[0].numel() + 1, dtype=y.dtype, device=y.device).sqrt().reshape(y[0].shape)
+    (gradient,) = torch.autograd.grad((weights * y[0]).sum(), x, materialize_grads=True)
+    return bool(gradient[1:].any())
 
 
 def forward(layers: Sequence[Layer], m: Mathematics, theta: Mapping[str, Any], x: Any, first: int = 0) -> Any:
