@@ -18,7 +18,7 @@ import hydra
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
@@ -57,6 +57,7 @@ def experiment(
     from nets.telemetry.screen import say, summary
     from nets.telemetry.tensorboard.board import Board
     from nets.telemetry.tensorboard.directory import new_directory, tensorboard
+    from nets.training.rule_settings import rule_of
     from nets.validation import device as device_of
     from nets.validation import one_of, seeded
     from nets.verification.side_by_side import jacobian_views
@@ -195,34 +196,6 @@ def verification_of(model: Any, inputs: Any, seed: int, samples: int, coverage: 
     return lambda: nets.verify(model, points, coverage=coverage, seed=seed, engines=available())
 
 
-def rule_of(optimizer: dict | None, schedule: dict | None, descent: dict, samples: int) -> dict[str, Any]:
-    """The rule, or the learning rate, that `descend` is given besides its settings: {} without optimizer and schedule.
-
-    A schedule whose `steps` are null goes over all steps of the run.
-    """
-    from nets.settings import call
-    from nets.training.descend import count_steps
-    from nets.training.optimizers import OPTIMIZERS
-    from nets.training.schedules import SCHEDULES
-    from nets.validation import one_of
-
-    owner = descent if optimizer is None else optimizer
-    given = {}
-    if schedule is not None:
-        kind = SCHEDULES[one_of("schedule.name", schedule.get("name"), tuple(SCHEDULES))]
-        limits = [descent.get(key) for key in ("epochs", "steps", "batch_size")]
-        own = {key: value for key, value in schedule.items() if key != "name" and (key, value) != ("steps", None)}
-        known = any(limits[:2]) and all(value is None or (type(value) is int and value > 0) for value in limits)
-        if known and "steps" in schedule:
-            own = {"steps": count_steps(samples, *limits), **own}
-        given["learning_rate"] = call(kind, {"learning_rate": owner.get("learning_rate"), **own}, "schedule")
-    if optimizer is None:
-        return given
-    rule = OPTIMIZERS[one_of("optimizer.name", optimizer.get("name"), tuple(OPTIMIZERS))]
-    own = {key: value for key, value in optimizer.items() if key != "name" and key not in given}
-    return {"rule": call(rule, own, "optimizer", **given)}
-
-
 def load(settings: dict) -> Any:
     """The data set that `data._target_` names, a function of `nets.data`."""
     import nets.data
@@ -300,36 +273,17 @@ def exit_after(error: BaseException, text: str | None) -> NoReturn:
 def app(config: DictConfig) -> None:
     """The experiment. Its errors are reported here, before Hydra prints them in its own form."""
     try:
-        choose_optimizer(config)
         settings: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        name = HydraConfig.get().runtime.choices.get("experiment") or "unnamed"
         from nets.settings import call
         from nets.training.parallel.ranks import joined
+        from nets.training.rule_settings import descent_of
 
+        name = HydraConfig.get().runtime.choices.get("experiment") or "unnamed"
+        settings["descent"] = descent_of(settings["descent"], settings["optimizer"], HydraConfig.get().overrides.task)
         with joined() as ranks:
-            call(experiment, settings, name=name, config=OmegaConf.to_yaml(config, resolve=True), ranks=ranks)
+            call(experiment, settings, name=name, config=OmegaConf.to_yaml(settings), ranks=ranks)
     except Exception as error:
         exit_after(error, sentence(error))
-
-
-def choose_optimizer(config: DictConfig) -> None:
-    """Where an optimizer was chosen, take the settings of SGD out of the descent: the optimizer has its own.
-
-    Raises:
-        InputError: for one of them on the command line.
-    """
-    from nets.errors import InputError
-
-    if config.optimizer is None:
-        return
-    with open_dict(config):
-        for name in ("learning_rate", "momentum", "weight_decay"):
-            config.descent.pop(name, None)
-            if any(re.match(rf"\+*descent\.{name}=", text) for text in HydraConfig.get().overrides.task):
-                raise InputError(
-                    f"descent.{name} is a setting of SGD, and optimizer={config.optimizer.name} was chosen; expected "
-                    f"one of the two: leave it out, or write optimizer.{name} where the optimizer has it."
-                )
 
 
 def print_help() -> None:

@@ -14,6 +14,7 @@ import nets
 import train
 from nets.calculus.losses import LOSSES
 from nets.training.evaluation import Evaluation, evaluate
+from nets.training.rule_settings import rule_of
 
 
 def command_line(patch: pytest.MonkeyPatch, folder: Path, *settings: str) -> None:
@@ -50,7 +51,7 @@ class Descent:
         self.loss = LOSSES[settings["loss"]]()
         generator = torch.Generator().manual_seed(settings["seed"])
         self.network = nets.mlp(**settings["network"], generator=generator).to(dtype)
-        made = train.rule_of(settings["optimizer"], settings["schedule"], settings["descent"], len(self.data.train))
+        made = rule_of(settings["optimizer"], settings["schedule"], settings["descent"], len(self.data.train))
         self.steps = nets.descend(
             self.network, self.data.train, loss=self.loss, seed=settings["seed"], **(settings["descent"] | made)
         )

@@ -58,6 +58,7 @@ def test_the_event_file_holds_every_number_of_every_step(main_job: tuple[Path, s
     expected: dict[str, list[tuple[int, float]]] = {}
     for step in descent.steps:
         numbers = {"loss/train": step.loss, "gradient_norm/total": step.total_gradient_norm}
+        numbers["learning_rate"] = step.learning_rate
         numbers |= {f"gradient_norm/{name}": norm for name, norm in step.gradient_norm.items()}
         numbers |= {f"update_ratio/{name}": ratio for name, ratio in step.update_ratio.items()}
         if step.step in evaluated:
@@ -213,7 +214,8 @@ def test_a_wrong_derivative_stops_the_run(
         run("experiment=teacher", "run_dir=here")
     assert ended.value.code == 1
     (sentence,) = capsys.readouterr().err.splitlines()
-    assert re.match(r"fail: ∂Y\[\d, \d\] / ∂0\.weight\[\d, \d+\]: closed form gives \S+ where [a-z ]+ gives ", sentence)
+    assert sentence.startswith("fail: ") and "`1` (Tanh): Tanh.slope" in sentence
+    assert re.search(r" ∂Y\[\d, \d\] / ∂0\.weight\[\d, \d+\]: closed form gives \S+ where [a-z ]+ gives ", sentence)
     assert sentence.endswith("; no step was made, and the certificate is in here.")
     certificate = json.loads((tmp_path / "here" / "certificate.json").read_text("utf-8"))
     assert certificate["verdict"] == "fail"

@@ -1,14 +1,18 @@
 """Update rules: each equals its counterpart in torch.optim, and any rule trains with `descend` on both update paths."""
 
 import copy
+import functools
+import itertools
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 import nets
 from nets.training.async_update import AsyncUpdate
+from nets.training.batches import Batches
 from nets.training.optimizers import OPTIMIZERS, SGD, Adagrad, AdamW, Lion, RMSprop, UpdateRule
 from nets.training.optimizers import Adam as FusedAdam
 from nets.training.parameters import TrainedParameters
@@ -55,8 +59,10 @@ def without_kernel(rule: UpdateRule) -> UpdateRule:
     return slow
 
 
+BY_STEP = ", by step"
+
 RULES |= {
-    f"{name}, by step": (lambda made=made: without_kernel(made()), peer)
+    f"{name}{BY_STEP}": (lambda made=made: without_kernel(made()), peer)
     for name, (made, peer) in RULES.items()
     if type(made()).apply_fused is not UpdateRule.apply_fused
 }
@@ -73,21 +79,42 @@ def network() -> nets.Network:
     return nets.mlp([3, 4, 2], output="identity", generator=torch.Generator().manual_seed(1)).double()
 
 
-@EACH
-@pytest.mark.parametrize("engine", ["closed_form", "autograd"])
-def test_a_thousand_steps_equal_those_of_torch(name: str, engine: str) -> None:
-    (rule, optimizer), ours, theirs = RULES[name], network(), network()
-    peer, loss = optimizer(theirs.parameters()), nets.MeanSquaredError()
-    for step in nets.descend(ours, DATA, loss=loss, rule=rule(), steps=1_000, engine=engine):
+STEPS, BATCH = 1_000, 4
+
+
+@functools.cache
+def of_torch(name: str) -> tuple[Tensor, list[Tensor]]:
+    """‖Δθ_p‖ / ‖θ_p‖ of each step with the optimizer of PyTorch, shape (STEPS, P), and the parameters at the end."""
+    theirs, loss = network(), nets.MeanSquaredError()
+    peer = RULES[name][1](theirs.parameters())
+    batches = Batches(DATA, BATCH, torch.Generator().manual_seed(0))
+    ratios = []
+    for batch in itertools.islice(batches, STEPS):
         peer.zero_grad()
-        loss(theirs(DATA.inputs), DATA.targets).backward()
+        loss(theirs(batch.inputs), batch.targets).backward()
         before = [p.detach().clone() for p in theirs.parameters()]
         peer.step()
         moved = [(p.detach() - old).norm() / old.norm() for p, old in zip(theirs.parameters(), before, strict=True)]
-        # θ − θ_old, from PyTorch, has the rounding of θ.
-        assert list(step.update_ratio.values()) == pytest.approx([float(r) for r in moved], rel=1e-8, abs=1e-14)
-    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+        ratios.append(torch.stack(moved))
+    return torch.stack(ratios), [p.detach() for p in theirs.parameters()]
+
+
+@pytest.mark.parametrize(("name", "engine"), [*((name, "closed_form") for name in RULES), ("Adam", "autograd")])
+def test_a_thousand_steps_equal_those_of_torch(name: str, engine: str) -> None:
+    """Small batches keep the squares of the gradients away from zero.
+
+    With all samples in each step, Adam, RMSprop and Adagrad reach a region where they are unstable: PyTorch's own
+    parameters after 1,000 steps then differ by 1e-5 to 1e-1 if one initial weight changes in its last bit. In batches
+    of four they differ by less than 1e-13.
+    """
+    ours, given = network(), {"loss": nets.MeanSquaredError(), "rule": RULES[name][0](), "engine": engine}
+    descent = nets.descend(ours, DATA, batch_size=BATCH, steps=STEPS, seed=0, **given)
+    ratios = torch.tensor([list(step.update_ratio.values()) for step in descent], dtype=torch.float64)
+    expected, parameters = of_torch(name.removesuffix(BY_STEP))
+    # θ − θ_old, from PyTorch, has the rounding of θ.
+    torch.testing.assert_close(ratios, expected, rtol=1e-8, atol=1e-14)
+    for one, other in zip(ours.parameters(), parameters, strict=True):
+        torch.testing.assert_close(one.detach(), other, rtol=1e-12, atol=1e-12)
 
 
 @EACH

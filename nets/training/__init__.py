@@ -2,6 +2,7 @@
 
 ==============  =======================================================================================
 gradients/      the gradient of a batch: the closed form, autograd, micro-batches, sample norms
+rule_settings   the update rule that the settings of a run describe
 optimizers/     update rules: from gradients to changes of the parameters
 parameters      the parameters that a descent moves, in the memory where they are
 unchanged       what must stay as it is from step to step, such as which parameters are trained
