@@ -70,7 +70,8 @@ class CrossEntropy(Loss, known_as="cross_entropy"):
     def _differences(self, y: Tensor, target: Tensor) -> Tensor:
         """P_nk − Q_nk."""
         own = torch.full_like(y[..., :1], self.label_smoothing - 1)
-        found = torch.softmax(y, -1).scatter_add(-1, target[..., None], own)
+        # The logarithms are those of the loss, so that a recording computes them once.
+        found = torch.log_softmax(y, -1).exp().scatter_add(-1, target[..., None], own)
         return found if self.label_smoothing == 0 else found - self.label_smoothing / y.shape[-1]
 
 

@@ -58,7 +58,8 @@ class ClosedForm:
         if loss.reduction == "sum":
             return value, gradients, terms.clone()
         counted, counts = loss.counted(batch.targets), loss.counts(batch.targets)
-        return value, gradients, terms * (counted if counts is None else counted / counts.clamp(min=1))
+        terms = terms * counted
+        return value, gradients, terms if counts is None else terms / counts.clamp(min=1)
 
 
 class VectorisedAutograd:
