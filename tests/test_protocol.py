@@ -243,7 +243,8 @@ class FlatPullback(TwoOutputs):
 
 def test_a_wrong_shape_from_the_first_layer_is_named() -> None:
     network = nets.Network([FlatPullback(), Linear(3, 2)]).double()
-    with pytest.raises(nets.InputError, match=r"layer 0: FlatPullback\.pullback returned .* shape \((\d), 4\); .*\(\1, 4, 3\)"):
+    fact = r"layer 0: FlatPullback\.pullback returned .* shape \((\d), 4\); .*\(\1, 4, 3\)"
+    with pytest.raises(nets.InputError, match=fact):
         nets.jacobians(network, torch.ones(4, 3, dtype=torch.float64))["input"].dense()
 
 
