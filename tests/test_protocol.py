@@ -130,6 +130,14 @@ def test_a_network_of_whole_numbers_is_explained() -> None:
         nets.explain(network, x, "input", (0, 0))
 
 
+def test_a_network_of_whole_numbers_is_drawn() -> None:
+    network, x = of_tokens()
+    drawn = nets.picture(network, x, sample=1, output=2).gradients
+    network(x)[1].flatten()[2].backward()
+    for name, parameter in network.named_parameters():
+        torch.testing.assert_close(drawn[name], parameter.grad, **EXACT)
+
+
 def test_whole_numbers_for_a_layer_of_real_numbers_are_refused() -> None:
     network = nets.Network([Linear(3, 2)]).double()
     with pytest.raises(nets.InputError, match=r"layer 0: Linear\.forward fails .* torch\.int64"):
@@ -243,7 +251,8 @@ class FlatPullback(TwoOutputs):
 
 def test_a_wrong_shape_from_the_first_layer_is_named() -> None:
     network = nets.Network([FlatPullback(), Linear(3, 2)]).double()
-    with pytest.raises(nets.InputError, match=r"layer 0: FlatPullback\.pullback returned .* shape \((\d), 4\); .*\(\1, 4, 3\)"):
+    fact = r"layer 0: FlatPullback\.pullback returned .* shape \((\d), 4\); .*\(\1, 4, 3\)"
+    with pytest.raises(nets.InputError, match=fact):
         nets.jacobians(network, torch.ones(4, 3, dtype=torch.float64))["input"].dense()
 
 

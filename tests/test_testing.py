@@ -135,7 +135,7 @@ def test_the_indices_of_output_and_parameter_are_separate_fields(key: tuple, ent
 @pytest.mark.parametrize("damage", [{"notes": [3]}, {"formulas": {"weight": 3}}])
 def test_formulas_and_notes_must_be_texts(damage: dict) -> None:
     document = json.loads(nets.verify(torch.nn.Linear(3, 2), torch.ones(2, 3)).to_json())
-    with pytest.raises(nets.InputError, match="damaged .*texts as formulas and notes"):
+    with pytest.raises(nets.InputError, match=r"damaged .*texts as formulas and notes"):
         Certificate.from_json(json.dumps(document | damage))
 
 

@@ -152,7 +152,12 @@ class Explanation:
         return f"The chain of factors, from Y_{self.output} back to {self.where}{which}"
 
     def _chain(self) -> Table:
-        rows = [(f.layer, f.derivative, f.formula or "1", f.numbers, six_digits(f.value)) for f in self.factors]
+        # A derivative that a layer cannot write has a name alone, and nothing to the right of it.
+        written = ["" if f.formula == f.derivative else f.formula or "1" for f in self.factors]
+        rows = [
+            (f.layer, f.derivative, formula, f.numbers, six_digits(f.value))
+            for f, formula in zip(self.factors, written, strict=True)
+        ]
         if len(rows) > 1:
             rows.append(("", "", "", "their product", six_digits(math.prod(f.value for f in self.factors))))
         return Table(("layer", "derivative", "is", "in numbers", "value"), tuple(rows), numbers=4, total=len(rows) > 1)

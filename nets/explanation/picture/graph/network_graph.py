@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nets.calculus.checks import checked_trace
 from nets.calculus.formulas import layer_outputs
 from nets.calculus.layer import Layer
 from nets.calculus.network import Network
@@ -37,12 +38,13 @@ def graph_of_copy(network: Network, inputs: tuple[Any, ...], output: int | tuple
         raise InputError(f"a network was given {len(inputs)} inputs; expected one tensor of shape (samples, features).")
     network = copy.deepcopy(network).double()
     expect_dense("X", inputs[0])
-    x = inputs[0].detach().double()
+    x = inputs[0].detach()
+    x = x.double() if x.is_floating_point() else x  # whole numbers, such as tokens, stay whole
     x = x[None] if x.ndim == 1 else x
     network.check(x)
     n = unit_index("sample", sample, len(x))
     with torch.no_grad():
-        shape = tuple(network(x[n : n + 1]).shape[1:])
+        shape = tuple(checked_trace(network, x[n : n + 1])[-1].shape[1:])
     return network_graph(network, x[n : n + 1], output_unit(0 if output is None else output, shape))
 
 
@@ -50,7 +52,7 @@ def graph_of_copy(network: Network, inputs: tuple[Any, ...], output: int | tuple
 def network_graph(network: Network, x: Tensor, output: int) -> Node:
     """The node of Y_k for one sample x of shape (1, *S): a graph of units if they can be read, or else of layers."""
     sizes = [value[0].numel() for value in network.trace(x)]
-    small = max(sizes) <= MAX_UNITS_OF_A_LAYER and sum(sizes) <= MAX_UNITS
+    small = x.is_floating_point() and max(sizes) <= MAX_UNITS_OF_A_LAYER and sum(sizes) <= MAX_UNITS
     return unit_graph(network, x, output) if small else layer_graph(network, x, output)
 
 
