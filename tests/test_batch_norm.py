@@ -87,6 +87,7 @@ def test_it_is_verified_through_the_batch() -> None:
     torch.testing.assert_close(dict(made.state_dict()), before, rtol=0, atol=0)
 
 
+@pytest.mark.usefixtures("fast_gradcheck")
 @pytest.mark.parametrize(
     ("kind", "expected"),
     [

@@ -35,6 +35,7 @@ def test_it_is_verified_with_one_mask() -> None:
     assert certificate.passed, str(certificate)
 
 
+@pytest.mark.usefixtures("fast_gradcheck")
 @pytest.mark.parametrize("kind", [AnotherMask, NotScaled])
 def test_a_wrong_mask_or_scale_fails_and_is_named(kind: type[Dropout]) -> None:
     certificate = nets.verify(network(kind(0.4)), X)

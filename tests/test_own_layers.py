@@ -31,8 +31,10 @@ def test_it_is_one_class_of_under_25_lines(name: str) -> None:
     assert len(inspect.getsource(type(CASES[name].layer())).splitlines()) < 25
 
 
+@pytest.mark.usefixtures("fast_gradcheck")
 @EACH
 def test_it_is_verified(name: str) -> None:
+    """`test_its_function_is_differentiated_by_the_tools_of_autograd` runs gradcheck entry by entry."""
     case = CASES[name]
     certificate = nets.verify(case.network(), case.x)
     assert certificate.passed, str(certificate)

@@ -97,6 +97,7 @@ def test_the_forward_is_the_function_over_any_engine(name: str) -> None:
     torch.testing.assert_close(layer.function(TORCH, x, **dict(layer.named_parameters())), module(x), **EXACT)
 
 
+@pytest.mark.usefixtures("fast_gradcheck")
 @EACH
 def test_it_is_verified_alone(name: str) -> None:
     module, x = made(name)

@@ -63,6 +63,7 @@ def located(*layers: nets.Layer, coverage: str = "full") -> Location:
     return certificate.location
 
 
+@pytest.mark.usefixtures("fast_gradcheck")
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_a_wrong_slope_is_named_wherever_its_layer_stands(number: int) -> None:
     layers = [Linear(4, 4), Linear(4, 4)]
@@ -72,6 +73,7 @@ def test_a_wrong_slope_is_named_wherever_its_layer_stands(number: int) -> None:
     assert "Tripled.slope" in str(place)
 
 
+@pytest.mark.usefixtures("fast_gradcheck")
 @pytest.mark.parametrize(
     ("layer", "methods", "by"),
     [
@@ -94,6 +96,7 @@ def test_every_wrong_layer_is_named() -> None:
     assert (place.module, place.also) == ("0", ("2", "4"))
 
 
+@pytest.mark.usefixtures("fast_gradcheck")
 @pytest.mark.parametrize("layer", [Tripled, lambda: WrongBias(80, 80)])
 def test_the_layer_of_a_network_that_is_probed_is_named(layer: Callable[[], nets.Layer]) -> None:
     place = located(Linear(4, 80), layer(), Linear(80, 2), coverage="auto")
@@ -143,6 +146,7 @@ def test_the_second_order_of_many_numbers_is_checked_by_sums() -> None:
     assert "all" in {check.parameter for check in certificate.checks}
 
 
+@pytest.mark.usefixtures("fast_gradcheck")
 @pytest.mark.parametrize(("name", "fault"), WRONG)
 def test_a_wrong_one_fails_where_it_is_wrong(name: str, fault: str) -> None:
     case = CASES[name]
