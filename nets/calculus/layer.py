@@ -279,8 +279,7 @@ class Layer(nn.Module, ABC):
             if got != tuple(parameter.shape):
                 raise InputError(
                     f"the gradient of {name} that {type(self).__name__}.gradients returned has the shape {got}; "
-                    "expected "
-                    f"{tuple(parameter.shape)}, the shape of the parameter: sum over the samples."
+                    f"expected {tuple(parameter.shape)}, the shape of the parameter: sum over the samples."
                 )
         return found
 

@@ -155,8 +155,7 @@ class Network(nn.Sequential, Layer):
         if x.ndim < 2 or len(x) == 0:
             raise InputError(
                 f"X has the shape {tuple(x.shape)}; expected (samples, features) with at least one sample, or more "
-                "axes for "
-                "layers that take them: for a single sample use x[None]."
+                "axes for layers that take them: for a single sample use x[None]."
             )
         dtypes = {parameter.dtype for parameter in self.parameters()} or {x.dtype}
         if x.is_floating_point() and dtypes != {x.dtype}:
@@ -168,8 +167,7 @@ class Network(nn.Sequential, Layer):
         if devices != {x.device}:
             raise InputError(
                 f"X is on {x.device} and the network on {', '.join(map(str, devices))}; expected the same device for "
-                "both: "
-                "move one, for example with network.to(x.device)."
+                "both: move one, for example with network.to(x.device)."
             )
 
 
@@ -202,8 +200,7 @@ def mlp(
     if not whole or len(sizes) < 2:
         raise InputError(
             f"sizes is {quoted(sizes)}; expected two or more whole numbers from 1 up, of 64 bits at most, the width of "
-            "the data "
-            "first and that of the output last, such as [64, 10]."
+            "the data first and that of the output last, such as [64, 10]."
         )
     hidden, last = _activation(activation), _chain(output)
     generator = validation.generator(generator)
@@ -221,8 +218,7 @@ def _chain(output: object) -> list[type[Activation]]:
     if len(names) > MOST_CHAINED:
         raise InputError(
             f"output chains {len(names):,} activations; expected at most {MOST_CHAINED}: leave some out, or make a "
-            "nets.Network of "
-            "the layers."
+            "nets.Network of the layers."
         )
     return [_activation(name) for name in names]
 

@@ -28,9 +28,8 @@ class LoopReason(Explained):
     )
     TAKEN_BY_A_HOOK = (
         "taken by a hook",
-        "nothing is left in .grad: the post-accumulate-grad hook of {parameter} runs after each micro-batch and "
-        "takes the "
-        "gradient, as an optimizer in the backward pass does",
+        "nothing is left in .grad: the post-accumulate-grad hook of {parameter} runs after each micro-batch and takes "
+        "the gradient, as an optimizer in the backward pass does",
     )
     PARAMETERS_MISSED = ("parameters missed", "nothing arrives at {names}")
     OTHER_SOURCES = (
@@ -121,12 +120,10 @@ class LoopReason(Explained):
     EARLIER_WINDOW = (
         "earlier window",
         "stateful: gradients of an earlier window: the first call of the closure leaves nothing, and the second "
-        "leaves what "
-        "the first one found, kept in {where}",
+        "leaves what the first one found, kept in {where}",
     )
     EARLIER_WINDOW_ADDED = (
         "earlier window added",
         "stateful: gradients of an earlier window are added to those of the next, though .grad was cleared: the "
-        "closure "
-        "keeps them in {where}",
+        "closure keeps them in {where}",
     )

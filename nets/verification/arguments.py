@@ -63,9 +63,8 @@ def check_arguments(
         )
     if engines and not isinstance(module, Network):
         raise InputError(
-            f"engines were given for a {type(module).__name__}; expected a nets.Network, whose layers they know: "
-            "leave them out, "
-            "or give a derivation of yours as closed_form."
+            f"engines were given for a {type(module).__name__}; expected a nets.Network, whose layers they know: leave "
+            "them out, or give a derivation of yours as closed_form."
         )
 
 
@@ -73,9 +72,8 @@ def first_order_only(**given: object) -> None:
     for name, value in given.items():
         if value:
             raise InputError(
-                f"order=2 was given with {name}; expected nothing besides the seed, since the gradient of the "
-                "gradient is held "
-                f"against PyTorch's own derivations and differences alone: leave {name} to a call with order=1."
+                f"order=2 was given with {name}; expected nothing besides the seed, since the gradient of the gradient "
+                f"is held against PyTorch's own derivations and differences alone: leave {name} to a call with order=1."
             )
 
 

@@ -68,8 +68,7 @@ class Linear(Layer):
         if x.shape[-1] != self.weight.shape[1]:
             raise InputError(
                 f"a Linear layer with {self.weight.shape[1]} inputs was given X with {x.shape[-1]} features; expected "
-                "as many "
-                "features as inputs: begin the sizes of the network with the width of the data."
+                "as many features as inputs: begin the sizes of the network with the width of the data."
             )
         return super().forward(x)
 

@@ -67,8 +67,7 @@ def _note(witness: str, doubts: list[Doubt]) -> str:
     required = '; forward="required" makes this a failure' if witness == Method.FORWARD_MODE else ""
     return (
         f"{witness} differs from {oracle} for {names}: at {shown.where} it gives {expected} where {oracle} gives "
-        f"{actual}, and "
-        f"{side}{required}"
+        f"{actual}, and {side}{required}"
     )
 
 

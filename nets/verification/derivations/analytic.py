@@ -14,12 +14,9 @@ from nets.torch_internals import TorchDispatchMode, operators, pytree
 
 CONJUGATING = operators(
     "_conj _conj_physical conj_physical conj_physical_ vdot linalg_vecdot sgn sgn_ renorm renorm_ nan_to_num "
-    "nan_to_num_ "
-    "linalg_cholesky_ex cholesky cholesky_inverse cholesky_solve linalg_qr geqrf ormqr linalg_householder_product "
-    "linalg_pinv "
-    "linalg_lstsq _linalg_eigh _linalg_svd linalg_eig linalg_ldl_factor_ex linalg_ldl_solve _fft_c2r nonzero "
-    "count_nonzero "
-    "_local_scalar_dense"
+    "nan_to_num_ linalg_cholesky_ex cholesky cholesky_inverse cholesky_solve linalg_qr geqrf ormqr "
+    "linalg_householder_product linalg_pinv linalg_lstsq _linalg_eigh _linalg_svd linalg_eig linalg_ldl_factor_ex "
+    "linalg_ldl_solve _fft_c2r nonzero count_nonzero _local_scalar_dense"
 )
 """Operations that are not analytic though they return complex or whole numbers, or whose result leaves PyTorch."""
 

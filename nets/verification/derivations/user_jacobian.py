@@ -62,9 +62,8 @@ def engine_jacobians(problem: Problem, network: Network, name: str, engine: Engi
         ) from error
     if not isinstance(found, Mapping) or not problem.points.keys() <= found.keys():
         raise InputError(
-            f"{who} returned {quoted(found)}; expected a dict {{name: ∂Y/∂name}} of {', '.join(problem.points)}: "
-            "leave it out "
-            "if it does not know all of them."
+            f"{who} returned {quoted(found)}; expected a dict {{name: ∂Y/∂name}} of {', '.join(problem.points)}: leave "
+            "it out if it does not know all of them."
         )
     blocks = {n: _by_sample(problem, j) if n == "input" else j for n, j in found.items()}
     return {n: _flat(problem, who, n, blocks[n]) for n in problem.points}
@@ -83,9 +82,8 @@ def _called(problem: Problem, closed_form: StatedDerivation) -> Mapping[str, Ten
         found = problem.call_with(closed_form)
     except Exception as error:  # the function is the caller's, and may raise anything
         raise InputError(
-            f"closed_form raises {type(error).__name__} ({one_line(error)}); expected closed_form(module, *inputs) "
-            "to run on "
-            "copies in double precision and to return {name: ∂Y/∂name}."
+            f"closed_form raises {type(error).__name__} ({one_line(error)}); expected closed_form(module, *inputs) to "
+            "run on copies in double precision and to return {name: ∂Y/∂name}."
         ) from error
     if not isinstance(found, Mapping):
         raise InputError(f"closed_form returned a {type(found).__name__}; expected a dict {{name: ∂Y/∂name}}.")

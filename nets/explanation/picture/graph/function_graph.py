@@ -147,9 +147,8 @@ def expect_dense(name: str, tensor: Tensor) -> None:
     """Raise InputError unless the tensor is dense, real and has numbers."""
     if tensor.layout is not torch.strided or tensor.is_meta or tensor.is_quantized or tensor.is_complex():
         raise InputError(
-            f"{name} is of {tensor.dtype}, on {tensor.device}, with the layout {tensor.layout}; "
-            "expected a dense tensor of real numbers: pass its real or its imaginary part, or call to_dense() or "
-            "dequantize()."
+            f"{name} is of {tensor.dtype}, on {tensor.device}, with the layout {tensor.layout}; expected a dense "
+            "tensor of real numbers: pass its real or its imaginary part, or call to_dense() or dequantize()."
         )
 
 

@@ -53,8 +53,7 @@ def first_call_error(
         shapes = [tuple(x.shape) for x in pytree.tree_leaves(inputs) if isinstance(x, Tensor)]
         return InputError(
             f"the module cannot be called with these inputs: {type(own).__name__}: {one_line(own)}; expected inputs "
-            "that module(*inputs) takes; the tensors given have the shapes "
-            f"{', '.join(map(str, shapes)) or 'of none'}."
+            f"that module(*inputs) takes; the tensors given have the shapes {', '.join(map(str, shapes)) or 'of none'}."
         )
     layer = layer_error(module, inputs, dtype)
     why = f"{type(error).__name__}: {one_line(error)}" if layer is None else str(layer).removesuffix(".")
