@@ -70,7 +70,11 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         heading, *rows = self.rows()
-        return f"<p>{escape(self.caption())}</p><table><thead>{_html_row('th', heading)}</thead><tbody>{''.join(_html_row('td', row) for row in rows)}</tbody></table><p>{'<br>'.join(map(escape, self.notes()))}</p>"
+        return (
+            f"<p>{escape(self.caption())}</p><table><thead>{_html_row('th', heading)}</thead><tbody>"
+            f"{''.join(_html_row('td', row) for row in rows)}</tbody></table>"
+            f"<p>{'<br>'.join(map(escape, self.notes()))}</p>"
+        )
 
 
 def compare(function: Function, *at: ArrayLike, v: ArrayLike | None = None) -> Comparison:
