@@ -183,8 +183,8 @@ def mlp(
 
     Args:
         sizes: (J, hidden…, K): the width of the data, of each hidden layer, and of the output.
-        activation: of the hidden layers: tanh, sigmoid, relu, softplus, gelu, sin, identity, or the name of an
-            activation of your own (see `nets.Activation`).
+        activation: of the hidden layers: one of `nets.calculus.layers.ACTIVATIONS`, such as tanh, relu or gelu, or the
+            name of an activation of your own (see `nets.Activation`).
         output: of the last layer, from the same list; 'identity' adds no layer. '+' chains several, as in 'tanh+tanh'.
         gain: scale of the initial weights, see `Linear`; 1 keeps the variance of signal and gradient (Glorot, Bengio
             2010).
