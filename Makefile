@@ -14,7 +14,7 @@ train: .venv/installed ## prove the gradients, then train; EXPERIMENT=tanh_mlp f
 	@.venv/bin/python train.py experiment=$(EXPERIMENT) $(ARGS)
 
 test: .venv/installed-tools ## run the whole suite; ARGS='-k tanh' for a part of it
-	@.venv/bin/python -m pytest -n auto --maxprocesses=4 --dist=loadfile $(ARGS)
+	@.venv/bin/python -m pytest -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 matrix: .venv/installed-tools ## what takes minutes: the checker against all of its tables, five times each; every end of a run of two processes; each layer explained in each place
 	@.venv/bin/python -m pytest -m 'matrix or not matrix' tests/test_checker.py tests/test_accumulation_kinds.py tests/test_torchrun.py \
@@ -33,7 +33,7 @@ compat: ## the suite beside another torch: make compat TORCH=2.14.1 TORCHVISION=
 	@$(if $(and $(TORCH),$(TORCHVISION)),,$(error compat was given TORCH=$(TORCH) TORCHVISION=$(TORCHVISION); expected two releases \
 	    that belong together: write make compat TORCH=2.14.1 TORCHVISION=0.29.1))
 	@$(MAKE) --no-print-directory $(compat)/installed
-	@OMP_NUM_THREADS=1 $(compat)/bin/python -m pytest -n 2 --dist=loadfile $(ARGS)
+	@OMP_NUM_THREADS=1 $(compat)/bin/python -m pytest -n 2 --dist=loadfile --no-loadscope-reorder $(ARGS)
 
 golden: .venv/installed-tools ## what certificates, explanations and records say, held against the files that are kept; ARGS=--write to keep the new
 	@OMP_NUM_THREADS=1 .venv/bin/python -m tests.golden $(ARGS)

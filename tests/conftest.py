@@ -19,6 +19,15 @@ hypothesis.settings.load_profile("nets")
 install_import_hook(["nets.calculus", "nets.data", "nets.training"], "shapes.checked")
 
 
+SLOW = ("test_torchrun", "test_experiments", "test_train", "test_own_layers", "test_wrong_layers", "test_two_threads")
+"""Files that take a worker half a minute and more. They come first, so that no worker ends alone."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow files first; the others keep their order."""
+    items.sort(key=lambda item: item.path.stem not in SLOW)
+
+
 @pytest.fixture
 def fast_gradcheck(monkeypatch: pytest.MonkeyPatch) -> None:
     """gradcheck and gradgradcheck of a certificate check one projection of all entries, as for large networks.
