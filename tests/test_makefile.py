@@ -13,7 +13,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 INSTALL = "-m pip install -qq --disable-pip-version-check -c constraints.txt -e"
 VENV, LIBRARY, TOOLS = "-m venv .venv", f"{INSTALL} .", f"{INSTALL} .[test,dev]"
-TRAIN, TEST = "train.py experiment=tanh_linear", "-m pytest -n auto --maxprocesses=4 --dist=loadfile"
+TRAIN = "train.py experiment=tanh_linear"
+TEST = "-m pytest -n auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder"
 
 
 class Clone:
