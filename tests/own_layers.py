@@ -3,7 +3,9 @@
 import importlib
 import pkgutil
 from collections.abc import Callable
+from typing import Any
 
+import pytest
 from torch import nn
 
 from tests import layers, product_layers
@@ -20,6 +22,16 @@ _FAMILIES = [
 ]
 
 CASES: dict[str, LayerCase] = OWN | {name: case for family in _FAMILIES for name, case in family.CASES.items()}
+
+IN_SHORT = {*OWN, "layer norm of torch", "convolution over positions"}
+"""Layers that `make test` checks in full. It holds the numbers of the others against torch.nn (`test_torch_layers`);
+`make matrix` does the rest."""
+
+
+def marked(name: str, *more: str) -> Any:
+    """A row of a table for one layer, for `make matrix` alone unless the layer is in IN_SHORT."""
+    return pytest.param(name, *more, marks=[] if name in IN_SHORT else pytest.mark.matrix)
+
 
 SETTINGS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     name: setting for family in _FAMILIES for name, setting in family.SETTINGS.items()

@@ -20,9 +20,9 @@ from nets.training.replay.replayed import Replayed
 from nets.verification.derivations.engines import OutOfReachError, available
 from nets.verification.derivations.engines.reading import portable
 from tests.layer_case import LayerCase
-from tests.own_layers import CASES, OWN
+from tests.own_layers import CASES, OWN, marked
 
-EACH = pytest.mark.parametrize("name", CASES)
+EACH = pytest.mark.parametrize("name", [marked(name) for name in CASES])
 EXACT = {"rtol": 1e-10, "atol": 1e-12}
 
 

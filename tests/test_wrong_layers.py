@@ -11,9 +11,9 @@ import nets
 from nets.calculus.jacobian import DenseJacobian, Jacobian
 from nets.calculus.layers import Linear, Tanh
 from nets.records.location import Location
-from tests.own_layers import CASES
+from tests.own_layers import CASES, marked
 
-WRONG = [(name, fault) for name, case in CASES.items() for fault in case.wrong]
+WRONG = [marked(name, fault) for name, case in CASES.items() for fault in case.wrong]
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(3, 4, generator=GENERATOR, dtype=torch.float64)
 
