@@ -20,13 +20,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nets import validation
-from nets.calculus.layer import Layer
-from nets.calculus.layers.affine import affine_tangent, along_channels, expect_channels, summed
+from nets.calculus.layers.affine import ChannelNorm, along_channels, expect_channels
 from nets.calculus.layers.conversion import register, sharing
 from nets.errors import InputError
 
 
-class BatchNorm(Layer):
+class BatchNorm(ChannelNorm):
     """Y_ncs = W_c (X_ncs − mean_c) / √(var_c + ε) + B_c.
 
     In training the mean and the variance are those of the batch, Σ (X − mean)² / (N S), and the running ones move
@@ -55,8 +54,6 @@ class BatchNorm(Layer):
     counts: ClassVar[tuple[int, ...]]
     """The numbers of axes that X may have."""
 
-    weight: Tensor | None
-    bias: Tensor | None
     running_mean: Tensor | None
     running_var: Tensor | None
     num_batches_tracked: Tensor | None
@@ -69,14 +66,10 @@ class BatchNorm(Layer):
         affine: bool = True,
         track_running_stats: bool = True,
     ) -> None:
-        super().__init__()
-        self.num_features = validation.whole("num_features", num_features, 1)
-        self.eps = validation.number("eps", eps, least=0)
+        super().__init__(validation.whole("num_features", num_features, 1), eps, affine)
+        self.num_features = num_features
         self.momentum = momentum if momentum is None else validation.number("momentum", momentum, least=0, most=1)
-        validation.yes_or_no("affine", affine)
         validation.yes_or_no("track_running_stats", track_running_stats)
-        self.weight = nn.Parameter(torch.ones(num_features)) if affine else None
-        self.bias = nn.Parameter(torch.zeros(num_features)) if affine else None
         self.register_buffer("running_mean", torch.zeros(num_features) if track_running_stats else None)
         self.register_buffer("running_var", torch.ones(num_features) if track_running_stats else None)
         count = torch.zeros((), dtype=torch.int64) if track_running_stats else None
@@ -117,21 +110,6 @@ class BatchNorm(Layer):
             r = along_channels((self.running_var + self.eps).rsqrt(), x)
         return centred * r, r
 
-    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """v_ncs → r_c (u_ncs − mean_ns u_ncs − H_ncs mean_ns (u_ncs H_ncs)), with u_ncs = v_ncs W_c; in evaluation mode
-        r_c u_ncs."""
-        return self._projected(v if self.weight is None else v * along_channels(self.weight, x), x)
-
-    def pushforward(self, t: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """t_ncs → W_c r_c (t_ncs − mean_ns t_ncs − H_ncs mean_ns (t_ncs H_ncs)), or W_c r_c t_ncs: without W the
-        Jacobian is symmetric."""
-        pushed = self._projected(t, x)
-        return pushed if self.weight is None else pushed * along_channels(self.weight, x)
-
-    def gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """W: Σ_ns v_ncs H_ncs and B: Σ_ns v_ncs."""
-        return self._by_parameter(v, x, (0, *range(2, x.ndim)))
-
     def sample_gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         """W: Σ_s v_ncs H_ncs and B: Σ_s v_ncs, in evaluation mode.
 
@@ -144,12 +122,7 @@ class BatchNorm(Layer):
                 "its own; expected evaluation mode with running statistics: call network.eval(), or leave sample norms "
                 "out."
             )
-        return self._by_parameter(v, x, tuple(range(2, x.ndim)))
-
-    def parameter_pushforward(self, tangents: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-        """t → t^W_c H_ncs + t^B_c."""
-        by_channel = {name: along_channels(tangent, x) for name, tangent in tangents.items()}
-        return affine_tangent(by_channel, self.normal(x)[0])
+        return super().sample_gradients(v, x, y)
 
     def extra_repr(self) -> str:
         return f"{self.num_features}" + ("" if self.weight is not None else ", affine=False")
@@ -159,16 +132,12 @@ class BatchNorm(Layer):
         return (-x.ndim, *range(2 - x.ndim, 0))
 
     def _projected(self, u: Tensor, x: Tensor) -> Tensor:
+        """r_c (u_ncs − mean_ns u_ncs − H_ncs mean_ns (u_ncs H_ncs)); in evaluation mode r_c u_ncs."""
         h, r = self.normal(x)
         if not self.of_batch:
             return r * u
         axes = self._axes(x)
         return r * (u - u.mean(axes, keepdim=True) - h * (u * h).mean(axes, keepdim=True))
-
-    def _by_parameter(self, v: Tensor, x: Tensor, axes: tuple[int, ...]) -> dict[str, Tensor]:
-        if self.weight is None:
-            return {}
-        return {"weight": summed(v * self.normal(x)[0], axes), "bias": summed(v, axes)}
 
 
 class BatchNorm1d(BatchNorm):

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from nets import validation
 from nets.calculus.layer import Layer
-from nets.calculus.layers.affine import affine_tangent, along_channels, divides, expect_channels, sizes, summed
+from nets.calculus.layers.affine import ChannelNorm, affine_tangent, divides, expect_channels, sizes, summed
 from nets.calculus.layers.conversion import register, sharing
 from nets.calculus.mathematics import Mathematics
 from nets.errors import InputError
@@ -184,7 +184,7 @@ class RMSNorm(LayerNorm):
         return r * (u - h * (u * h).mean(self._axes, keepdim=True))
 
 
-class GroupNorm(Layer):
+class GroupNorm(ChannelNorm):
     """Y_ncs = W_c H_ncs + B_c, with one mean and one variance for each group of channels c and all positions s.
 
     Shapes: X (N, C, *S), Y the same; W and B (C,). Parameters are named as in `torch.nn.GroupNorm`.
@@ -202,18 +202,12 @@ class GroupNorm(Layer):
     Source: Wu, He, arXiv:1803.08494.
     """
 
-    weight: Tensor | None
-    bias: Tensor | None
-
     def __init__(self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True) -> None:
-        super().__init__()
-        self.num_groups = validation.whole("num_groups", num_groups, 1)
-        self.num_channels = validation.whole("num_channels", num_channels, 1)
+        validation.whole("num_groups", num_groups, 1)
+        validation.whole("num_channels", num_channels, 1)
         divides("num_groups", num_groups, "num_channels", num_channels)
-        self.eps = validation.number("eps", eps, least=0)
-        validation.yes_or_no("affine", affine)
-        self.weight = nn.Parameter(torch.ones(num_channels)) if affine else None
-        self.bias = nn.Parameter(torch.zeros(num_channels)) if affine else None
+        super().__init__(num_channels, eps, affine)
+        self.num_groups, self.num_channels = num_groups, num_channels
 
     def forward(self, x: Tensor) -> Tensor:
         """Y_ncs = W_c H_ncs + B_c."""
@@ -237,40 +231,14 @@ class GroupNorm(Layer):
         r = (centred.square().mean(-1, keepdim=True) + self.eps).rsqrt()
         return centred * r, r
 
-    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """v → r (u − mean u − H mean (u H)) within each group, with u_ncs = v_ncs W_c."""
-        return self._projected(v if self.weight is None else v * along_channels(self.weight, x), x)
-
-    def pushforward(self, t: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """t → W_c r (t − mean t − H mean (t H)) within each group: without W the Jacobian is symmetric."""
-        pushed = self._projected(t, x)
-        return pushed if self.weight is None else pushed * along_channels(self.weight, x)
-
-    def gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """W: Σ_ns v_ncs H_ncs and B: Σ_ns v_ncs."""
-        return self._by_parameter(v, x, (0, *range(2, x.ndim)))
-
-    def sample_gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """W: Σ_s v_ncs H_ncs and B: Σ_s v_ncs."""
-        return self._by_parameter(v, x, tuple(range(2, x.ndim)))
-
-    def parameter_pushforward(self, tangents: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
-        """t → t^W_c H_ncs + t^B_c."""
-        by_channel = {name: along_channels(tangent, x) for name, tangent in tangents.items()}
-        return affine_tangent(by_channel, self.normal(x)[0].reshape(x.shape))
-
     def extra_repr(self) -> str:
         return f"{self.num_groups}, {self.num_channels}" + ("" if self.weight is not None else ", affine=False")
 
     def _projected(self, u: Tensor, x: Tensor) -> Tensor:
+        """r (u − mean u − H mean (u H)) within each group."""
         (h, r), grouped = self.normal(x), u.reshape(*u.shape[: u.ndim - x.ndim], len(x), self.num_groups, -1)
         found = r * (grouped - grouped.mean(-1, keepdim=True) - h * (grouped * h).mean(-1, keepdim=True))
         return found.reshape(u.shape)
-
-    def _by_parameter(self, v: Tensor, x: Tensor, axes: tuple[int, ...]) -> dict[str, Tensor]:
-        if self.weight is None:
-            return {}
-        return {"weight": summed(v * self.normal(x)[0].reshape(x.shape), axes), "bias": summed(v, axes)}
 
 
 def _layer_norm(module: nn.LayerNorm) -> LayerNorm:
