@@ -91,7 +91,7 @@ class WarmupCosine(Schedule, known_as="warmup_cosine"):
         if step < self.warmup:
             return self.learning_rate * (step + 1) / self.warmup
         part = min(1.0, (step - self.warmup) / (self.steps - self.warmup))
-        return self.least + (self.learning_rate - self.least) * (1 + math.cos(math.pi * part)) / 2
+        return _half_cosine(self.learning_rate, self.least, part)
 
 
 @dataclass(frozen=True)

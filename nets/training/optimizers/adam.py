@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from torch import Tensor
 
 from nets import torch_internals
-from nets.training.optimizers.kernel_rule import KernelRule, fractions, zeros
-from nets.training.optimizers.update_rule import LearningRate, RuleState
+from nets.training.optimizers.kernel_rule import KernelRule, fractions
+from nets.training.optimizers.update_rule import LearningRate, RuleState, zeros
 from nets.validation import number
 
 
@@ -34,10 +34,8 @@ class Adam(KernelRule, known_as="adam"):
         betas: Sequence[float] = (0.9, 0.999),
         epsilon: float = 1e-8,
         weight_decay: float = 0.0,
-        *,
-        decoupled: bool = False,
     ) -> None:
-        super().__init__(learning_rate, weight_decay, torch_internals.fused("adam"), decoupled)
+        super().__init__(learning_rate, weight_decay, torch_internals.fused("adam"))
         self.betas = fractions("betas", betas)
         self.epsilon = number("epsilon", epsilon, above=0)
 
@@ -72,17 +70,10 @@ class AdamW(Adam, known_as="adamw"):
     """Δθ = −η (M̂ / (√V̂ + ε) + λ θ), with M̂ and V̂ of `Adam`, as in `torch.optim.AdamW`.
 
     Source: Loshchilov, Hutter, "Decoupled weight decay regularization", arXiv:1711.05101, algorithm 2; there η of the
-    decay is written as a factor of the schedule.
-
-    Args:
-        learning_rate: η, above 0, or a schedule.
-        betas: β₁ and β₂, each from 0 up and below 1.
-        epsilon: ε, above 0.
-        weight_decay: λ, from 0 up.
-
-    Raises:
-        InputError: for a number out of range.
+    decay is written as a factor of the schedule. Arguments and errors are those of `Adam`; only λ has another default.
     """
+
+    decoupled = True
 
     def __init__(
         self,
@@ -91,4 +82,4 @@ class AdamW(Adam, known_as="adamw"):
         epsilon: float = 1e-8,
         weight_decay: float = 0.01,
     ) -> None:
-        super().__init__(learning_rate, betas, epsilon, weight_decay, decoupled=True)
+        super().__init__(learning_rate, betas, epsilon, weight_decay)

@@ -2,12 +2,13 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from nets import torch_internals
-from nets.training.optimizers.update_rule import Change, LearningRate, RuleState, UpdateRule
+from nets.training.optimizers.update_rule import Change, LearningRate, RuleState, UpdateRule, decayed, zeros
 from nets.validation import number, refusal
 
 
@@ -23,7 +24,6 @@ class KernelRule(UpdateRule):
         learning_rate: η, above 0, or a schedule.
         weight_decay: λ, from 0 up.
         kernel: of PyTorch; None where this release has none.
-        decoupled: whether Δθ has the term −η λ θ. Otherwise G + λ θ takes the place of G.
 
     Raises:
         InputError: for a number out of range.
@@ -31,16 +31,12 @@ class KernelRule(UpdateRule):
 
     scratch = frozenset({"change"})
 
-    def __init__(
-        self,
-        learning_rate: LearningRate,
-        weight_decay: float,
-        kernel: Callable[..., None] | None,
-        decoupled: bool = False,
-    ) -> None:
+    decoupled: ClassVar[bool] = False
+    """Whether Δθ has the term −η λ θ. Otherwise G + λ θ takes the place of G."""
+
+    def __init__(self, learning_rate: LearningRate, weight_decay: float, kernel: Callable[..., None] | None) -> None:
         super().__init__(learning_rate)
-        self.weight_decay = number("weight_decay", weight_decay, least=0)
-        self.decoupled, self._kernel = decoupled, kernel
+        self.weight_decay, self._kernel = number("weight_decay", weight_decay, least=0), kernel
 
     @abstractmethod
     def init_moments(self, parameters: list[Tensor]) -> RuleState:
@@ -59,10 +55,8 @@ class KernelRule(UpdateRule):
         return {**self.init_moments(parameters), "updates": [counter], "change": zeros(parameters)}
 
     def decayed(self, parameters: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
-        """G_p + λ θ_p; G_p where the decay is decoupled or λ is 0."""
-        if self.decoupled or self.weight_decay == 0:
-            return gradients
-        return [torch.add(g, p, alpha=self.weight_decay) for g, p in zip(gradients, parameters, strict=True)]
+        """G_p + λ θ_p; G_p where the decay is decoupled."""
+        return gradients if self.decoupled else decayed(gradients, parameters, self.weight_decay)
 
     def apply_fused(
         self, state: RuleState, parameters: list[Tensor], gradients: list[Tensor], skip: Tensor | None = None
@@ -79,11 +73,6 @@ class KernelRule(UpdateRule):
             torch_internals.add(change, parameters, -rate * self.weight_decay)
         torch_internals.add(parameters, change, 1.0)
         return change, 1.0
-
-
-def zeros(parameters: list[Tensor]) -> list[Tensor]:
-    """A contiguous zero tensor for each parameter."""
-    return [torch.zeros_like(parameter, memory_format=torch.contiguous_format) for parameter in parameters]
 
 
 def fractions(name: str, values: object) -> tuple[float, float]:

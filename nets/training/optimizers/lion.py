@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from nets.training.optimizers.kernel_rule import fractions
-from nets.training.optimizers.update_rule import LearningRate, RuleState, UpdateRule
+from nets.training.optimizers.update_rule import LearningRate, RuleState, UpdateRule, zeros
 from nets.validation import number
 
 
@@ -35,7 +34,7 @@ class Lion(UpdateRule, known_as="lion"):
 
     def init(self, parameters: list[Tensor]) -> RuleState:
         """M = 0."""
-        return {"mean": [torch.zeros_like(parameter) for parameter in parameters]}
+        return {"mean": zeros(parameters)}
 
     def step(self, state: RuleState, parameters: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
         """Δθ = −η (sgn(β₁ M + (1 − β₁) G) + λ θ)."""

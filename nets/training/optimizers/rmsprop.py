@@ -1,9 +1,8 @@
 """RMSprop: gradients over the root of the mean of their squares."""
 
-import torch
 from torch import Tensor
 
-from nets.training.optimizers.update_rule import LearningRate, RuleState, UpdateRule
+from nets.training.optimizers.update_rule import LearningRate, RuleState, UpdateRule, decayed, zeros
 from nets.validation import number, yes_or_no
 
 
@@ -48,13 +47,13 @@ class RMSprop(UpdateRule, known_as="rmsprop"):
     def init(self, parameters: list[Tensor]) -> RuleState:
         """V = 0; M = 0 if centered, B = 0 with momentum."""
         names = {"square": True, "mean": self.centered, "velocity": self.momentum > 0}
-        return {name: [torch.zeros_like(p) for p in parameters] for name, used in names.items() if used}
+        return {name: zeros(parameters) for name, used in names.items() if used}
 
     def step(self, state: RuleState, parameters: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
         """Δθ = −η B, after B ← μ B + G / (√V + ε)."""
         changes = []
-        for place, (v, g, p) in enumerate(zip(state["square"], gradients, parameters, strict=True)):
-            direction = g.add(p, alpha=self.weight_decay) if self.weight_decay else g
+        directions = decayed(gradients, parameters, self.weight_decay)
+        for place, (v, direction) in enumerate(zip(state["square"], directions, strict=True)):
             v.mul_(self.alpha).addcmul_(direction, direction, value=1 - self.alpha)
             variance = v
             if self.centered:

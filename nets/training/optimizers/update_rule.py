@@ -149,6 +149,18 @@ class UpdateRule(ABC):
         return list(changes)
 
 
+def zeros(parameters: list[Tensor]) -> list[Tensor]:
+    """A contiguous zero tensor for each parameter."""
+    return [torch.zeros_like(parameter, memory_format=torch.contiguous_format) for parameter in parameters]
+
+
+def decayed(gradients: list[Tensor], parameters: list[Tensor], weight_decay: float) -> list[Tensor]:
+    """G_p + λ θ_p; the gradients themselves where λ is 0."""
+    if weight_decay == 0:
+        return gradients
+    return [torch.add(g, p, alpha=weight_decay) for g, p in zip(gradients, parameters, strict=True)]
+
+
 def initial_state(rule: UpdateRule, parameters: list[Tensor]) -> RuleState:
     """The result of `init`.
 
