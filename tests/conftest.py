@@ -6,6 +6,7 @@ import os
 import hypothesis
 import pytest
 from jaxtyping import install_import_hook
+from quick_gradcheck import quick_gradcheck
 
 # Before torch is loaded, and for the programs that tests start: small networks, side by side, gain nothing by more
 # threads. `test_two_threads` runs a file with two.
@@ -30,9 +31,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def fast_gradcheck(monkeypatch: pytest.MonkeyPatch) -> None:
-    """gradcheck and gradgradcheck of a certificate check one projection of all entries, as for large networks.
-
-    Entry by entry they take half of the time of a small certificate. The other derivations still check every entry.
-    """
-    monkeypatch.setattr("nets.verification.checks.gradcheck.FIRST_ORDER_BUDGET", 0)
-    monkeypatch.setattr("nets.verification.checks.gradcheck.SECOND_ORDER_BUDGET", 0)
+    """`quick_gradcheck`, for a whole test."""
+    quick_gradcheck(monkeypatch)

@@ -26,13 +26,6 @@ def command_line(patch: pytest.MonkeyPatch, folder: Path, *settings: str) -> Non
     train.main()
 
 
-def quick_gradcheck(patch: pytest.MonkeyPatch) -> None:
-    """Its slow mode, which goes through every entry once more, takes ten times as long as all the rest of a short
-    run."""
-    patch.setattr("nets.verification.checks.gradcheck.FIRST_ORDER_BUDGET", 0)
-    patch.setattr("nets.verification.checks.gradcheck.SECOND_ORDER_BUDGET", 0)
-
-
 def composed(*overrides: str) -> dict[str, Any]:
     """The settings as the command line composes them."""
     with initialize_config_dir(str(train.CONFIGS), version_base="1.3"):

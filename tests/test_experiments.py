@@ -14,7 +14,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from omegaconf import OmegaConf
-from running import Descent, command_line, composed, events, quick_gradcheck
+from quick_gradcheck import quick_gradcheck
+from running import Descent, command_line, composed, events
 from safetensors.torch import load_file
 from sklearn.datasets import load_digits
 from torch import Tensor

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from running import quick_gradcheck
+from quick_gradcheck import quick_gradcheck
 from torch import Tensor
 
 import nets

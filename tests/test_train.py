@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
-from running import Descent, command_line, events, quick_gradcheck
+from quick_gradcheck import quick_gradcheck
+from running import Descent, command_line, events
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
