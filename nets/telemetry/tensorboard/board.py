@@ -28,31 +28,32 @@ if TYPE_CHECKING:
 class Board:
     """A run in TensorBoard. Use it as a context manager; nothing here feeds back into the run.
 
-    ======================================  ===================================================================== tag
-    what ======================================  =====================================================================
-    `loss/train`                            ℓ(θ) of the step's batch, before the update `gradient_norm/<parameter>`,
-    `/total`   ‖∂ℓ/∂θ_p‖; (Σ_p ‖∂ℓ/∂θ_p‖²)^½ `update_ratio/<parameter>`              ‖Δθ_p‖ / ‖θ_p‖
-    `learning_rate`                         η of the step
+    ======================================  ===========================================================================
+    tag                                     what
+    ======================================  ===========================================================================
+    `loss/train`                            ℓ(θ) of the step's batch, before the update
+    `gradient_norm/<parameter>`, `/total`   ‖∂ℓ/∂θ_p‖; (Σ_p ‖∂ℓ/∂θ_p‖²)^½
     `gradient_norm/clipped`                 (Σ_p ‖Ĝ_p‖²)^½ of the clipped gradients, where they are clipped
+    `update_ratio/<parameter>`              ‖Δθ_p‖ / ‖θ_p‖
+    `learning_rate`                         η of the step
     `accumulation/<parameter>/…`            where a gradient is a sum: `norm micro 2`, ‖G_m‖ of the second micro-batch,
-    or
-                                            `norm rank 1`; `cosine micro 2`, to the sum of those before; `agreement`,
-                                            ‖Σ w_m G_m‖ / Σ w_m ‖G_m‖; `largest share`, max w_m ‖G_m‖ / Σ w_m ‖G_m‖;
-                                            `residual` of the sum (see Accumulation)
-    `accumulation/weight micro 2`, …        w_m `sample_norm/<parameter>/mean`,         1/N Σ_n ‖∂ℓ_n/∂θ_p‖ and max_n
-    ‖∂ℓ_n/∂θ_p‖, with ℓ_n the loss of sample n alone, `/largest`                              where `descend` was given
-    `sample_norms=True` `noise_scale`, `/batch_size`            B = tr Σ / ‖G‖² of averages over the last hundred steps
-    or so (see RunningNoise),
-                                            and the power of two nearest to it
+                                            or `norm rank 1`; `cosine micro 2`, to the sum of those before;
+                                            `agreement`, ‖Σ w_m G_m‖ / Σ w_m ‖G_m‖; `largest share`,
+                                            max w_m ‖G_m‖ / Σ w_m ‖G_m‖; `residual` of the sum (see Accumulation)
+    `accumulation/weight micro 2`, …        w_m
+    `sample_norm/<parameter>/mean`,         1/N Σ_n ‖∂ℓ_n/∂θ_p‖ and max_n ‖∂ℓ_n/∂θ_p‖, with ℓ_n the loss of sample n
+    `/largest`                              alone, where `descend` was given `sample_norms=True`
+    `noise_scale`, `/batch_size`            B = tr Σ / ‖G‖² of averages over the last hundred steps or so (see
+                                            RunningNoise), and the power of two nearest to it
     `loss/test`, `accuracy/test`            of the samples held out, at the steps where they were evaluated
     `cotangent/<layer>`                     ‖∂ℓ/∂Y‖ at the output of a layer, at each snapshot
     `attenuation/<layer>/measured`          ‖∂ℓ/∂Y‖ / ‖∂ℓ/∂X‖ of a layer, likewise; `/predicted`: 1/(weight · slope)
     `slope/<activation>/rms`                (mean f′²)^½; `/flat`: share of |f′| < 0.01, `/dead`: of dead units
-    `histogram/parameter/<parameter>`       θ_p, at the steps where it was given `histogram/gradient/<parameter>`
-    ∂ℓ/∂θ_p, likewise `run/…`                                 the texts `certificate`, `config`, `diagnosis`, and
-    pictures, in one group each, since
-                                            the page opens no more than two
-    ======================================  =====================================================================
+    `histogram/parameter/<parameter>`       θ_p, at the steps where it was given
+    `histogram/gradient/<parameter>`        ∂ℓ/∂θ_p, likewise
+    `run/…`                                 the texts `certificate`, `config`, `diagnosis`, and pictures, in one group
+                                            each, since the page opens no more than two
+    ======================================  ===========================================================================
 
     The page's Custom Scalars tab gathers the gradient norms in one chart, the update ratios in a second, the
     losses in a third, the attenuation of every layer in a fourth, and what accumulation shows in two more.

@@ -108,8 +108,8 @@ class _SecondLook:
         return bool(((excess(self._actual[:, entry], column.derivative, column.tolerance) > 1) & known).any())
 
     def _may_be_kinks(self, bent: Tensor, agrees: Tensor) -> list[int]:
-        """Some of the bent columns that agree; and of the less bent ones those in which the slopes differ by the
-        most."""
+        """Columns to measure again: some of those that agree and have a kink, and those without one whose slopes to
+        the left and to the right differ most."""
         found = self._some((bent.any(0) & agrees).nonzero()[:, 0], REMEASURED).tolist()
         if self._measured.gap is None:
             return found

@@ -73,7 +73,7 @@ def _rows(network: Network, values: list[Tensor], names: list[str]) -> dict[str,
 
 
 def network_input(problem: Problem) -> Tensor:
-    """A copy of X, which is no point where it holds whole numbers."""
+    """A copy of X. Where it holds whole numbers, it is not among the points that are differentiated by."""
     x: Tensor = problem.call_with(lambda _, x: x)
     return x
 

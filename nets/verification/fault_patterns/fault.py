@@ -63,8 +63,7 @@ class Fault:
         return any(float(x.nan_to_num(nan=torch.inf).median()) > bar for x, bar in ((parts, LARGE), (units, FAR)))
 
     def unknown(self) -> Tensor:
-        """The entries that are not zero and in which a fault of the usual size would not have been seen. Shape (M,
-        P)."""
+        """The nonzero entries in which a fault of the usual size is below the tolerance. Shape (M, P)."""
         return ~self.wrong & (self._visible() <= self.tolerance) & (self.expected.abs() > self.tolerance)
 
     def _visible(self) -> Tensor:

@@ -30,7 +30,8 @@ def one_slice(name: str, axis: int, number: int) -> Finding:
 
 
 def samples(fault: Fault) -> Finding | None:
-    """Some samples are missing in a sum over all of them. A gradient by an input is no such sum."""
+    """Some samples are missing in a sum over all of them. Only for parameters: a gradient by an input is not a sum
+    over samples."""
     problem = fault.problem
     rows = problem.outputs.samples(problem.samples)
     if rows is None or problem.samples < 2 or fault.name not in problem.parameters:

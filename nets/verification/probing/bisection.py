@@ -183,7 +183,7 @@ def _around(prober: Prober, name: str, shape: tuple[int, ...], entry: int) -> li
 
 
 def _scaled(prober: Prober, name: str, singles: list[Probe], probe: Probe) -> Finding | None:
-    """One factor for all entries, which the probe gives to more digits than single entries do."""
+    """A common factor of all entries. The probe, a sum over entries, gives it more precisely than single entries do."""
     if probe.expected == 0:
         return None
     factor, unsure = probe.actual / probe.expected, probe.tolerance / abs(probe.expected)
@@ -202,7 +202,7 @@ def _tried(prober: Prober, name: str) -> Finding | None:
 
 
 def _moved(prober: Prober, name: str, shape: tuple[int, ...], singles: list[Probe]) -> Finding | None:
-    """Whether each number stands in the place of its neighbour along one axis. The edge may hold anything."""
+    """Whether the entries are shifted by one along an axis. Entries at the edge are not compared."""
     one = torch.ones(1, dtype=torch.float64)
     for axis, size in enumerate(shape):
         stride = math.prod(shape[axis + 1 :])

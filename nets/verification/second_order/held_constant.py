@@ -150,7 +150,7 @@ def _saved_tensor_hooks(kept: KeptValues, held: Held) -> tuple[Callable[[Tensor]
 
 
 def _holding(kept: KeptValues, held: Held) -> Pullback:
-    """The pullback in which each backward is given what it had at the first point."""
+    """A pullback whose backward functions are given the values that they had at the first point."""
 
     def pullback(y: Tensor, v: Tensor, points: Mapping[str, Tensor]) -> dict[str, Tensor]:
         nodes = _custom_functions(y)

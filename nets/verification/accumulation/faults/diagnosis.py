@@ -96,8 +96,8 @@ def _and(off: Finding, found: Finding) -> Finding:
 
 
 class _Sketch:
-    """A few random sums of the entries, by which most sums of micro-batches are ruled out without computing all their
-    entries."""
+    """A few random sums of the entries. They rule out most candidate sums of micro-batches without computing every
+    entry."""
 
     def __init__(self, evidence: Evidence) -> None:
         found = flat(evidence.found)

@@ -81,8 +81,8 @@ class WholeBatch:
         )
 
     def with_zero_loss(self, loop: Closure) -> Gradients | None:
-        """What a loop leaves in `.grad` where the loss is multiplied by zero; None where the loop fails with such a
-        loss."""
+        """The gradients in `.grad` after the loop has run with the loss multiplied by zero; None if the loop then
+        fails."""
         loss = self.window.loss
         try:
             with self.window.loss_replaced(lambda output, target: 0 * loss(output, target)):
