@@ -1,8 +1,8 @@
 """Data sets: each function returns a `DataSet` of training and held-out samples. A file in configs/data names each of
 them.
 
-batch.py holds the records `Batch` and `DataSet`. synthetic.py, sklearn_sets.py, images.py and tabular.py make data
-sets. csv_file.py, npz_file.py and idx.py read and check files for them; splitting.py holds out and standardises;
+batch.py holds the records `Batch` and `DataSet`. synthetic.py, sklearn_sets.py, images.py, tabular.py and text.py make
+data sets. csv_file.py, npz_file.py and idx.py read and check files for them; splitting.py holds out and standardises;
 one_hot.py encodes classes. scikit-learn and torchvision are imported when a function that needs them is called.
 """
 
@@ -15,3 +15,4 @@ from nets.data.sklearn_sets import digits as digits
 from nets.data.synthetic import sine as sine
 from nets.data.synthetic import teacher as teacher
 from nets.data.tabular import table as table
+from nets.data.text import characters as characters

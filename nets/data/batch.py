@@ -19,8 +19,9 @@ class Batch:
     """N samples and their targets.
 
     Attributes:
-        inputs: X_nj, shape (N, J), floating point.
-        targets: T_nk, shape (N, K), floating point; or the class of each sample, shape (N,), int64.
+        inputs: X_nj, shape (N, J), floating point; or the tokens of each sample, shape (N, T), int64.
+        targets: T_nk, shape (N, K), floating point; or the class of each sample, shape (N,), or of each token, (N, T),
+            int64.
     """
 
     inputs: Tensor
@@ -51,9 +52,12 @@ class Batch:
         return fill
 
     def to(self, kind: torch.dtype | torch.device) -> "Batch":
-        """The same samples in another precision or on another device. Classes stay integers."""
-        stays = isinstance(kind, torch.dtype) and not self.targets.is_floating_point()
-        return Batch(self.inputs.to(kind), self.targets if stays else self.targets.to(kind))
+        """The same samples in another precision or on another device. Tokens and classes stay integers."""
+        inputs, targets = (
+            part if isinstance(kind, torch.dtype) and not part.is_floating_point() else part.to(kind)
+            for part in (self.inputs, self.targets)
+        )
+        return Batch(inputs, targets)
 
 
 def _filling(place: Tensor, source: Tensor) -> Callable[[Any], object]:

@@ -83,7 +83,8 @@ class Operation(NamedTuple):
 
 def into(operation: Operation, place: Any) -> Call:
     """A call that writes the result of an operation to `place`, a tensor or several. It is made once here."""
-    candidates = (_by_numpy(operation, place), *_by_torch(operation, place)) if isinstance(place, Tensor) else ()
+    by_numpy = _by_numpy(operation, place) if isinstance(place, Tensor) else None
+    candidates = (by_numpy, *_by_torch(operation, place))
     for candidate in (found for found in candidates if found is not None):
         with contextlib.suppress(TypeError, RuntimeError):
             candidate()
@@ -181,12 +182,21 @@ REDUCED: dict[Any, Callable[..., Call | None]] = {
 """Sums and norms over one axis, and the mean over all entries."""
 
 
-def _by_torch(operation: Operation, place: Tensor) -> list[Call | None]:
+def _by_torch(operation: Operation, place: Any) -> list[Call | None]:
     """Calls of PyTorch, fastest first: a function of torch costs a microsecond less than the operator beneath it."""
     function, args, kwargs, _ = operation
+    if not isinstance(place, Tensor):
+        places = {f"out{number}": one for number, one in enumerate(tensors(place))}
+        several = getattr(function.overloadpacket, "out", None)
+        return [several and functools.partial(several, *args, **kwargs, **places)]
     if function is aten.rsub.Scalar and not kwargs and len(args) == 2:  # rsub has no out
         t, one = args
         return [functools.partial(torch.sub, torch.tensor(one, dtype=t.dtype), t, out=place)]
+    if function is aten.clone.default:
+        return [functools.partial(place.copy_, args[0])]
+    if function is aten.masked_fill.Scalar:
+        chosen = torch.tensor(args[2], dtype=place.dtype, device=place.device)
+        return [functools.partial(torch.where, args[1], chosen, args[0], out=place)]
     if function in FILLED:  # nor have these
         value = FILLED[function]
         return [functools.partial(place.fill_, args[1] if value is None else value)]

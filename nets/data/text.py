@@ -1,0 +1,69 @@
+"""Text as sequences of characters."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from nets.data.batch import Batch, DataSet
+from nets.errors import InputError, quoted
+from nets.validation import number, whole
+
+
+def characters(
+    *, path: str | None = None, context: int = 64, stride: int = 8, test_fraction: float = 0.1
+) -> DataSet:
+    """Every character and the one after it: x_nt is the t-th character of window n, and its target is x_n,t+1.
+
+    The text is that of Python's own help, `pydoc_data.topics`, which every CPython has; or that of a file in UTF-8. Its
+    last part is held out, in windows that do not overlap. Characters are numbered in sorted order.
+
+    Args:
+        path: a file of text; None for Python's help.
+        context: T, the characters in a window.
+        stride: characters from the beginning of one training window to that of the next.
+        test_fraction: share of the text that is held out.
+
+    Returns:
+        Inputs and targets (N, T), int64. `labels` are the characters, and `classes` is their number.
+
+    Raises:
+        InputError: for a number out of range, a file that cannot be read, or a text that is too short for a window of
+            each part.
+    """
+    context, stride = whole("context", context, 1), whole("stride", stride, 1)
+    fraction = number("test_fraction", test_fraction, above=0, below=1, remedy="write 0.1, for example")
+    text = _help() if path is None else _file(path)
+    held_out = round(fraction * len(text))
+    if min(held_out, len(text) - held_out) <= context:
+        raise InputError(
+            f"the text has {len(text):,} characters, of which {held_out:,} are held out; expected more than {context} in "
+            "each part: give a longer text, or make context smaller."
+        )
+    letters = sorted(set(text))
+    index = {letter: number for number, letter in enumerate(letters)}
+    numbers = torch.tensor([index[letter] for letter in text])
+    train, test = numbers.split([len(numbers) - held_out, held_out])
+    return DataSet(
+        "characters", _windows(train, context, stride), _windows(test, context, context), len(letters), labels=(*letters,)
+    )
+
+
+def _windows(numbers: Tensor, context: int, stride: int) -> Batch:
+    """The windows of T characters that begin every `stride`, and the same one character later."""
+    windows = numbers.unfold(0, context + 1, stride)
+    return Batch(windows[:, :-1].contiguous(), windows[:, 1:].contiguous())
+
+
+def _help() -> str:
+    """The texts of `help('TOPIC')`, one after the other."""
+    from pydoc_data.topics import topics
+
+    return "\n".join(topics.values())
+
+
+def _file(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"the text {quoted(path)} is no UTF-8 from byte {error.start} on; expected UTF-8: convert it.") from None
