@@ -1,7 +1,6 @@
 """Layers in sequence."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, cast
 
@@ -9,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from nets import validation
+from nets.calculus.composite import Composite, Parts, Visit
 from nets.calculus.layer import Layer
 from nets.calculus.layers.activations import ACTIVATIONS, Activation, Identity
 from nets.calculus.layers.conversion import converted, register
 from nets.calculus.layers.linear import Linear
 from nets.calculus.mathematics import Mathematics
-from nets.calculus.parameters import add_by_name, first_names, prefixed, separated, within
+from nets.calculus.parameters import within
 from nets.errors import InputError, quoted
 
 WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
@@ -24,26 +24,23 @@ MOST_CHAINED = 100
 """The most activations in a row that `mlp` accepts. The formula of twenty is already too long to read."""
 
 
-class Network(nn.Sequential, Layer):
+class Network(nn.Sequential, Composite):
     """Y = (f_L ∘ … ∘ f_1)(X): layers that know their own derivatives, in sequence.
 
     Shapes: X (N, *S) → Y (N, *S'), in most networks (N, J) → (N, K). Parameters have the names of `torch.nn.Sequential`
     ('0.weight', '0.bias'), so state dicts load into and from the same sequence of `torch.nn` modules.
 
-    A network is a layer itself, and may stand in another network or in a layer of your own. As a layer it computes
-    the values between its layers again for each pullback. A parameter that several layers share has the name of its
-    first use, and its derivatives are the sums over the uses.
+    A network is a layer itself, and may stand in another network or in a layer of your own.
+
+    Args:
+        layers: in order; in a dictionary they have its names instead of numbers, as in 'head.weight'.
+
+    Raises:
+        InputError: for a part that is no layer.
     """
 
-    def __init__(self, layers: Iterable[Layer]) -> None:
-        found = list(layers) if isinstance(layers, Iterable) else [layers]
-        for index, layer in enumerate(found):
-            if not isinstance(layer, Layer):
-                raise InputError(
-                    f"layer {index} of a Network is a {type(layer).__name__}; expected a nets.Layer: "
-                    "convert a torch.nn.Sequential with Network.from_torch."
-                )
-        super().__init__(*separated(found))
+    def __init__(self, layers: Parts) -> None:
+        Composite.__init__(self, layers)
 
     @classmethod
     def from_torch(cls, module: nn.Module) -> "Network":
@@ -86,27 +83,13 @@ class Network(nn.Sequential, Layer):
 
     def parameter_names(self) -> tuple[dict[str, str], ...]:
         """For each layer: the name of a parameter in the layer → its name in the network."""
-        first = first_names(self)
-        return tuple(
-            {name: first[f"{index}.{name}"] for name, _ in layer.named_parameters()}
-            for index, layer in enumerate(self.layers)
-        )
-
-    def shared_parameters(self) -> set[str]:
-        """The names of the parameters that several layers use."""
-        used = Counter(name for names in self.parameter_names() for name in names.values())
-        return {name for name, uses in used.items() if uses > 1}
+        return tuple(self.names_by_part().values())
 
     def function(self, m: Mathematics, x: Any, *args: Any, **parameters: Any) -> Any:
         """The forward over the functions m of any engine."""
-        for index, layer in enumerate(self.layers):
-            x = layer.function(m, x, **within(index, parameters))
+        for name, layer in self.parts.items():
+            x = layer.function(m, x, **within(name, parameters))
         return x
-
-    def function_buffers(self) -> dict[str, Tensor]:
-        """The buffers that the functions of the layers take as arguments, by name."""
-        each = (prefixed(index, layer.function_buffers()) for index, layer in enumerate(self.layers))
-        return {name: buffer for own in each for name, buffer in own.items()}
 
     def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """v_ni → Σ_i v_ni ∂Y_ni/∂X_nj, through each layer."""
@@ -115,32 +98,25 @@ class Network(nn.Sequential, Layer):
             v = self.layers[index].pullback(v, values[index], values[index + 1])
         return v
 
-    def gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """v_ni → Σ_n Σ_i v_ni ∂Y_ni/∂θ for every parameter θ, by name; the sum over all uses of θ."""
-        return self.gradients_along(v, self.trace(x))
+    def pushforward(self, t: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """t_nj → Σ_j ∂Y_ni/∂X_nj t_nj, through each layer."""
+        values = self.trace(x)
+        for layer, before, after in zip(self.layers, values[:-1], values[1:], strict=True):
+            t = layer.pushforward(t, before, after)
+        return t
+
+    def visits(self, v: Tensor, x: Tensor, y: Tensor) -> Iterator[Visit]:
+        """Each layer with the cotangent of its output, the last first."""
+        return self._visits(v, self.trace(x))
 
     def gradients_along(self, v: Tensor, values: list[Tensor]) -> dict[str, Tensor]:
         """The gradients at the values of a forward pass, [X, output of layer 0, …, Y], as `trace` returns them."""
-        return self._summed(Layer.checked_gradients, v, values)
+        return self._summed(Layer.checked_gradients, self._visits(v, values))
 
-    def sample_gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """v_ni → Σ_i v_ni ∂Y_ni/∂θ of each sample n for every parameter θ, by name; the sum over all uses of θ."""
-        return self._summed(lambda layer, *at: layer.sample_gradients(*at), v, self.trace(x))
-
-    def sample_norms(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """‖Σ_i v_ni ∂Y_ni/∂θ‖ of each sample n, from the layers' own norms where no parameter is shared."""
-        if self.shared_parameters():
-            return super().sample_norms(v, x, y)
-        return self._summed(lambda layer, *at: layer.sample_norms(*at), v, self.trace(x))
-
-    def _summed(
-        self, derivative: Callable[..., dict[str, Tensor]], v: Tensor, values: list[Tensor]
-    ) -> dict[str, Tensor]:
-        """derivative(layer, v, x, y) of each layer, by name, added up over the uses of a parameter."""
-        names, total = self.parameter_names(), dict[str, Tensor]()
+    def _visits(self, v: Tensor, values: list[Tensor]) -> Iterator[Visit]:
+        names = list(self.parts)
         for index, own in self.pulled_back(v, values):
-            add_by_name(total, names[index], derivative(self.layers[index], own, values[index], values[index + 1]))
-        return total
+            yield Visit(names[index], self.layers[index], own, values[index], values[index + 1])
 
     def check(self, x: Tensor) -> None:
         """Raise InputError unless X is a dense batch (N, *S), N ≥ 1, on the network's device, in its precision or of

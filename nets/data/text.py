@@ -10,9 +10,7 @@ from nets.errors import InputError, quoted
 from nets.validation import number, whole
 
 
-def characters(
-    *, path: str | None = None, context: int = 64, stride: int = 8, test_fraction: float = 0.1
-) -> DataSet:
+def characters(*, path: str | None = None, context: int = 64, stride: int = 8, test_fraction: float = 0.1) -> DataSet:
     """Every character and the one after it: x_nt is the t-th character of window n, and its target is x_n,t+1.
 
     The text is that of Python's own help, `pydoc_data.topics`, which every CPython has; or that of a file in UTF-8. Its
@@ -37,16 +35,15 @@ def characters(
     held_out = round(fraction * len(text))
     if min(held_out, len(text) - held_out) <= context:
         raise InputError(
-            f"the text has {len(text):,} characters, of which {held_out:,} are held out; expected more than {context} in "
-            "each part: give a longer text, or make context smaller."
+            f"the text has {len(text):,} characters, of which {held_out:,} are held out; expected more than {context} "
+            "in each part: give a longer text, or make context smaller."
         )
     letters = sorted(set(text))
     index = {letter: number for number, letter in enumerate(letters)}
     numbers = torch.tensor([index[letter] for letter in text])
     train, test = numbers.split([len(numbers) - held_out, held_out])
-    return DataSet(
-        "characters", _windows(train, context, stride), _windows(test, context, context), len(letters), labels=(*letters,)
-    )
+    parts = _windows(train, context, stride), _windows(test, context, context)
+    return DataSet("characters", *parts, len(letters), labels=tuple(letters))
 
 
 def _windows(numbers: Tensor, context: int, stride: int) -> Batch:
@@ -66,4 +63,6 @@ def _file(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(f"the text {quoted(path)} is no UTF-8 from byte {error.start} on; expected UTF-8: convert it.") from None
+        raise InputError(
+            f"the text {quoted(path)} is not UTF-8 at byte {error.start}; expected UTF-8: convert the file."
+        ) from None

@@ -60,8 +60,8 @@ class Attention(Layer):
         self.groups = self.heads if groups is None else whole("groups", groups, 1, remedy="leave it out for one a head")
         if self.heads % self.groups:
             raise InputError(
-                f"groups is {groups} and heads {heads}; expected a divisor of the number of heads: each group is shared "
-                "by the same number of heads."
+                f"groups is {groups} and heads {heads}; expected a divisor of the number of heads: each group has as "
+                "many heads as the others."
             )
         self.causal = yes_or_no("causal", causal)
         self.window = None if window is None else whole("window", window, 1, remedy="leave it out to see all positions")
@@ -161,9 +161,9 @@ class Attention(Layer):
         parts = self.heads + 2 * self.groups
         if x.ndim != 3 or x.shape[-1] % parts:
             raise InputError(
-                f"Attention with {self.heads} heads was given X of shape {tuple(x.shape)}; expected (samples, positions, "
-                f"features) with a multiple of {parts} features, the heads of the queries, keys and values: have a "
-                "Linear layer before it make them."
+                f"Attention with {self.heads} heads was given X of shape {tuple(x.shape)}; expected (samples, "
+                f"positions, features) with a multiple of {parts} features, the heads of the queries, keys and values: "
+                "have a Linear layer before it make them."
             )
         if self.rotary is not None and x.shape[-1] // parts % 2:
             raise InputError(
@@ -214,7 +214,9 @@ class BlockedAttention(Attention):
         one, v, y = self._split(x), self._by_head(v, each), self._by_head(y, each)
         d = (v * y).sum(-1, keepdim=True)
         dq, dk, dv = [], torch.zeros_like(one.keys), torch.zeros_like(one.values)
-        for (first, queries), (_, vs), (_, ds) in zip(self._blocks(one.queries), self._blocks(v), self._blocks(d), strict=True):
+        for (first, queries), (_, vs), (_, ds) in zip(
+            self._blocks(one.queries), self._blocks(v), self._blocks(d), strict=True
+        ):
             scores = self._scores(one._replace(queries=queries), first)
             p = (scores - torch.logsumexp(scores, -1, keepdim=True)).exp()
             slopes = p * (vs @ one.values.mT - ds) * self._scale(one)

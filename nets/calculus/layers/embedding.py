@@ -28,7 +28,7 @@ class Embedding(Layer):
             `torch.nn.Embedding`; one with the seed 0 if not given.
 
     Raises:
-        InputError: for an argument out of range; in the forward pass for an X that is not whole numbers from 0 to U − 1.
+        InputError: for an argument out of range; in the forward pass unless X holds whole numbers from 0 to U − 1.
     """
 
     weight: Tensor
@@ -130,9 +130,7 @@ class Positions(Layer):
 
     weight: Tensor
 
-    def __init__(
-        self, num_embeddings: int, embedding_dim: int, *, generator: torch.Generator | None = None
-    ) -> None:
+    def __init__(self, num_embeddings: int, embedding_dim: int, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
         rows = validation.whole("num_embeddings", num_embeddings, 1, remedy="give the longest sequence")
         width = validation.whole("embedding_dim", embedding_dim, 1, remedy="give the width of a position")

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from nets import validation
+from nets.calculus.composite import Composite, Visit
 from nets.calculus.layer import Layer
 from nets.calculus.layers.attention import Attention
-from nets.calculus.layers.combinators import Composite, Residual, Sequential, Visit
+from nets.calculus.layers.combinators import Residual
 from nets.calculus.layers.linear import Linear
+from nets.calculus.network import Network
 from nets.errors import InputError
 
 
@@ -112,7 +114,7 @@ class Block(Composite):
         super().__init__({"norm_1": norm_1, "attention": attention, "norm_2": norm_2, "mlp": mlp})
 
     @abstractmethod
-    def stages(self) -> Sequential:
+    def stages(self) -> Network:
         """The block as a sequence of sequences of its parts, which have their own names."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -130,7 +132,7 @@ class Block(Composite):
     def visits(self, v: Tensor, x: Tensor, y: Tensor) -> Iterator[Visit]:
         """The parts of each stage, the last first."""
         for stage in self.stages().visits(v, x, y):
-            yield from cast("Sequential", stage.layer).visits(*stage[2:])
+            yield from cast("Network", stage.layer).visits(*stage[2:])
 
     def _named(self, *names: str) -> dict[str, Layer]:
         return {name: self.parts[name] for name in names}
@@ -139,16 +141,16 @@ class Block(Composite):
 class PreNormBlock(Block):
     """H = X + A(N_1(X)), Y = H + M(N_2(H)). Arguments are those of `Block`."""
 
-    def stages(self) -> Sequential:
+    def stages(self) -> Network:
         """X + A(N_1(X)), then H + M(N_2(H))."""
-        return Sequential([Residual(self._named("norm_1", "attention")), Residual(self._named("norm_2", "mlp"))])
+        return Network([Residual(self._named("norm_1", "attention")), Residual(self._named("norm_2", "mlp"))])
 
 
 class PostNormBlock(Block):
     """H = N_1(X + A(X)), Y = N_2(H + M(H)). Arguments are those of `Block`."""
 
-    def stages(self) -> Sequential:
+    def stages(self) -> Network:
         """X + A(X), N_1, H + M(H), N_2."""
-        attention, norm_1 = Residual(self._named("attention")), Sequential(self._named("norm_1"))
-        mlp, norm_2 = Residual(self._named("mlp")), Sequential(self._named("norm_2"))
-        return Sequential([attention, norm_1, mlp, norm_2])
+        attention, norm_1 = Residual(self._named("attention")), Network(self._named("norm_1"))
+        mlp, norm_2 = Residual(self._named("mlp")), Network(self._named("norm_2"))
+        return Network([attention, norm_1, mlp, norm_2])
