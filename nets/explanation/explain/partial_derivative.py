@@ -38,7 +38,7 @@ class PartialDerivative:
     @property
     def layer(self) -> int:
         """The layer that θ is a parameter of; −1 for the input."""
-        return -1 if self.name == "input" else int(self.name.partition(".")[0])
+        return -1 if self.name == "input" else list(self.network.parts).index(self.name.partition(".")[0])
 
     @property
     def parameter(self) -> str:

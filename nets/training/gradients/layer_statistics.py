@@ -48,25 +48,33 @@ def snapshot(network: Network, loss: Loss, batch: Batch, updates: int = 0) -> Sn
     values = network.trace(batch.inputs)
     layers = network.layers
     outputs = [v for _, v in network.pulled_back(loss.gradient(values[-1], batch.targets), values)]
-    cotangents = [layers[0].pullback(outputs[-1], *values[:2]), *reversed(outputs)]
-    starts = [index for index, layer in enumerate(layers) if index == 0 or not layer.elementwise]
-    found = [_layer(layers, values, cotangents, start, stop) for start, stop in pairwise([*starts, len(layers)])]
+    # No gradient passes back to an input of whole numbers, such as tokens.
+    first = 0 if batch.inputs.is_floating_point() else 1
+    by_input = [] if first else [layers[0].pullback(outputs[-1], *values[:2])]
+    cotangents = [*by_input, *reversed(outputs)]
+    starts = [index for index, layer in enumerate(layers) if index == first or not layer.elementwise]
+    starts = [index for index in starts if index >= first]
+    found = [
+        _layer(tuple(network.parts.items())[first:], values[first:], cotangents, start - first, stop - first)
+        for start, stop in pairwise([*starts, len(layers)])
+    ]
     return Snapshot(updates, len(batch.inputs), tuple(found))
 
 
 def _layer(
-    layers: tuple[Layer, ...], values: list[Tensor], cotangents: list[Tensor], start: int, stop: int
+    parts: tuple[tuple[str, Layer], ...], values: list[Tensor], cotangents: list[Tensor], start: int, stop: int
 ) -> LayerStatistics:
     """The layers from `start` to before `stop` as one: all but the first are elementwise, and the first may be."""
+    names, layers = zip(*parts, strict=True)
     first = layers[start]
     behind = start if first.elementwise else start + 1
     slopes = {i: layers[i].local_jacobian(values[i], values[i + 1]) for i in range(behind, stop)}
     # A sum of squares in double precision is finite as long as every number in it is.
     y, norm = values[stop], _norm(values[stop])
     return LayerStatistics(
-        name=str(start),
+        name=names[start],
         units=y.shape[-1],
-        activations=tuple(_slopes(str(i), layers[i], slope) for i, slope in slopes.items()),
+        activations=tuple(_slopes(names[i], layers[i], slope) for i, slope in slopes.items()),
         input_norm=_norm(values[start]),
         not_finite=0 if math.isfinite(norm) else int((~y.isfinite()).sum()),
         broken_parameters=sum(int((~parameter.isfinite()).sum()) for parameter in first.parameters()),

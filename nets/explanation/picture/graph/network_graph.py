@@ -107,13 +107,13 @@ def layer_graph(network: Network, x: Tensor, output: int) -> Node:
     """The node of Y_k from a node for X, each parameter and each layer's output, for x of shape (1, *S)."""
     names = layer_outputs(network)
     before, value = Node("X", "", x[0], "input"), x
-    for index, layer in enumerate(network.layers):
+    for index, (part, layer) in enumerate(network.parts.items()):
         after = layer(value).detach()
         node = Node(names[index + 1], f"{type(layer).__name__} {names[index]}", after[0], "operation")
         discrete = not value.is_floating_point()  # such as tokens
         node.edges.append(Edge(before, node, None, _layer_pullback(layer, value, after), detached=discrete))
         for name, parameter in layer.named_parameters():
-            leaf = Node(f"{index}.{name}", "", parameter.detach(), "parameter")
+            leaf = Node(f"{part}.{name}", "", parameter.detach(), "parameter")
             node.edges.append(Edge(leaf, node, None, _layer_gradient(layer, name, value, after)))
         before, value = node, after
     last = Node(f"Y_{output}", f"Y[{output}]", before.value.flatten()[output], "operation")

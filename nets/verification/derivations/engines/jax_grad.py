@@ -19,7 +19,7 @@ def jacobians(network: Network, x: Tensor) -> dict[str, Tensor]:
 
     def of_one(theta: dict[str, Any], x: Any) -> Any:
         """X_j → Y_k, for one sample."""
-        return forward(network.layers, m, theta, x[None])[0]
+        return forward(network.parts, m, theta, x[None])[0]
 
     with in_double(jax):
         # Compiled as a whole, since compiling it operation by operation takes three times as long.

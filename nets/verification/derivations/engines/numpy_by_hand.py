@@ -215,7 +215,7 @@ def jacobians(network: Network, x: Tensor) -> dict[str, Tensor]:
         for unit in _directions(moved):
             point = Dual(numbers, np.broadcast_to(unit, (*numbers.shape, unit.shape[-1])))
             theta = constants if name == "input" else {**constants, name: point}
-            y = forward(network.layers, DUAL, theta, point if name == "input" else Dual(points))
+            y = forward(network.parts, DUAL, theta, point if name == "input" else Dual(points))
             zero = np.zeros((*y.value.shape, unit.shape[-1]))
             blocks.append(zero if y.tangent is None else np.broadcast_to(y.tangent, zero.shape))
         found[name] = np.concatenate(blocks, -1).reshape(*blocks[0].shape[:-1], *moved.shape)

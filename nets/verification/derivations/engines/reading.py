@@ -4,7 +4,7 @@ engine.
 The engines share this forward with the layers. They share no derivative with them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -71,18 +71,17 @@ def _first_sample_depends_on_others(y: Tensor, x: Tensor) -> bool:
     return bool(gradient[1:].any())
 
 
-def forward(layers: Sequence[Layer], m: Mathematics, theta: Mapping[str, Any], x: Any, first: int = 0) -> Any:
+def forward(layers: Mapping[str, Layer], m: Mathematics, theta: Mapping[str, Any], x: Any) -> Any:
     """X → Y through some layers in sequence, in the arrays of `m`.
 
     Args:
-        layers: of a network.
+        layers: of a network, by their names in it.
         m: functions of an engine.
         theta: its arrays, by the names that the parameters have in the network.
         x: X, of shape (N, *S).
-        first: the number of the first of the layers.
     """
-    for index, layer in enumerate(layers, first):
-        own = {name: theta[f"{index}.{name}"] for name, _ in layer.named_parameters(remove_duplicate=False)}
+    for part, layer in layers.items():
+        own = {name: theta[f"{part}.{name}"] for name, _ in layer.named_parameters(remove_duplicate=False)}
         constants = {name: m.array(_numbers(buffer)) for name, buffer in layer.function_buffers().items()}
         try:
             x = layer.function(m, x, **own, **constants)
@@ -92,7 +91,7 @@ def forward(layers: Sequence[Layer], m: Mathematics, theta: Mapping[str, Any], x
             method = error.name if isinstance(error, AttributeError) else None
             cause = f"fails with {one_line(error)}" if method is None else f"uses x.{method}"
             raise OutOfReachError(
-                f"the function of layer {index}, a {type(layer).__name__}, {cause}; expected operators and functions "
+                f"the function of layer {part}, a {type(layer).__name__}, {cause}; expected operators and functions "
                 "of m alone, such as m.sum(x) in place of x.sum(), and parameters and buffers taken as arguments."
             ) from error
     return x

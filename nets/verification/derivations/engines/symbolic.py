@@ -38,16 +38,15 @@ Evaluated = Callable[[list[float]], list[float]]
 
 @dataclass(frozen=True)
 class Stage:
-    """Layers `first` to `first + len(layers) − 1`, with their parameters by the names that they have in the network."""
+    """Some layers in sequence and their parameters, by the names that they have in the network."""
 
-    first: int
-    layers: tuple[Layer, ...]
+    layers: Mapping[str, Layer]
     parameters: Mapping[str, Array]
 
     def cost(self, x: Array, y: Array) -> int:
         """Numbers of a unit, times inputs and units, where each unit has its share of the parameters."""
         inputs, units = x[0].size, y[0].size
-        mixes = any(not layer.elementwise for layer in self.layers)
+        mixes = any(not layer.elementwise for layer in self.layers.values())
         numbers = (inputs if mixes else 1) + sum(p.size for p in self.parameters.values()) // max(1, units)
         return int(numbers * (inputs * mixes + y.size))
 
@@ -64,7 +63,7 @@ def jacobians(network: Network, x: Tensor) -> dict[str, Tensor]:
     stages = list(_stages(network, parameters))
     values = [points]
     for stage in stages:
-        values.append(forward(stage.layers, NUMPY, stage.parameters, values[-1], stage.first))
+        values.append(forward(stage.layers, NUMPY, stage.parameters, values[-1]))
     cost = sum(stage.cost(before, after) for stage, before, after in zip(stages, values, values[1:], strict=False))
     if cost > BUDGET:
         raise OutOfReachError(f"SymPy would have to form {cost:,} terms and entries; its budget is {BUDGET:,}.")
@@ -90,8 +89,8 @@ def _stages(network: Network, parameters: Mapping[str, Array]) -> Iterator[Stage
         if not layers[index].elementwise or index - starts[-1] == LONGEST:
             starts.append(index)
     for start, end in pairwise([*starts, len(layers)]):
-        own = {name: p for name, p in parameters.items() if start <= int(name.partition(".")[0]) < end}
-        yield Stage(start, layers[start:end], own)
+        some = dict(list(network.parts.items())[start:end])
+        yield Stage(some, {name: p for name, p in parameters.items() if name.partition(".")[0] in some})
 
 
 def _differentiated(stage: Stage, x: Array, shape: tuple[int, ...]) -> tuple[Array, dict[str, Array]]:
@@ -100,9 +99,9 @@ def _differentiated(stage: Stage, x: Array, shape: tuple[int, ...]) -> tuple[Arr
     symbols = {name: _symbols(sp, name, point.shape) for name, point in points.items()}
     places = {symbol: (name, i) for name, own in symbols.items() for i, symbol in enumerate(own.flat)}
     order = {symbol: number for number, symbol in enumerate(places)}
-    h = forward(stage.layers, mathematics.sympy(), symbols, symbols["input"][None], stage.first)
+    h = forward(stage.layers, mathematics.sympy(), symbols, symbols["input"][None])
     known: dict[Any, Evaluated] = {}
-    units = [_unit(sp, stage.first, sp.sympify(expression), order, known) for expression in np.ravel(h)]
+    units = [_unit(sp, next(iter(stage.layers)), sp.sympify(expression), order, known) for expression in np.ravel(h)]
     values = np.empty((len(x), len(units)))
     derivatives = {name: np.zeros((len(x), len(units), point.size)) for name, point in points.items()}
     for n, sample in enumerate(x):
@@ -116,7 +115,7 @@ def _differentiated(stage: Stage, x: Array, shape: tuple[int, ...]) -> tuple[Arr
 
 
 def _unit(
-    sp: Any, first: int, expression: Any, order: dict[Any, int], known: dict[Any, Evaluated]
+    sp: Any, first: str, expression: Any, order: dict[Any, int], known: dict[Any, Evaluated]
 ) -> tuple[list[Any], Evaluated]:
     """The symbols of a unit, and its function; `known` keeps one for all units that differ in symbols alone."""
     used = sorted(expression.free_symbols, key=order.__getitem__)
@@ -128,7 +127,7 @@ def _unit(
     return used, known[same]
 
 
-def _in_many_digits(function: Any, first: int) -> Evaluated:
+def _in_many_digits(function: Any, first: str) -> Evaluated:
     mpmath = load("mpmath")
 
     def evaluated(values: list[float]) -> list[float]:

@@ -18,7 +18,7 @@ def jacobians(network: Network, x: Tensor) -> dict[str, Tensor]:
         with tf.GradientTape(persistent=True) as tape:
             tape.watch([x0, *theta.values()])
             # The tape has no Jacobian by a tensor that is its own output, such as that of a network without layers.
-            y = forward(network.layers, m, theta, tf.identity(x0))
+            y = forward(network.parts, m, theta, tf.identity(x0))
         # Without pfor, which compiles the loop over the outputs, and which warns on stderr from its fifth use on.
         found = tape.jacobian(y, theta, experimental_use_pfor=False) if theta else {}
         by_input = tape.batch_jacobian(y, x0, experimental_use_pfor=False)
