@@ -58,7 +58,8 @@ def explain(
             gradients or forward cannot be used.
     """
     whole = copy.deepcopy(network if isinstance(network, Network) else Network.from_torch(network)).double()
-    network = Network(copy.deepcopy(layer) for layer in whole.layers)  # each use of a shared parameter by itself
+    # Each use of a shared parameter by itself.
+    network = Network({name: copy.deepcopy(layer) for name, layer in whole.parts.items()})
     n, x = _sample(network, x, sample)
     points = {name: point.requires_grad_() for name, point in network.named_parameters()}
     points |= {"input": x[0]} if x.is_floating_point() else {}

@@ -1,0 +1,63 @@
+"""Networks that are known by a name: `gpt`, a transformer that continues text."""
+
+import torch
+
+from nets import validation
+from nets.calculus.layer import Layer
+from nets.calculus.layers.attention import Attention
+from nets.calculus.layers.embedding import Embedding, Positions
+from nets.calculus.layers.gates import GELUTanh
+from nets.calculus.layers.linear import Linear
+from nets.calculus.layers.normalization import LayerNorm
+from nets.calculus.layers.transformer import PreNormBlock, SelfAttention
+from nets.calculus.network import Network
+
+
+def gpt(
+    tokens: int,
+    context: int = 64,
+    width: int = 64,
+    heads: int = 4,
+    blocks: int = 2,
+    *,
+    generator: torch.Generator | None = None,
+) -> Network:
+    """A decoder: tokens and positions → blocks of causal attention and a perceptron of four times the width → logits.
+
+    X (N, T) of whole numbers, T ≤ context → Y (N, T, tokens): Y_ntk is the logit of token k at position t + 1.
+
+    Args:
+        tokens: the number of tokens, of X and of Y.
+        context: the longest sequence.
+        width: of each position.
+        heads: of the attention, a divisor of the width.
+        blocks: how many.
+        generator: of the initial weights; one with the seed 0 if not given.
+
+    Raises:
+        InputError: for a number out of range, or heads that do not divide the width.
+
+    Source: Radford et al., "Language Models are Unsupervised Multitask Learners" (2019), section 2.3.
+    """
+    generator = validation.generator(generator)
+    count = validation.whole("blocks", blocks, 1, remedy="give the number of blocks")
+
+    def block() -> Layer:
+        attention = SelfAttention(width, Attention(heads), generator=generator)
+        mlp = Network(
+            [Linear(width, 4 * width, generator=generator), GELUTanh(), Linear(4 * width, width, generator=generator)]
+        )
+        return PreNormBlock(attention, mlp, LayerNorm(width), LayerNorm(width))
+
+    embedding = Embedding(tokens, width, generator=generator)
+    with torch.no_grad():
+        embedding.weight *= 0.02
+    return Network(
+        {
+            "token": embedding,
+            "position": Positions(context, width, generator=generator),
+            "blocks": Network([block() for _ in range(count)]),
+            "norm": LayerNorm(width),
+            "head": Linear(width, tokens, bias=False, generator=generator),
+        }
+    )
