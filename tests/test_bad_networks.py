@@ -117,13 +117,21 @@ def test_wrong_arguments_of_a_layer_are_refused(arguments: tuple[Any, ...]) -> N
 
 
 @pytest.mark.parametrize(
-    "layers", [None, 3, [None], ["tanh"], "tanh", [nn.Tanh()], nn.Tanh(), {"0": Linear(1, 1)}, torch.ones(2)],
+    "layers", [None, 3, [None], ["tanh"], "tanh", [nn.Tanh()], nn.Tanh(), {"0": nn.Tanh()}, torch.ones(2)],
     ids=named,
 )  # fmt: skip
 def test_networks_of_other_things_than_layers_are_refused(layers: Any) -> None:
     with pytest.raises(InputError) as error:
         Network(layers)
     sentence(error.value)
+
+
+@pytest.mark.parametrize("name", ["", "a.b", 0, None, "forward", "training"])
+def test_names_that_no_part_can_have_are_refused(name: Any) -> None:
+    with pytest.raises(InputError) as error:
+        Network({name: Linear(1, 1)})
+    sentence(error.value)
+    assert repr(name) in str(error.value)
 
 
 def test_a_network_is_made_on_the_default_device() -> None:

@@ -41,7 +41,7 @@ class Composite(Layer):
         parts: the layers, see `Parts`.
 
     Raises:
-        InputError: for a part that is no layer.
+        InputError: for a part that is no layer, or a name that cannot be that of a part.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -52,6 +52,11 @@ class Composite(Layer):
                 raise InputError(
                     f"layer {name} of a {type(self).__name__} is a {type(layer).__name__}; expected a nets.Layer: "
                     "convert a torch.nn.Sequential with Network.from_torch."
+                )
+            if not isinstance(name, str) or not name or "." in name or hasattr(self, name):
+                raise InputError(
+                    f"a part of a {type(self).__name__} has the name {name!r}; expected a text without a dot that is "
+                    "no attribute of the layer: give the part another name."
                 )
         for name, layer in zip(named, separated(named.values()), strict=True):
             self.add_module(name, layer)

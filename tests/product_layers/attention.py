@@ -7,9 +7,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import nets
+from nets.calculus.architectures.transformer import PostNormBlock, PreNormBlock, SelfAttention
 from nets.calculus.layers import LayerNorm, Linear, Tanh
 from nets.calculus.layers.attention import Attention, BlockedAttention
-from nets.calculus.layers.transformer import PostNormBlock, PreNormBlock, SelfAttention
 from tests.layer_case import BEFORE, LayerCase, positions
 
 

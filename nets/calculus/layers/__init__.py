@@ -7,6 +7,8 @@ normalization: LayerNorm, RMSNorm, GroupNorm; affine is what they share.
 softmax: Softmax, LogSoftmax.
 convolution: Conv1d, Conv2d. pooling: the largest of each window. averaging: the mean of each window.
 batch_norm: BatchNorm1d, BatchNorm2d, which couple the samples in training. dropout: Dropout.
+embedding: Embedding, Positions. attention: Attention, BlockedAttention.
+recurrent: LSTM, GRU.
 shape: Flatten, Unflatten, Reshape. initialization: how weights are drawn.
 conversion: which layer stands for which class of `torch.nn`.
 
@@ -21,6 +23,8 @@ from nets.calculus.layers.activations import Sigmoid as Sigmoid
 from nets.calculus.layers.activations import Sin as Sin
 from nets.calculus.layers.activations import Softplus as Softplus
 from nets.calculus.layers.activations import Tanh as Tanh
+from nets.calculus.layers.attention import Attention as Attention
+from nets.calculus.layers.attention import BlockedAttention as BlockedAttention
 from nets.calculus.layers.averaging import AdaptiveAvgPool1d as AdaptiveAvgPool1d
 from nets.calculus.layers.averaging import AdaptiveAvgPool2d as AdaptiveAvgPool2d
 from nets.calculus.layers.averaging import AvgPool1d as AvgPool1d
@@ -30,6 +34,8 @@ from nets.calculus.layers.batch_norm import BatchNorm2d as BatchNorm2d
 from nets.calculus.layers.convolution import Conv1d as Conv1d
 from nets.calculus.layers.convolution import Conv2d as Conv2d
 from nets.calculus.layers.dropout import Dropout as Dropout
+from nets.calculus.layers.embedding import Embedding as Embedding
+from nets.calculus.layers.embedding import Positions as Positions
 from nets.calculus.layers.gates import GELU as GELU
 from nets.calculus.layers.gates import GELUTanh as GELUTanh
 from nets.calculus.layers.gates import Mish as Mish
@@ -43,6 +49,8 @@ from nets.calculus.layers.piecewise import Hardtanh as Hardtanh
 from nets.calculus.layers.piecewise import LeakyReLU as LeakyReLU
 from nets.calculus.layers.pooling import MaxPool1d as MaxPool1d
 from nets.calculus.layers.pooling import MaxPool2d as MaxPool2d
+from nets.calculus.layers.recurrent import GRU as GRU
+from nets.calculus.layers.recurrent import LSTM as LSTM
 from nets.calculus.layers.shape import Flatten as Flatten
 from nets.calculus.layers.shape import Reshape as Reshape
 from nets.calculus.layers.shape import Unflatten as Unflatten

@@ -53,14 +53,14 @@ def _expect_separate_samples(network: Network, parameters: Mapping[str, Tensor],
     The forward is that of the engines, in PyTorch, so that no derivative of a layer takes part: the gradient of the
     outputs for the first sample is zero by all other samples.
     """
-    for index, layer in enumerate(network.layers):
+    for name, layer in network.parts.items():
         separate = layer.elementwise or len(x) == 1 or not x.is_floating_point()
         with torch.set_grad_enabled(not separate):
             x = x.detach().requires_grad_(not separate)
-            y = forward([layer], TORCH, parameters, x, index)
+            y = forward({name: layer}, TORCH, parameters, x)
             if not separate and _first_sample_depends_on_others(y, x):
                 raise OutOfReachError(
-                    f"layer {index} makes the outputs for one sample depend on others; the engines take each by itself."
+                    f"layer {name} makes the outputs for one sample depend on others; the engines take each by itself."
                 )
         x = y
 

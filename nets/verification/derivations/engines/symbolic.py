@@ -101,7 +101,8 @@ def _differentiated(stage: Stage, x: Array, shape: tuple[int, ...]) -> tuple[Arr
     order = {symbol: number for number, symbol in enumerate(places)}
     h = forward(stage.layers, mathematics.sympy(), symbols, symbols["input"][None])
     known: dict[Any, Evaluated] = {}
-    units = [_unit(sp, next(iter(stage.layers)), sp.sympify(expression), order, known) for expression in np.ravel(h)]
+    first = next(iter(stage.layers), "")
+    units = [_unit(sp, first, sp.sympify(expression), order, known) for expression in np.ravel(h)]
     values = np.empty((len(x), len(units)))
     derivatives = {name: np.zeros((len(x), len(units), point.size)) for name, point in points.items()}
     for n, sample in enumerate(x):

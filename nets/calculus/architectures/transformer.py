@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from nets import validation
+from nets.calculus.architectures.combinators import Residual
 from nets.calculus.composite import Composite, Visit
 from nets.calculus.layer import Layer
 from nets.calculus.layers.attention import Attention
-from nets.calculus.layers.combinators import Residual
 from nets.calculus.layers.linear import Linear
 from nets.calculus.network import Network
 from nets.errors import InputError

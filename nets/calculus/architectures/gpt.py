@@ -1,15 +1,15 @@
-"""Networks that are known by a name: `gpt`, a transformer that continues text."""
+"""A transformer that continues text."""
 
 import torch
 
 from nets import validation
+from nets.calculus.architectures.transformer import PreNormBlock, SelfAttention
 from nets.calculus.layer import Layer
 from nets.calculus.layers.attention import Attention
 from nets.calculus.layers.embedding import Embedding, Positions
 from nets.calculus.layers.gates import GELUTanh
 from nets.calculus.layers.linear import Linear
 from nets.calculus.layers.normalization import LayerNorm
-from nets.calculus.layers.transformer import PreNormBlock, SelfAttention
 from nets.calculus.network import Network
 
 

@@ -1,0 +1,15 @@
+"""Layers made of layers, and networks that are known by a name. Each is a `Composite`, and may stand in a Network.
+
+combinators: Residual, Concatenate, Sum, Product. Begin here.
+transformer: SelfAttention with its projections, PreNormBlock, PostNormBlock.
+gpt: a transformer that continues text.
+"""
+
+from nets.calculus.architectures.combinators import Concatenate as Concatenate
+from nets.calculus.architectures.combinators import Product as Product
+from nets.calculus.architectures.combinators import Residual as Residual
+from nets.calculus.architectures.combinators import Sum as Sum
+from nets.calculus.architectures.gpt import gpt as gpt
+from nets.calculus.architectures.transformer import PostNormBlock as PostNormBlock
+from nets.calculus.architectures.transformer import PreNormBlock as PreNormBlock
+from nets.calculus.architectures.transformer import SelfAttention as SelfAttention
