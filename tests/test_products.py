@@ -98,6 +98,9 @@ REDUCED: dict[str, Callable[[Tensor], Tensor]] = {
     "entries above a half": lambda t: (t > 0.5).sum().to(t.dtype),
     "times a mask": lambda t: t * (t > 0.5),
     "divided by a count": lambda t: t / (t > 0.1).sum().clamp(min=1),
+    "share of those from a half up": lambda t: (t >= 0.5) / (t >= 0.5).sum(dtype=t.dtype).clamp(min=1),
+    "at least a tenth, at most a half, between": lambda t: t.clamp(0.1) + t.clamp(max=0.5) + t.clamp(0.2, 0.4),
+    "whole numbers from two up": lambda t: (10 * t).long().clamp(2) * ((10 * t).long() >= 2) * t,
     "minus ones": lambda t: torch.full_like(t, -1) + t,
     "zeros and ones": lambda t: torch.zeros_like(t) + torch.ones_like(t),
 }

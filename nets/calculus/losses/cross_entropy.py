@@ -86,15 +86,11 @@ class MaskedCrossEntropy(CrossEntropy, known_as="masked_cross_entropy"):
 
     def forward(self, y: Float[Tensor, "n ... k"], target: Int64[Tensor, "n ..."]) -> Float[Tensor, ""]:
         """ℓ = −1/C Σ_n [T(n) ≥ 0] Σ_k Q_nk log P_nk."""
-        counts = target >= 0
-        total = -(self._terms(y, target.clamp(min=0)) * counts).sum()
-        return total / self._divisor(counts) if self.reduction == "mean" else total
+        return -(self._terms(y, target.clamp(min=0)) * self._weights(y, target)).sum()
 
     def gradient(self, y: Float[Tensor, "n ... k"], target: Int64[Tensor, "n ..."]) -> Float[Tensor, "n ... k"]:
         """∂ℓ/∂Y_nk = [T(n) ≥ 0] (P_nk − Q_nk) / C."""
-        counts = target >= 0
-        every = self._differences(y, target.clamp(min=0)) * counts[..., None]
-        return every / self._divisor(counts) if self.reduction == "mean" else every
+        return self._differences(y, target.clamp(min=0)) * self._weights(y, target)[..., None]
 
     def check(self, y: Tensor, target: Tensor) -> None:
         super().check(y, target.clamp(min=0) if target.dtype == torch.int64 else target)
@@ -105,6 +101,7 @@ class MaskedCrossEntropy(CrossEntropy, known_as="masked_cross_entropy"):
     def counts(self, target: Tensor) -> Tensor | None:
         return None if target.ndim == 1 else (target >= 0).reshape(len(target), -1).sum(1)
 
-    @staticmethod
-    def _divisor(counts: Tensor) -> Tensor:
-        return counts.sum().clamp(min=1)
+    def _weights(self, y: Tensor, target: Tensor) -> Tensor:
+        """[T(n) ≥ 0] / C, in the precision of Y."""
+        counts = target >= 0
+        return counts / (counts.sum(dtype=y.dtype).clamp(min=1) if self.reduction == "mean" else y.new_ones(()))

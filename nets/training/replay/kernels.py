@@ -39,7 +39,7 @@ UFUNCS: dict[Any, Any] = CHEAP | {aten.exp.default: np.exp, aten.tanh.default: n
 place."""
 
 FLOATS = (torch.float32, torch.float64)
-WEIGHED, WEIGHTS = (aten.mul.Tensor, aten.div.Tensor), (*FLOATS, torch.bool, torch.int64)
+WEIGHED, WEIGHTS = (aten.mul.Tensor, aten.div.Tensor), {*FLOATS, torch.bool, torch.int64}
 """Operations in which NumPy converts a mask or a count in passing, where PyTorch makes a converted copy first."""
 
 MOST_ELEMENTWISE = 2**18
@@ -102,13 +102,17 @@ def tensors(tree: Any) -> list[Tensor]:
 def _by_numpy(operation: Operation, place: Tensor) -> Call | None:
     function, args, kwargs, _ = operation
     given = tensors(args)
-    if kwargs or not given or any(t.device.type != "cpu" for t in (*given, place)):
+    if not given or any(t.device.type != "cpu" for t in (*given, place)):
         return None
     if function is aten.sum.default and given[0].numel() <= MOST_ELEMENTWISE:
         return _total(given[0], place)
+    if kwargs:
+        return None
+    if function in EXACT and given[0].numel() <= MOST_ELEMENTWISE:
+        return EXACT[function](*args, place=place)
     if place.dtype not in FLOATS:
         return None
-    weighed = function in WEIGHED and given[0].dtype == place.dtype and all(t.dtype in WEIGHTS for t in given[1:])
+    weighed = function in WEIGHED and place.dtype in {t.dtype for t in given} and {t.dtype for t in given} <= WEIGHTS
     if not weighed and any(t.dtype != place.dtype for t in given):
         return None
     if function in (aten.mm.default, aten.addmm.default):
@@ -173,6 +177,26 @@ def _row_norms(t: Tensor, order: float, dims: list[int], keepdim: bool = False, 
 
     return norms
 
+
+def _at_least(t: Tensor, least: Any = None, most: Any = None, *, place: Tensor) -> Call | None:
+    """max(t, least)."""
+    return _with_bound(np.maximum, t, least, place) if most is None else None
+
+
+def _is_at_least(t: Tensor, least: Any, *, place: Tensor) -> Call | None:
+    """t ≥ least."""
+    return _with_bound(np.greater_equal, t, least, place)
+
+
+def _with_bound(function: Callable[..., object], t: Tensor, bound: Any, place: Tensor) -> Call | None:
+    """function(t, bound), unless the precision of t cannot hold the bound."""
+    if bound is None or t.dtype not in WEIGHTS or np.asarray(bound, t.numpy().dtype) != bound:
+        return None
+    return functools.partial(function, t.numpy(), np.asarray(bound, t.numpy().dtype), out=place.numpy())
+
+
+EXACT: dict[Any, Callable[..., Call | None]] = {aten.clamp.default: _at_least, aten.ge.Scalar: _is_at_least}
+"""Operations without rounding, such as those that say which targets count, in any of the precisions here."""
 
 REDUCED: dict[Any, Callable[..., Call | None]] = {
     aten.mean.default: _mean,
