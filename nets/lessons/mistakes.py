@@ -19,7 +19,6 @@ from nets.errors import InputError
 from nets.records.contributions import Accumulation
 from nets.records.step import Step
 from nets.text import aligned
-from nets.training.gradients.accumulation import split
 from nets.training.gradients.backpropagation import backpropagate
 from nets.training.gradients.source import BatchGradient, GradientFunction, GradientSpec
 from nets.validation import one_of
@@ -214,7 +213,7 @@ class MistakenGradient:
                 f"the mistake {self.mistake.name} needs several micro-batches, and a batch is one; expected a "
                 "micro_batch_size below batch_size: set descent.micro_batch_size, or descent=accumulated."
             )
-        return lambda batch: self._wrong(spec.network, spec.loss, split(batch, spec.micro_batch_size))
+        return lambda batch: self._wrong(spec.network, spec.loss, batch.split(spec.micro_batch_size or len(batch)))
 
     def _wrong(self, network: Network, loss: Loss, micro_batches: list[Batch]) -> BatchGradient:
         sizes = tuple(map(len, micro_batches))

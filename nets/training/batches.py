@@ -26,7 +26,7 @@ class Batches:
     def __init__(self, data: Batch, size: int, generator: torch.Generator) -> None:
         self._data, self._size, self.generator, self.epoch = data, size, generator, 0
         self._order: Indices = np.empty(0, np.int64)
-        self._taken = 0
+        self._draw, self._taken = data.orders(generator), 0
         self._memory: dict[int, tuple[Batch, Callable[[Indices], None]]] = {}
 
     def go_to(self, epoch: int, remaining: Tensor) -> None:
@@ -51,7 +51,7 @@ class Batches:
     def __next__(self) -> Batch:
         if self._taken >= len(self._order):
             self.epoch += 1
-            self._order, self._taken = self._data.order(self.generator), 0
+            self._order, self._taken = self._draw(), 0
         indices = self._order[self._taken : self._taken + self._size]
         self._taken += len(indices)
         known = self._memory.get(len(indices))

@@ -49,7 +49,7 @@ class Loss(nn.Module, ABC):
 
     def counted(self, target: Tensor) -> int:
         """C, the number of samples (or tokens) that count: a micro-batch has the weight of its share of them."""
-        return len(target)
+        return target.shape[0]
 
     def counts(self, target: Tensor) -> Tensor | None:
         """C_n, how often sample n counts, where it has many tokens; shape (N,). As a mean, ℓ is then 1/C Σ_n C_n ℓ_n

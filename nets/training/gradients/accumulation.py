@@ -51,12 +51,12 @@ def accumulate(
 
     The next call with the same accumulator overwrites what this one returns.
     """
-    samples = batch.inputs.shape[0]
+    samples = len(batch)
     if samples <= (micro_batch_size or samples):
         value, gradients = engine(network, loss, batch)
         return value, gradients, single_contribution(samples)
     accumulator = accumulator or Accumulator()
-    micro_batches = split(batch, micro_batch_size)
+    micro_batches = accumulator.micro_batches(batch, micro_batch_size or samples)
     counts = tuple(loss.counted(micro.targets) for micro in micro_batches)
     parts, whole = shares(loss, counts)
     names, block, row = _names(len(micro_batches)), None, 0
@@ -70,12 +70,6 @@ def accumulate(
     assert block is not None
     total = accumulator.finish(block.residuals[row], whole)
     return mean, total, Accumulation(counts, tuple(part / whole for part in parts), block, row)
-
-
-def split(batch: Batch, size: int | None) -> list[Batch]:
-    """The batch in micro-batches of `size` samples, the last one possibly shorter; None for one piece."""
-    size = size or len(batch)
-    return [batch.take(slice(start, start + size)) for start in range(0, len(batch), size)]
 
 
 def shares(loss: Loss, counts: tuple[int, ...]) -> tuple[tuple[int, ...], int]:

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from nets import torch_internals
 from nets.calculus.norms import norm_tensors
+from nets.data.batch import Batch
 from nets.records.contributions import WINDOWS, ContributionBlock
 
 
@@ -20,6 +21,14 @@ class Accumulator:
         self.total: dict[str, Tensor] = {}
         self._sums: list[Tensor] = []
         self._second: list[Tensor] = []
+        self._cut: tuple[Batch, int, list[Batch]] | None = None
+
+    def micro_batches(self, batch: Batch, size: int) -> list[Batch]:
+        """The batch in micro-batches. They are kept for the next call: a descent fills the same memory with the samples
+        of its next batch."""
+        if self._cut is None or self._cut[0] is not batch or self._cut[1] != size:
+            self._cut = batch, size, batch.split(size)
+        return self._cut[2]
 
     def start(self, contributions: tuple[str, ...], gradients: dict[str, Tensor]) -> tuple[ContributionBlock, int]:
         """Begin a window: S and S′ are zero. Returns the block and the row that record it.

@@ -112,6 +112,7 @@ class SampleNormEngine:
             names: of the parameters, in their order.
         """
         even = self._summed or not self._tokens or len(torch.cat(self._tokens).unique()) <= 1
-        taken = SampleNorms(names, torch.cat(self._norms, 1), self._count, self._summed, even)
+        norms = self._norms[0] if len(self._norms) == 1 else torch.cat(self._norms, 1)
+        taken = SampleNorms(names, norms, self._count, self._summed, even)
         self._norms, self._tokens, self._count = [], [], 0
         return taken

@@ -14,7 +14,7 @@ from nets.calculus.function import ClosedForm
 from nets.data.batch import Batch
 from nets.errors import InputError
 from nets.records.contributions import Accumulation
-from nets.training.gradients.accumulation import shares, split
+from nets.training.gradients.accumulation import shares
 from nets.training.gradients.accumulator import Accumulator
 from nets.training.gradients.source import BatchGradient, GradientSpec
 from nets.training.parameters import trained
@@ -58,7 +58,7 @@ class DataParallel:
         self._accumulator = Accumulator()
 
     def __call__(self, batch: Batch) -> BatchGradient:
-        micro_batches = split(batch, self._size or math.ceil(len(batch) / self._count))
+        micro_batches = self._accumulator.micro_batches(batch, self._size or math.ceil(len(batch) / self._count))
         counts = [self._loss.counted(micro.targets) for micro in micro_batches]
         parts, whole = shares(self._loss, tuple(counts))
         weights = [part / whole for part in parts]
