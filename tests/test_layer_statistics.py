@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import nets
-from nets.calculus.layers import ACTIVATIONS, Linear, ReLU, Tanh
+from nets.calculus.layers import ACTIVATIONS, BatchNorm1d, Dropout, Linear, ReLU, Tanh
 from nets.calculus.losses import Loss
 from nets.calculus.network import Network
 from nets.records.layer_statistics import FLAT, QUANTILES, LayerStatistics, ratio
@@ -19,6 +19,17 @@ from tests.cases import NETWORKS, Case
 def batch(case: Case) -> nets.Batch:
     outputs = case.network(case.x).shape
     return nets.Batch(case.x, torch.randn(outputs, generator=torch.Generator().manual_seed(0), dtype=torch.float64))
+
+
+def test_a_snapshot_leaves_running_statistics_and_random_numbers_as_they_are() -> None:
+    network = Network([Linear(3, 4), BatchNorm1d(4), Tanh(), Dropout(0.5), Linear(4, 2)])
+    data = nets.Batch(torch.linspace(-1, 1, 15).reshape(5, 3), torch.ones(5, 2))
+    before = {name: buffer.clone() for name, buffer in network.named_buffers()}
+    state = torch.random.get_rng_state()
+    seen = snapshot(network, nets.MeanSquaredError(), data)
+    assert len(seen.layers) == 3 and len(before) == 3
+    assert all(torch.equal(buffer, before[name]) for name, buffer in network.named_buffers())
+    assert torch.equal(torch.random.get_rng_state(), state)
 
 
 @pytest.mark.parametrize("case", NETWORKS, ids=str)

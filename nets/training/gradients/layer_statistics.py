@@ -16,12 +16,14 @@ slopes: χ₁ = σ_w² E f′²).
 
 import functools
 import math
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from nets.calculus.checks import unchanged
 from nets.calculus.layer import Layer
 from nets.calculus.losses import Loss
 from nets.calculus.network import Network
@@ -32,7 +34,6 @@ MOST_ENTRIES = 2**24
 """Entries of a local Jacobian; of more, only as many samples are taken as there is room for, and one at least."""
 
 
-@torch.no_grad()
 def snapshot(network: Network, loss: Loss, batch: Batch, updates: int = 0) -> Snapshot:
     """The statistics of each layer, from one forward pass and the closed-form backward pass of ℓ over a batch.
 
@@ -45,8 +46,12 @@ def snapshot(network: Network, loss: Loss, batch: Batch, updates: int = 0) -> Sn
         batch: X and targets.
         updates: the number of updates that the network has had, for the record.
     """
-    values = network.trace(batch.inputs)
-    layers = network.layers
+    with unchanged(network):
+        return Snapshot(updates, len(batch), tuple(_layers(network, loss, batch)))
+
+
+def _layers(network: Network, loss: Loss, batch: Batch) -> Iterator[LayerStatistics]:
+    values, layers = network.trace(batch.inputs), network.layers
     outputs = [v for _, v in network.pulled_back(loss.gradient(values[-1], batch.targets), values)]
     # No gradient passes back to an input of whole numbers, such as tokens.
     first = 0 if batch.inputs.is_floating_point() else 1
@@ -54,11 +59,8 @@ def snapshot(network: Network, loss: Loss, batch: Batch, updates: int = 0) -> Sn
     cotangents = [*by_input, *reversed(outputs)]
     starts = [index for index, layer in enumerate(layers) if index == first or not layer.elementwise]
     starts = [index for index in starts if index >= first]
-    found = [
-        _layer(tuple(network.parts.items())[first:], values[first:], cotangents, start - first, stop - first)
-        for start, stop in pairwise([*starts, len(layers)])
-    ]
-    return Snapshot(updates, len(batch.inputs), tuple(found))
+    for start, stop in pairwise([*starts, len(layers)]):
+        yield _layer(tuple(network.parts.items())[first:], values[first:], cotangents, start - first, stop - first)
 
 
 def _layer(
