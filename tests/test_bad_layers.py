@@ -47,14 +47,16 @@ class Forgetful(WithoutGradients):
         return v.sum(-1) if "flat" in self.found else v * self.weight
 
     def gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        return {} if "nothing" in self.found else {"weight": v * x if "samples" in self.found else (v * x).sum(0)}
+        found = {"weight": v * x if "samples" in self.found else (v * x).sum(0)}
+        return {} if "nothing" in self.found else found | ({"wieght": v.sum(0)} if "misspelt" in self.found else {})
 
 
 @pytest.mark.parametrize(
     ("found", "fact"),
     [
         ("samples", r"weight .* Forgetful.gradients .* \(3, 4\); expected \(4,\)"),
-        ("nothing", "Forgetful.gradients returned no gradient of weight"),
+        ("nothing", "layer 1: Forgetful.gradients returned no gradient of weight; expected .* key weight"),
+        ("misspelt", "layer 1: Forgetful.gradients returned a gradient of 'wieght'; expected .* key weight"),
         ("flat", r"layer 1: Forgetful\.pullback returned .* shape \((\d), 3\); expected .* \(\1, 3, 4\)"),
     ],
 )
@@ -86,12 +88,29 @@ class Unregistered(nn.Module):
         ((nn.Softsign(), lambda module: None), r"the class to register is Softsign\(\); expected a subclass"),
         ((Unregistered, Tanh()), r"converter of Unregistered is Tanh\(\); expected a function"),
         ((Unregistered, 3), "the converter of Unregistered is 3; expected a function"),
-        ((nn.Linear, lambda module: None), "the class to register is Linear, which has a converter already"),
+        ((nn.Linear, lambda module: None), r"Linear, which has the converter nets\.\S+ already; .* make a subclass"),
     ],
 )
 def test_what_cannot_be_registered_is_refused(arguments: Any, fact: str) -> None:
     with pytest.raises(nets.InputError, match=fact):
         nets.register(*arguments)
+
+
+def test_a_cell_that_registers_a_converter_may_run_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second run defines the same function once more, perhaps with another body."""
+    monkeypatch.setattr("nets.calculus.layers.conversion._CONVERTERS", {})
+
+    def run(layer: nets.Layer) -> None:
+        def converter(module: nn.Module) -> nets.Layer:
+            return layer
+
+        nets.register(Unregistered, converter)
+
+    for layer in (Tanh(), Linear(2, 2)):
+        run(layer)
+        assert nets.Network.from_torch(Unregistered()).layers[0] is layer
+    with pytest.raises(nets.InputError, match=r"Unregistered, which has the converter \S+run\.<locals>\.converter"):
+        nets.register(Unregistered, lambda module: Tanh())
 
 
 def test_a_converter_that_returns_no_layer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import nets
 from nets.calculus.formulas import formulas
-from nets.calculus.layers import Linear, Tanh
+from nets.calculus.layers import Linear, ReLU, Tanh
 from nets.verification.derivations.engines import OutOfReachError, available
 
 EXACT = {"rtol": 1e-10, "atol": 1e-12}
@@ -139,9 +139,20 @@ def test_a_network_of_whole_numbers_is_drawn() -> None:
 
 
 def test_whole_numbers_for_a_layer_of_real_numbers_are_refused() -> None:
-    network = nets.Network([Linear(3, 2)]).double()
-    with pytest.raises(nets.InputError, match=r"layer 0: Linear\.forward fails .* torch\.int64"):
-        nets.jacobians(network, torch.ones(4, 3, dtype=torch.int64))
+    x = torch.ones(4, 3, dtype=torch.int64)
+    for first in ([], [ReLU()], [Tanh()]):
+        network = nets.Network([*first, Linear(3, 2)]).double()
+        for call in (nets.jacobians, nets.verify, formulas):
+            with pytest.raises(
+                nets.InputError, match=r"X holds .* torch\.int64, .*; expected floating-point .*float64"
+            ):
+                call(network, x)
+
+
+def test_a_fault_of_a_layer_of_tokens_is_not_blamed_on_whole_numbers() -> None:
+    network, x = of_tokens()
+    with pytest.raises(nets.InputError, match=r"layer 0: Embedding\.forward fails with IndexError"):
+        nets.jacobians(network, x + 1)
 
 
 def test_samples_that_depend_on_one_another_have_the_jacobians_of_autograd() -> None:

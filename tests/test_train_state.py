@@ -98,7 +98,15 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing() -> None:
         ({"rule": Adam(0.1)}, "mean"),
         (
             {"learning_rate": 0.1, "momentum": 0.9, "data": nets.Batch(DATA.inputs[:4], DATA.targets[:4])},
-            "the data have 4",
+            "samples 23.* 4;",
+        ),
+        *(
+            ({"learning_rate": 0.1, "momentum": 0.9} | sizes, fact)
+            for sizes, fact in (
+                ({"batch_size": 6}, "batch_size 5.* 6;"),
+                ({"batch_size": None}, "batch_size 5.* 23;"),
+                ({"micro_batch_size": 2}, "micro_batch_size 5.* 2;"),
+            )
         ),
         ({"learning_rate": 0.1, "momentum": 0.9, "network": nets.mlp([3, 5, 2])}, r"0\.weight"),
         ({"learning_rate": 0.1, "momentum": 0.9, "network": nets.mlp([3, 2])}, r"0\.weight"),
@@ -109,6 +117,7 @@ def test_a_state_that_does_not_fit_is_refused_and_changes_nothing() -> None:
             "data": DATA,
             "loss": nets.MeanSquaredError(),
             "steps": 9,
+            "batch_size": 5,
             "state": state,
         } | given
         before = [p.detach().clone() for p in arguments["network"].parameters()]
@@ -124,7 +133,7 @@ def test_a_dictionary_that_is_not_a_state_is_refused() -> None:
     for key, value in (("step", 1.5), ("step", -1), ("epoch", True), ("remaining", torch.ones(3)), ("remaining", None)):
         with pytest.raises(nets.InputError, match=f"'{key}'"):
             nets.TrainState.from_dict({**saved, key: value})  # type: ignore[dict-item]
-    for key in ("step", "epoch", "remaining"):
+    for key in ("step", "epoch", "remaining", "sizes.batch_size"):
         with pytest.raises(nets.InputError, match=f"'{key}'"):
             nets.TrainState.from_dict({name: value for name, value in saved.items() if name != key})
     with pytest.raises(nets.InputError, match="'more'"):

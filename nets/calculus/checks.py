@@ -32,13 +32,35 @@ def checked_trace(network: Network, x: Tensor) -> list[Tensor]:
 
     Raises:
         InputError: for a layer whose forward fails, writes into its input, or returns something else than
-            floating-point numbers of shape (N, *S), or of the shape of its input where it is elementwise.
+            floating-point numbers of shape (N, *S), or of the shape of its input where it is elementwise; and for whole
+            numbers where the same numbers in floating point would do.
     """
     values = [x]
     for index, layer in enumerate(network.layers):
-        with naming(index, _cast_before(network, values)):
-            values.append(layer.checked_forward(values[-1]))
+        try:
+            with naming(index, _cast_before(network, values)):
+                values.append(layer.checked_forward(values[-1]))
+        except InputError as error:
+            refused = _whole_numbers_refused(network, x, layer)
+            if refused is None:
+                raise
+            raise refused from error
     return values
+
+
+def _whole_numbers_refused(network: Network, x: Tensor, layer: Layer) -> InputError | None:
+    """The error for X of whole numbers that fail in a layer; None where the network fails in floating point too."""
+    if x.is_floating_point():
+        return None
+    precision = next((parameter.dtype for parameter in network.parameters()), torch.get_default_dtype())
+    try:
+        checked_trace(network, x.to(precision))
+    except InputError:
+        return None
+    return InputError(
+        f"X holds whole numbers, of {x.dtype}, which {type(layer).__name__}.forward does not take; expected "
+        f"floating-point numbers: pass X.to({precision})."
+    )
 
 
 def checked_cotangents(network: Network, v: Tensor, values: list[Tensor]) -> Iterator[tuple[int, Tensor]]:

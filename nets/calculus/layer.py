@@ -16,14 +16,13 @@ from torch import Tensor, nn
 from torch.func import vjp
 from typing_extensions import Self
 
-from nets.calculus.checked import misshapen, running
+from nets.calculus.checked import expect_gradients, misshapen, running
 from nets.calculus.jacobian import DenseJacobian, Jacobian
 from nets.calculus.mathematics import TORCH, Mathematics
 from nets.calculus.notation.factors import Factor, Place, subscript
 from nets.calculus.notation.symbols import as_factor, slope_function
 from nets.calculus.parameters import with_parameters
 from nets.errors import InputError
-from nets.validation import refusal
 
 
 class Layer(nn.Module, ABC):
@@ -263,24 +262,12 @@ class Layer(nn.Module, ABC):
         """The result of `gradients`.
 
         Raises:
-            InputError: unless it has a tensor of the parameter's shape for each parameter, and v, X and Y are as they
-                were.
+            InputError: unless it has a tensor of the parameter's shape for each parameter, and no other, and v, X and Y
+                are as they were.
         """
-        with running(self, "gradients", v=v, x=x, y=y):
+        with running(self, "gradients", v=v, x=x, y=y) as code:
             found = self.gradients(v, x, y)
-        if not isinstance(found, dict):
-            raise refusal(f"the result of {type(self).__name__}.gradients", found, "a dict {parameter: gradient}")
-        for name, parameter in self.named_parameters():
-            if not isinstance(found.get(name), Tensor):
-                raise InputError(
-                    f"{type(self).__name__}.gradients returned no gradient of {name}; expected one for each parameter."
-                )
-            got = tuple(found[name].shape)
-            if got != tuple(parameter.shape):
-                raise InputError(
-                    f"the gradient of {name} that {type(self).__name__}.gradients returned has the shape {got}; "
-                    f"expected {tuple(parameter.shape)}, the shape of the parameter: sum over the samples."
-                )
+        expect_gradients(code, found, dict(self.named_parameters()))
         return found
 
     def _symbol_holds(self, place: Place) -> bool:

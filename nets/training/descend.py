@@ -75,7 +75,8 @@ def descend(
         sample_norms: whether each record has the norm of every sample's own gradient, see `SampleNorms`.
         rule: an optimizer in place of SGD, such as `nets.training.optimizers.Adam(1e-3)`; it has its own learning rate.
         state: a descent to go on from, see `TrainState`. The network is given its parameters at once. `steps` and
-            `epochs` count from the beginning of that descent, and `seed` has no effect.
+            `epochs` count from the beginning of that descent, and `seed` has no effect. `batch_size`,
+            `micro_batch_size` and the number of samples must be those of that descent.
         gradient_source: gives G in place of the engine: the ranks of a run, or a loop with a mistake, see
             `GradientSource`.
 
@@ -117,17 +118,19 @@ def descend(
         )
     parameters = TrainedParameters(trained(network))
     rule_state = initial_state(rule, parameters.tensors)
+    size = min(batch_size or len(batch), len(batch))
+    sizes = {"samples": len(batch), "batch_size": size, "micro_batch_size": min(micro_batch_size or size, size)}
     if state is not None:
-        _check_state(state, network, rule.kept(rule_state), len(batch))
+        _check_state(state, network, rule.kept(rule_state), sizes)
     spec = GradientSpec(network, loss, engine, micro_batch_size, sample_norms)
     gradient_of = MicroBatches().prepare(spec) if gradient_source is None else prepared(gradient_source, spec)
-    batches, made = Batches(batch, min(batch_size or len(batch), len(batch)), generator), 0
+    batches, made = Batches(batch, size, generator), 0
     if state is not None:
         state.restore(network, rule.kept(rule_state), generator)
         batches.go_to(state.epoch, state.remaining)
         made = state.step
     kind = Update if batch.inputs.device.type == "cpu" else AsyncUpdate
-    return Descent(network, batches, gradient_of, kind(parameters, rule, rule_state, made), made, steps, epochs)
+    return Descent(network, batches, gradient_of, kind(parameters, rule, rule_state, made), made, steps, epochs, sizes)
 
 
 def count_steps(samples: int, epochs: int | None, steps: int | None, batch_size: int | None) -> int:
@@ -169,10 +172,10 @@ def _rule(rule: object, learning_rate: LearningRate | None, momentum: float, wei
     return rule
 
 
-def _check_state(state: object, network: Network, rule: RuleState, samples: int) -> None:
+def _check_state(state: object, network: Network, rule: RuleState, sizes: dict[str, int]) -> None:
     if not isinstance(state, TrainState):
         raise refusal("the state", state, "a nets.TrainState, such as Descent.state or TrainState.from_dict gives")
-    state.check(network, rule, samples)
+    state.check(network, rule, sizes)
 
 
 def _check_limit(name: str, value: object) -> None:

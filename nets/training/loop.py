@@ -32,6 +32,7 @@ class Descent(Iterator[Step]):
         made: the updates that were made before.
         steps: updates after which to stop, those before included; None for no limit.
         epochs: epochs after which to stop, those before included; None for no limit.
+        sizes: of data, batches and micro-batches, for the state.
     """
 
     def __init__(
@@ -43,10 +44,11 @@ class Descent(Iterator[Step]):
         made: int,
         steps: int | None,
         epochs: int | None,
+        sizes: dict[str, int],
     ) -> None:
         self._network, self._batches, self._gradient_of, self._update = network, batches, gradient_of, update
         self._parameters = MovedParameters(network)
-        self._made, self._most_steps, self._most_epochs = made, steps, epochs
+        self._made, self._most_steps, self._most_epochs, self._sizes = made, steps, epochs, sizes
         self._records = self._run()
 
     def __next__(self) -> Step:
@@ -67,6 +69,7 @@ class Descent(Iterator[Step]):
             step=self._made,
             epoch=self._batches.epoch,
             remaining=self._batches.remaining,
+            sizes=dict(self._sizes),
         )
 
     def _run(self) -> Generator[Step, None, None]:

@@ -12,11 +12,14 @@ from nets.training.optimizers.update_rule import RuleState
 from nets.training.parameters import described
 from nets.validation import refusal, whole
 
+SIZES = {name: f"sizes.{name}" for name in ("samples", "batch_size", "micro_batch_size")}
+"""What `TrainState.sizes` has → its entry in `as_dict`."""
+
 
 @dataclass(frozen=True, slots=True)
 class TrainState:
     """A descent between two updates. `descend(..., state=state)` goes on from there as if it had never been
-    interrupted.
+    interrupted, if it is given the same data, loss, rule and engine. Other sizes of data or batches are refused.
 
     ```python
     steps = nets.descend(network, data, steps=7, ...)
@@ -33,6 +36,8 @@ class TrainState:
         step: the number of updates made.
         epoch: the epoch of the last update, counted from 1; 0 before the first.
         remaining: the samples of that epoch that are still to come, in order; shape (R,), int64.
+        sizes: how the samples are divided: 'samples' in the data, samples in a batch under 'batch_size', and in a
+            micro-batch under 'micro_batch_size'.
     """
 
     parameters: dict[str, Tensor]
@@ -41,6 +46,7 @@ class TrainState:
     step: int
     epoch: int
     remaining: Tensor
+    sizes: dict[str, int]
 
     def as_dict(self) -> dict[str, Tensor | int]:
         """The state as one flat dictionary of tensors and whole numbers: 'parameters.0.weight', 'rule.velocity.0',
@@ -53,6 +59,7 @@ class TrainState:
             "step": self.step,
             "epoch": self.epoch,
             "remaining": self.remaining,
+            **{SIZES[name]: size for name, size in self.sizes.items()},
         }
 
     @classmethod
@@ -70,7 +77,7 @@ class TrainState:
             part, _, name = str(key).partition(".")
             if part in parts and isinstance(value, Tensor) and (part != "rule" or name.rpartition(".")[2].isdecimal()):
                 parts[part][name] = value
-            elif key not in ("step", "epoch", "remaining"):
+            elif key not in ("step", "epoch", "remaining", *SIZES.values()):
                 raise InputError(
                     f"the state has the entry {quoted(key)}; expected the entries that TrainState.as_dict writes."
                 )
@@ -82,20 +89,32 @@ class TrainState:
             raise refusal(
                 "the entry 'remaining' of the state", remaining, "the numbers of samples, an int64 tensor of shape (R,)"
             )
-        step, epoch = (whole(f"the entry '{key}' of the state", saved.get(key), 0) for key in ("step", "epoch"))
-        return cls(parts["parameters"], rule, parts["generators"], step, epoch, remaining)
+        step, epoch, *sizes = (
+            whole(f"the entry '{key}' of the state", saved.get(key), least)
+            for key, least in {"step": 0, "epoch": 0, **dict.fromkeys(SIZES.values(), 1)}.items()
+        )
+        return cls(
+            parts["parameters"], rule, parts["generators"], step, epoch, remaining, dict(zip(SIZES, sizes, strict=True))
+        )
 
-    def check(self, network: Network, rule: RuleState, samples: int) -> None:
+    def check(self, network: Network, rule: RuleState, sizes: dict[str, int]) -> None:
         """Raise InputError unless the state belongs to such a descent.
 
         Args:
             network: its parameters and buffers have the names and shapes of those here.
             rule: a state of the update rule, for names and shapes.
-            samples: the number of samples in the data.
+            sizes: of its data, batches and micro-batches, as the state has them.
         """
         _check_alike("the network", self.parameters, state_of(network))
         _check_alike("the update rule", _flat(self.rule), _flat(rule))
-        order = self.generators.get("order")
+        for name, size in sizes.items():
+            if self.sizes.get(name) != size:
+                raise InputError(
+                    f"the state has {name} {self.sizes.get(name)}, and this descent has {size}; expected the same, "
+                    "since the steps would differ from those of the uninterrupted descent: begin a new descent without "
+                    "state to divide the samples otherwise."
+                )
+        samples, order = sizes["samples"], self.generators.get("order")
         expected = torch.Generator().get_state()
         if order is None or order.dtype != expected.dtype or order.shape != expected.shape:
             raise InputError(

@@ -26,27 +26,41 @@ def register(torch_class: type[nn.Module], converter: Converter) -> None:
     Args:
         torch_class: a class of modules; a subclass of it is another class.
         converter: module → layer, which shares the module's parameters; or None for settings that the layer does not
-            have.
+            have. A converter with the same module and name as the registered one replaces it, as after a cell of a
+            notebook has run again.
 
     Raises:
-        InputError: for something that is not a class of modules, a class that is registered already, or a converter
+        InputError: for something that is not a class of modules, a class that has another converter, or a converter
             that cannot be called.
     """
     if not isinstance(torch_class, type) or not issubclass(torch_class, nn.Module):
         raise InputError(
             f"the class to register is {quoted(torch_class)}; expected a subclass of torch.nn.Module, such as nn.Tanh."
         )
-    if torch_class in _CONVERTERS:
-        raise InputError(
-            f"the class to register is {torch_class.__name__}, which has a converter already; expected another class: "
-            "make a subclass of it for a second layer."
-        )
     if not callable(converter) or isinstance(converter, nn.Module):
         raise InputError(
             f"the converter of {torch_class.__name__} is {quoted(converter)}; expected a function module → layer, such "
             "as lambda module: Softsign()."
         )
+    registered = _CONVERTERS.get(torch_class)
+    if registered is not None and _definition(registered) != _definition(converter):
+        raise InputError(
+            f"the class to register is {torch_class.__name__}, which has the converter {_described(registered)} "
+            "already; expected a class without one, or a function of that name to replace it: make a subclass of "
+            f"{torch_class.__name__} for a second layer."
+        )
     _CONVERTERS[torch_class] = converter
+
+
+def _definition(converter: Converter) -> object:
+    """Where a converter is defined: its module and name. A callable object without a name is only equal to itself."""
+    name = getattr(converter, "__qualname__", None)
+    return converter if name is None else (converter.__module__, name)
+
+
+def _described(converter: Converter) -> str:
+    definition = _definition(converter)
+    return ".".join(definition) if isinstance(definition, tuple) else quoted(converter)
 
 
 def sharing(layer: SharingLayer, module: nn.Module) -> SharingLayer:
