@@ -1,6 +1,7 @@
 """Layers at the edge of the protocol: whole numbers as input, coupled samples, and forwards that break it."""
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -68,7 +69,7 @@ def of_tokens() -> tuple[nets.Network, Tensor]:
     return network, torch.tensor([[0, 3], [3, 3], [4, 1]])
 
 
-def normalised(layer: type[BatchNorm] = BatchNorm) -> tuple[nets.Network, Tensor]:
+def normalised(layer: Callable[[], nets.Layer] = BatchNorm) -> tuple[nets.Network, Tensor]:
     layers = [Linear(3, 3, generator=generator()), layer(), Tanh(), Linear(3, 2, generator=generator())]
     return nets.Network(layers).double(), torch.randn(4, 3, generator=generator(), dtype=torch.float64)
 

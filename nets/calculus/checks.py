@@ -14,6 +14,10 @@ from nets.calculus.layer import Layer
 from nets.calculus.network import Network
 from nets.errors import InputError
 
+FEW_SAMPLES = 64
+"""Up to so many samples, the search for samples that depend on one another sees each pair of them. Beyond, it sees a
+dependence of one pair alone with probability 1/2, and one of many pairs almost surely."""
+
 
 @contextmanager
 def unchanged(network: Network) -> Iterator[None]:
@@ -114,8 +118,6 @@ def expect_separate_samples(network: Network, x: Tensor, who: str) -> None:
 def coupling_layers(network: Network, values: list[Tensor]) -> list[int]:
     """The numbers of the layers whose outputs for one sample depend on other samples, such as batch normalizations.
 
-    The pullback of a cotangent that is zero for all samples but the first is zero for these samples elsewhere.
-
     Args:
         network: layers in sequence.
         values: [X, output of layer 0, …, Y].
@@ -132,8 +134,23 @@ def coupling_layers(network: Network, values: list[Tensor]) -> list[int]:
 
 
 def _couples(layer: Layer, x: Tensor, y: Tensor) -> bool:
+    """Whether the pullback of a cotangent that is zero outside of a group of samples is not zero there."""
     if layer.elementwise or len(x) == 1 or not x.is_floating_point():
         return False
-    v = torch.zeros_like(y)
-    v[0] = torch.arange(1, y[0].numel() + 1, dtype=y.dtype, device=y.device).sqrt().reshape(y[0].shape)
-    return bool(layer.checked_pullback(v[None], x, y)[:, 1:].any())
+    groups, v = grouped_cotangents(y)
+    return bool(layer.checked_pullback(v, x, y)[~groups].any())
+
+
+def grouped_cotangents(y: Tensor) -> tuple[Tensor, Tensor]:
+    """Groups of samples, shape (R, N), and for each group a cotangent of Y that is zero outside of it, (R, N, *S').
+
+    For any two samples n and m, some group has n without m: the groups are the samples whose number has a 1 in one of
+    its binary digits, and those that have a 0. Beyond FEW_SAMPLES there are two groups, a random half and the rest.
+    """
+    generator = torch.Generator().manual_seed(0)
+    numbers = torch.arange(len(y)) if len(y) <= FEW_SAMPLES else torch.randperm(len(y), generator=generator) % 2
+    digits = int(numbers.max()).bit_length()
+    ones = (numbers >> torch.arange(digits)[:, None]) % 2 == 1
+    groups = torch.cat([ones, ~ones]).to(y.device)
+    v = (torch.rand(y.shape, generator=generator) + 0.5).to(y)
+    return groups, v * groups.reshape(*groups.shape, *(1 for _ in y.shape[1:]))

@@ -21,7 +21,7 @@ from nets.records.method import Method
 from nets.records.reason import Finding, Reason
 from nets.records.verdict import Verdict
 from nets.text import precision_name
-from nets.verification.attempt import quiet
+from nets.verification.attempt import Available, attempt, quiet
 from nets.verification.derivations.by_layers import network_input
 from nets.verification.derivations.slopes import SAFETY
 from nets.verification.noise.low_precision import coarsest_of, results_of
@@ -90,8 +90,7 @@ class DirectionalSlopes:
 def check_function(network: Network, problem: Problem) -> list[Check]:
     """The closed form as autograd sees it: first order, and the gradient of the gradient."""
     names = list(problem.points)
-    # Two samples are enough to show whether a sum over the batch is right.
-    x = network_input(problem)[:2]
+    x = _few_samples(network, problem)
 
     def function(*points: Tensor) -> Tensor:
         at = dict(zip(names, points, strict=True))
@@ -114,6 +113,15 @@ def check_function(network: Network, problem: Problem) -> list[Check]:
         first.check(function, function, points, problem.seed),
         second.check(function, gradient, points, problem.seed),
     ]
+
+
+def _few_samples(network: Network, problem: Problem) -> Tensor:
+    """X of two samples, which are enough to show whether a sum over the batch is right; all of X for a network that
+    takes no batch of two."""
+    x = network_input(problem)
+    with problem.same_draws(), torch.no_grad():
+        taken = attempt(lambda: network(x[:2]))
+    return x[:2] if isinstance(taken, Available) else x
 
 
 def _computes_coarsely(network: Network, x: Tensor) -> Finding | None:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nets.calculus.checks import unchanged
+from nets.calculus.checks import grouped_cotangents, unchanged
 from nets.calculus.layer import Layer
 from nets.calculus.mathematics import TORCH, Mathematics
 from nets.calculus.network import Network
@@ -51,24 +51,26 @@ def _expect_separate_samples(network: Network, parameters: Mapping[str, Tensor],
     """OutOfReachError where the outputs of a layer for one sample depend on other samples.
 
     The forward is that of the engines, in PyTorch, so that no derivative of a layer takes part: the gradient of the
-    outputs for the first sample is zero by all other samples.
+    outputs for a group of samples is zero by all other samples.
     """
     for name, layer in network.parts.items():
         separate = layer.elementwise or len(x) == 1 or not x.is_floating_point()
         with torch.set_grad_enabled(not separate):
             x = x.detach().requires_grad_(not separate)
             y = forward({name: layer}, TORCH, parameters, x)
-            if not separate and _first_sample_depends_on_others(y, x):
+            if not separate and _samples_depend_on_others(y, x):
                 raise OutOfReachError(
                     f"layer {name} makes the outputs for one sample depend on others; the engines take each by itself."
                 )
         x = y
 
 
-def _first_sample_depends_on_others(y: Tensor, x: Tensor) -> bool:
-    weights = torch.arange(1, y[0].numel() + 1, dtype=y.dtype, device=y.device).sqrt().reshape(y[0].shape)
-    (gradient,) = torch.autograd.grad((weights * y[0]).sum(), x, materialize_grads=True)
-    return bool(gradient[1:].any())
+def _samples_depend_on_others(y: Tensor, x: Tensor) -> bool:
+    for group, v in zip(*grouped_cotangents(y.detach()), strict=True):
+        (gradient,) = torch.autograd.grad(y, x, v, retain_graph=True, materialize_grads=True)
+        if gradient[~group].any():
+            return True
+    return False
 
 
 def forward(layers: Mapping[str, Layer], m: Mathematics, theta: Mapping[str, Any], x: Any) -> Any:
