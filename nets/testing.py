@@ -36,13 +36,13 @@ def assert_accumulation(
     loss: Callable[..., Tensor],
     micro_batches: Iterable[Any],
     closure: Closure | None = None,
-    *,
-    seed: int = 0,
+    **options: Any,
 ) -> None:
     """Raise unless the gradient that is accumulated over the micro-batches is the gradient of the whole batch.
 
     Args:
-        module, loss, micro_batches, closure, seed: see `nets.check_accumulation`.
+        module, loss, micro_batches, closure: see `nets.check_accumulation`.
+        options: those of `nets.check_accumulation`: seed.
 
     Raises:
         GradientError: an AssertionError with the certificate's sentence, which says what the loop did instead, and its
@@ -50,7 +50,7 @@ def assert_accumulation(
         InputError: as `nets.check_accumulation` does.
     """
     __tracebackhide__ = True
-    _raise_unless_passed(check_accumulation(module, loss, micro_batches, closure, seed=seed))
+    _raise_unless_passed(check_accumulation(module, loss, micro_batches, closure, **options))
 
 
 def _raise_unless_passed(certificate: Certificate) -> None:

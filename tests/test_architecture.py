@@ -99,14 +99,25 @@ def test_private_names_of_pytorch_are_in_one_module() -> None:
 SHARED_LINES = 6
 
 
+def lines_without_imports(path: Path) -> list[tuple[int, str]]:
+    """(number, line) of every line that is neither blank nor part of an import statement, without white space around
+    it."""
+    text = path.read_text("utf-8")
+    imports = set[int]()
+    if path.suffix == ".py":
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                imports |= set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    lines = enumerate((line.strip() for line in text.splitlines()), start=1)
+    return [(number, line) for number, line in lines if line and number not in imports]
+
+
 def test_no_passage_of_six_lines_occurs_twice() -> None:
-    """A passage is six lines of code in a row, without imports, comments, blank lines and arguments of signatures."""
-    places: dict[str, set[str]] = defaultdict(set)
-    for path in ROOT.glob("nets/**/*.py"):
-        lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
-        code = [line for line in lines if line and not re.match(r"(import |from |#|\w+: .*,$|\*,$|def |@)", line)]
-        for start in range(len(code) - SHARED_LINES + 1):
-            passage = "\n".join(code[start : start + SHARED_LINES])
-            if len(passage) > 120:  # brackets and the names of an export list do not count
-                places[passage].add(f"{path.relative_to(ROOT).as_posix()}, {code[start]!r}")
-    assert [sorted(found) for found in places.values() if len(found) > 1] == []
+    """A passage is six lines in a row: code, signatures, docstrings and comments, without imports and blank lines."""
+    places: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for path in sorted(path for path in ROOT.glob("nets/**/*.*") if path.suffix in {".py", ".js", ".css"}):
+        lines = lines_without_imports(path)
+        for start in range(len(lines) - SHARED_LINES + 1):
+            numbers, passage = zip(*lines[start : start + SHARED_LINES], strict=True)
+            places[passage].append(f"{path.relative_to(ROOT).as_posix()}:{numbers[0]}")
+    assert [found for found in places.values() if len(found) > 1] == []

@@ -1,7 +1,9 @@
 """MNIST and Fashion-MNIST, read from files on disk by torchvision's own data sets."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,86 +17,76 @@ from nets.errors import InputError
 from nets.validation import one_of, seeded, whole, yes_or_no
 
 
-def mnist(
-    *,
-    root: str | os.PathLike[str] = "data",
-    download: bool = False,
-    targets: str = "classes",
-    train_samples: int | None = None,
-    test_samples: int | None = None,
-    seed: int = 0,
-) -> DataSet:
-    """Handwritten digits of 28 x 28 pixels: 60,000 to learn from and 10,000 held out, as their authors split them.
+@dataclass(frozen=True)
+class ImageSet:
+    """A data set of 60,000 images of 28 x 28 pixels to learn from and 10,000 held out, as their authors split them.
 
-    X_nj = (pixel_nj - μ_j) / σ, with the mean μ_j of each pixel and one deviation σ, both of the training images that
-    are used; shape (N, 784), float32. A pixel that is blank in all of those is 0 in the held-out images, too.
-
-    Args:
-        root: folder that holds MNIST/raw with the four IDX files, unpacked or as .gz.
-        download: fetch files that are missing. They are moved into place when all of them have arrived.
-        targets: "classes": shape (N,), int64; "signed": T_nk = +1 for the right class, -1 for the others, shape (N,
-            10).
-        train_samples: take only so many training images, drawn by the seed; None for all, in the order of the file.
-        test_samples: likewise of the held-out images.
-        seed: decides which are drawn.
-
-    Raises:
-        InputError: a file is missing, cut short, empty or not what its name says, or a download fails.
-
-    Source: Y. LeCun, C. Cortes and C. Burges, The MNIST database of handwritten digits (1998).
+    Attributes:
+        name: of the folder and of torchvision's data set.
     """
-    return _images("MNIST", root, download, targets, (train_samples, test_samples), seed)
 
+    name: str
 
-def fashion_mnist(
-    *,
-    root: str | os.PathLike[str] = "data",
-    download: bool = False,
-    targets: str = "classes",
-    train_samples: int | None = None,
-    test_samples: int | None = None,
-    seed: int = 0,
-) -> DataSet:
-    """Pieces of clothing in the format of `mnist`, with the same arguments and errors; the files lie in
-    FashionMNIST/raw.
+    def __call__(
+        self,
+        *,
+        root: str | os.PathLike[str] = "data",
+        download: bool = False,
+        targets: str = "classes",
+        train_samples: int | None = None,
+        test_samples: int | None = None,
+        seed: int = 0,
+    ) -> DataSet:
+        """X_nj = (pixel_nj - μ_j) / σ, with the mean μ_j of each pixel and one deviation σ, both of the training images
+        that are used; shape (N, 784), float32. A pixel that is blank in all of those is 0 in the held-out images, too.
 
-    Source: H. Xiao, K. Rasul and R. Vollgraf, Fashion-MNIST (2017), arXiv:1708.07747.
-    """
-    return _images("FashionMNIST", root, download, targets, (train_samples, test_samples), seed)
+        Args:
+            root: folder that holds <name>/raw with the four IDX files, unpacked or as .gz.
+            download: fetch files that are missing. They are moved into place when all of them have arrived.
+            targets: "classes": shape (N,), int64; "signed": T_nk = +1 for the right class, -1 for the others, shape (N,
+                10).
+            train_samples: take only so many training images, drawn by the seed; None for all, in the order of the file.
+            test_samples: likewise of the held-out images.
+            seed: decides which are drawn.
 
-
-def _images(
-    name: str,
-    root: str | os.PathLike[str],
-    download: bool,
-    targets: str,
-    counts: tuple[int | None, int | None],
-    seed: int,
-) -> DataSet:
-    kind = one_of("targets", targets, KINDS)
-    may_fetch = yes_or_no("download", download)
-    folder = Path(os.path.expanduser(str(root))).absolute() / name / "raw"
-    missing = idx.missing(folder)
-    if missing and not may_fetch:
-        raise InputError(
-            f"{name} was looked for in {folder}, which lacks {', '.join(missing)} (unpacked or .gz): put the files"
-            f" there, set data.root to the folder that holds {name}/raw, or have them fetched with data.download=true."
+        Raises:
+            InputError: a file is missing, cut short, empty or not what its name says, or a download fails.
+        """
+        kind = one_of("targets", targets, KINDS)
+        train, test = self._read(Path(os.path.expanduser(str(root))).absolute(), yes_or_no("download", download))
+        train_pixels, train_classes = _draw(train.data, train.targets, "train_samples", train_samples, seed)
+        test_pixels, test_classes = _draw(test.data, test.targets, "test_samples", test_samples, seed)
+        train_inputs, test_inputs = standardise(train_pixels, test_pixels, common_scale=True)
+        return DataSet(
+            self.name,
+            Batch(train_inputs, encode(train_classes, 10, kind)),
+            Batch(test_inputs, encode(test_classes, 10, kind)),
+            classes=10,
+            labels=tuple(train.classes),
         )
-    data_set = getattr(vision_data_sets(), name)
-    if missing:
-        idx.fetch(data_set, folder)
-    with idx.unpacked(name, folder) as unpacked:
-        train, test = data_set(unpacked, train=True), data_set(unpacked, train=False)
-    train_pixels, train_classes = _draw(train.data, train.targets, "train_samples", counts[0], seed)
-    test_pixels, test_classes = _draw(test.data, test.targets, "test_samples", counts[1], seed)
-    train_inputs, test_inputs = standardise(train_pixels, test_pixels, common_scale=True)
-    return DataSet(
-        name,
-        Batch(train_inputs, encode(train_classes, 10, kind)),
-        Batch(test_inputs, encode(test_classes, 10, kind)),
-        classes=10,
-        labels=tuple(train.classes),
-    )
+
+    def _read(self, root: Path, may_fetch: bool) -> tuple[Any, Any]:
+        """torchvision's training and test set."""
+        folder = root / self.name / "raw"
+        missing = idx.missing(folder)
+        if missing and not may_fetch:
+            raise InputError(
+                f"{self.name} was looked for in {folder}, which lacks {', '.join(missing)} (unpacked or .gz): put the "
+                f"files there, set data.root to the folder that holds {self.name}/raw, or have them fetched with "
+                "data.download=true."
+            )
+        data_set = getattr(vision_data_sets(), self.name)
+        if missing:
+            idx.fetch(data_set, folder)
+        with idx.unpacked(self.name, folder) as unpacked:
+            return data_set(unpacked, train=True), data_set(unpacked, train=False)
+
+
+mnist = ImageSet("MNIST")
+"""Handwritten digits. Source: Y. LeCun, C. Cortes and C. Burges, The MNIST database of handwritten digits (1998)."""
+
+fashion_mnist = ImageSet("FashionMNIST")
+"""Pieces of clothing. Source: H. Xiao, K. Rasul and R. Vollgraf, Fashion-MNIST (2017), arXiv:1708.07747."""
 
 
 def _draw(images: Tensor, classes: Tensor, argument: str, count: int | None, seed: int) -> tuple[Tensor, Tensor]:

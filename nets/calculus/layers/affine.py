@@ -71,7 +71,11 @@ class ChannelNorm(Layer):
         return {"weight": summed(v * self.normal(x)[0].reshape(x.shape), axes), "bias": summed(v, axes)}
 
 
-def sizes(name: str, value: int | Sequence[int], least: int = 1) -> tuple[int, ...]:
+Size = int | Sequence[int]
+"""One whole number for all axes, or one for each axis."""
+
+
+def sizes(name: str, value: Size, least: int = 1) -> tuple[int, ...]:
     """One size or several as a tuple.
 
     Raises:

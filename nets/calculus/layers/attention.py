@@ -7,7 +7,7 @@ embedding: Su et al., arXiv:2104.09864; the backward pass from the row sums: Dao
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -179,23 +179,16 @@ class BlockedAttention(Attention):
     output: it equals v_t · Y_t.
 
     Args:
-        block: B. The others are those of `Attention`.
+        heads, groups: see `Attention`.
+        block: B.
+        settings: causal, window and rotary, see `Attention`.
 
     Raises:
         InputError: as in `Attention`.
     """
 
-    def __init__(
-        self,
-        heads: int,
-        groups: int | None = None,
-        *,
-        block: int,
-        causal: bool = True,
-        window: int | None = None,
-        rotary: float | None = None,
-    ) -> None:
-        super().__init__(heads, groups, causal=causal, window=window, rotary=rotary)
+    def __init__(self, heads: int, groups: int | None = None, *, block: int, **settings: Any) -> None:
+        super().__init__(heads, groups, **settings)
         self.block = whole("block", block, 1, remedy="give the number of query positions in a block")
 
     def forward(self, x: Tensor) -> Tensor:

@@ -22,9 +22,10 @@ from torch.nn import functional as F
 
 from nets import validation
 from nets.calculus.layer import Layer
+from nets.calculus.layers.affine import Size
 from nets.calculus.layers.conversion import register
 from nets.calculus.layers.convolution import expect_window, per_axis
-from nets.calculus.layers.pooling import Pool, expect_positions
+from nets.calculus.layers.pooling import Pool, Stride, expect_positions
 from nets.calculus.mathematics import Mathematics
 
 
@@ -78,9 +79,9 @@ class AvgPool(Average, Pool):
 
     def __init__(
         self,
-        kernel_size: int | Sequence[int],
-        stride: int | Sequence[int] | None = None,
-        padding: int | Sequence[int] = 0,
+        kernel_size: Size,
+        stride: Stride = None,
+        padding: Size = 0,
         ceil_mode: bool = False,
         count_include_pad: bool = True,
     ) -> None:

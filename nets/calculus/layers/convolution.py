@@ -23,15 +23,14 @@ from torch.nn import functional as F
 from torch.nn.grad import conv1d_weight, conv2d_weight
 
 from nets import validation
-from nets.calculus.layer import Layer
-from nets.calculus.layers.affine import divides, expect_channels, sizes
+from nets.calculus.layers.affine import Size, divides, expect_channels, sizes
 from nets.calculus.layers.conversion import register, sharing
-from nets.calculus.layers.initialization import uniform
+from nets.calculus.layers.initialization import WeightedSum
 from nets.calculus.norms import norms_of_products
 from nets.errors import InputError, quoted
 
 
-class Convolution(Layer):
+class Convolution(WeightedSum):
     """Y_nol = Σ_cs W_ocs X_nc,p(l,s) + B_o, with p(l, s) = l stride + s dilation − padding; X is 0 outside.
 
     With groups, the channels are divided in order, and an output channel sees the input channels of its own group.
@@ -59,39 +58,32 @@ class Convolution(Layer):
     axes: ClassVar[int]
     """Axes of positions."""
 
-    weight: Tensor
-    bias: Tensor | None
-
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
-        kernel_size: int | Sequence[int],
-        stride: int | Sequence[int] = 1,
-        padding: int | Sequence[int] = 0,
-        dilation: int | Sequence[int] = 1,
+        kernel_size: Size,
+        stride: Size = 1,
+        padding: Size = 0,
+        dilation: Size = 1,
         groups: int = 1,
         bias: bool = True,
         *,
         gain: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__()
         for name, count in (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)):
             validation.whole(name, count, 1)
         divides("groups", groups, "in_channels", in_channels)
         divides("groups", groups, "out_channels", out_channels)
-        validation.yes_or_no("bias", bias)
-        self.kernel_size = per_axis("kernel_size", kernel_size, self.axes)
+        places = per_axis("kernel_size", kernel_size, self.axes)
+        units = (in_channels + out_channels) // groups * math.prod(places)
+        super().__init__((out_channels, in_channels // groups, *places), units, bias, gain, generator)
+        self.kernel_size = places
         self.stride = per_axis("stride", stride, self.axes)
         self.padding = per_axis("padding", padding, self.axes, least=0)
         self.dilation = per_axis("dilation", dilation, self.axes)
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        units = (in_channels + out_channels) // groups * math.prod(self.kernel_size)
-        bound = math.sqrt(6 / units) * validation.number("gain", gain, least=0)
-        shape = (out_channels, in_channels // groups, *self.kernel_size)
-        self.weight = nn.Parameter(uniform(shape, bound, validation.generator(generator)))
-        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
         """Y_nol = Σ_cs W_ocs X_nc,p(l,s) + B_o."""
@@ -172,7 +164,7 @@ class Conv2d(Convolution):
     axes = 2
 
 
-def per_axis(name: str, value: int | Sequence[int], axes: int, least: int = 1) -> tuple[int, ...]:
+def per_axis(name: str, value: Size, axes: int, least: int = 1) -> tuple[int, ...]:
     """One number for each axis of positions; a single one counts for all.
 
     Raises:

@@ -4,7 +4,6 @@ Source of the formulas: Rumelhart, Hinton, Williams, "Learning representations b
 (1986).
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,16 +13,15 @@ from torch import Tensor, nn
 
 from nets import validation
 from nets.calculus.jacobian import BiasJacobian, Jacobian, WeightJacobian
-from nets.calculus.layer import Layer
 from nets.calculus.layers.conversion import register
-from nets.calculus.layers.initialization import uniform
+from nets.calculus.layers.initialization import WeightedSum
 from nets.calculus.mathematics import Mathematics
 from nets.calculus.norms import norms_of_products
 from nets.calculus.notation.factors import Factor, Place, subscript
 from nets.errors import InputError
 
 
-class Linear(Layer):
+class Linear(WeightedSum):
     """Y_ni = Σ_j W_ij X_nj + B_i.
 
     Shapes: W (I, J), B (I,), X (N, J), Y (N, I). Where X has further axes, (N, …, J), every row of every sample is
@@ -40,9 +38,6 @@ class Linear(Layer):
         InputError: for an argument out of range, or a weight larger than the free memory.
     """
 
-    weight: Tensor
-    bias: Tensor | None
-
     def __init__(
         self,
         in_features: int,
@@ -52,16 +47,9 @@ class Linear(Layer):
         gain: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> None:
-        super().__init__()
         for name, units in (("in_features", in_features), ("out_features", out_features)):
             validation.whole(name, units, 1, remedy="give the number of units")
-        validation.yes_or_no("bias", bias)
-        bound = math.sqrt(6 / (in_features + out_features))
-        most = torch.finfo(torch.get_default_dtype()).max / max(1.0, bound)
-        remedy = "a larger one makes the initial weights overflow, and 1 keeps the variance of the signal"
-        bound *= validation.number("gain", gain, least=0, most=most, remedy=remedy)
-        self.weight = nn.Parameter(uniform((out_features, in_features), bound, validation.generator(generator)))
-        self.bias = nn.Parameter(torch.zeros(out_features)) if bias else None
+        super().__init__((out_features, in_features), in_features + out_features, bias, gain, generator)
 
     def forward(self, x: Float[Tensor, "*n j"]) -> Float[Tensor, "*n i"]:
         """Y_ni = Σ_j W_ij X_nj + B_i."""

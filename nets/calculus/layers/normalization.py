@@ -11,7 +11,6 @@ every layer here is Y_nj = W_j H_nj + B_j. Its three terms, with u_nj = v_nj W_j
 The first is the scale, the second comes from the mean, and the third from the variance.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from torch.nn import functional as F
 
 from nets import validation
 from nets.calculus.layer import Layer
-from nets.calculus.layers.affine import ChannelNorm, affine_tangent, divides, expect_channels, sizes, summed
+from nets.calculus.layers.affine import ChannelNorm, Size, affine_tangent, divides, expect_channels, sizes, summed
 from nets.calculus.layers.conversion import register, sharing
 from nets.calculus.mathematics import Mathematics
 from nets.errors import InputError
@@ -51,7 +50,7 @@ class LayerNorm(Layer):
 
     def __init__(
         self,
-        normalized_shape: int | Sequence[int],
+        normalized_shape: Size,
         eps: float = 1e-5,
         elementwise_affine: bool = True,
         bias: bool = True,
@@ -155,9 +154,7 @@ class RMSNorm(LayerNorm):
     Source: Zhang, Sennrich, arXiv:1910.07467.
     """
 
-    def __init__(
-        self, normalized_shape: int | Sequence[int], eps: float | None = None, elementwise_affine: bool = True
-    ) -> None:
+    def __init__(self, normalized_shape: Size, eps: float | None = None, elementwise_affine: bool = True) -> None:
         super().__init__(normalized_shape, 0.0 if eps is None else eps, elementwise_affine, bias=False)
         self._eps_of_precision = eps is None
 

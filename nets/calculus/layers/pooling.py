@@ -8,7 +8,7 @@ The largest number X_nc,p(l) of a window passes v_ncl to its own position p(l) a
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -17,9 +17,13 @@ from torch.nn import functional as F
 
 from nets import validation
 from nets.calculus.layer import Layer
+from nets.calculus.layers.affine import Size
 from nets.calculus.layers.conversion import register
 from nets.calculus.layers.convolution import expect_window, per_axis
 from nets.errors import InputError
+
+Stride = Size | None
+"""From one window to the next; None for the size of the window."""
 
 
 class Pool(Layer):
@@ -38,13 +42,7 @@ class Pool(Layer):
     axes: ClassVar[int]
     """Axes of positions."""
 
-    def __init__(
-        self,
-        kernel_size: int | Sequence[int],
-        stride: int | Sequence[int] | None = None,
-        padding: int | Sequence[int] = 0,
-        ceil_mode: bool = False,
-    ) -> None:
+    def __init__(self, kernel_size: Size, stride: Stride = None, padding: Size = 0, ceil_mode: bool = False) -> None:
         super().__init__()
         self.kernel_size = per_axis("kernel_size", kernel_size, self.axes)
         self.stride = self.kernel_size if stride is None else per_axis("stride", stride, self.axes)
@@ -73,12 +71,7 @@ class MaxPool(Pool):
     """
 
     def __init__(
-        self,
-        kernel_size: int | Sequence[int],
-        stride: int | Sequence[int] | None = None,
-        padding: int | Sequence[int] = 0,
-        dilation: int | Sequence[int] = 1,
-        ceil_mode: bool = False,
+        self, kernel_size: Size, stride: Stride = None, padding: Size = 0, dilation: Size = 1, ceil_mode: bool = False
     ) -> None:
         super().__init__(kernel_size, stride, padding, ceil_mode)
         self.dilation = per_axis("dilation", dilation, self.axes)

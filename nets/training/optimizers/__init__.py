@@ -1,6 +1,6 @@
 """Optimizers: update rules that turn gradients into changes of the parameters.
 
-update_rule: the protocol, and OPTIMIZERS, the rules by name. Begin here.
+update_rule: the protocol, rules with a weight decay, and OPTIMIZERS, the rules by name. Begin here.
 sgd: momentum and Nesterov. adam: Adam and AdamW. rmsprop, adagrad, lion: a rule each.
 kernel_rule: how a fused kernel of PyTorch makes an update whose Δθ is on record. clipping: any rule, with gradients of
 bounded size.
@@ -18,6 +18,7 @@ from nets.training.optimizers.rmsprop import RMSprop as RMSprop
 from nets.training.optimizers.sgd import SGD as SGD
 from nets.training.optimizers.update_rule import OPTIMIZERS as OPTIMIZERS
 from nets.training.optimizers.update_rule import Change as Change
+from nets.training.optimizers.update_rule import DecayingRule as DecayingRule
 from nets.training.optimizers.update_rule import LearningRate as LearningRate
 from nets.training.optimizers.update_rule import RuleState as RuleState
 from nets.training.optimizers.update_rule import UpdateRule as UpdateRule

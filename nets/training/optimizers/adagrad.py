@@ -20,11 +20,10 @@ class Adagrad(KernelRule, known_as="adagrad"):
     12 (2011), figure 1 with diagonal matrices.
 
     Args:
-        learning_rate: η, above 0, or a schedule.
         decay: κ, from 0 up.
         initial: S before the first update, from 0 up.
         epsilon: ε, above 0.
-        weight_decay: λ, from 0 up.
+        learning_rate, weight_decay: η and λ, see `DecayingRule`.
 
     Raises:
         InputError: for a number out of range.

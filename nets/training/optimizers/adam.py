@@ -19,13 +19,12 @@ class Adam(KernelRule, known_as="adam"):
     Source: Kingma, Ba, "Adam: a method for stochastic optimization", arXiv:1412.6980, algorithm 1.
 
     Args:
-        learning_rate: η, above 0, or a schedule.
         betas: β₁ and β₂, each from 0 up and below 1.
         epsilon: ε, above 0.
-        weight_decay: λ, from 0 up.
+        learning_rate, weight_decay: η and λ, see `DecayingRule`.
 
     Raises:
-        InputError: for a number out of range.
+        InputError: for a number out of range, and betas that are not two numbers.
     """
 
     def __init__(

@@ -2,17 +2,16 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from nets import torch_internals
-from nets.training.optimizers.update_rule import Change, LearningRate, RuleState, UpdateRule, decayed, zeros
+from nets.training.optimizers.update_rule import Change, DecayingRule, LearningRate, RuleState, zeros
 from nets.validation import number, refusal
 
 
-class KernelRule(UpdateRule):
+class KernelRule(DecayingRule):
     """A rule that a kernel of PyTorch knows: it adds Δθ to θ, and each number is read and written once.
 
     The record holds ‖Δθ_p‖. The kernel is therefore given zeros in place of θ, where it leaves Δθ itself. The weight
@@ -21,8 +20,7 @@ class KernelRule(UpdateRule):
     A subclass states `init_moments`, `step` and `run`.
 
     Args:
-        learning_rate: η, above 0, or a schedule.
-        weight_decay: λ, from 0 up.
+        learning_rate, weight_decay: see `DecayingRule`.
         kernel: of PyTorch; None where this release has none.
 
     Raises:
@@ -31,12 +29,9 @@ class KernelRule(UpdateRule):
 
     scratch = frozenset({"change"})
 
-    decoupled: ClassVar[bool] = False
-    """Whether Δθ has the term −η λ θ. Otherwise G + λ θ takes the place of G."""
-
     def __init__(self, learning_rate: LearningRate, weight_decay: float, kernel: Callable[..., None] | None) -> None:
-        super().__init__(learning_rate)
-        self.weight_decay, self._kernel = number("weight_decay", weight_decay, least=0), kernel
+        super().__init__(learning_rate, weight_decay)
+        self._kernel = kernel
 
     @abstractmethod
     def init_moments(self, parameters: list[Tensor]) -> RuleState:
@@ -53,10 +48,6 @@ class KernelRule(UpdateRule):
         """
         counter = torch.zeros((), dtype=torch.float32, device=parameters[0].device)
         return {**self.init_moments(parameters), "updates": [counter], "change": zeros(parameters)}
-
-    def decayed(self, parameters: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
-        """G_p + λ θ_p; G_p where the decay is decoupled."""
-        return gradients if self.decoupled else decayed(gradients, parameters, self.weight_decay)
 
     def apply_fused(
         self, state: RuleState, parameters: list[Tensor], gradients: list[Tensor], skip: Tensor | None = None

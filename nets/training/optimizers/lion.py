@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from nets.training.optimizers.kernel_rule import fractions
-from nets.training.optimizers.update_rule import LearningRate, RuleState, UpdateRule, zeros
-from nets.validation import number
+from nets.training.optimizers.update_rule import DecayingRule, LearningRate, RuleState, zeros
 
 
-class Lion(UpdateRule, known_as="lion"):
+class Lion(DecayingRule, known_as="lion"):
     """Δθ = −η (sgn(β₁ M + (1 − β₁) G) + λ θ), then M ← β₂ M + (1 − β₂) G, with M = 0 before the first update.
 
     Every entry moves by η. A good η is 3 to 10 times smaller than that of AdamW, and λ as many times larger.
@@ -17,20 +16,20 @@ class Lion(UpdateRule, known_as="lion"):
     Source: Chen et al., "Symbolic discovery of optimization algorithms", arXiv:2302.06675, algorithm 2.
 
     Args:
-        learning_rate: η, above 0, or a schedule.
         betas: β₁ and β₂, each from 0 up and below 1.
-        weight_decay: λ, from 0 up.
+        learning_rate, weight_decay: η and λ, see `DecayingRule`.
 
     Raises:
-        InputError: for a number out of range.
+        InputError: for a number out of range, and betas that are not two numbers.
     """
+
+    decoupled = True
 
     def __init__(
         self, learning_rate: LearningRate = 1e-4, betas: Sequence[float] = (0.9, 0.99), weight_decay: float = 0.0
     ) -> None:
-        super().__init__(learning_rate)
+        super().__init__(learning_rate, weight_decay)
         self.betas = fractions("betas", betas)
-        self.weight_decay = number("weight_decay", weight_decay, least=0)
 
     def init(self, parameters: list[Tensor]) -> RuleState:
         """M = 0."""

@@ -2,11 +2,11 @@
 
 from torch import Tensor
 
-from nets.training.optimizers.update_rule import LearningRate, RuleState, UpdateRule, decayed, zeros
+from nets.training.optimizers.update_rule import DecayingRule, LearningRate, RuleState, zeros
 from nets.validation import number, yes_or_no
 
 
-class RMSprop(UpdateRule, known_as="rmsprop"):
+class RMSprop(DecayingRule, known_as="rmsprop"):
     """V ← α V + (1 − α) G², B ← μ B + G / (√V + ε), Δθ = −η B, as in `torch.optim.RMSprop`.
 
     Centered: M ← α M + (1 − α) G, and V − M² takes the place of V under the root. V = M = B = 0 before the
@@ -17,15 +17,14 @@ class RMSprop(UpdateRule, known_as="rmsprop"):
     neural networks", arXiv:1308.0850, eq. 38 to 45, centered and with momentum.
 
     Args:
-        learning_rate: η, above 0, or a schedule.
         alpha: α, from 0 up and below 1.
         epsilon: ε, above 0.
         momentum: μ, from 0 up and below 1.
         centered: whether M² is subtracted.
-        weight_decay: λ, from 0 up.
+        learning_rate, weight_decay: η and λ, see `DecayingRule`.
 
     Raises:
-        InputError: for a number out of range.
+        InputError: for a number out of range, and a `centered` that is neither True nor False.
     """
 
     def __init__(
@@ -37,12 +36,11 @@ class RMSprop(UpdateRule, known_as="rmsprop"):
         centered: bool = False,
         weight_decay: float = 0.0,
     ) -> None:
-        super().__init__(learning_rate)
+        super().__init__(learning_rate, weight_decay)
         self.alpha = number("alpha", alpha, least=0, below=1)
         self.epsilon = number("epsilon", epsilon, above=0)
         self.momentum = number("momentum", momentum, least=0, below=1)
         self.centered = yes_or_no("centered", centered)
-        self.weight_decay = number("weight_decay", weight_decay, least=0)
 
     def init(self, parameters: list[Tensor]) -> RuleState:
         """V = 0; M = 0 if centered, B = 0 with momentum."""
@@ -52,7 +50,7 @@ class RMSprop(UpdateRule, known_as="rmsprop"):
     def step(self, state: RuleState, parameters: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
         """Δθ = −η B, after B ← μ B + G / (√V + ε)."""
         changes = []
-        directions = decayed(gradients, parameters, self.weight_decay)
+        directions = self.decayed(parameters, gradients)
         for place, (v, direction) in enumerate(zip(state["square"], directions, strict=True)):
             v.mul_(self.alpha).addcmul_(direction, direction, value=1 - self.alpha)
             variance = v

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from nets import torch_internals
 from nets.errors import InputError
-from nets.training.optimizers.update_rule import Change, LearningRate, RuleState, UpdateRule
+from nets.training.optimizers.update_rule import Change, DecayingRule, LearningRate, RuleState
 from nets.validation import number, yes_or_no
 
 
-class SGD(UpdateRule, known_as="sgd"):
+class SGD(DecayingRule, known_as="sgd"):
     """V_p ← μ V_p + G_p + λ θ_p with V = 0 before the first update, and Δθ_p = −η V_p, as in `torch.optim.SGD`.
 
     Nesterov: Δθ_p = −η (G_p + λ θ_p + μ V_p), with the new V.
@@ -20,13 +20,12 @@ class SGD(UpdateRule, known_as="sgd"):
     momentum in deep learning", ICML 2013, for Nesterov's form.
 
     Args:
-        learning_rate: η, above 0, or a schedule.
         momentum: μ, from 0 up and below 1.
-        weight_decay: λ, from 0 up.
+        learning_rate, weight_decay: η and λ, see `DecayingRule`.
         nesterov: whether Δθ looks ahead along V; needs a momentum.
 
     Raises:
-        InputError: for a number out of range.
+        InputError: for a number out of range, and Nesterov's form without a momentum.
     """
 
     def __init__(
@@ -36,9 +35,8 @@ class SGD(UpdateRule, known_as="sgd"):
         weight_decay: float = 0.0,
         nesterov: bool = False,
     ) -> None:
-        super().__init__(learning_rate)
+        super().__init__(learning_rate, weight_decay)
         self.momentum = number("momentum", momentum, least=0, below=1)
-        self.weight_decay = number("weight_decay", weight_decay, least=0)
         self.nesterov = yes_or_no("nesterov", nesterov)
         if self.nesterov and self.momentum == 0:
             raise InputError("nesterov is True and momentum is 0; expected a momentum above 0: set momentum=0.9.")

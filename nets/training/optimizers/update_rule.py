@@ -149,16 +149,34 @@ class UpdateRule(ABC):
         return list(changes)
 
 
+class DecayingRule(UpdateRule):
+    """A rule with a weight decay: G_p + λ θ_p takes the place of G_p, or Δθ_p has the term −η λ θ_p.
+
+    Args:
+        learning_rate: η, above 0, or a schedule.
+        weight_decay: λ, from 0 up.
+
+    Raises:
+        InputError: for a number out of range.
+    """
+
+    decoupled: ClassVar[bool] = False
+    """Whether Δθ has the term −η λ θ. Otherwise G + λ θ takes the place of G."""
+
+    def __init__(self, learning_rate: LearningRate, weight_decay: float) -> None:
+        super().__init__(learning_rate)
+        self.weight_decay = number("weight_decay", weight_decay, least=0)
+
+    def decayed(self, parameters: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
+        """G_p + λ θ_p; the gradients themselves where λ is 0 or the decay is decoupled."""
+        if self.decoupled or self.weight_decay == 0:
+            return gradients
+        return [torch.add(g, p, alpha=self.weight_decay) for g, p in zip(gradients, parameters, strict=True)]
+
+
 def zeros(parameters: list[Tensor]) -> list[Tensor]:
     """A contiguous zero tensor for each parameter."""
     return [torch.zeros_like(parameter, memory_format=torch.contiguous_format) for parameter in parameters]
-
-
-def decayed(gradients: list[Tensor], parameters: list[Tensor], weight_decay: float) -> list[Tensor]:
-    """G_p + λ θ_p; the gradients themselves where λ is 0."""
-    if weight_decay == 0:
-        return gradients
-    return [torch.add(g, p, alpha=weight_decay) for g, p in zip(gradients, parameters, strict=True)]
 
 
 def initial_state(rule: UpdateRule, parameters: list[Tensor]) -> RuleState:
