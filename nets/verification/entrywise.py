@@ -1,6 +1,6 @@
 """The certificate of a module that is small enough to check every entry of its Jacobians."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from torch import Tensor
@@ -8,15 +8,13 @@ from torch import Tensor
 from nets.calculus.formulas import formulas
 from nets.calculus.network import Network
 from nets.records.certificate import Certificate
-from nets.records.check import Check
 from nets.records.method import Method
 from nets.records.reason import Reason
 from nets.records.verdict import Verdict
-from nets.text import listed
 from nets.verification.checks.gradcheck import check_function
 from nets.verification.checks.linearity import check_pullback
-from nets.verification.compare.judgement import Judge, Judgement, Options
-from nets.verification.compare.witnesses import notes_of_doubts
+from nets.verification.compare.findings import Judgement, together
+from nets.verification.compare.judgement import Judge, Options
 from nets.verification.derivations.by_layers import jacobians_by_layers, network_input, network_of
 from nets.verification.derivations.complex_step import complex_step
 from nets.verification.derivations.forward_mode import forward_mode
@@ -44,11 +42,6 @@ def entrywise_certificate(problem: Problem, options: Options) -> Certificate:
     return _network_certificate(network, problem, options)
 
 
-def missing_notes(missing: Mapping[Method, list[str]]) -> list[str]:
-    """A note for each derivation that the module does not have for some points."""
-    return [f"no {derivation} for {listed(names)}" for derivation, names in missing.items() if names]
-
-
 def module_certificate(problem: Problem, options: Options, closed: Mapping[str, Tensor] | None = None) -> Certificate:
     """The module's own backward pass against everything else; or a closed form, of shape (M, P), where that is
     given."""
@@ -67,8 +60,8 @@ def module_certificate(problem: Problem, options: Options, closed: Mapping[str, 
             Method.STATED_CLOSED_FORM: options.stated.get(name),
         }
 
-    judgements = _judgements(judge, derivations)
-    return Certificate((*_checks(judgements.values()), *failed), notes=_notes(judgements))
+    judgement = _judged(judge, derivations)
+    return Certificate((*judgement.checks, *failed), notes=judgement.notes())
 
 
 def _network_certificate(network: Network, problem: Problem, options: Options) -> Certificate:
@@ -86,14 +79,14 @@ def _network_certificate(network: Network, problem: Problem, options: Options) -
             Method.STATED_CLOSED_FORM: options.stated.get(name),
         }
 
-    judgements = _judgements(_judge(problem, reverse, options), derivations)
-    checks, function = _checks(judgements.values()), check_function(network, problem)
-    if any(check.reason is Reason.KINK for check in checks):
+    judgement = _judged(_judge(problem, reverse, options), derivations)
+    function = check_function(network, problem)
+    if any(check.reason is Reason.KINK for check in judgement.checks):
         # At a kink gradcheck measures the mean of two slopes, and reports a mismatch.
         function = [replace(c, verdict=Verdict.INCONCLUSIVE) if c.verdict == Verdict.FAIL else c for c in function]
     written = formulas(network, network_input(problem))
     known = {name: str(formula) for name, formula in written.items() if name in problem.points}
-    return Certificate((*checks, *function), known, _notes(judgements))
+    return Certificate((*judgement.checks, *function), known, judgement.notes())
 
 
 def _judge(problem: Problem, reverse: Mapping[str, Tensor], options: Options) -> Judge:
@@ -105,19 +98,6 @@ def _judge(problem: Problem, reverse: Mapping[str, Tensor], options: Options) ->
     return Judge(problem, output_floor(problem, problem.seed), noise, options)
 
 
-def _judgements(judge: Judge, derivations: Callable[[str], Jacobians]) -> dict[str, Judgement]:
-    return {name: judge.judged(name, derivations(name)) for name in following(POINTS, judge.problem.points)}
-
-
-def _checks(judgements: Iterable[Judgement]) -> list[Check]:
-    return [check for judgement in judgements for check in judgement.checks]
-
-
-def _notes(judgements: Mapping[str, Judgement]) -> tuple[str, ...]:
-    """The derivations that the module does not have, and the witnesses that disagree."""
-    missing = {
-        method: [name for name, judgement in judgements.items() if method in judgement.missing]
-        for method in (Method.FORWARD_MODE, Method.BATCHED_REVERSE)
-    }
-    doubts = [doubt for judgement in judgements.values() for doubt in judgement.doubts]
-    return (*missing_notes(missing), *notes_of_doubts(doubts))
+def _judged(judge: Judge, derivations: Callable[[str], Jacobians]) -> Judgement:
+    """What was found at all points together."""
+    return together(judge.judged(name, derivations(name)) for name in following(POINTS, judge.problem.points))

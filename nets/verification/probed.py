@@ -8,9 +8,7 @@ from nets.records.verdict import Verdict
 from nets.verification.checks.gradcheck import check_function
 from nets.verification.checks.linearity import check_parameters_alone
 from nets.verification.compare.judgement import Options, not_checked
-from nets.verification.compare.witnesses import notes_of_doubts
 from nets.verification.derivations.by_layers import network_input, network_of
-from nets.verification.entrywise import missing_notes
 from nets.verification.noise.output_noise import FEW_PASSES, output_floor
 from nets.verification.probing.coverage import check_by_probes, check_closed_form, check_stated
 from nets.verification.probing.forward_probes import forward_of_closed_form, forward_of_module
@@ -54,9 +52,10 @@ def probed_certificate(problem: Problem, options: Options, note: str) -> Certifi
     if checks:
         least = max(checks, key=lambda check: check.detects or 0.0)
         note += f"; least sure of {least.parameter}: {least.message}"
-    notes = (note, *missing_notes({Method.FORWARD_MODE: forward.missing}), *notes_of_doubts(forward.doubts))
     written = {} if network is None else formulas(network, network_input(problem))
-    return Certificate((*checks, *exact), {name: str(formula) for name, formula in written.items()}, notes)
+    return Certificate(
+        (*checks, *exact), {name: str(formula) for name, formula in written.items()}, (note, *forward.notes())
+    )
 
 
 def _from_the_output(problem: Problem, options: Options) -> list[str]:

@@ -17,12 +17,12 @@ from nets.records.reason import Finding
 from nets.records.verdict import Verdict
 from nets.text import listed, precision_name
 from nets.verification.arguments import check_arguments, first_order_only
-from nets.verification.checks.kept_state import moved_first
+from nets.verification.checks.kept_state import MovedFirst
 from nets.verification.checks.not_copied import check_left_out
 from nets.verification.checks.precision import check_as_is
 from nets.verification.checks.preconditions import check_preconditions
+from nets.verification.compare.findings import Forward
 from nets.verification.compare.judgement import Options
-from nets.verification.compare.witnesses import Forward
 from nets.verification.contract.check import check_contract
 from nets.verification.contract.elsewhere import check_elsewhere
 from nets.verification.contract.later_writes import unsaved_inputs_note
@@ -142,7 +142,7 @@ def verify(
     ):
         torch.default_generator.manual_seed(seed)
         problem, own_precision = _problem(module, inputs, seed, dtype)
-        elsewhere = (lambda: moved_first(module, inputs, problem)) if order == 1 else None
+        elsewhere = (lambda: MovedFirst(module, inputs, dtype=problem.dtype, seed=seed)) if order == 1 else None
         preconditions = check_preconditions(problem, elsewhere)
         if preconditions.fatal:
             return _explained(problem, Certificate(tuple(preconditions.fatal)), order)

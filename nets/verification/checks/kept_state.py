@@ -12,11 +12,9 @@ from nets.errors import InputError
 from nets.records.check import Check
 from nets.records.reason import Reason
 from nets.text import distinct_digits
-from nets.torch_internals import pytree
 from nets.verification.attempt import Available, Unavailable, attempt
 from nets.verification.checks.answers import Preconditions, differs, failed, failed_output, raised
 from nets.verification.fault_patterns.experiments import drawn_again
-from nets.verification.problem.copies import copied
 from nets.verification.problem.graph import dense, handed_out
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.pytree import largest, like
@@ -90,31 +88,19 @@ def first_called_elsewhere(
     return Preconditions([], deferred)
 
 
-def moved_first(module: nn.Module, inputs: tuple[Any, ...], problem: Problem) -> Problem:
-    """The problem, with a module whose first call was at another point: inputs and parameters up to a tenth larger.
+class MovedFirst(Problem):
+    """The same function by a module whose first call was at another point: each number up to a tenth larger.
 
     Raises:
-        InputError: if the module does not take these.
+        InputError: if the module does not take that point.
     """
-    generator = stream(problem.seed, "another point")
-    chosen = any(isinstance(x, Tensor) and x.requires_grad for x in pytree.tree_leaves(inputs))
 
-    def moved(x: Any) -> Any:
-        # Only points are moved, since nothing else could be put back.
-        if not isinstance(x, Tensor) or not x.is_floating_point() or (chosen and not x.requires_grad):
-            return x
-        factor = 1 + 0.1 * torch.rand(x.shape, generator=generator).to(x)
-        return (x.detach() * factor).requires_grad_(x.requires_grad)
-
-    elsewhere = copied(module, problem.dtype)
-    with torch.no_grad():
-        for parameter in elsewhere.parameters():
-            if parameter.requires_grad:
-                parameter.mul_(1 + 0.1 * torch.rand(parameter.shape, generator=generator).to(parameter))
-    found = Problem(elsewhere, pytree.tree_map(moved, inputs), dtype=problem.dtype, seed=problem.seed)
-    for name, point in found.points.items():
-        point.copy_(problem.points[name])
-    return found
+    def _first_call(self, module: nn.Module, inputs: tuple[Any, ...]) -> Any:
+        generator = stream(self.seed, "another point")
+        with self.put_back():
+            for point in self.points.values():
+                point.mul_(1 + 0.1 * torch.rand(point.shape, generator=generator).to(point))
+            return super()._first_call(module, inputs)
 
 
 def _not_linear(problem: Problem, name: str, found: Tensor, expected: Tensor) -> Check:

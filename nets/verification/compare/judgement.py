@@ -19,13 +19,8 @@ from nets.text import listed
 from nets.verification.compare.by_difference import by_difference
 from nets.verification.compare.comparison import POWER, compare
 from nets.verification.compare.derivation import Derivation, agree, odd_one_out
-from nets.verification.compare.witnesses import (
-    Doubt,
-    Forward,
-    corroborated,
-    missing_forward_mode,
-    slopes_by_forward_mode,
-)  # fmt: skip
+from nets.verification.compare.findings import Doubt, Forward, Judgement
+from nets.verification.compare.witnesses import corroborated, slopes_by_forward_mode
 from nets.verification.compare.zeros import bound_of_zero, far_slope, is_constant
 from nets.verification.derivations.complex_step import does_not_depend_on_the_step
 from nets.verification.derivations.user_jacobian import Engine
@@ -55,21 +50,6 @@ class Options:
         """The relative fault that a check must have seen for a verdict. No check can see one within the declared
         tolerance."""
         return POWER + 2 * (self.tolerance or 0.0)
-
-
-@dataclass(slots=True)
-class Judgement:
-    """What was found at one point.
-
-    Attributes:
-        checks: the judged derivation against the others.
-        doubts: the witnesses that disagree without a consequence.
-        missing: derivations that the module does not have.
-    """
-
-    checks: list[Check]
-    doubts: list[Doubt] = field(default_factory=list)
-    missing: list[Method] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +124,7 @@ class _Point:
     def judgement(self, missing: set[str]) -> Judgement:
         """The verdict on each pair, and on a forward mode that was not among the derivations."""
         judgement = self._weighed()
-        judgement.missing += [method for method in (Method.BATCHED_REVERSE,) if method in missing]
+        judgement.missing += [(method, self.name) for method in (Method.BATCHED_REVERSE,) if method in missing]
         if Method.FORWARD_MODE not in {other.name for other in self.others}:
             self._add_forward_slopes(judgement)
         return judgement
@@ -202,9 +182,7 @@ class _Point:
         noise = self.judge.noise[self.name]
         check, refuted = slopes_by_forward_mode(self.problem, self.name, self.subject, self.difference, noise)
         if check is None:
-            judgement.missing.append(Method.FORWARD_MODE)
-            if required:
-                judgement.checks.append(missing_forward_mode(self.problem, self.name))
+            judgement.add_missing_forward_mode(self.problem, self.name, self.options.forward)
         elif (
             check.verdict == Verdict.FAIL and not required and all(c.verdict != Verdict.FAIL for c in judgement.checks)
         ):

@@ -7,9 +7,7 @@ zero, and a complex step through an operation that is not analytic gives no deri
 wrong forward mode a failure.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -18,57 +16,17 @@ from nets.records.check import Check
 from nets.records.method import Method
 from nets.records.reason import Reason
 from nets.records.verdict import Verdict
-from nets.text import distinct_digits, listed
 from nets.verification.compare.derivation import Derivation, agree
 from nets.verification.derivations.forward_mode import forward_along, why_no_forward_mode
 from nets.verification.noise.rounding import ROUNDING_SAFETY
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.randomness import stream
 
-Forward = Literal["optional", "required"]
-
 DIRECTIONS = 16
 """Random directions of forward mode, where a point is too large for each of its entries."""
 
 SAME = 1e-6
 """Two witnesses give the same if they differ by less than this part of the largest entry."""
-
-
-@dataclass(frozen=True, slots=True)
-class Doubt:
-    """A witness that disagrees with a judged derivation that differences do not contradict.
-
-    Attributes:
-        check: the judged derivation (its `oracle`) held against the witness (its `against`).
-        refuted: whether differences contradict the witness; if not, they cannot decide between the two.
-        where: what the two numbers of the check are the derivatives of.
-    """
-
-    check: Check
-    refuted: bool
-    where: str
-
-
-def notes_of_doubts(doubts: Iterable[Doubt]) -> list[str]:
-    """One note for each witness: where it disagrees, and what it gives there."""
-    by_witness: dict[str, list[Doubt]] = {}
-    for doubt in doubts:
-        by_witness.setdefault(doubt.check.against, []).append(doubt)
-    return [_note(witness, own) for witness, own in by_witness.items()]
-
-
-def _note(witness: str, doubts: list[Doubt]) -> str:
-    # One that differences contradict is shown first.
-    shown = next((doubt for doubt in doubts if doubt.refuted), doubts[0])
-    oracle = shown.check.oracle
-    actual, expected = distinct_digits(shown.check.actual, shown.check.expected)
-    side = f"differences agree with {oracle}" if shown.refuted else "differences cannot tell the two apart"
-    names = listed([doubt.check.parameter for doubt in doubts])
-    required = '; forward="required" makes this a failure' if witness == Method.FORWARD_MODE else ""
-    return (
-        f"{witness} differs from {oracle} for {names}: at {shown.where} it gives {expected} where {oracle} gives "
-        f"{actual}, and {side}{required}"
-    )
 
 
 def corroborated(doubted: list[Derivation], difference: Derivation) -> bool:

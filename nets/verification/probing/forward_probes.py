@@ -6,7 +6,7 @@ point gets a call of its own only if that call disagrees, or if forward mode is 
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from nets.records.check import Check
 from nets.records.method import Method
 from nets.records.reason import Reason
 from nets.records.verdict import Verdict
-from nets.verification.compare.witnesses import Doubt, Forward, missing_forward_mode
+from nets.verification.compare.findings import Doubt, Forward, Judgement
 from nets.verification.derivations.forward_mode import forward_along, forward_together
 from nets.verification.noise.rounding import ROUNDING_SAFETY
 from nets.verification.probing.prober import Prober
@@ -25,28 +25,7 @@ DIRECTIONS = 4
 """Random directions of each point along which the pushforward of a closed form is held against forward mode."""
 
 
-@dataclass(slots=True)
-class ForwardMode:
-    """What forward mode gave.
-
-    Attributes:
-        checks: the judged derivation against forward mode.
-        doubts: where forward mode disagrees without a consequence.
-        missing: the points that have no forward mode.
-    """
-
-    checks: list[Check] = field(default_factory=list)
-    doubts: list[Doubt] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-
-    def add_missing(self, prober: Prober, name: str, forward: Forward) -> None:
-        """A point without forward mode. It does not pass if forward mode is required."""
-        self.missing.append(name)
-        if forward == "required":
-            self.checks.append(missing_forward_mode(prober.problem, name))
-
-
-def forward_of_module(prober: Prober, names: Sequence[str], oracle: str, forward: Forward) -> ForwardMode:
+def forward_of_module(prober: Prober, names: Sequence[str], oracle: str, forward: Forward) -> Judgement:
     """The gradient of vᵀY times random directions against forward mode along them.
 
     Args:
@@ -55,21 +34,21 @@ def forward_of_module(prober: Prober, names: Sequence[str], oracle: str, forward
         oracle: the derivation that gave that gradient.
         forward: 'required' if a missing or wrong forward mode must not pass.
     """
-    found, generator = ForwardMode(), stream(prober.problem.seed, "directions of forward mode")
+    found, generator = Judgement(), stream(prober.problem.seed, "directions of forward mode")
     directions = {name: _direction(prober, name, generator) for name in names}
     if not names:
         return found
     if forward == "optional":
         tangent = forward_together(prober.problem, directions)
         if tangent is None:
-            return ForwardMode(missing=list(names))
+            return Judgement(missing=[(Method.FORWARD_MODE, name) for name in names])
         check = _held(prober, "all", directions, tangent, oracle)
         if check.verdict == Verdict.PASS:
-            return ForwardMode([check])
+            return Judgement([check])
     for name, t in directions.items():
         slopes = forward_along(prober.problem, name, t.reshape(1, *prober.problem.points[name].shape))
         if slopes is None:
-            found.add_missing(prober, name, forward)
+            found.add_missing_forward_mode(prober.problem, name, forward)
             continue
         check = _held(prober, name, {name: t}, slopes[:, 0], oracle)
         if check.verdict == Verdict.PASS or forward == "required":
@@ -81,16 +60,16 @@ def forward_of_module(prober: Prober, names: Sequence[str], oracle: str, forward
     return found
 
 
-def forward_of_closed_form(prober: Prober, names: Iterable[str], forward: Forward) -> ForwardMode:
+def forward_of_closed_form(prober: Prober, names: Iterable[str], forward: Forward) -> Judgement:
     """∂Y/∂t by the closed form against forward mode, along random directions t of each point."""
     assert prober.closed is not None
-    found = ForwardMode()
+    found = Judgement()
     for name in names:
         point, jacobian = prober.problem.points[name], prober.closed[name]
         directions = torch.stack([prober.weights(point.numel()).reshape(point.shape) for _ in range(DIRECTIONS)])
         slopes = forward_along(prober.problem, name, directions)
         if slopes is None:
-            found.add_missing(prober, name, forward)
+            found.add_missing_forward_mode(prober.problem, name, forward)
             continue
         ours = torch.stack([jacobian.jvp(t).reshape(-1) for t in directions], 1)
         # A sum of P rounding errors of random sign is about √P times as large as one of them.
