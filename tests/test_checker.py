@@ -11,6 +11,7 @@ from torch.autograd import forward_ad
 from torch.utils._pytree import tree_leaves
 
 import nets
+from tests.in_matrix import first_in_test
 from tests.right_modules import RIGHT, RightModule
 from tests.wrong.contracts import CONTRACTS, BrokenContract
 from tests.wrong.elsewhere import ELSEWHERE
@@ -18,7 +19,7 @@ from tests.wrong.later_writes import LATER_WRITES
 from tests.wrong_backwards import WRONG, WrongBackward
 
 SEEDS = range(5)
-EACH_SEED = pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.matrix) for seed in SEEDS[1:])])
+EACH_SEED = pytest.mark.parametrize("seed", first_in_test(SEEDS))
 """One of the seeds at every `make test`, all of them at `make matrix`."""
 
 VISIBLE = 1e-4

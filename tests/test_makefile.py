@@ -4,6 +4,7 @@ The interpreter is a shell script that logs its arguments, so the tests install 
 """
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -128,3 +129,13 @@ def test_help_names_every_target(clone: Clone) -> None:
     listed = {line.split()[0] for line in clone.make("help").stdout.splitlines()[1:]}
     phony = next(line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith(".PHONY:"))
     assert listed == set(phony.split()[1:])
+
+
+def test_each_test_that_make_test_leaves_out_has_a_target() -> None:
+    """A file whose tests are marked belongs to `make matrix` or `make power`."""
+    marks = re.compile(r"mark\.matrix|first_in_test|chosen_in_test|EACH_SEED|marked\(")
+    left_out = {path.name for path in (ROOT / "tests").glob("test_*.py") if marks.search(path.read_text("utf-8"))}
+    left_out -= {Path(__file__).name}
+    recipes = (ROOT / "Makefile").read_text("utf-8")
+    assert {name for name in left_out if f"tests/{name} " not in recipes} == set()
+    assert len(left_out) >= 10

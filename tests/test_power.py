@@ -13,6 +13,7 @@ import nets
 from nets.records.reason import Reason
 from nets.verification.derivations.reverse_mode import reverse_mode
 from nets.verification.problem.problem import Problem
+from tests.in_matrix import first_in_test
 
 
 class _Faulty(torch.autograd.Function):
@@ -78,7 +79,7 @@ def _seen(module: nn.Module, x: Tensor, name: str, factor: Tensor, scale: float 
 
 
 @pytest.mark.parametrize("case", list(MODULES))
-@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.matrix) for seed in range(1, 5))])
+@pytest.mark.parametrize("seed", first_in_test(range(5)))
 def test_faults_of_twice_the_stated_sizes_are_always_seen(case: str, seed: int) -> None:
     """A scale that is off, and one entry of ∂Y/∂p that is off by a part of the largest one, wherever it is."""
     module, x = _made(case, seed)

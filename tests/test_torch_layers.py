@@ -8,6 +8,7 @@ import nets
 from nets.calculus.layer import Layer
 from nets.calculus.mathematics import TORCH
 from nets.verification.derivations.engines.reading import portable
+from tests.in_matrix import chosen_in_test
 from tests.layer_case import seeded
 from tests.own_layers import CASES, OWN, SETTINGS
 
@@ -31,7 +32,8 @@ def cotangent(y: Tensor, *more: int) -> Tensor:
     return torch.randn((*more, *y.shape), generator=torch.Generator().manual_seed(8), dtype=y.dtype)
 
 
-EACH = pytest.mark.parametrize("name", [name for name in CASES | SETTINGS if name not in OWN])
+NAMES = [name for name in CASES | SETTINGS if name not in OWN]
+EACH = pytest.mark.parametrize("name", NAMES)
 
 
 @EACH
@@ -98,7 +100,7 @@ def test_the_forward_is_the_function_over_any_engine(name: str) -> None:
 
 
 @pytest.mark.usefixtures("fast_gradcheck")
-@EACH
+@pytest.mark.parametrize("name", chosen_in_test(NAMES, lambda name: name != "block, norm last"))
 def test_it_is_verified_alone(name: str) -> None:
     module, x = made(name)
     certificate = nets.verify(nets.Network.from_torch(module), x)
