@@ -186,7 +186,7 @@ def test_an_overflow_is_traced_to_its_layer(seed: int) -> None:
 
 
 def test_the_sentence_of_a_saturated_layer() -> None:
-    # The example of the task that this was written for.
+    # The example for which the sentence was written.
     ill = layer("4", (80.0, 1.0, 1.0), replace(TANH, flat=0.97), slope=1 / 78)
     assert saturated(snapshot_of(layer("2"), ill)) == (
         "saturated: layer 4: 97 % of the outputs of its Tanh have 1 − Y² < 0.01, so the gradient shrinks 80-fold here; "
@@ -204,13 +204,13 @@ def test_the_thresholds_of_saturation_and_death() -> None:
     for share, speaks in ((0.76, True), (0.74, False)):
         one = snapshot_of(layer("0", (1.0, 1.0, 1.0), replace(TANH, flat=share, zero=share, dead=share)))
         assert (dead(one) is not None) is speaks
-    # A layer to which no gradient comes says nothing of its own measurement.
+    # A layer without an incoming gradient has no measured attenuation.
     blind = snapshot_of(layer("0", (0.0, 0.0, 0.0), replace(TANH, flat=0.97), slope=1 / 50))
     assert "so predicted attenuation 50 (after" in str(saturated(blind))
 
 
 def test_a_well_fitted_saturated_output_is_no_fault() -> None:
-    # Where 1 − Y² is small the error is, too: the gradient passes where it is needed.
+    # Where 1 − Y² is small, the error is small too, so no large error is without a gradient.
     right = snapshot_of(layer("0", (1.3, 1.0, 1.0), replace(TANH, flat=0.97), slope=1 / 78))
     assert saturated(right) is None and dead(right) is None
 
@@ -235,7 +235,7 @@ def test_the_first_layer_that_is_not_finite() -> None:
     assert first_not_finite(snapshot_of(layer("0"), layer("2"))) is None
 
 
-def test_a_passage_without_a_change_has_no_sentence() -> None:
+def test_layers_that_keep_the_norm_have_no_sentence() -> None:
     seen = snapshot_of(layer("0"), layer("2"), layer("4"))
     for early, late in (("0", "4"), ("4", "0"), ("0", "0"), ("conv", "4"), ("0", "")):
         assert passage(seen, early, late, grows=False) == passage(seen, early, late, grows=True) == ""
@@ -247,7 +247,7 @@ def test_a_passage_without_a_change_has_no_sentence() -> None:
 
 
 @pytest.mark.parametrize("number", [0.0, math.nan, math.inf, 1e-320, 1e300])
-def test_any_numbers_have_a_sentence(number: float) -> None:
+def test_any_numbers_give_sentences_without_an_error(number: float) -> None:
     # Every place of a record, one at a time and all at once.
     slopes = SlopeStatistics("1", "Tanh", "1 − Y²", number, (number,) * 5, 0.97, 0.5, 0.9)
     ill = LayerStatistics("2", 8, (slopes,), number, 3, 1, number, number, (number, number, number))

@@ -52,8 +52,8 @@ def series(accumulator: EventAccumulator, tag: str) -> list[tuple[int, float]]:
     return [(event.step, event.value) for event in accumulator.Scalars(tag)]
 
 
-def test_every_number_of_every_step_comes_back(tmp_path: Path) -> None:
-    # The page and its reader hold float32; numpy's rounding is the independent witness, and the comparison is exact.
+def test_the_file_holds_every_number_of_every_step(tmp_path: Path) -> None:
+    # The page and its reader hold float32. NumPy rounds independently, so the comparison is exact.
     steps = records(60)
     with Board(tmp_path) as board:
         for step in steps:
@@ -67,7 +67,7 @@ def test_every_number_of_every_step_comes_back(tmp_path: Path) -> None:
     assert {tag: series(accumulator, tag) for tag in accumulator.Tags()["scalars"]} == wanted
 
 
-def test_one_event_per_step_even_where_it_is_evaluated_and_has_histograms(tmp_path: Path) -> None:
+def test_a_step_with_an_evaluation_and_histograms_is_one_event(tmp_path: Path) -> None:
     parameters = {name: torch.arange(6.0) for name in NAMES}
     with Board(tmp_path) as board:
         for step in records(20):
@@ -78,7 +78,7 @@ def test_one_event_per_step_even_where_it_is_evaluated_and_has_histograms(tmp_pa
     assert per_step == dict.fromkeys(range(1, 21), 1)
 
 
-def test_an_evaluation_is_written_with_its_step_or_alone(tmp_path: Path) -> None:
+def test_an_evaluation_is_written_alone_or_with_a_step(tmp_path: Path) -> None:
     first, second = records(2)
     with Board(tmp_path) as board:
         board.evaluation(0, 2.5, 0.0)
@@ -97,7 +97,7 @@ def test_regression_has_no_accuracy(tmp_path: Path) -> None:
     assert "accuracy/test" not in read(tmp_path).Tags()["scalars"]
 
 
-def test_numbers_that_are_not_finite_are_written_as_they_are(tmp_path: Path) -> None:
+def test_non_finite_numbers_are_written_unchanged(tmp_path: Path) -> None:
     (step,) = records(1)
     with Board(tmp_path) as board:
         board.write(changed(step, loss=math.nan, gradient_norm=dict.fromkeys(NAMES, math.inf)))
@@ -106,7 +106,7 @@ def test_numbers_that_are_not_finite_are_written_as_they_are(tmp_path: Path) -> 
     assert accumulator.Scalars("gradient_norm/total")[0].value == math.inf
 
 
-def test_histograms_of_parameters_and_gradients(tmp_path: Path) -> None:
+def test_parameters_and_gradients_have_histograms(tmp_path: Path) -> None:
     weight, bias = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0.0, math.nan])
     with Board(tmp_path) as board:
         board.histograms(0, {"0.weight": weight})
@@ -125,7 +125,7 @@ def text(log_dir: Path, tag: str) -> str:
     return event.tensor_proto.string_val[0].decode()
 
 
-def test_the_certificate_is_on_the_text_page_as_it_is_printed(tmp_path: Path) -> None:
+def test_the_text_page_shows_the_certificate_as_printed(tmp_path: Path) -> None:
     check = Check(
         "0.weight", "closed form", "reverse mode", 6, 0, 1e-16, 2e-16, (0, 1, 2), 0.5, 0.5, 1e-12, 1e-9, "pass"
     )
@@ -135,8 +135,9 @@ def test_the_certificate_is_on_the_text_page_as_it_is_printed(tmp_path: Path) ->
     assert text(tmp_path, "run/certificate") == f"**pass**\n\n```\n{certificate}\n```"
 
 
-def test_a_config_with_backticks_is_shown_as_it_is(tmp_path: Path) -> None:
-    # A fenced block ends at the first fence as long as its own (CommonMark 0.31, 4.5), so its own must be longer.
+def test_the_text_page_shows_a_config_with_backticks_unchanged(tmp_path: Path) -> None:
+    # A block ends at the first fence that is as long as the opening one (CommonMark 0.31, 4.5), so that must be longer
+    # than each fence in the text.
     with Board(tmp_path) as board:
         board.config("note: '```'\nsizes: [64, 10]\n")
     assert text(tmp_path, "run/config") == "````yaml\nnote: '```'\nsizes: [64, 10]\n````"
@@ -157,7 +158,7 @@ def test_custom_scalars_have_a_chart_for_each_kind(tmp_path: Path) -> None:
     ]
 
 
-def test_picture(tmp_path: Path) -> None:
+def test_a_picture_is_written_and_a_missing_one_is_refused(tmp_path: Path) -> None:
     from PIL import Image
 
     Image.new("RGB", (3, 2)).save(tmp_path / "p.png")
@@ -171,7 +172,7 @@ def test_picture(tmp_path: Path) -> None:
     assert (event.step, event.width, event.height) == (9, 3, 2)
 
 
-def test_an_exception_leaves_a_file_with_every_step_before_it(tmp_path: Path) -> None:
+def test_after_an_exception_the_file_holds_every_earlier_step(tmp_path: Path) -> None:
     steps = records(5)
     with pytest.raises(KeyboardInterrupt), Board(tmp_path) as board:
         for step in steps:
@@ -180,8 +181,8 @@ def test_an_exception_leaves_a_file_with_every_step_before_it(tmp_path: Path) ->
     assert series(read(tmp_path), "loss/train") == [(s.step, np.float32(s.loss)) for s in steps]
 
 
-def test_a_board_imports_nothing_that_it_does_not_need() -> None:
-    # Each of these costs a run a second or more at its start.
+def test_a_board_does_not_import_slow_packages() -> None:
+    # Each of these imports takes a second or more.
     script = (
         "import sys, nets.telemetry.tensorboard.board\n"
         "print(*{'matplotlib', 'rich', 'tensorflow', 'pandas', 'sklearn', 'torchvision'} & sys.modules.keys())"

@@ -54,7 +54,7 @@ def test_a_clipped_descent_equals_that_of_torch(rule: UpdateRule, limits: dict[s
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
-def test_both_norms_are_columns_and_the_gradient_stays() -> None:
+def test_both_norms_are_recorded_and_the_gradient_is_unchanged() -> None:
     of = network()
     steps = nets.descend(of, DATA, loss=nets.MeanSquaredError(), learning_rate=0.1, steps=3, clip_norm=0.1)
     records = list(steps)
@@ -66,7 +66,7 @@ def test_both_norms_are_columns_and_the_gradient_stays() -> None:
     assert left == pytest.approx(records[-1].total_gradient_norm)
 
 
-def test_without_a_limit_there_is_no_clipped_norm() -> None:
+def test_a_rule_without_a_limit_records_no_clipped_norm() -> None:
     (step,) = nets.descend(network(), DATA, loss=nets.MeanSquaredError(), learning_rate=0.1, steps=1)
     assert step.clipped_gradient_norm is None and "gradient_norm/clipped" not in step_columns(step.block.numbers([0]))
 
@@ -80,7 +80,7 @@ def test_a_queued_update_is_clipped_and_recorded(rule: UpdateRule) -> None:
     assert update.block.numbers([0]).recorded["clipped_gradient_norm"] == pytest.approx([0.1], rel=1e-5)
 
 
-def test_a_saved_descent_goes_on_bit_for_bit() -> None:
+def test_a_resumed_descent_equals_an_uninterrupted_one_bit_for_bit() -> None:
     given: dict[str, Any] = {"loss": nets.MeanSquaredError(), "rule": Adam(0.01), "clip_norm": 0.1, "batch_size": 6}
     whole, other = network(), network()
     expected = list(nets.descend(whole, DATA, steps=9, **given))

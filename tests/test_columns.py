@@ -40,7 +40,7 @@ def short(contribution: str) -> str:
     return contribution.replace("micro-batch", "micro")
 
 
-def test_every_number_of_a_window_is_under_its_tag(tmp_path: Path) -> None:
+def test_each_number_of_a_window_has_a_tag(tmp_path: Path) -> None:
     steps = descended(tmp_path, micro_batch_size=4)
     assert [step.accumulation.sizes for step in steps[:3]] == [(4, 4, 2), (4, 4, 2), (3,)]
     found, noise = series(tmp_path), RunningNoise()
@@ -70,12 +70,12 @@ def test_every_number_of_a_window_is_under_its_tag(tmp_path: Path) -> None:
     assert len(found["loss/train"]) == 9
 
 
-def test_a_step_without_accumulation_has_no_more_tags_than_before(tmp_path: Path) -> None:
+def test_a_step_without_accumulation_has_no_accumulation_tags(tmp_path: Path) -> None:
     descended(tmp_path)
     assert {tag.split("/")[0] for tag in series(tmp_path)} == {"loss", "gradient_norm", "update_ratio", "learning_rate"}
 
 
-def test_of_many_contributions_the_smallest_and_the_largest_have_a_curve(tmp_path: Path) -> None:
+def test_many_contributions_are_written_as_their_smallest_and_largest(tmp_path: Path) -> None:
     steps = descended(tmp_path, micro_batch_size=1, batch_size=9)
     found = series(tmp_path)
     for step in steps[:2]:
@@ -93,7 +93,7 @@ def test_the_page_has_charts_of_accumulation(tmp_path: Path) -> None:
     assert b"accumulation/.*/agreement" in layout and b"noise_scale" in layout
 
 
-def test_the_noise_scale_of_linear_regression() -> None:
+def test_the_noise_scale_of_linear_regression_equals_its_formula() -> None:
     """y = θ·x + ε with x ~ N(0, 1)^d and ε ~ N(0, σ²). With e = (w − θ)·x − ε the gradient of a sample is g = 2 e x, so
     that with D = ‖w − θ‖² its mean is 2 (w − θ), E‖g‖² = 4 ((d + 2) D + σ² d) (Isserlis), and
     B = tr Σ / ‖G‖² = ((d + 1) D + σ² d) / D."""
@@ -119,8 +119,8 @@ def test_the_noise_scale_of_linear_regression() -> None:
         running = noise.add(found)
     signal, variance = np.array(averages).mean(0)
     assert expected == 16 and signal == pytest.approx(4 * distance, rel=0.02)
-    assert variance / signal == pytest.approx(expected, rel=0.03)  # of 10,000 steps
-    assert running.scale == pytest.approx(expected, rel=0.3)  # of the last hundred or so
+    assert variance / signal == pytest.approx(expected, rel=0.03)  # over 10,000 steps
+    assert running.scale == pytest.approx(expected, rel=0.3)  # of about the last hundred steps
     assert GradientNoise(1.0, 17.0).batch_size == 16 and GradientNoise(1.0, 0.1).batch_size == 1
 
 
@@ -136,18 +136,18 @@ def test_a_sum_has_the_noise_scale_of_the_mean() -> None:
     assert scales[0] == pytest.approx(scales[1], rel=1e-10)
 
 
-def test_the_running_average_forgets() -> None:
+def test_the_running_average_forgets_old_steps() -> None:
     noise = RunningNoise()
     assert noise.add(GradientNoise(2.0, 6.0)).scale == 3
     assert math.isclose(noise.add(GradientNoise(4.0, 6.0)).signal, (2 * (1 - 1 / MEMORY) + 4) / (2 - 1 / MEMORY))
-    assert noise.add(GradientNoise(math.nan, 1.0)).signal < 4  # left out
+    assert noise.add(GradientNoise(math.nan, 1.0)).signal < 4  # a number that is not finite is left out
     for _ in range(20 * MEMORY):
         found = noise.add(GradientNoise(1.0, 10.0))
     assert found.scale == pytest.approx(10, rel=1e-6)
     assert math.isnan(RunningNoise().add(GradientNoise(math.inf, 1.0)).scale)
 
 
-def test_the_summary_of_a_run(tmp_path: Path) -> None:
+def test_the_summary_states_agreement_and_noise_scale(tmp_path: Path) -> None:
     assert accumulation_summary(descended(tmp_path / "plain")) == {}
     said = accumulation_summary(descended(tmp_path / "sums", micro_batch_size=4))
     assert re.fullmatch(

@@ -19,7 +19,7 @@ GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(10, 3, generator=GENERATOR, dtype=torch.float64)
 NUMBERS = Batch(X, torch.rand(10, 2, generator=GENERATOR, dtype=torch.float64))
 CLASSES = Batch(X, torch.tensor([0, 1, 1, 0, 1, 0, 0, 1, 1, 0]))
-# Of micro-batches of 4 samples: one that counts and three, none at all, two.
+# −100 masks a target. Of micro-batches of 4, 4 and 2 samples, 1, 0 and 2 targets count.
 MASKED = Batch(X, torch.tensor([-100, 1, -100, -100, -100, -100, -100, -100, 1, 0]))
 LOSSES: dict[str, tuple[Loss, Batch]] = {
     "mean": (nets.MeanSquaredError(), NUMBERS),
@@ -56,7 +56,7 @@ def test_the_weighted_sum_is_the_gradient_of_the_whole(loss_name: str, size: int
     assert accumulation.sizes == tuple(counts) and accumulation.weights == tuple(expected)
 
 
-def test_a_window_without_a_target_that_counts_moves_nothing() -> None:
+def test_a_fully_masked_window_changes_no_parameter() -> None:
     batch = Batch(X, torch.full((10,), -100))
     value, gradients, accumulation = accumulate(
         ENGINES["closed_form"](), network(), nets.MaskedCrossEntropy(), batch, 4
@@ -71,7 +71,7 @@ def test_a_window_without_a_target_that_counts_moves_nothing() -> None:
 
 @pytest.mark.parametrize("loss_name", list(LOSSES))
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_every_number_of_a_window(loss_name: str, dtype: torch.dtype) -> None:
+def test_the_record_has_every_number_of_a_window(loss_name: str, dtype: torch.dtype) -> None:
     loss, batch = LOSSES[loss_name]
     batch = batch.to(dtype)
     accumulation = accumulate(ENGINES["closed_form"](), network(dtype), loss, batch, 4)[2]
@@ -102,7 +102,7 @@ def test_every_number_of_a_window(loss_name: str, dtype: torch.dtype) -> None:
         assert max(accumulation.residual.values()) > 0  # the second sum is rounded differently
 
 
-def test_a_single_contribution_has_no_numbers_of_its_own() -> None:
+def test_a_single_contribution_has_no_agreement_and_no_noise() -> None:
     (step,) = nets.descend(network(), NUMBERS, loss=nets.MeanSquaredError(), learning_rate=0.1, steps=1)
     assert step.accumulation.sizes == (10,) and step.accumulation.block is None and step.accumulation.norms == {}
     assert step.accumulation.noise is None and step.accumulation.is_the_sum

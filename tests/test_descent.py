@@ -81,7 +81,7 @@ def test_micro_batches_of_any_size_give_the_gradient_of_the_whole(engine: str, l
     assert sum(pieces[2].sizes) == 10 and math.isclose(sum(pieces[2].weights), 1)
 
 
-def test_ragged_micro_batches_weigh_by_their_samples() -> None:
+def test_the_weights_of_ragged_micro_batches_are_their_shares_of_the_samples() -> None:
     """[4, 4, 2]: dividing by three instead, as is often done, gives a gradient with an error of tens of per cent."""
     engine, loss = ENGINES["closed_form"](), MeanSquaredError()
     _, right, accumulation = accumulate(engine, _network(), loss, DATA, 4)
@@ -100,7 +100,7 @@ def test_the_record_has_the_sizes_and_the_weighted_loss() -> None:
         assert step.loss == pytest.approx(weighted, rel=1e-13)
 
 
-def test_accumulated_and_whole_batches_follow_one_trajectory() -> None:
+def test_accumulated_gradients_give_the_trajectory_of_whole_batches() -> None:
     whole, pieces = _network(), _network()
     _descend(whole, batch_size=5, steps=50, momentum=0.9)
     _descend(pieces, batch_size=5, steps=50, momentum=0.9, micro_batch_size=2)
@@ -144,7 +144,7 @@ def test_the_record_cannot_be_changed() -> None:
         step.step = 0  # type: ignore[misc]
 
 
-def test_the_gradient_is_left_in_grad() -> None:
+def test_each_step_leaves_the_gradient_in_grad() -> None:
     network = _network()
     (step,) = _descend(network, steps=1)
     for name, parameter in network.named_parameters():
@@ -152,12 +152,12 @@ def test_the_gradient_is_left_in_grad() -> None:
     assert step.total_gradient_norm == pytest.approx(math.hypot(*step.gradient_norm.values()))
 
 
-def test_a_parameter_that_starts_at_zero_has_an_infinite_ratio() -> None:
+def test_the_first_update_ratio_of_a_zero_parameter_is_infinite() -> None:
     (step,) = _descend(_network(), steps=1)
     assert step.update_ratio["0.bias"] == math.inf and math.isfinite(step.update_ratio["0.weight"])
 
 
-def test_divergence_is_recorded_and_raised_and_the_network_keeps_its_last_finite_parameters() -> None:
+def test_a_diverging_descent_records_the_step_and_keeps_the_last_finite_parameters() -> None:
     network = nets.mlp([3, 2], output="identity", generator=torch.Generator().manual_seed(1)).double()
     records = []
     with pytest.raises(

@@ -71,14 +71,14 @@ def test_many_parameters_have_a_colour_bar_of_their_layers() -> None:
     assert all(tuple(colours[f"{2 * i}.weight"]) == tuple(colours[f"{2 * i}.bias"]) for i in range(20))
 
 
-def test_the_total_is_the_heaviest_line() -> None:
+def test_the_total_norm_is_the_thickest_line() -> None:
     for layers in (1, 20):
         widths = {line.get_label(): line.get_linewidth() for line in draw(records(5, names(layers))).lines}
         total = widths.pop("total")
         assert total > max(widths.values())
 
 
-def test_zero_and_non_finite_norms_are_on_the_edges_of_the_log_axis() -> None:
+def test_zero_and_non_finite_norms_are_drawn_at_the_edges_of_the_log_axis() -> None:
     steps = records(4, ["0.weight", "0.bias"])
     steps[1] = changed(steps[1], gradient_norm={"0.weight": 0.0, "0.bias": 1.0})
     steps[3] = changed(steps[3], gradient_norm={"0.weight": 1.0, "0.bias": math.nan})
@@ -154,7 +154,7 @@ def test_a_failed_write_leaves_the_earlier_picture(tmp_path: Path, monkeypatch: 
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"gradients.png": "of an earlier run"}
 
 
-def test_bad_input_is_an_input_error(tmp_path: Path) -> None:
+def test_bad_input_raises_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^The run has no step, .* train for at least one step\.$"):
         gradient_figure([], tmp_path / "g.png")
     with pytest.raises(InputError, match=r"^The picture '.*g.png' cannot be written \(No such file or directory\): "):

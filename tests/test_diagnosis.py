@@ -53,12 +53,14 @@ def first_step(layers: int, gain: float, *, learning_rate: float = 0.1, activati
         (3, 1.0, torch.nn.Sigmoid),
     ],
 )
-def test_silent_on_networks_with_a_usual_start(layers: int, gain: float, activation: type[torch.nn.Module]) -> None:
-    # Gains: He et al. 2015 for ReLU, √2; for tanh a little over 1 holds the size of the signal through twenty layers.
+def test_networks_with_usual_initial_weights_have_no_fault(
+    layers: int, gain: float, activation: type[torch.nn.Module]
+) -> None:
+    # Gains: √2 for ReLU (He et al., 2015); for tanh a little over 1 keeps the size of the signal over twenty layers.
     assert diagnose(first_step(layers, gain, activation=activation)) == {}
 
 
-def test_twenty_tanh_layers_with_a_poor_start_vanish() -> None:
+def test_small_weights_in_twenty_tanh_layers_make_gradients_vanish() -> None:
     record = first_step(20, 0.4, activation=torch.nn.Tanh)
     (sentence,) = diagnose(record).values()
     smallest = min((norm, name) for name, norm in record.gradient_norm.items() if name.endswith("weight"))
@@ -66,18 +68,18 @@ def test_twenty_tanh_layers_with_a_poor_start_vanish() -> None:
     assert "that of 38.bias: it hardly learns (step 7)." in sentence
 
 
-def test_twenty_layers_with_weights_too_large_explode() -> None:
+def test_large_weights_in_twenty_layers_make_gradients_explode() -> None:
     (sentence,) = diagnose(first_step(20, 5.0, activation=torch.nn.ReLU)).values()
     assert sentence.startswith("gradients explode: the update of ")
 
 
-def test_gradients_that_grow_towards_the_input_explode_even_at_a_tiny_learning_rate() -> None:
+def test_gradients_that_grow_towards_the_input_explode_at_any_learning_rate() -> None:
     record = first_step(20, 8.0, learning_rate=1e-9, activation=torch.nn.Tanh)
     assert exploding(record) is not None
     assert "times larger than that of" in str(exploding(record))
 
 
-def test_vanishing_names_number_factor_and_parameters() -> None:
+def test_the_sentence_on_vanishing_has_the_norm_the_factor_and_the_parameters() -> None:
     record = step({"0.weight": 3.1e-9, "0.bias": 1e-9, "2.weight": 1e-4, "38.weight": 6.2e-3})
     assert vanishing(record) == (
         "gradients vanish: ‖∂ℓ/∂θ‖ of 0.weight is 3.1e-09, 2.0e+06 times smaller than that of 38.weight: it hardly "
@@ -85,7 +87,7 @@ def test_vanishing_names_number_factor_and_parameters() -> None:
     )
 
 
-def test_exploding_names_number_factor_and_parameters() -> None:
+def test_the_sentence_on_exploding_has_the_norm_the_factor_and_the_parameters() -> None:
     assert exploding(step({"0.weight": 500.0, "2.weight": 2.0, "4.weight": 0.2})) == (
         "gradients explode: ‖∂ℓ/∂θ‖ of 0.weight is 5e+02, 2,500 times larger than that of 4.weight: "
         "it grows on its way back to the input (step 7)."
@@ -108,19 +110,23 @@ def test_the_thresholds_of_vanishing_and_exploding() -> None:
     "record",
     [
         HEALTHY,
-        step({"0.weight": 1e-12, "2.weight": 1e-12}, loss=1e-20),  # a minimum: everything is small at once
-        step({"0.weight": 0.0, "0.bias": 0.0}, loss=0.0),  # and its very bottom
+        step({"0.weight": 1e-12, "2.weight": 1e-12}, loss=1e-20),  # near a minimum every gradient is small
+        step({"0.weight": 0.0, "0.bias": 0.0}, loss=0.0),  # at a minimum every gradient is zero
         step({"0.weight": 0.3, "0.bias": 0.0, "2.weight": 0.2}),  # a bias before a normalisation has no gradient
-        step({"0.weight": 1e-6, "0.bias": 0.3}),  # one layer with small inputs: no layer to compare it with
-        step({"0.weight": 0.3, "0.bias": 0.1}, {"0.weight": math.inf, "0.bias": math.inf}),  # a start at zero
-        step({"0.weight": 0.0, "2.weight": 0.2}, {"0.weight": 0.0, "2.weight": math.inf}),  # the last layer so
-        step({"0.weight": 0.3}, {"0.weight": 1.0}),  # the step after a start at zero
-        step({"0.weight": 0.3, "2.weight": 0.0}),  # a last layer that is not used
+        step({"0.weight": 1e-6, "0.bias": 0.3}),  # small inputs of the only layer: there is no layer to compare it with
+        step(
+            {"0.weight": 0.3, "0.bias": 0.1}, {"0.weight": math.inf, "0.bias": math.inf}
+        ),  # every parameter starts at zero
+        step(
+            {"0.weight": 0.0, "2.weight": 0.2}, {"0.weight": 0.0, "2.weight": math.inf}
+        ),  # only the last layer starts at zero
+        step({"0.weight": 0.3}, {"0.weight": 1.0}),  # the second step, after a start at zero
+        step({"0.weight": 0.3, "2.weight": 0.0}),  # the last layer is not used
         step({}, {}, loss=0.5),
     ],
     ids=["well", "minimum", "bottom", "bias", "one layer", "zero", "zero last layer", "second step", "unused", "none"],
 )
-def test_silent_where_nothing_is_wrong(record: Step) -> None:
+def test_a_healthy_record_has_no_fault(record: Step) -> None:
     assert diagnose(record) == {}
 
 
@@ -142,14 +148,14 @@ def test_a_weight_that_stays_at_zero_is_named() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_numbers_that_are_not_finite_are_the_only_fault(value: float) -> None:
+def test_non_finite_numbers_are_reported_alone(value: float) -> None:
     norms = {"0.weight": 1e-9, "2.weight": value, "2.bias": value}
     assert (*diagnose(step(norms, dict.fromkeys(norms, 99.0), loss=value)).values(),) == (
         f"not finite: ‖∂ℓ/∂θ‖ of 2.weight and 1 more is {value} at step 7, the loss is {value}.",
     )
 
 
-def test_each_kind_of_not_finite_has_its_sentence() -> None:
+def test_each_kind_of_non_finite_number_has_a_sentence() -> None:
     assert not_finite(changed(HEALTHY, loss=math.inf)) == (
         "not finite: the loss is inf at step 7, though every gradient norm is finite."
     )

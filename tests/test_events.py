@@ -38,7 +38,7 @@ def float32(number: float) -> float:
 @pytest.mark.parametrize(
     "number", [0.1, 1 / 3, -2.5e-30, 1e-46, 3.4e38, 1e300, 0.0, math.inf, -math.inf], ids=lambda n: f"{n:g}"
 )
-def test_a_number_comes_back_as_the_nearest_float32(tmp_path: Path, number: float) -> None:
+def test_a_number_is_written_as_the_nearest_float32(tmp_path: Path, number: float) -> None:
     # simple_value is a `float` in TensorBoard's summary.proto; numpy rounds independently of protobuf.
     with EventFile(tmp_path) as file:
         file.scalars(3, {"x": number})
@@ -46,19 +46,19 @@ def test_a_number_comes_back_as_the_nearest_float32(tmp_path: Path, number: floa
     assert (event.step, event.value) == (3, float32(number))
 
 
-def test_nan_comes_back_as_nan(tmp_path: Path) -> None:
+def test_nan_is_written_as_nan(tmp_path: Path) -> None:
     with EventFile(tmp_path) as file:
         file.scalars(1, {"x": math.nan})
     assert math.isnan(read(tmp_path).Scalars("x")[0].value)
 
 
-def test_one_event_per_call_whatever_the_number_of_tags(tmp_path: Path) -> None:
+def test_each_call_writes_one_event_for_any_number_of_tags(tmp_path: Path) -> None:
     before = time.time()
     with EventFile(tmp_path) as file:
         for step in range(1, 31):
             file.scalars(step, {f"tag/{i}": step + i / 8 for i in range(9)})
     header, *written = events(file.path)
-    assert header.file_version == "brain.Event:2"  # below version 2 a reader drops what is out of order
+    assert header.file_version == "brain.Event:2"  # below version 2 a reader drops events out of order
     assert [event.step for event in written] == list(range(1, 31))
     assert all(before <= event.wall_time <= time.time() for event in written)
     assert [[value.simple_value for value in event.summary.value] for event in written] == [
@@ -66,14 +66,14 @@ def test_one_event_per_call_whatever_the_number_of_tags(tmp_path: Path) -> None:
     ]
 
 
-def test_more_steps_than_a_reader_keeps_by_default(tmp_path: Path) -> None:
+def test_a_reader_finds_every_step_of_a_long_run(tmp_path: Path) -> None:
     with EventFile(tmp_path) as file:
         for step in range(10_500):
             file.scalars(step, {"x": step})
     assert [event.value for event in read(tmp_path).Scalars("x")] == list(range(10_500))
 
 
-def test_text_comes_back_letter_by_letter(tmp_path: Path) -> None:
+def test_text_is_written_unchanged(tmp_path: Path) -> None:
     markdown = "**∂Y_k/∂W_ij** = δ_ki (1 − Y_k²) X_j\n\n| a | b |\n|---|---|\n| 1 | 2 |\n"
     with EventFile(tmp_path) as file:
         file.text("certificate", markdown)
@@ -83,7 +83,7 @@ def test_text_comes_back_letter_by_letter(tmp_path: Path) -> None:
     assert accumulator.SummaryMetadata("certificate").plugin_data.plugin_name == "text"
 
 
-def test_image_comes_back_with_its_size(tmp_path: Path) -> None:
+def test_an_image_is_written_with_its_size(tmp_path: Path) -> None:
     from PIL import Image
 
     Image.new("RGB", (7, 5), "red").save(tmp_path / "red.png")
@@ -95,7 +95,7 @@ def test_image_comes_back_with_its_size(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("png", [b"", b"GIF89a" + b"\0" * 40, PNG_SIGNATURE], ids=["empty", "gif", "cut short"])
-def test_a_picture_that_is_no_png_is_refused_in_a_sentence(tmp_path: Path, png: bytes) -> None:
+def test_a_picture_other_than_png_is_refused_in_a_sentence(tmp_path: Path, png: bytes) -> None:
     with (
         EventFile(tmp_path) as file,
         pytest.raises(InputError, match=r"^The picture 'p' begins with .* save it as PNG\.$"),
@@ -103,7 +103,7 @@ def test_a_picture_that_is_no_png_is_refused_in_a_sentence(tmp_path: Path, png: 
         file.image("p", png, 1)
 
 
-def test_histogram_of_known_numbers(tmp_path: Path) -> None:
+def test_a_histogram_of_known_numbers_has_the_right_buckets(tmp_path: Path) -> None:
     # 64 buckets over [-1, 1]: -1 is in the first, 0.99 and 1 in the last, and 0.5 is where bucket 48 begins.
     with EventFile(tmp_path) as file:
         file.histogram("h", torch.tensor([[-1.0, 1.0], [0.99, 0.5]], dtype=torch.float64), 2)
@@ -116,7 +116,7 @@ def test_histogram_of_known_numbers(tmp_path: Path) -> None:
     assert histogram.bucket_limit == pytest.approx([-1 + (i + 1) / 32 for i in range(64)], rel=1e-15)
 
 
-def test_histogram_leaves_out_what_is_not_finite_and_counts_it(tmp_path: Path) -> None:
+def test_a_histogram_counts_non_finite_numbers_apart(tmp_path: Path) -> None:
     # torch.utils.tensorboard raises on such a tensor.
     with EventFile(tmp_path) as file:
         file.histogram("h", torch.tensor([math.nan, 1.0, math.inf, 2.0, -math.inf]), 1)
@@ -131,7 +131,7 @@ def test_histogram_leaves_out_what_is_not_finite_and_counts_it(tmp_path: Path) -
     assert accumulator.Tags()["scalars"] == ["not_finite/h", "not_finite/nothing"]
 
 
-def test_histogram_of_a_range_wider_than_the_largest_float() -> None:
+def test_a_histogram_may_span_more_than_the_largest_float() -> None:
     # 1.7e308 − (−1.7e308) overflows; a histogram over it would have limits of infinity and NaN.
     (value,) = histogram_values("h", torch.tensor([-1.7e308, 0.0, 1.7e308], dtype=torch.float64))
     assert {place: n for place, n in enumerate(value.histo.bucket) if n} == {0: 1, 32: 1, 63: 1}
@@ -155,19 +155,19 @@ def test_every_finite_number_is_in_one_bucket(numbers: list[float], dtype: torch
         assert math.isfinite(histogram.bucket_limit[-1])
 
 
-def test_what_was_written_survives_an_exception(tmp_path: Path) -> None:
+def test_events_are_on_disk_after_an_exception(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="boom"), EventFile(tmp_path) as file:
         file.scalars(1, {"x": 1.5})
         raise RuntimeError("boom")
     assert [event.value for event in read(tmp_path).Scalars("x")] == [1.5]
     with pytest.raises(ValueError, match="closed"):
         file.scalars(2, {"x": 2.5})
-    file.close()  # a second time is nothing
+    file.close()  # closing twice has no effect
 
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, "subprocess.CompletedProcess[str]"]:
-    """A process that writes, on a machine that has TensorFlow, until it is killed; its directory and what it said."""
+    """A process that writes events beside an installed TensorFlow until it is killed: its directory and its output."""
     directory = tmp_path_factory.mktemp("killed")
     (directory / "tensorflow").mkdir()
     (directory / "tensorflow" / "__init__.py").write_text("raise AssertionError('TensorFlow was imported')")
@@ -186,22 +186,22 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, "subprocess.
     return directory / "log", subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_what_was_written_survives_sigkill(killed: tuple[Path, "subprocess.CompletedProcess[str]"]) -> None:
+def test_events_are_on_disk_after_sigkill(killed: tuple[Path, "subprocess.CompletedProcess[str]"]) -> None:
     log_dir, process = killed
     assert process.returncode == -9, process.stderr
     assert [event.value for event in read(log_dir).Scalars("x")] == list(range(1, 101))
 
 
-def test_tensorflow_is_not_imported_where_there_is_one(
+def test_an_installed_tensorflow_is_not_imported(
     killed: tuple[Path, "subprocess.CompletedProcess[str]"],
 ) -> None:
-    # TensorBoard imports TensorFlow, which takes seconds, as soon as its own file layer is touched.
+    # TensorBoard imports TensorFlow, which takes seconds, as soon as its own file layer is used.
     _, process = killed
     assert (process.stdout, process.stderr) == ("False\n", "")
 
 
 @pytest.mark.parametrize("cut", [1, 17, 38])
-def test_a_file_cut_short_reads_up_to_the_cut(tmp_path: Path, cut: int) -> None:
+def test_a_truncated_file_is_readable_up_to_its_end(tmp_path: Path, cut: int) -> None:
     with EventFile(tmp_path) as file:
         for step in range(1, 6):
             file.scalars(step, {"x": step})
@@ -209,7 +209,7 @@ def test_a_file_cut_short_reads_up_to_the_cut(tmp_path: Path, cut: int) -> None:
     assert [event.value for event in read(tmp_path).Scalars("x")] == [1, 2, 3, 4]
 
 
-def test_two_files_at_once_in_one_directory_do_not_collide(tmp_path: Path) -> None:
+def test_two_writers_in_one_directory_use_separate_files(tmp_path: Path) -> None:
     with EventFile(tmp_path) as one, EventFile(tmp_path) as other:
         one.scalars(1, {"one": 1})
         other.scalars(1, {"other": 2})

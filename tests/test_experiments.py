@@ -1,8 +1,7 @@
-"""Every file in configs/experiment: it composes, it runs, and it reaches the figure that it is there to show.
+"""Each file in configs/experiment composes, runs, and reaches its figure.
 
-Figures take many steps with several seeds, but no certificate and no files: they are those of the descent alone, whose
-    records
-test_train.py holds against a run's event file number for number.
+The figures need many steps at several seeds, but no certificate and no files, so they are measured on the descent
+alone. test_train.py compares the records of a descent with the event file of a run.
 """
 
 import json
@@ -28,7 +27,7 @@ EXPERIMENTS = sorted(path.stem for path in (train.CONFIGS / "experiment").glob("
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MNIST's four files, holding scikit-learn's digits: three times as large, in a frame of 2 pixels, 28 x 28."""
+    """The four files of MNIST with scikit-learn's digits, enlarged three times and framed by 2 pixels: 28 x 28."""
     root = tmp_path_factory.mktemp("images")
     (root / "MNIST" / "raw").mkdir(parents=True)
     scans, digits = load_digits(return_X_y=True)
@@ -53,7 +52,9 @@ def root(name: str, images: Path) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_two_steps(name: str, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_experiment_makes_two_steps(
+    name: str, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # A certificate that passes, two steps on the board, and everything that a run leaves behind.
     settings = f"experiment={name}", "descent.steps=2", "seed=3", "run_dir=here", *root(name, images)
     quick_gradcheck(monkeypatch)
@@ -78,17 +79,17 @@ def test_two_steps(name: str, images: Path, tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("name", "share"),
     [
-        # The figures of the task. Measured with the seeds 0 to 5: 95.3 to 97.2 %.
+        # Stated in the README. Measured with the seeds 0 to 5: 95.3 to 97.2 %.
         ("tanh_linear", 0.93),
-        # A hidden layer is worth two points: 97.2 to 98.3 %.
+        # A hidden layer adds two points: 97.2 to 98.3 %.
         ("tanh_mlp", 0.95),
-        # How a gradient is summed changes nothing, so the figure is that of tanh_linear.
+        # Accumulation does not change the gradient, so the figure is that of tanh_linear.
         ("accumulated", 0.93),
         # The same scans with 784 pixels instead of 64, of which nine always agree.
         ("mnist", 0.90),
     ],
 )
-def test_digits_held_out_are_recognised(name: str, share: float, seed: int, images: Path) -> None:
+def test_held_out_digits_are_recognised(name: str, share: float, seed: int, images: Path) -> None:
     descent = Descent(f"experiment={name}", f"seed={seed}", *root(name, images))
     descent.end()
     accuracy = descent.held_out().accuracy
@@ -97,7 +98,7 @@ def test_digits_held_out_are_recognised(name: str, share: float, seed: int, imag
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("name", ["teacher", "tanh_chain"])
-def test_the_teacher_is_found(name: str, seed: int) -> None:
+def test_a_student_finds_the_weights_of_its_teacher(name: str, seed: int) -> None:
     # Without noise the loss is 0 at W*, B* alone, tanh being one-to-one. Measured with the seeds 0 to 9: at most 2e-6.
     descent = Descent(f"experiment={name}", f"seed={seed}")
     descent.end()
@@ -107,7 +108,7 @@ def test_the_teacher_is_found(name: str, seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_linear_regression_gets_as_far_as_least_squares(seed: int) -> None:
+def test_linear_regression_reaches_the_least_squares_solution(seed: int) -> None:
     # The loss of a linear layer is a quadratic with one minimum, which torch.linalg.lstsq gives in closed form.
     descent = Descent("experiment=linear", f"seed={seed}")
     descent.end()
@@ -124,7 +125,7 @@ def with_ones(inputs: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_twenty_layers_that_start_too_small_learn_nothing(seed: int) -> None:
+def test_twenty_layers_with_small_initial_weights_learn_nothing(seed: int) -> None:
     # Chance is 10 %. Each layer shrinks what comes back to half, and 2⁻²⁰ is a millionth.
     descent = Descent("experiment=deep_tanh", f"seed={seed}")
     steps = descent.end()
@@ -136,7 +137,7 @@ def test_twenty_layers_that_start_too_small_learn_nothing(seed: int) -> None:
     assert steps[0].gradient_norm["0.weight"] < 1e-4 * steps[0].gradient_norm["38.bias"]
 
 
-def test_accumulated_gradients_are_those_of_whole_batches() -> None:
+def test_accumulated_gradients_equal_those_of_whole_batches() -> None:
     # Σ_m w_m G_m with w_m = N_m / N is the gradient of the batch: in float64, two runs drift apart by rounding alone.
     settings = "experiment=accumulated", "descent.epochs=4", "dtype=float64"
     pieces, whole = (Descent(*settings, f"descent.micro_batch_size={size}") for size in (16, "null"))

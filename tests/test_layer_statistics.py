@@ -33,8 +33,8 @@ def test_a_snapshot_leaves_running_statistics_and_random_numbers_as_they_are() -
 
 
 @pytest.mark.parametrize("case", NETWORKS, ids=str)
-def test_cotangents_are_those_of_autograd(case: Case) -> None:
-    # PyTorch's own backward is the witness: the gradient of the loss by every value between the layers.
+def test_cotangents_equal_those_of_autograd(case: Case) -> None:
+    # Compared with PyTorch's backward pass: the gradient of the loss with respect to each value between the layers.
     loss, data = nets.MeanSquaredError(), batch(case)
     values = case.network.trace(data.inputs.clone().requires_grad_())
     gradients = torch.autograd.grad(loss(values[-1], data.targets), values)
@@ -50,7 +50,7 @@ def test_cotangents_are_those_of_autograd(case: Case) -> None:
         assert layer.input_norm == pytest.approx(float(values[start].detach().norm()))
 
 
-def test_a_layer_is_a_linear_with_the_activations_behind_it() -> None:
+def test_a_linear_layer_and_its_activations_have_one_row() -> None:
     network = Network([Tanh(), Linear(2, 3), Tanh(), Tanh(), Linear(3, 4)])
     seen = snapshot(network, nets.MeanSquaredError(), nets.Batch(torch.ones(5, 2), torch.zeros(5, 4)))
     found = [(layer.name, layer.units, [one.kind for one in layer.activations]) for layer in seen.layers]
@@ -59,7 +59,7 @@ def test_a_layer_is_a_linear_with_the_activations_behind_it() -> None:
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_slopes_are_those_of_the_activation(activation: str) -> None:
+def test_slope_statistics_equal_those_of_autograd(activation: str) -> None:
     # SlopeStatistics by autograd, counted with numpy; X runs far into the tails.
     x = torch.linspace(-12, 12, 60, dtype=torch.float64).reshape(20, 3).requires_grad_()
     layer = ACTIVATIONS[activation]()
@@ -116,10 +116,10 @@ class Random(Loss):
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("activation", ["tanh", "sigmoid", "relu", "softplus", "gelu", "sin", "identity"])
-def test_attenuation_is_as_predicted(activation: str, seed: int) -> None:
-    # Ten layers of 100 units, weights as Linear draws them, so no cotangent prefers a direction. The law is one of wide
-    # layers: what is left is of the order 1/√I for a layer. Measured over these seeds: 0.92 to 1.09 for a layer, 0.74
-    # to 1.20 for all ten.
+def test_measured_attenuation_is_near_the_prediction(activation: str, seed: int) -> None:
+    # Ten layers of 100 units, weights as Linear draws them, so no cotangent prefers a direction. The prediction is
+    # for wide layers: its error is of the order 1/√I for a layer. Measured ÷ predicted over these seeds: 0.92 to 1.09
+    # for a layer, 0.74 to 1.20 for all ten.
     generator = torch.Generator().manual_seed(seed)
     network = nets.mlp([100] * 11, activation, activation, gain=1.3, generator=generator).double()
     x = torch.randn(200, 100, generator=generator, dtype=torch.float64)
@@ -129,7 +129,7 @@ def test_attenuation_is_as_predicted(activation: str, seed: int) -> None:
     assert 0.6 < math.prod(errors) < 1.6
 
 
-def test_dead_units_and_numbers_that_are_not_finite_are_counted() -> None:
+def test_dead_units_and_non_finite_numbers_are_counted() -> None:
     linear = Linear(2, 4).double()
     linear.weight.data = torch.tensor([[1.0, 0], [0, 1], [-1, 0], [0, -1]], dtype=torch.float64)
     network = Network([linear, ReLU()])
@@ -139,9 +139,7 @@ def test_dead_units_and_numbers_that_are_not_finite_are_counted() -> None:
     assert (relu.flat, relu.zero, relu.dead, layer.not_finite) == (0.5, 0.5, 0.5, 0)
     linear.weight.data[0, 0], linear.weight.data[1, 1] = math.inf, math.nan
     (layer,) = snapshot(network, nets.MeanSquaredError(), data).layers
-    assert (
-        layer.not_finite == 2 * 2
-    )  # the inf of the first unit and the NaN of the second, 0 · inf being none of theirs
+    assert layer.not_finite == 2 * 2  # inf in the first unit and NaN in the second, for each of two samples
     assert math.isnan(layer.weight)
 
 

@@ -28,7 +28,7 @@ NUMBERS = {
 
 
 @EACH
-def test_the_numbers_of_the_lesson(name: str) -> None:
+def test_the_lesson_has_the_numbers_of_its_example(name: str) -> None:
     rows = example(MISTAKES[name])
     assert [(row.right, row.predicted) for row in rows] == [
         (pytest.approx(r), pytest.approx(p)) for r, p in NUMBERS[name]
@@ -36,7 +36,7 @@ def test_the_numbers_of_the_lesson(name: str) -> None:
     assert [row.measured for row in rows] == pytest.approx([row.predicted for row in rows], rel=1e-15)
 
 
-def test_the_table_shows_them() -> None:
+def test_the_table_shows_the_numbers_of_the_example() -> None:
     lines = table(MISTAKES["forgot_zero_grad"]).splitlines()
     assert [line.split() for line in lines[-2:]] == [["{100}", "200", "222", "222"], ["{1000}", "2000", "2222", "2222"]]
 
@@ -127,13 +127,13 @@ def test_check_accumulation_finds_each_mistake(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["ragged", "zero_grad_misplaced"])
-def test_a_mistake_that_needs_several_micro_batches_refuses_one(name: str) -> None:
+def test_a_mistake_of_several_micro_batches_refuses_a_single_one(name: str) -> None:
     mistaken, network, follow = descents(name, micro_batch_size=None)
     with pytest.raises(nets.InputError, match=f"the mistake {name} needs several micro-batches, and a batch is one"):
         follow(network=network, gradient_source=mistaken)
 
 
-def test_the_summary_of_a_run() -> None:
+def test_the_summary_of_a_run_names_the_mistake() -> None:
     mistaken, network, follow = descents("backward_twice")
     list(
         mistaken.compared(

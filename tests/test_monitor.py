@@ -56,7 +56,7 @@ def test_every_norm_of_every_step_equals_that_of_torch(tmp_path: Path) -> None:
     assert scalars(tmp_path) == expected
 
 
-def test_gradients_and_parameters_are_left_alone(tmp_path: Path) -> None:
+def test_a_monitor_changes_no_gradient_and_no_parameter(tmp_path: Path) -> None:
     net = model()
     loss = backward(net)
     before = [(p.clone(), p.grad.clone()) for p in net.parameters()]
@@ -68,7 +68,7 @@ def test_gradients_and_parameters_are_left_alone(tmp_path: Path) -> None:
 def test_a_parameter_without_a_gradient_has_no_number(tmp_path: Path) -> None:
     net = model()
     with nets.GradientMonitor(net, tmp_path) as monitor:
-        monitor.step()  # before any backward: nothing at all
+        monitor.step()  # before the first backward pass no parameter has a gradient
         backward(net)
         monitor.step()
         net[2].weight.grad = None
@@ -88,7 +88,7 @@ def test_a_norm_in_half_precision_does_not_overflow(tmp_path: Path) -> None:
     assert scalars(tmp_path)["gradient_norm/weight"][0][1] == pytest.approx(6e4 * math.sqrt(2), rel=1e-3)
 
 
-def test_a_sparse_gradient_and_one_that_is_not_finite(tmp_path: Path) -> None:
+def test_sparse_and_non_finite_gradients_have_norms(tmp_path: Path) -> None:
     net = nn.Sequential(nn.Embedding(5, 3, sparse=True), nn.Linear(3, 1))
     with nets.GradientMonitor(net, tmp_path) as monitor:
         net(torch.tensor([1, 2, 1])).sum().backward()
@@ -100,7 +100,7 @@ def test_a_sparse_gradient_and_one_that_is_not_finite(tmp_path: Path) -> None:
     assert math.isnan(found["gradient_norm/1.bias"][0][1])
 
 
-def test_one_step_in_three(tmp_path: Path) -> None:
+def test_a_monitor_may_record_every_third_step(tmp_path: Path) -> None:
     net = model()
     with nets.GradientMonitor(net, tmp_path, every=3) as monitor:
         for _ in range(10):
@@ -108,7 +108,7 @@ def test_one_step_in_three(tmp_path: Path) -> None:
     assert [step for step, _ in scalars(tmp_path)["loss/train"]] == [3, 6, 9]
 
 
-def test_it_is_on_disk_a_second_later(tmp_path: Path) -> None:
+def test_a_step_is_on_disk_after_a_second(tmp_path: Path) -> None:
     net = model()
     monitor = nets.GradientMonitor(net, tmp_path)
     monitor.step(backward(net))
@@ -174,8 +174,8 @@ def no_writer_thread() -> bool:
     return False
 
 
-def test_five_monitors_that_are_dropped_leave_no_thread_no_file_and_no_weights(tmp_path: Path) -> None:
-    assert no_writer_thread()  # that of an earlier test
+def test_dropped_monitors_release_their_thread_files_and_weights(tmp_path: Path) -> None:
+    assert no_writer_thread()  # the thread of an earlier test
     threads, files, weights = threading.active_count(), open_files(), []
     for number in range(5):
         net = model()
@@ -208,7 +208,7 @@ def test_bad_input_is_refused_in_a_sentence(tmp_path: Path, make: object, senten
         make(tmp_path)  # type: ignore[operator]
 
 
-def test_the_norm_of_a_large_gradient(tmp_path: Path) -> None:
+def test_the_norm_of_a_large_gradient_is_right(tmp_path: Path) -> None:
     """Right to 1e-6: four million squares in float32 are not added one after the other."""
     net = nn.Linear(2048, 2048)
     with nets.GradientMonitor(net, tmp_path) as monitor:
@@ -218,7 +218,7 @@ def test_the_norm_of_a_large_gradient(tmp_path: Path) -> None:
     assert scalars(tmp_path)["gradient_norm/weight"] == [(1, pytest.approx(exact, rel=1e-6))]
 
 
-def test_the_norm_of_a_complex_gradient(tmp_path: Path) -> None:
+def test_the_norm_of_a_complex_gradient_is_right(tmp_path: Path) -> None:
     """(Σ |g|²)^½."""
     net = nn.Linear(2, 2, bias=False, dtype=torch.complex64)
     with nets.GradientMonitor(net, tmp_path) as monitor:

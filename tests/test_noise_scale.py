@@ -24,5 +24,5 @@ def test_the_estimate_is_unbiased(small: int, large: int) -> None:
     assert found.scale == found.noise / found.signal
 
 
-def test_where_there_is_no_signal_there_is_no_scale() -> None:
+def test_a_gradient_without_signal_has_no_noise_scale() -> None:
     assert math.isnan(GradientNoise(-1.0, 2.0).scale)

@@ -39,7 +39,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    """To be put in the place of the standard error, as outside of pytest; there a line is shown at once."""
+    """A terminal to take the place of standard error, as outside of pytest. It shows the line at once."""
     monkeypatch.setattr(progress, "AFTER", 0.0)
     monkeypatch.setattr(progress, "REFRESHES_PER_SECOND", 100)
     monkeypatch.setattr(progress, "PYTEST", "IN_NO_TEST")

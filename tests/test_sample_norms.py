@@ -43,8 +43,8 @@ def one_by_one(case: Case, loss: Loss, target: Tensor) -> Tensor:
 @pytest.mark.parametrize("engine", SAMPLED)
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("case", WITH_PARAMETERS, ids=str)
-def test_the_norms_are_those_of_the_samples_own_gradients(case: Case, loss: str, engine: str) -> None:
-    """Twice, since the second batch is replayed. The gradients of the batch are compared as well."""
+def test_each_norm_is_that_of_the_gradient_of_one_sample(case: Case, loss: str, engine: str) -> None:
+    """Two batches, since the second is replayed. The gradients of the batch are compared as well."""
     target, found = targets(case, LOSSES[loss]), SAMPLED[engine]()
     whole = torch.autograd.grad(LOSSES[loss](case.network(case.x), target), list(case.network.parameters()))
     for _ in range(2):
@@ -69,7 +69,7 @@ def descent(data: nets.Batch, **settings: object) -> list[nets.Step]:
 
 @pytest.mark.parametrize("engine", SAMPLED)
 @pytest.mark.parametrize("loss", ["mean", "sum"])
-def test_micro_batches_change_nothing(engine: str, loss: str) -> None:
+def test_micro_batches_give_the_same_norms_and_noise(engine: str, loss: str) -> None:
     """The same samples in the same order, with the same norms and the same noise."""
     for whole, pieces in zip(
         descent(noisy(), engine=engine, loss=nets.MeanSquaredError(loss), batch_size=16),
@@ -83,7 +83,7 @@ def test_micro_batches_change_nothing(engine: str, loss: str) -> None:
 
 
 @pytest.mark.parametrize("loss", ["mean", "sum"])
-def test_the_noise_is_the_variance_of_the_samples(loss: str) -> None:
+def test_the_noise_is_the_variance_of_the_sample_gradients(loss: str) -> None:
     """tr Σ = 1/(N − 1) Σ_n ‖G_n − Ḡ‖² and ‖G‖² = ‖Ḡ‖² − tr Σ / N, the unbiased estimates, from the gradients
     themselves."""
     data = noisy()

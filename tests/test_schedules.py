@@ -61,7 +61,7 @@ def test_a_descent_along_a_schedule_equals_that_of_torch(name: str) -> None:
 
 @pytest.mark.parametrize("rule", [SGD, Adam, AdamW])
 @pytest.mark.parametrize("clip", [None, 0.1])
-def test_a_descent_goes_on_from_its_place_in_the_schedule(rule: Any, clip: float | None) -> None:
+def test_a_resumed_descent_continues_the_schedule(rule: Any, clip: float | None) -> None:
     given = {"loss": nets.MeanSquaredError(), "clip_norm": clip, "batch_size": 6, "micro_batch_size": 4}
     schedule = WarmupCosine(0.1, 12, 3)
     whole, other = network(), network()
@@ -130,12 +130,12 @@ def test_a_queued_update_has_the_rate_of_its_step() -> None:
         (lambda: SGD(lambda step: "fast"), "the learning rate after 0 updates is 'fast'"),
     ],
 )
-def test_a_schedule_that_cannot_be_is_refused(made: Callable[[], object], message: str) -> None:
+def test_a_schedule_with_wrong_arguments_is_refused(made: Callable[[], object], message: str) -> None:
     with pytest.raises(nets.InputError, match=message):
         made()
 
 
-def test_a_schedule_that_turns_negative_ends_the_descent_with_its_step() -> None:
+def test_a_negative_rate_ends_the_descent_with_an_error_that_names_the_step() -> None:
     steps = nets.descend(network(), DATA, loss=nets.MeanSquaredError(), learning_rate=lambda t: 0.1 - 0.05 * t, steps=9)
     with pytest.raises(nets.InputError, match=r"the learning rate after 3 updates is -0\.05"):
         list(steps)

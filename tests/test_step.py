@@ -19,7 +19,7 @@ def steps(count: int = 5) -> list[Step]:
     return list(nets.descend(network, data, loss=nets.MeanSquaredError(), learning_rate=0.1, momentum=0.5, steps=count))
 
 
-def test_a_number_is_read_without_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_one_number_builds_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the row of a step nor a dictionary is made: a view has no numbers of its own."""
     (step,) = steps(1)
     expected = dict(step.gradient_norm), dict(step.update_ratio), step.loss
@@ -36,7 +36,7 @@ def test_a_number_is_read_without_the_others(monkeypatch: pytest.MonkeyPatch) ->
             missing["3.weight"]
 
 
-def test_single_numbers_equal_those_of_many_steps() -> None:
+def test_a_number_read_alone_equals_that_of_the_table() -> None:
     """To the last bit, over more than a block of steps."""
     records = steps(300)
     runs = numbers_of(records)
@@ -51,7 +51,7 @@ def test_single_numbers_equal_those_of_many_steps() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 7, 8, 9, 130, 300])
-def test_the_total_of_many_parameters_is_the_same_both_ways(count: int) -> None:
+def test_both_computations_of_the_total_norm_agree(count: int) -> None:
     norms = {f"{n}": float(x) for n, x in enumerate(np.random.default_rng(0).lognormal(0, 3, count))}
     step = Step.of(1, 1, 0.5, norms, dict.fromkeys(norms, 0.1), Accumulation((1,), (1.0,)))
     assert step.total_gradient_norm == numbers_of([step])[0].total_gradient_norm[0]
@@ -61,7 +61,7 @@ def test_the_total_of_many_parameters_is_the_same_both_ways(count: int) -> None:
 @pytest.mark.parametrize(
     ("moved", "size", "ratio"), [(0, 0, 0), (1, 0, math.inf), (3, 2, 1.5), (math.nan, 0, math.nan)]
 )
-def test_the_ratio_of_a_parameter_that_is_zero(moved: float, size: float, ratio: float) -> None:
+def test_the_update_ratio_of_a_zero_parameter_is_infinite_or_nan(moved: float, size: float, ratio: float) -> None:
     block = Block(("w",), torch.empty(0, dtype=torch.float64))
     block.write(0, [0.5, 1.0, size, moved], -1.0)
     step = Step(1, 1, Accumulation((1,), (1.0,)), block, 0)

@@ -84,7 +84,7 @@ def test_both_ranks_share_one_directory_one_event_file_and_one_output(finished: 
     assert len(re.findall(r"^step +100/100", said, re.MULTILINE)) == 1 and said.count("TensorBoard ") == 1
 
 
-def test_each_contribution_is_that_of_a_rank(finished: tuple[Path, str]) -> None:
+def test_each_contribution_comes_from_one_rank(finished: tuple[Path, str]) -> None:
     board = events(finished[0])
     alone = Descent("experiment=accumulated", "dtype=float64", "descent.epochs=null", "descent.steps=30")
     tags = set(board.Tags()["scalars"])
@@ -155,7 +155,7 @@ def test_a_dead_rank_ends_the_run_and_is_named(rank: int, tmp_path: Path) -> Non
 
 @pytest.mark.matrix
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_an_interrupted_run_names_no_rank(number: signal.Signals, tmp_path: Path) -> None:
+def test_the_message_of_an_interrupted_run_names_no_rank(number: signal.Signals, tmp_path: Path) -> None:
     process = going_on(tmp_path)
     try:
         process.send_signal(number)

@@ -193,7 +193,7 @@ def test_runs_without_a_name_use_separate_directories(
     assert (second / "weights.safetensors").read_bytes() == (first / "weights.safetensors").read_bytes()
 
 
-def test_one_command_for_several_runs(run: Run, tmp_path: Path) -> None:
+def test_one_command_starts_several_runs(run: Run, tmp_path: Path) -> None:
     run("-m", "experiment=teacher", "seed=0,1", "descent.steps=1", "verification.samples=1")
     one, other = (path / "config.yaml" for path in (tmp_path / "runs" / "teacher").iterdir())
     assert {OmegaConf.load(path).seed for path in (one, other)} == {0, 1}
@@ -243,7 +243,9 @@ def other_files_in(directory: Path) -> set[str]:
     return {path.name for path in directory.iterdir() if "tfevents" not in path.name}
 
 
-def test_divergence(run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_diverging_run_ends_with_a_sentence_and_keeps_its_records(
+    run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     # Each step multiplies the error by about η times the curvature, 1e6: after about seven steps, 1 has grown beyond
     # 3e38, the largest float32.
     status, said = end_of(run, capsys, "descent.learning_rate=1e6")
@@ -265,7 +267,7 @@ def interruptible() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("interruptible")
-def test_interruption(
+def test_an_interrupted_run_keeps_its_records(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     # Ctrl-C sends SIGINT. A shell reports status 130 for a program that SIGINT ended: 128 + 2.
@@ -283,7 +285,7 @@ def test_interruption(
 
 
 @pytest.mark.usefixtures("interruptible")
-def test_interruption_before_the_first_step(
+def test_a_run_interrupted_before_its_first_step_writes_nothing(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     monkeypatch.setattr("nets.verify", lambda *_, **__: signal.raise_signal(signal.SIGINT))
@@ -291,7 +293,9 @@ def test_interruption_before_the_first_step(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_is_reported_in_a_sentence(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def write(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device", "here/events")
 

@@ -58,7 +58,7 @@ def test_half_precision_trains(engine: str, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("settings", [{}, {"momentum": 0.9}, {"micro_batch_size": 3}, {"sample_norms": True}], ids=str)
 @pytest.mark.parametrize("engine", list(ENGINES))
-def test_a_frozen_parameter_stays_where_it_is(engine: str, settings: dict) -> None:
+def test_a_frozen_parameter_does_not_change(engine: str, settings: dict) -> None:
     """The others move as in `torch.optim.SGD` over the parameters that require a gradient."""
     ours, theirs = network(), network()
     ours[0].weight.requires_grad_(False)
@@ -111,7 +111,7 @@ CHANGES: dict[str, tuple[Callable[[nets.Network], object], str]] = {
 @pytest.mark.parametrize("settings", [{}, {"micro_batch_size": 2, "momentum": 0.9}, {"sample_norms": True}], ids=str)
 @pytest.mark.parametrize("change", list(CHANGES))
 def test_parameters_that_change_during_a_descent_are_refused(change: str, settings: dict, engine: str) -> None:
-    """Updates would no longer reach them, or move what is frozen. Nothing is moved by the refusal."""
+    """Updates would not reach them, or would move a frozen parameter. The refusal moves nothing."""
     of, (make, sentence) = network(), CHANGES[change]
     of[0].bias.requires_grad_(False)
     steps = nets.descend(
@@ -128,7 +128,7 @@ def test_parameters_that_change_during_a_descent_are_refused(change: str, settin
 
 @pytest.mark.parametrize("engine", list(ENGINES))
 def test_a_frozen_parameter_and_an_activation_may_be_replaced(engine: str) -> None:
-    """Both engines go on with the new ones, as a descent from there on does."""
+    """Both engines continue with the new ones, like a descent that starts there."""
     ours, twin = network(), network()
     for of in (ours, twin):
         of[0].weight.requires_grad_(False)
@@ -147,7 +147,7 @@ def test_a_frozen_parameter_and_an_activation_may_be_replaced(engine: str) -> No
 
 
 @pytest.mark.parametrize("unused", ["one of several", "all"])
-def test_a_parameter_without_effect_has_the_gradient_zero_in_both_engines(unused: str) -> None:
+def test_an_unused_parameter_has_a_zero_gradient_in_both_engines(unused: str) -> None:
     class Unused(nets.Layer):
         """Y = X, with a parameter that it does not read."""
 
@@ -175,7 +175,7 @@ def test_a_parameter_without_effect_has_the_gradient_zero_in_both_engines(unused
 
 
 @pytest.mark.parametrize("engine", list(ENGINES))
-def test_a_large_weight_is_no_divergence(engine: str) -> None:
+def test_a_large_weight_does_not_count_as_divergence(engine: str) -> None:
     """The square of 1e20 is too large for float32; loss and gradient are finite."""
     of = network()
     of[0].weight.data[0, 0] = 1e20
@@ -210,7 +210,7 @@ def test_targets_of_another_precision_are_refused(engine: str) -> None:
 @pytest.mark.parametrize("shape", [(2048, 2048), (2**20 + 17,), (EXACT_SUM + 1,), (300, 300, 7)], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float64])
 @pytest.mark.parametrize("turned", [False, True])
-def test_the_norm_of_millions_of_numbers(shape: tuple[int, ...], dtype: torch.dtype, turned: bool) -> None:
+def test_the_norm_of_millions_of_numbers_is_right(shape: tuple[int, ...], dtype: torch.dtype, turned: bool) -> None:
     """Right to 1e-6; PyTorch in float32 has an error of 1e-4."""
     t = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
     t = t.transpose(0, -1) if turned else t

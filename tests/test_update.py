@@ -95,8 +95,10 @@ def test_an_update_equals_that_of_torch_for_every_layout(
 @pytest.mark.parametrize("given", list(LAYOUTS))
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 @RULES
-def test_a_queued_update_is_the_same(settings: dict[str, float], given: str, rule: type[UpdateRule]) -> None:
-    """Gradients return in the same memory, from batches of two sizes; every fifth comes in new memory."""
+def test_a_queued_update_equals_an_update_on_the_cpu(
+    settings: dict[str, float], given: str, rule: type[UpdateRule]
+) -> None:
+    """Gradients alternate between two places in memory; every fifth has new memory."""
     ours, theirs = parameters(), parameters()
     queued, update = queueing(ours, settings, rule), updating(theirs, settings)
     places = [gradients(1, given), gradients(1, given)]
@@ -124,9 +126,9 @@ def test_a_queued_update_is_the_same(settings: dict[str, float], given: str, rul
 def test_a_queued_update_stops_where_numbers_are_not_finite(
     settings: dict[str, float], bad: str, after: int, rule: type[UpdateRule]
 ) -> None:
-    """The next check tells how many updates ago that was.
+    """The next check returns the number of updates since then.
 
-    None has been made since, and the state of the rule has stayed.
+    No update was made in between, and the state of the rule has not changed.
     """
     ours, theirs = parameters(), parameters()
     queued, update = queueing(ours, settings, rule), updating(theirs, settings, rule)

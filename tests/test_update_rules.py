@@ -52,7 +52,7 @@ RULES: dict[str, tuple[Callable[[], UpdateRule], Callable[[Any], torch.optim.Opt
 
 
 def without_kernel(rule: UpdateRule) -> UpdateRule:
-    """The rule by its `step` alone."""
+    """The rule without its fused kernel."""
     kind = type(f"Slow{type(rule).__name__}", (type(rule),), {"apply_fused": UpdateRule.apply_fused})
     slow = copy.copy(rule)
     slow.__class__ = kind
@@ -118,7 +118,7 @@ def test_a_thousand_steps_equal_those_of_torch(name: str, engine: str) -> None:
 
 
 @EACH
-def test_a_skipped_update_leaves_parameters_and_state(name: str) -> None:
+def test_a_skipped_update_changes_neither_parameters_nor_state(name: str) -> None:
     """As a GPU skips it: by a number on the device."""
     of = network()
     parameters, rule = TrainedParameters(dict(of.named_parameters())), RULES[name][0]()

@@ -1,4 +1,4 @@
-"""Right networks pass, wrong derivatives fail at the wrong entry, and nothing of the caller's changes."""
+"""Right networks pass, wrong derivatives fail at the wrong entry, and the module of the caller does not change."""
 
 import copy
 import json
@@ -52,7 +52,7 @@ def test_every_entry_is_counted() -> None:
     assert certificate.entries == 456
 
 
-def test_the_errors_are_those_of_rounding() -> None:
+def test_derivations_differ_by_rounding_errors_only() -> None:
     """Reverse and forward mode agree with the closed form to a few units in the last place, differences to 1e-9."""
     for check in nets.verify(CASE.network, CASE.x).checks:
         if check.max_abs_error is not None:
@@ -72,7 +72,7 @@ WRONG: dict[str, tuple[type, str, Callable[..., object], str]] = {
 
 
 @pytest.mark.parametrize("fault", list(WRONG))
-def test_a_wrong_derivative_fails_against_every_derivation(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_derivative_fails_every_comparison(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     kind, method, wrong, parameter = WRONG[fault]
     monkeypatch.setattr(kind, method, wrong)
     certificate = nets.verify(CASE.network, CASE.x)
@@ -82,7 +82,7 @@ def test_a_wrong_derivative_fails_against_every_derivation(fault: str, monkeypat
 
 
 def test_the_worst_entry_is_named_with_both_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One entry of the gradient by W is doubled: the sentence names it, its value and the expected one."""
+    """One entry of the gradient with respect to W is doubled: the sentence names it, its value and the expected one."""
     dense = nets.jacobians(CASE.network, CASE.x)["0.weight"].dense()
     right = dense[2, 1, 1, 3].item()
     from nets.calculus.jacobian import WeightJacobian
@@ -115,7 +115,7 @@ def test_a_wrong_function_fails_gradcheck_even_where_the_jacobians_are_right(mon
 
 
 def test_a_saturated_tanh_with_an_all_zero_derivative_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At Z = 9 the slope is 6.1e-8; gradcheck's absolute tolerance of 1e-5 takes zero for right there."""
+    """At Z = 9 the slope is 6.1e-8; gradcheck's absolute tolerance of 1e-5 accepts zero there."""
     network = nets.mlp([1, 1], generator=torch.Generator().manual_seed(0)).double()
     network.load_state_dict({"0.weight": torch.tensor([[1.0]]), "0.bias": torch.tensor([0.0])})
     x = torch.tensor([[9.0]], dtype=torch.float64)
@@ -144,7 +144,7 @@ def test_a_dead_unit_has_a_gradient_of_zero_and_passes() -> None:
     assert _check(certificate, "0.weight", "central difference").reason is Reason.ZERO_EVERYWHERE
 
 
-def test_module_and_random_state_of_the_caller_are_unchanged() -> None:
+def test_verify_changes_neither_the_module_nor_the_random_state() -> None:
     network = nets.mlp([3, 4, 2], generator=torch.Generator().manual_seed(1))
     network.eval()
     network[0].weight.grad = torch.full((4, 3), 7.0)
@@ -163,7 +163,7 @@ def test_the_same_seed_gives_the_same_certificate() -> None:
     assert first == again
 
 
-def test_json_holds_every_check() -> None:
+def test_the_json_has_every_check() -> None:
     certificate = nets.verify(CASE.network, CASE.x)
     document = json.loads(certificate.to_json())
     assert document["schema"] == "nets.certificate/4"
@@ -192,7 +192,7 @@ def test_the_table_has_a_row_and_a_formula_for_each_parameter() -> None:
     assert all(line.endswith("pass") for line in lines[2:8:2])
 
 
-def test_a_torch_module_is_verified_by_its_own_backward() -> None:
+def test_the_backward_pass_of_a_torch_module_is_verified() -> None:
     module = nn.Sequential(nn.Linear(4, 3), nn.Tanh()).double()
     certificate = nets.verify(module, CASE.x[:, :4])
     assert certificate.passed
@@ -200,26 +200,26 @@ def test_a_torch_module_is_verified_by_its_own_backward() -> None:
 
 
 @pytest.mark.parametrize("x", [torch.tensor([[1.0, torch.nan, 0, 0, 0]]), torch.tensor([[1.0, torch.inf, 0, 0, 0]])])
-def test_an_input_with_nan_is_an_input_error(x: Tensor) -> None:
+def test_an_input_with_nan_is_refused(x: Tensor) -> None:
     with pytest.raises(nets.InputError, match="input has an entry that is not finite"):
         nets.verify(CASE.network, x)
 
 
-def test_gradcheck_is_inconclusive_at_a_kink_too() -> None:
+def test_gradcheck_is_inconclusive_at_a_kink() -> None:
     """Zero inputs and zero biases put every ReLU at Z = 0."""
     certificate = nets.verify(nets.mlp([2, 4, 1], activation="relu", output="identity"), torch.zeros(2, 2))
     assert certificate.verdict == "inconclusive"
     assert certificate.decisive.reason is Reason.KINK
 
 
-def test_a_frozen_parameter_is_left_out() -> None:
+def test_a_frozen_parameter_is_not_checked() -> None:
     network = nets.mlp([3, 2], generator=torch.Generator().manual_seed(0))
     network[0].weight.requires_grad_(False)
     certificate = nets.verify(network, torch.randn(2, 3, generator=torch.Generator().manual_seed(1)))
     assert certificate.passed and "0.weight" not in {check.parameter for check in certificate.checks}
 
 
-def test_an_argument_that_is_no_module_is_an_input_error() -> None:
+def test_an_argument_other_than_a_module_is_refused() -> None:
     with pytest.raises(nets.InputError, match=r"verify was given a int; expected a torch\.nn\.Module"):
         nets.verify(5, torch.ones(1))  # type: ignore[arg-type]
     with pytest.raises(nets.InputError, match=r"the network is a Linear; .*from_torch"):
