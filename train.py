@@ -202,7 +202,7 @@ def load(settings: dict) -> Any:
     from nets.settings import call
     from nets.validation import one_of
 
-    functions = {f"nets.data.{name}": function for name, function in inspect.getmembers(nets.data, inspect.isfunction)}
+    functions = {f"nets.data.{name}": function for name, function in inspect.getmembers(nets.data, inspect.isroutine)}
     # No other target is accepted: Hydra would call any importable function, including torch.load.
     target = one_of("data._target_", settings.get("_target_"), tuple(functions))
     return call(functions[target], {key: value for key, value in settings.items() if key != "_target_"}, "data")
