@@ -24,6 +24,9 @@ from nets.calculus.notation.symbols import as_factor, slope_function
 from nets.calculus.parameters import with_parameters
 from nets.errors import InputError
 
+MOST_ENTRIES = 2**20
+"""Entries of the local Jacobians of a batch that are formed to measure how a layer changes the size of a cotangent."""
+
 
 class Layer(nn.Module, ABC):
     """Y_ni = f_i(X_n; θ) and its derivative.
@@ -169,8 +172,17 @@ class Layer(nn.Module, ABC):
         return self.pullback(unit_cotangents(y), x, y).flatten(2).transpose(0, 1)
 
     def backward_gain(self, x: Tensor, y: Tensor) -> float:
-        """‖v ∂Y/∂X‖ ÷ ‖v‖ for a cotangent v without a preferred direction: (Σ_n ‖∂Y_n/∂X_n‖_F² / (N I))^½."""
-        norm = torch.linalg.vector_norm(self.local_jacobian(x, y), dtype=torch.float64)
+        """‖v ∂Y/∂X‖ ÷ ‖v‖ for a cotangent v without a preferred direction: (Σ_n ‖∂Y_n/∂X_n‖_F² / (N I))^½.
+
+        Beyond MOST_ENTRIES of ∂Y/∂X it is that of one v of random signs, always the same, whose square is the same in
+        the mean.
+        """
+        if self.elementwise or x.numel() * y[0].numel() <= MOST_ENTRIES:
+            passed = self.local_jacobian(x, y)
+        else:
+            v = torch.rand(y.shape, generator=torch.Generator().manual_seed(0)).sub(0.5).sign()
+            passed = self.pullback(v.to(y), x, y)
+        norm = torch.linalg.vector_norm(passed, dtype=torch.float64)
         return float(norm / y.numel() ** 0.5)
 
     def factors(self, place: Place, i: str, j: str) -> list[Factor]:

@@ -38,6 +38,12 @@ class Batch:
         """Micro-batches of `size` samples, the last one possibly shorter: views of this memory."""
         return [self.take(slice(start, start + size)) for start in range(0, len(self), size)]
 
+    def spread(self, count: int | None) -> "Batch":
+        """At most so many samples, at equal distances from the first on; all of them where `count` is None."""
+        if count is None or count >= len(self):
+            return self
+        return self.take(torch.arange(count, device=self.inputs.device) * len(self) // count)
+
     def orders(self, generator: torch.Generator) -> Callable[[], Indices]:
         """A function that draws a permutation of 0 … N − 1 at each call, on the device of the samples. On the CPU each
         overwrites the last."""
@@ -101,6 +107,10 @@ class DataSet:
     classes: int | None = None
     truth: Mapping[str, Tensor] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
+
+    def continued(self, network: Callable[[Tensor], Tensor], generator: torch.Generator) -> str:
+        """A text that the network makes of its own, where the samples are text; '' where they are not."""
+        return ""
 
     def to(self, kind: torch.dtype | torch.device) -> "DataSet":
         """The same data in another precision or on another device."""

@@ -27,7 +27,7 @@ class ImageSet:
 
     name: str
 
-    def __call__(
+    def load(
         self,
         *,
         root: str | os.PathLike[str] = "data",
@@ -82,10 +82,10 @@ class ImageSet:
             return data_set(unpacked, train=True), data_set(unpacked, train=False)
 
 
-mnist = ImageSet("MNIST")
+mnist = ImageSet("MNIST").load
 """Handwritten digits. Source: Y. LeCun, C. Cortes and C. Burges, The MNIST database of handwritten digits (1998)."""
 
-fashion_mnist = ImageSet("FashionMNIST")
+fashion_mnist = ImageSet("FashionMNIST").load
 """Pieces of clothing. Source: H. Xiao, K. Rasul and R. Vollgraf, Fashion-MNIST (2017), arXiv:1708.07747."""
 
 

@@ -1,5 +1,7 @@
 """Text as sequences of characters."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -9,8 +11,35 @@ from nets.data.batch import Batch, DataSet
 from nets.errors import InputError, quoted
 from nets.validation import number, whole
 
+CONTINUED = 300
+"""Characters of a text that a network continues."""
 
-def characters(*, path: str | None = None, context: int = 64, stride: int = 8, test_fraction: float = 0.1) -> DataSet:
+
+@dataclass(frozen=True, slots=True)
+class Text(DataSet):
+    """Windows of a text, whose targets are the same windows one character later."""
+
+    @torch.no_grad()
+    def continued(self, network: Callable[[Tensor], Tensor], generator: torch.Generator) -> str:
+        """The first half of the first window held out, and CONTINUED characters more.
+
+        Each is drawn with the probability P_k = e^Y_k / Σ_m e^Y_m that the network gives it after at most T characters,
+        the length of a window.
+
+        Args:
+            network: X (1, t) → Y (1, t, K), t ≤ T.
+            generator: of the draws, on the CPU.
+        """
+        window = self.test.inputs.shape[1]
+        tokens = self.test.inputs[:1, : (window + 1) // 2]
+        for _ in range(CONTINUED):
+            p = torch.softmax(network(tokens[:, -window:])[0, -1].double().cpu(), -1)
+            drawn = torch.multinomial(p, 1, generator=generator)
+            tokens = torch.cat([tokens, drawn[None].to(tokens)], 1)
+        return "".join(self.labels[token] for token in tokens[0].tolist())
+
+
+def characters(*, path: str | None = None, context: int = 64, stride: int = 8, test_fraction: float = 0.1) -> Text:
     """Every character and the one after it: x_nt is the t-th character of window n, and its target is x_n,t+1.
 
     The text is that of Python's own help, `pydoc_data.topics`, which every CPython has; or that of a file in UTF-8. Its
@@ -43,7 +72,7 @@ def characters(*, path: str | None = None, context: int = 64, stride: int = 8, t
     numbers = torch.tensor([index[letter] for letter in text])
     train, test = numbers.split([len(numbers) - held_out, held_out])
     parts = _windows(train, context, stride), _windows(test, context, context)
-    return DataSet("characters", *parts, len(letters), labels=tuple(letters))
+    return Text("characters", *parts, len(letters), labels=tuple(letters))
 
 
 def _windows(numbers: Tensor, context: int, stride: int) -> Batch:

@@ -51,8 +51,8 @@ class Board:
     `slope/<activation>/rms`                (mean f′²)^½; `/flat`: share of |f′| < 0.01, `/dead`: of dead units
     `histogram/parameter/<parameter>`       θ_p, at the steps where it was given
     `histogram/gradient/<parameter>`        ∂ℓ/∂θ_p, likewise
-    `run/…`                                 the texts `certificate`, `config`, `diagnosis`, and pictures, in one group
-                                            each, since the page opens no more than two
+    `run/…`                                 the texts `certificate`, `config`, `diagnosis`, `sample`, and pictures, in one
+                                            group each, since the page opens no more than two
     ======================================  ===========================================================================
 
     The page's Custom Scalars tab gathers the gradient norms in one chart, the update ratios in a second, the
@@ -132,6 +132,11 @@ class Board:
     def certificate(self, certificate: "Certificate") -> None:
         """The certificate on the Text page: its verdict, and its table as it is printed."""
         self._events.text("run/certificate", f"**{certificate.verdict}**\n\n{_fenced(str(certificate))}")
+
+    def sample(self, text: str) -> None:
+        """A text that the network wrote, on the Text page; nothing where it is empty."""
+        if text:
+            self._events.text("run/sample", _fenced(text))
 
     def config(self, yaml_text: str) -> None:
         """The resolved configuration on the Text page."""

@@ -30,9 +30,6 @@ from nets.calculus.network import Network
 from nets.data.batch import Batch
 from nets.records.layer_statistics import FLAT, QUANTILES, LayerStatistics, SlopeStatistics, Snapshot
 
-MOST_ENTRIES = 2**24
-"""Entries of a local Jacobian; of more, only as many samples are taken as there is room for, and one at least."""
-
 
 def snapshot(network: Network, loss: Loss, batch: Batch, updates: int = 0) -> Snapshot:
     """The statistics of each layer, from one forward pass and the closed-form backward pass of ℓ over a batch.
@@ -80,15 +77,10 @@ def _layer(
         input_norm=_norm(values[start]),
         not_finite=0 if math.isfinite(norm) else int((~y.isfinite()).sum()),
         broken_parameters=sum(int((~parameter.isfinite()).sum()) for parameter in first.parameters()),
-        weight=1.0 if first.elementwise else _gain(first, values[start], values[start + 1]),
+        weight=1.0 if first.elementwise else first.backward_gain(values[start], values[start + 1]),
         slope=_rms(functools.reduce(torch.mul, slopes.values())) if slopes else 1.0,
         cotangents=(_norm(cotangents[stop]), _norm(cotangents[behind]), _norm(cotangents[start])),
     )
-
-
-def _gain(layer: Layer, x: Tensor, y: Tensor) -> float:
-    samples = max(1, MOST_ENTRIES // max(1, x[0].numel() * y[0].numel()))
-    return layer.backward_gain(x[:samples], y[:samples])
 
 
 def _slopes(name: str, layer: Layer, slope: Tensor) -> SlopeStatistics:
