@@ -2,6 +2,7 @@
 
 combinators: Residual, Concatenate, Sum, Product. Begin here.
 transformer: SelfAttention with its projections, PreNormBlock, PostNormBlock.
+registry: the networks of a run, by name, and their siblings.
 gpt: a transformer that continues text.
 """
 

@@ -51,8 +51,8 @@ class Board:
     `slope/<activation>/rms`                (mean f′²)^½; `/flat`: share of |f′| < 0.01, `/dead`: of dead units
     `histogram/parameter/<parameter>`       θ_p, at the steps where it was given
     `histogram/gradient/<parameter>`        ∂ℓ/∂θ_p, likewise
-    `run/…`                                 the texts `certificate`, `config`, `diagnosis`, `sample`, and pictures, in one
-                                            group each, since the page opens no more than two
+    `run/…`                                 the texts `certificate`, `config`, `diagnosis`, `sample`, and pictures, in
+                                            one group each, since the page opens no more than two
     ======================================  ===========================================================================
 
     The page's Custom Scalars tab gathers the gradient norms in one chart, the update ratios in a second, the
