@@ -37,7 +37,7 @@ TRACEBACK_WANTED = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
 def experiment(
-    *, name: str, config: str, data: dict, network: dict, loss: str, descent: dict, optimizer: dict | None,
+    *, name: str, config: str, data: dict, network: dict, loss: dict, descent: dict, optimizer: dict | None,
     schedule: dict | None, verification: dict, evaluation: dict,
     explain: str | None, explanation: dict, mistake: str | None, seed: int, dtype: str, device: str,
     run_dir: str | None,
@@ -51,7 +51,7 @@ def experiment(
     import nets
     import nets.data
     from nets.calculus.architectures.registry import network_of, sibling_of
-    from nets.calculus.losses import LOSSES
+    from nets.calculus.losses.chosen import loss_of
     from nets.data.chosen import load
     from nets.lessons import mistakes
     from nets.settings import call
@@ -71,7 +71,7 @@ def experiment(
     # All input is checked before anything is written.
     precision = getattr(torch, one_of("dtype", dtype, ("float32", "float64")))
     place = device_of("device", device)
-    objective = LOSSES[one_of("loss", loss, tuple(LOSSES))]()
+    objective = loss_of(loss)
     samples = load(data, nets.data).to(precision)
     model = network_of(network, samples.classes, seeded(seed)).to(precision)
     for part in (samples.train, samples.test):
@@ -193,7 +193,7 @@ def train(
     fit, test = (evaluate(network, loss, part, data.classes) for part in (fitted, data.test))
     rows = {"loss": f"{fit.loss:.4g} on {len(fitted):,} samples, {test.loss:.4g} on {len(data.test):,} held out"}
     if test.accuracy is not None:
-        rows["accuracy"] = f"{test.accuracy:.2%} of the {len(data.test):,} samples held out"
+        rows["accuracy"] = f"{test.accuracy:.2%} of the {test.counted:,} {data.counted} held out"
     for key, truth in data.truth.items():
         if key in named and named[key].shape == truth.shape:
             rows[f"{key} found"] = f"‖θ − θ*‖/‖θ*‖ = {float((named[key].detach() - truth).norm() / truth.norm()):.2e}"
@@ -244,7 +244,7 @@ def unknown_setting(key: str) -> str:
     from nets.settings import suggestion
 
     known = [path.name for path in CONFIGS.iterdir() if path.is_dir()]
-    groups = ("data", "network", "descent", "optimizer", "schedule")
+    groups = ("data", "network", "loss", "descent", "optimizer", "schedule")
     for path in [CONFIGS / "train.yaml", *(path for group in groups for path in CONFIGS.glob(f"{group}/*.yaml"))]:
         choice = "" if path.parent == CONFIGS else f"{path.parent.name}={path.stem}"
         for name, value in OmegaConf.to_container(OmegaConf.load(path)).items():  # type: ignore[union-attr]

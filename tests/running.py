@@ -14,7 +14,7 @@ import nets
 import nets.data
 import train
 from nets.calculus.architectures.registry import network_of
-from nets.calculus.losses import LOSSES
+from nets.calculus.losses.chosen import loss_of
 from nets.data.chosen import load
 from nets.training.evaluation import Evaluation, evaluate
 from nets.training.rule_settings import rule_of
@@ -44,7 +44,7 @@ class Descent:
         settings = composed(*overrides)
         dtype = getattr(torch, settings["dtype"])
         self.data = load(settings["data"], nets.data).to(dtype)
-        self.loss = LOSSES[settings["loss"]]()
+        self.loss = loss_of(settings["loss"])
         generator = torch.Generator().manual_seed(settings["seed"])
         self.network = network_of(settings["network"], self.data.classes, generator).to(dtype)
         made = rule_of(settings["optimizer"], settings["schedule"], settings["descent"], len(self.data.train))

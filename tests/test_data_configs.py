@@ -28,8 +28,7 @@ def test_a_file_has_the_arguments_of_its_function(name: str) -> None:
     assert isinstance(given, dict) and given.pop("_target_") == f"nets.data.{name}"
     parameters = inspect.signature(getattr(nets.data, name)).parameters
     assert list(given) == list(parameters)
-    # Nothing of a text is drawn: its end is held out.
-    assert given.pop("seed", "${seed}") == "${seed}" and ("seed" in parameters) == (name != "characters")
+    assert given.pop("seed") == "${seed}"
     for key, value in given.items():
         default = parameters[key].default
         assert value == ("???" if default is inspect.Parameter.empty else default), key

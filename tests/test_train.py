@@ -286,7 +286,7 @@ def test_interruption(
 def test_interruption_before_the_first_step(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("nets.verify", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr("nets.verification.chosen.verify", lambda *_, **__: signal.raise_signal(signal.SIGINT))
     assert end_of(run, capsys) == (130, "interrupted; nothing was recorded.\n")
     assert list(tmp_path.iterdir()) == []
 
@@ -306,7 +306,7 @@ def test_a_full_disk(run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 def test_an_error_in_the_library_shows_its_traceback(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("nets.verify", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("nets.verification.chosen.verify", lambda *_, **__: 1 / 0)
     status, said = end_of(run, capsys)
     assert status == 1
     assert said.startswith("Traceback ") and said.endswith("ZeroDivisionError: division by zero\n")

@@ -99,6 +99,7 @@ class DataSet:
             regression.
         truth: the parameters that made the targets, where they are known, under the names of `named_parameters()`.
         labels: the name of each class c, `labels[c]`, where it is known.
+        counted: what has a class: 'samples', or 'characters' of samples that are text.
     """
 
     name: str
@@ -107,6 +108,7 @@ class DataSet:
     classes: int | None = None
     truth: Mapping[str, Tensor] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
+    counted: str = "samples"
 
     def continued(self, network: Callable[[Tensor], Tensor], generator: torch.Generator) -> str:
         """A text that the network makes of its own, where the samples are text; '' where they are not."""

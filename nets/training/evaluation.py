@@ -24,10 +24,12 @@ class Evaluation:
         loss: ℓ of the batch.
         accuracy: the share of samples, or of tokens, whose largest output is that of their class; None where there are
             no classes.
+        counted: how many samples, or tokens, the accuracy is of.
     """
 
     loss: float
     accuracy: float | None
+    counted: int = 0
 
 
 @contextmanager
@@ -59,7 +61,8 @@ def evaluate(network: Network, loss: Loss, batch: Batch, classes: int | None = N
     value = sum(weight / total * one for weight, (one, _, _) in zip(weights, found, strict=True))
     if classes is None:
         return Evaluation(value, None)
-    return Evaluation(value, sum(right for _, right, _ in found) / max(1, sum(count for *_, count in found)))
+    counted = sum(count for *_, count in found)
+    return Evaluation(value, sum(right for _, right, _ in found) / max(1, counted), counted)
 
 
 def _measured(network: Network, loss: Loss, batch: Batch, classes: int | None) -> tuple[float, int, int]:
