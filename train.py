@@ -2,15 +2,15 @@
 
 import contextlib
 import copy
+import dataclasses
 import functools
-import inspect
 import os
 import re
 import sys
 import textwrap
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -37,8 +37,8 @@ TRACEBACK_WANTED = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
 def experiment(
-    *, name: str, config: str, data: dict, network: dict, loss: str, descent: dict, optimizer: dict | None,
-    schedule: dict | None, verification: dict,
+    *, name: str, config: str, data: dict, network: dict, loss: dict, descent: dict, optimizer: dict | None,
+    schedule: dict | None, verification: dict, evaluation: dict,
     explain: str | None, explanation: dict, mistake: str | None, seed: int, dtype: str, device: str,
     run_dir: str | None,
     ranks: Any,
@@ -49,7 +49,10 @@ def experiment(
     from rich.console import Console
 
     import nets
-    from nets.calculus.losses import LOSSES
+    import nets.data
+    from nets.calculus.architectures.registry import network_of, sibling_of
+    from nets.calculus.losses.chosen import loss_of
+    from nets.data.chosen import load
     from nets.lessons import mistakes
     from nets.settings import call
     from nets.telemetry import exit_on_sigterm
@@ -57,21 +60,28 @@ def experiment(
     from nets.telemetry.screen import say, summary
     from nets.telemetry.tensorboard.board import Board
     from nets.telemetry.tensorboard.directory import new_directory, tensorboard
+    from nets.training.evaluation import continued
+    from nets.training.fitting import expect_fit
     from nets.training.rule_settings import rule_of
     from nets.validation import device as device_of
-    from nets.validation import one_of, seeded
+    from nets.validation import one_of, seeded, whole
+    from nets.verification.chosen import verification_of
     from nets.verification.side_by_side import jacobian_views
 
     # All input is checked before anything is written.
     precision = getattr(torch, one_of("dtype", dtype, ("float32", "float64")))
     place = device_of("device", device)
-    objective = LOSSES[one_of("loss", loss, tuple(LOSSES))]()
-    samples = load(data).to(precision)
-    model = call(nets.mlp, network, "network", generator=seeded(seed)).to(precision)
-    with torch.no_grad():
-        for part in (samples.train, samples.test):
-            objective.check(model(part.inputs), part.targets)
-    prove = call(verification_of, verification, "verification", model=model, inputs=samples.train.inputs, seed=seed)
+    objective = loss_of(loss)
+    samples = load(data, nets.data).to(precision)
+    model = network_of(network, samples.classes, seeded(seed)).to(precision)
+    for part in (samples.train, samples.test):
+        expect_fit(model, objective, part)
+    measured = evaluation.get("samples")
+    if measured is not None:
+        whole("evaluation.samples", measured, 1)
+    sibling = sibling_of(network, seeded(seed))
+    proved, points = (model, samples.train.inputs) if sibling is None else (sibling.network, sibling.inputs)
+    prove = call(verification_of, verification, "verification", model=proved, inputs=points, seed=seed)
     about = {"network": model, "x": samples.train.inputs, "parameter": explain, "index": None}
     explained = None if explain is None else call(nets.explain, explanation, "explanation", **about)
     trained, samples = copy.deepcopy(model).to(place), samples.to(place)
@@ -86,7 +96,8 @@ def experiment(
 
     console = Console()
     directory = new_directory(run_dir, name)
-    say(console, f"{name}: {sum(map(torch.numel, model.parameters())):,} parameters; checking every derivative ...\n")
+    size = f"{name}: {sum(map(torch.numel, model.parameters())):,} parameters"
+    say(console, f"{size}; checking every derivative{'' if sibling is None else ' of a sibling'} ...\n")
     try:
         certificate = prove()
     except BaseException:
@@ -94,6 +105,8 @@ def experiment(
             directory.rmdir()
             directory.parent.rmdir()
         raise
+    if sibling is not None:
+        certificate = dataclasses.replace(certificate, notes=(sibling.note, *certificate.notes))
     exit_on_sigterm()  # SIGTERM then ends the run like Ctrl-C: the records are written
     with Board(directory) as board:
         (directory / "config.yaml").write_text(config, encoding="utf-8")
@@ -101,9 +114,7 @@ def experiment(
         (directory / "certificate.json").write_text(certificate.to_json(), encoding="utf-8")
         board.certificate(certificate)
         say(console, f"{certificate}\n")
-        jacobian_figure(
-            jacobian_views(model, samples.train.inputs[: verification["samples"]]), directory / "jacobians.png"
-        )
+        jacobian_figure(jacobian_views(proved, points[: verification["samples"]]), directory / "jacobians.png")
         board.picture("run/jacobians", directory / "jacobians.png")
         if certificate.verdict == "fail":
             fault = certificate.sentence().rstrip(".")
@@ -116,20 +127,26 @@ def experiment(
             steps = mistaken.compared(steps, follow(network=copy.deepcopy(trained)), board.numbers)
         try:
             with ranks.together():
-                rows = train(trained, steps, samples, objective, descent, board, console, directory)
+                rows = train(trained, steps, samples, objective, descent, measured, board, console, directory)
+                text = continued(trained, samples, seed)
+                board.sample(text)
         except (nets.DivergenceError, nets.RankError, KeyboardInterrupt) as end:
             raise type(end)(f"{str(end).rstrip('.') or 'interrupted'}; what was recorded is in {directory}.") from end
     if mistaken is not None:
         rows |= mistaken.summary(functools.partial(nets.check_accumulation, trained, objective))
-    rows = {"certificate": certificate.sentence(), **rows}
+    if text:
+        say(console, f"A sample of the text that the network writes:\n\n{text}\n")
+    proof = certificate.sentence() if sibling is None else f"{certificate.sentence()} {sibling.note.capitalize()}."
+    rows = {"certificate": proof, **rows}
     room = console.width - 2 - max(map(len, rows)) if console.is_terminal else sys.maxsize
     rows = {title: "\n".join(textwrap.wrap(text, room, break_on_hyphens=False)) for title, text in rows.items()}
     summary(console, {**rows, "run": str(directory), "TensorBoard": tensorboard(directory)})
 
 
 def train(
-    network: Any, steps: Iterable[Any], data: Any, loss: Any, descent: dict, board: Any, console: Any, directory: Path
-) -> dict[str, str]:
+    network: Any, steps: Iterable[Any], data: Any, loss: Any, descent: dict, held_out: int | None, board: Any,
+    console: Any, directory: Path,
+) -> dict[str, str]:  # fmt: skip
     """Run the descent to its end and write every record. Returns the summary of the run as {title: text}."""
     import safetensors.torch
 
@@ -144,7 +161,7 @@ def train(
     measured = {1, total, *range(0, total, max(1, total // 50))}
     histograms = {1, total, *range(0, total, max(1, total // 5))}
     named = dict(network.named_parameters())
-    probe_batch = data.train.take(slice(0, 256))
+    probe_batch, test_part = data.train.take(slice(0, 256)).spread(held_out), data.test.spread(held_out)
     records, snapshots = [], [snapshot(network, loss, probe_batch)]
     board.snapshot(snapshots[0])
     started = time.perf_counter()
@@ -154,7 +171,7 @@ def train(
                 records.append(step)
                 seen: dict[str, Any] = {}
                 if step.step in measured:
-                    test = evaluate(network, loss, data.test, data.classes)
+                    test = evaluate(network, loss, test_part, data.classes)
                     snapshots.append(snapshot(network, loss, probe_batch, step.step))
                     seen |= {"test_loss": test.loss, "test_accuracy": test.accuracy, "snapshot": snapshots[-1]}
                 if step.step in histograms:
@@ -172,10 +189,11 @@ def train(
     say(console, f"\n{said.layers}\n")
     (directory / "weights.safetensors").write_bytes(safetensors.torch.save(dict(network.state_dict())))
 
-    fit, test = (evaluate(network, loss, part, data.classes) for part in (data.train, data.test))
-    rows = {"loss": f"{fit.loss:.4g} on {len(data.train):,} samples, {test.loss:.4g} on {len(data.test):,} held out"}
+    fitted = data.train.spread(held_out)
+    fit, test = (evaluate(network, loss, part, data.classes) for part in (fitted, data.test))
+    rows = {"loss": f"{fit.loss:.4g} on {len(fitted):,} samples, {test.loss:.4g} on {len(data.test):,} held out"}
     if test.accuracy is not None:
-        rows["accuracy"] = f"{test.accuracy:.2%} of the {len(data.test):,} samples held out"
+        rows["accuracy"] = f"{test.accuracy:.2%} of the {test.counted:,} {data.counted} held out"
     for key, truth in data.truth.items():
         if key in named and named[key].shape == truth.shape:
             rows[f"{key} found"] = f"‖θ − θ*‖/‖θ*‖ = {float((named[key].detach() - truth).norm() / truth.norm()):.2e}"
@@ -183,29 +201,6 @@ def train(
     rows |= accumulation_summary(records)
     rows["speed"] = f"{len(records) / seconds:,.0f} steps a second, {len(records):,} steps in {seconds:.1f} s"
     return rows
-
-
-def verification_of(model: Any, inputs: Any, seed: int, samples: int, coverage: str = "full") -> Callable[[], Any]:
-    """A function that runs `nets.verify` at the first samples, with every engine that is installed."""
-    import nets
-    from nets.validation import one_of, whole
-    from nets.verification.derivations.engines import available
-
-    points = inputs[: whole("verification.samples", samples, 1)]
-    one_of("verification.coverage", coverage, ("auto", "full"))
-    return lambda: nets.verify(model, points, coverage=coverage, seed=seed, engines=available())
-
-
-def load(settings: dict) -> Any:
-    """The data set that `data._target_` names, a function of `nets.data`."""
-    import nets.data
-    from nets.settings import call
-    from nets.validation import one_of
-
-    functions = {f"nets.data.{name}": function for name, function in inspect.getmembers(nets.data, inspect.isroutine)}
-    # No other target is accepted: Hydra would call any importable function, including torch.load.
-    target = one_of("data._target_", settings.get("_target_"), tuple(functions))
-    return call(functions[target], {key: value for key, value in settings.items() if key != "_target_"}, "data")
 
 
 def sentence(error: BaseException) -> str | None:
@@ -249,7 +244,7 @@ def unknown_setting(key: str) -> str:
     from nets.settings import suggestion
 
     known = [path.name for path in CONFIGS.iterdir() if path.is_dir()]
-    groups = ("data", "descent", "optimizer", "schedule")
+    groups = ("data", "network", "loss", "descent", "optimizer", "schedule")
     for path in [CONFIGS / "train.yaml", *(path for group in groups for path in CONFIGS.glob(f"{group}/*.yaml"))]:
         choice = "" if path.parent == CONFIGS else f"{path.parent.name}={path.stem}"
         for name, value in OmegaConf.to_container(OmegaConf.load(path)).items():  # type: ignore[union-attr]

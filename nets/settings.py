@@ -27,7 +27,8 @@ def call(function: Callable[..., Any], settings: Mapping[str, Any], section: str
     """
     prefix = f"{section}." if section else ""
     parameters = {name: p for name, p in inspect.signature(function).parameters.items() if name not in given}
-    kinds = dict.fromkeys(parameters, object) | get_type_hints(function)
+    annotated = function.__init__ if inspect.isclass(function) else function
+    kinds = dict.fromkeys(parameters, object) | get_type_hints(annotated)
     for name in settings:
         if name not in parameters:
             known = [prefix + parameter for parameter in parameters]

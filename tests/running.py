@@ -11,8 +11,11 @@ from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import nets
+import nets.data
 import train
-from nets.calculus.losses import LOSSES
+from nets.calculus.architectures.registry import network_of
+from nets.calculus.losses.chosen import loss_of
+from nets.data.chosen import load
 from nets.training.evaluation import Evaluation, evaluate
 from nets.training.rule_settings import rule_of
 
@@ -40,10 +43,10 @@ class Descent:
     def __init__(self, *overrides: str) -> None:
         settings = composed(*overrides)
         dtype = getattr(torch, settings["dtype"])
-        self.data = train.load(settings["data"]).to(dtype)
-        self.loss = LOSSES[settings["loss"]]()
+        self.data = load(settings["data"], nets.data).to(dtype)
+        self.loss = loss_of(settings["loss"])
         generator = torch.Generator().manual_seed(settings["seed"])
-        self.network = nets.mlp(**settings["network"], generator=generator).to(dtype)
+        self.network = network_of(settings["network"], self.data.classes, generator).to(dtype)
         made = rule_of(settings["optimizer"], settings["schedule"], settings["descent"], len(self.data.train))
         self.steps = nets.descend(
             self.network, self.data.train, loss=self.loss, seed=settings["seed"], **(settings["descent"] | made)

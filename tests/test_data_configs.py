@@ -19,7 +19,7 @@ def load(name: str, **overrides: object) -> DictConfig:
 
 
 def test_each_data_set_has_a_file() -> None:
-    assert NAMES == ["diabetes", "digits", "fashion_mnist", "mnist", "sine", "table", "teacher"]
+    assert NAMES == ["characters", "diabetes", "digits", "fashion_mnist", "mnist", "sine", "table", "teacher"]
 
 
 @pytest.mark.parametrize("name", NAMES)

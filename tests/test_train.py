@@ -288,7 +288,7 @@ def test_an_interrupted_run_keeps_its_records(
 def test_a_run_interrupted_before_its_first_step_writes_nothing(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("nets.verify", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr("nets.verification.chosen.verify", lambda *_, **__: signal.raise_signal(signal.SIGINT))
     assert end_of(run, capsys) == (130, "interrupted; nothing was recorded.\n")
     assert list(tmp_path.iterdir()) == []
 
@@ -310,7 +310,7 @@ def test_a_full_disk_is_reported_in_a_sentence(
 def test_an_error_in_the_library_shows_its_traceback(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("nets.verify", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("nets.verification.chosen.verify", lambda *_, **__: 1 / 0)
     status, said = end_of(run, capsys)
     assert status == 1
     assert said.startswith("Traceback ") and said.endswith("ZeroDivisionError: division by zero\n")

@@ -5,6 +5,7 @@ layers: the layers of the package, a family a file.
 losses: ℓ(Y, T) and ∂ℓ/∂Y.
 network: layers in sequence, and `mlp`. composite: a layer made of layers. architectures: Residual, blocks, `gpt`.
 jacobians, jacobian: ∂Y/∂θ of a network, and what such a linear map can do.
+cotangents: those that measure a Jacobian, such as each unit alone.
 formulas, notation: the same derivatives as formulas that print themselves and compute their entries.
 checks: whether layers keep to the protocol. parameters: parameters by name, and those that several layers share.
 function: the closed form as a function of `torch.autograd`.

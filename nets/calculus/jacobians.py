@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from nets.calculus.checks import checked_cotangents, checked_trace, coupling_layers, naming, unchanged
+from nets.calculus.cotangents import unit_cotangents
 from nets.calculus.jacobian import DenseJacobian, InputJacobian, Jacobian, SumOfJacobians
-from nets.calculus.layer import unit_cotangents
 from nets.calculus.network import Network
 from nets.calculus.parameters import add_by_name
 from nets.errors import InputError

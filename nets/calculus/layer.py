@@ -8,7 +8,7 @@ further axes in front, such as the outputs k of a whole network; a pullback broa
 import functools
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -17,6 +17,7 @@ from torch.func import vjp
 from typing_extensions import Self
 
 from nets.calculus.checked import expect_gradients, misshapen, running
+from nets.calculus.cotangents import MOST_ENTRIES, RANDOM_SIGNS, random_signs, unit_cotangents
 from nets.calculus.jacobian import DenseJacobian, Jacobian
 from nets.calculus.mathematics import TORCH, Mathematics
 from nets.calculus.notation.factors import Factor, Place, subscript
@@ -61,6 +62,9 @@ class Layer(nn.Module, ABC):
     None: where its code reads nothing but tensors, numbers and texts (see `nets.training.replay.purity`). A list, a
     plain object or a counter may change unseen, and such a layer is called at each step, which is slower. True promises
     that nothing else changes; False forbids a recording."""
+
+    unit_axis: ClassVar[int] = -1
+    """The axis of Y that counts its units, all others of which are samples and positions: 1 for channels."""
 
     def forward(self, x: Tensor) -> Tensor:
         """X_nj → Y_ni. Define this method, or `function`."""
@@ -169,9 +173,27 @@ class Layer(nn.Module, ABC):
         return self.pullback(unit_cotangents(y), x, y).flatten(2).transpose(0, 1)
 
     def backward_gain(self, x: Tensor, y: Tensor) -> float:
-        """‖v ∂Y/∂X‖ ÷ ‖v‖ for a cotangent v without a preferred direction: (Σ_n ‖∂Y_n/∂X_n‖_F² / (N I))^½."""
-        norm = torch.linalg.vector_norm(self.local_jacobian(x, y), dtype=torch.float64)
+        """‖v ∂Y/∂X‖ ÷ ‖v‖ for a cotangent v without a preferred direction: (Σ_n ‖∂Y_n/∂X_n‖_F² / (N I))^½.
+
+        Beyond MOST_ENTRIES of ∂Y/∂X it is that of one v of random signs, always the same, whose square is the same in
+        the mean; over the first samples, of RANDOM_SIGNS outputs together.
+        """
+        if self.elementwise or x.numel() * y[0].numel() <= MOST_ENTRIES:
+            passed = self.local_jacobian(x, y)
+        else:
+            samples = -(-RANDOM_SIGNS // y[0].numel())
+            x, y = x[:samples], y[:samples]
+            passed = self.pullback(random_signs(y), x, y)
+        norm = torch.linalg.vector_norm(passed, dtype=torch.float64)
         return float(norm / y.numel() ** 0.5)
+
+    def steps(self) -> Iterator[tuple[str, "Layer"]]:
+        """The layers that X passes one after the other, by their names here: this one alone, '', or a sequence."""
+        yield "", self
+
+    def statistics(self, x: Tensor, y: Tensor) -> dict[str, float]:
+        """Numbers that tell how the layer works, for a record of a run, by name; {} if there are none."""
+        return {}
 
     def factors(self, place: Place, i: str, j: str) -> list[Factor]:
         """How ∂Y_i/∂X_j of this layer is written, with its numbers.
@@ -292,11 +314,3 @@ class Layer(nn.Module, ABC):
 def _arguments(kind: type[Layer]) -> frozenset[str]:
     """The names of the arguments of `function`."""
     return frozenset(inspect.signature(kind.function).parameters)
-
-
-def unit_cotangents(y: Tensor) -> Tensor:
-    """v_kni = δ_ki for each of the K numbers of a sample, of shape (K, N, *S')."""
-    samples, *sample = y.shape
-    size = y[0].numel()
-    unit = torch.eye(size, dtype=y.dtype, device=y.device).reshape(size, 1, *sample)
-    return unit.expand(size, samples, *sample)

@@ -61,6 +61,12 @@ class Network(nn.Sequential, Composite):
         """The layers, first to last."""
         return cast("tuple[Layer, ...]", tuple(self))
 
+    def steps(self) -> Iterator[tuple[str, Layer]]:
+        """The layers in order; of a part that is a sequence itself, its own layers."""
+        for name, part in self.parts.items():
+            for own, layer in part.steps():
+                yield f"{name}.{own}" if own else name, layer
+
     def trace(self, x: Tensor) -> list[Tensor]:
         """[X, output of layer 0, …, Y]: the values of the forward pass that the chain rule uses."""
         values = [x]

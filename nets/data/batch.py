@@ -38,6 +38,12 @@ class Batch:
         """Micro-batches of `size` samples, the last one possibly shorter: views of this memory."""
         return [self.take(slice(start, start + size)) for start in range(0, len(self), size)]
 
+    def spread(self, count: int | None) -> "Batch":
+        """At most so many samples, at equal distances from the first on; all of them where `count` is None."""
+        if count is None or count >= len(self):
+            return self
+        return self.take(torch.arange(count, device=self.inputs.device) * len(self) // count)
+
     def orders(self, generator: torch.Generator) -> Callable[[], Indices]:
         """A function that draws a permutation of 0 … N − 1 at each call, on the device of the samples. On the CPU each
         overwrites the last."""
@@ -93,6 +99,7 @@ class DataSet:
             regression.
         truth: the parameters that made the targets, where they are known, under the names of `named_parameters()`.
         labels: the name of each class c, `labels[c]`, where it is known.
+        counted: what has a class: 'samples', or 'characters' of samples that are text.
     """
 
     name: str
@@ -101,6 +108,11 @@ class DataSet:
     classes: int | None = None
     truth: Mapping[str, Tensor] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
+    counted: str = "samples"
+
+    def continued(self, network: Callable[[Tensor], Tensor], generator: torch.Generator) -> str:
+        """A text that the network makes of its own, where the samples are text; '' where they are not."""
+        return ""
 
     def to(self, kind: torch.dtype | torch.device) -> "DataSet":
         """The same data in another precision or on another device."""

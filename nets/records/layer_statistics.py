@@ -6,7 +6,8 @@ X → Z = W X + B → Y = f(Z). It has the name of the first of them.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 FLAT = 0.01
 """A slope below it in size passes next to nothing back. tanh reaches it at |Z| = 3, where it is within 0.5 % of ±1."""
@@ -27,7 +28,8 @@ class SlopeStatistics:
         quantiles: of |f′|, see QUANTILES.
         flat: the share of the N·I slopes with |f′| < FLAT.
         zero: the share of the slopes that are exactly 0.
-        dead: the share of the I units whose slope is exactly 0 for each of the N samples.
+        dead: the share of the I units whose slope is exactly 0 for each of the N samples, and at each of their
+            positions where a sample has several.
     """
 
     name: str
@@ -46,7 +48,7 @@ class LayerStatistics:
 
     Attributes:
         name: its place in the network, such as '0', as in the names of its parameters.
-        units: I, the width of Y.
+        units: I, the width of Y, or its channels.
         activations: the slopes of each elementwise layer, in order; empty where there is none.
         input_norm: ‖X‖.
         not_finite: how many of the numbers in Y are not finite.
@@ -54,6 +56,7 @@ class LayerStatistics:
         weight: the factor by which X → Z changes the norm of a cotangent, ‖W‖_F / √I of a Linear; 1 where X is Z.
         slope: (mean f′²)^½, where f′ is the product of the slopes of all its elementwise layers; 1 where there is none.
         cotangents: ‖∂ℓ/∂Y‖, ‖∂ℓ/∂Z‖, ‖∂ℓ/∂X‖.
+        kind: the class of the layer X → Z, such as 'Linear'.
     """
 
     name: str
@@ -65,6 +68,7 @@ class LayerStatistics:
     weight: float
     slope: float
     cotangents: tuple[float, float, float]
+    kind: str = "Linear"
 
     @property
     def predicted(self) -> float:
@@ -90,11 +94,13 @@ class Snapshot:
         updates: the number of updates made before.
         samples: N, the samples that were passed through the network.
         layers: from input to output.
+        statistics: of each layer that has some, and of their parts, see `Layer.statistics`: name → {what: number}.
     """
 
     updates: int
     samples: int
     layers: tuple[LayerStatistics, ...]
+    statistics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def ratio(large: float, small: float) -> float:

@@ -4,6 +4,7 @@
 gradients/      the gradient of a batch: the closed form, autograd, micro-batches, sample norms
 rule_settings   the update rule that the settings of a run describe
 optimizers/     update rules: from gradients to changes of the parameters
+fitting         whether samples fit a network and a loss
 parameters      the parameters that a descent moves, in the memory where they are
 unchanged       what must stay as it is from step to step, such as which parameters are trained
 update          applies the rule on the CPU and records the step; `async_update` does it on a GPU

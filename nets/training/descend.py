@@ -5,13 +5,14 @@ import math
 import torch
 from torch import Tensor
 
-from nets.calculus.checks import checked_trace, expect_separate_samples, unchanged
+from nets.calculus.checks import expect_separate_samples
 from nets.calculus.losses import Loss
 from nets.calculus.network import Network
 from nets.data.batch import Batch, DataSet
 from nets.errors import InputError
 from nets.training.async_update import AsyncUpdate
 from nets.training.batches import Batches
+from nets.training.fitting import expect_fit
 from nets.training.gradients.accumulation import MicroBatches
 from nets.training.gradients.engines import ENGINES
 from nets.training.gradients.source import GradientSource, GradientSpec, prepared
@@ -151,8 +152,7 @@ def _checked(data: object, network: Network, loss: Loss) -> Batch:
             f"the targets have the layout {batch.targets.layout} and are on {batch.targets.device}; expected a dense "
             f"tensor on {batch.inputs.device}, as the inputs are: call targets.to_dense() or targets.to(…)."
         )
-    with unchanged(network):
-        loss.check(checked_trace(network, batch.inputs)[-1], batch.targets)
+    expect_fit(network, loss, batch)
     return batch
 
 

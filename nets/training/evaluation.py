@@ -1,4 +1,4 @@
-"""Loss and accuracy of a network, on samples held out for example."""
+"""Loss and accuracy of a network, on samples held out for example; and a text that it writes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,11 @@ from torch import nn
 
 from nets.calculus.losses import Loss
 from nets.calculus.network import Network
-from nets.data.batch import Batch
+from nets.data.batch import Batch, DataSet
+from nets.validation import seeded
+
+AT_ONCE = 1024
+"""Samples that pass through the network together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,12 +22,14 @@ class Evaluation:
 
     Attributes:
         loss: ℓ of the batch.
-        accuracy: the share of samples whose largest output is the output of their class; None where there are no
-            classes.
+        accuracy: the share of samples, or of tokens, whose largest output is that of their class; None where there are
+            no classes.
+        counted: how many samples, or tokens, the accuracy is of.
     """
 
     loss: float
     accuracy: float | None
+    counted: int = 0
 
 
 @contextmanager
@@ -40,15 +46,35 @@ def evaluation_mode(network: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def evaluate(network: Network, loss: Loss, batch: Batch, classes: int | None = None) -> Evaluation:
-    """Loss, and with `classes` the accuracy 1/N Σ_n [argmax_k Y_nk = class of n].
+    """Loss, and with `classes` the accuracy 1/C Σ_n [argmax_k Y_nk = class of n] over the C samples, or tokens, that
+    count.
 
     The class of n is T_n, or argmax_k T_nk. The layers are in evaluation mode meanwhile: no number is dropped, and
     nothing is normalized by the statistics of this batch.
     """
+    parts = [batch.take(slice(first, first + AT_ONCE)) for first in range(0, len(batch), AT_ONCE)]
     with evaluation_mode(network):
-        y = network(batch.inputs)
-    accuracy = None
-    if classes is not None:
-        truth = batch.targets if batch.targets.ndim == 1 else batch.targets.argmax(1)
-        accuracy = float((y.argmax(1) == truth).double().mean())
-    return Evaluation(float(loss(y, batch.targets)), accuracy)
+        found = [_measured(network, loss, part, classes) for part in parts]
+    mean = loss.reduction == "mean"
+    weights = [loss.counted(part.targets) if mean else 1 for part in parts]
+    total = max(1, sum(weights)) if mean else 1
+    value = sum(weight / total * one for weight, (one, _, _) in zip(weights, found, strict=True))
+    if classes is None:
+        return Evaluation(value, None)
+    counted = sum(count for *_, count in found)
+    return Evaluation(value, sum(right for _, right, _ in found) / max(1, counted), counted)
+
+
+def _measured(network: Network, loss: Loss, batch: Batch, classes: int | None) -> tuple[float, int, int]:
+    """ℓ, how many samples or tokens are right, and how many count."""
+    y = network(batch.inputs)
+    if classes is None:
+        return float(loss(y, batch.targets)), 0, 0
+    truth = batch.targets.argmax(-1) if batch.targets.is_floating_point() else batch.targets
+    return float(loss(y, batch.targets)), int((y.argmax(-1) == truth).sum()), int((truth >= 0).sum())
+
+
+def continued(network: Network, data: DataSet, seed: int) -> str:
+    """A text that the network writes, where the data is text; '' where it is not. The seed decides it."""
+    with evaluation_mode(network):
+        return data.continued(network, seeded(seed))

@@ -4,6 +4,7 @@ verify.py        the entry, which reads as a checklist; begin here
 entrywise.py     the certificate of a module that is checked entry by entry; probed.py, of a larger one
 arguments.py     the arguments of `verify`; progress.py, the line that a long verification shows
 attempt.py       tries a derivation that a module may not have
+chosen.py        the verification that the settings of a run describe
 side_by_side.py  two derivations of a network's Jacobians, arranged for a picture
 
 problem/         the module at a point, as a function of named tensors, on copies

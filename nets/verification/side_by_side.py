@@ -41,6 +41,8 @@ def jacobian_views(network: Network, x: Tensor) -> tuple[JacobianView, ...]:
     module = problem.module
     assert isinstance(module, Network)
     samples, outputs = len(x), len(problem.y) // len(x)
+    with torch.no_grad():
+        shape = module(network_input(problem)).shape
     used = min(outputs, MOST_OUTPUTS)
     each = used * sum(point.numel() for point in problem.points.values())
     taken = max(1, min(samples, MOST_ENTRIES // each))
@@ -49,8 +51,8 @@ def jacobian_views(network: Network, x: Tensor) -> tuple[JacobianView, ...]:
     sums = {name: _Rows(name, point, used) for name, point in problem.points.items()}
     for n in range(taken):
         for k in range(used):
-            v = torch.zeros(samples, outputs, dtype=y.dtype)
-            v[n, k] = 1
+            v = torch.zeros(shape, dtype=y.dtype)
+            v[n].view(-1)[k] = 1
             reverse = row_gradients(y, n * outputs + k, leaves)
             for name, one in sums.items():
                 one.add(n, closed[name].vjp(v), reverse[name])

@@ -2,14 +2,17 @@
 
 combinators: Residual, Concatenate, Sum, Product. Begin here.
 transformer: SelfAttention with its projections, PreNormBlock, PostNormBlock.
-gpt: a transformer that continues text.
+registry: the networks of a run, by name, and their siblings.
+gpt, lstm: continue text. conv: recognizes images.
 """
 
 from nets.calculus.architectures.combinators import Concatenate as Concatenate
 from nets.calculus.architectures.combinators import Product as Product
 from nets.calculus.architectures.combinators import Residual as Residual
 from nets.calculus.architectures.combinators import Sum as Sum
+from nets.calculus.architectures.conv import conv as conv
 from nets.calculus.architectures.gpt import gpt as gpt
+from nets.calculus.architectures.lstm import lstm as lstm
 from nets.calculus.architectures.transformer import PostNormBlock as PostNormBlock
 from nets.calculus.architectures.transformer import PreNormBlock as PreNormBlock
 from nets.calculus.architectures.transformer import SelfAttention as SelfAttention

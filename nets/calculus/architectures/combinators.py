@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from nets.calculus.composite import Composite, Visit
+from nets.calculus.layer import Layer
 from nets.calculus.mathematics import Mathematics
 from nets.calculus.network import Network
 from nets.errors import InputError
@@ -24,6 +25,10 @@ class Residual(Network):
     Raises:
         InputError: in the forward pass, if the last layer does not return the shape of X.
     """
+
+    def steps(self) -> Iterator[tuple[str, Layer]]:
+        """This layer alone: X passes its parts and goes past them."""
+        yield "", self
 
     def forward(self, x: Tensor) -> Tensor:
         """Y = X + f(X)."""

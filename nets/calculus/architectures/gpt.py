@@ -3,6 +3,7 @@
 import torch
 
 from nets import validation
+from nets.calculus.architectures.registry import known_as
 from nets.calculus.architectures.transformer import PreNormBlock, SelfAttention
 from nets.calculus.layer import Layer
 from nets.calculus.layers.attention import Attention
@@ -13,6 +14,12 @@ from nets.calculus.layers.normalization import LayerNorm
 from nets.calculus.network import Network
 
 
+@known_as(
+    "gpt",
+    classes="tokens",
+    sizes={"tokens": 5, "context": 3, "width": 4, "heads": 2, "blocks": 1},
+    inputs=lambda generator: torch.randint(5, (2, 3), generator=generator),
+)
 def gpt(
     tokens: int,
     context: int = 64,

@@ -25,6 +25,7 @@ class ChannelNorm(Layer):
         InputError: for an argument out of range.
     """
 
+    unit_axis = 1
     weight: Tensor | None
     bias: Tensor | None
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from nets.calculus.layer import Layer
+from nets.calculus.layers.softmax import distribution_statistics
 from nets.errors import InputError
 from nets.validation import number, whole, yes_or_no
 
@@ -97,6 +98,14 @@ class Attention(Layer):
         """P^h_nts, of shape (N, H, T, T)."""
         self._check(x)
         return self._weights(self._split(x)).flatten(1, 2)
+
+    def statistics(self, x: Tensor, y: Tensor) -> dict[str, float]:
+        """Entropy and saturation of P_nt, see `distribution_statistics`, at the positions that see more than one."""
+        hidden = self._hidden(x)
+        p = self.weights(x)
+        if hidden is not None:
+            p = p[..., (~hidden).sum(-1) > 1, :]
+        return distribution_statistics(p) if p.numel() else {}
 
     def _cotangent(self, dq: Tensor, dk: Tensor, dv: Tensor) -> Tensor:
         """The cotangent of X from those of Q, K and V, the last two summed over the heads of a group."""

@@ -55,6 +55,7 @@ class Convolution(WeightedSum):
             a kernel larger than its input.
     """
 
+    unit_axis = 1
     axes: ClassVar[int]
     """Axes of positions."""
 

@@ -39,6 +39,7 @@ class Pool(Layer):
         InputError: for an argument out of range, an X with another number of axes, and a window larger than its input.
     """
 
+    unit_axis = 1
     axes: ClassVar[int]
     """Axes of positions."""
 

@@ -15,6 +15,17 @@ from nets.calculus.mathematics import Mathematics
 from nets.calculus.notation.factors import Factor, Place, subscript
 from nets.errors import InputError
 
+SATURATED = 0.99
+"""A probability above it leaves less than a hundredth for all others: p (1 − p), the slope of its own score, is below
+0.01."""
+
+
+def distribution_statistics(p: Tensor) -> dict[str, float]:
+    """Of distributions P_i along the last axis: `entropy`, the mean of −Σ_i P_i log P_i in nats, and `saturated`, the
+    share of those with max_i P_i > SATURATED."""
+    entropy = torch.special.entr(p).sum(-1)
+    return {"entropy": float(entropy.double().mean()), "saturated": float((p.amax(-1) > SATURATED).double().mean())}
+
 
 class Softmax(Layer):
     """Y_ni = exp X_ni / Σ_j exp X_nj, so ∂Y_ni/∂X_nj = Y_ni (δ_ij − Y_nj), the matrix diag(Y_n) − Y_n Y_nᵀ.
@@ -65,6 +76,10 @@ class Softmax(Layer):
         written = f"{y_i} (δ_{subscript(i, j)} − {y_j})"
         return [Factor(written, (i, j), lambda n: self._at_sample(place, n))]
 
+    def statistics(self, x: Tensor, y: Tensor) -> dict[str, float]:
+        """Entropy and saturation, see `distribution_statistics`."""
+        return distribution_statistics(y.movedim(self.axis(y), -1))
+
     def axis(self, x: Any) -> int:
         """The axis of i, counted from the last: a cotangent may have further axes in front."""
         axes = len(x.shape)
@@ -109,6 +124,10 @@ class LogSoftmax(Softmax):
     def pushforward(self, t: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """t_nj → t_ni − Σ_j exp(Y_nj) t_nj."""
         return t - (y.exp() * t).sum(self.axis(x), keepdim=True)
+
+    def statistics(self, x: Tensor, y: Tensor) -> dict[str, float]:
+        """Those of the probabilities, exp Y."""
+        return super().statistics(x, y.exp())
 
     def local_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         """δ_ij − exp Y_nj, where a sample is a vector."""

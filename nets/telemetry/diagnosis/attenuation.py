@@ -30,8 +30,25 @@ def saturated(snapshot: Snapshot) -> str | None:
         flat=FLAT,
         measured=f"the gradient {change(layer.measured_slope)} here; " if known else "",
         predicted=two_digits(ratio(1, layer.slope)),
-        others=_others([other for other, _ in found[1:]]),
+        others=_others([other.name for other, _ in found[1:]]),
         moment=moment(snapshot),
+    )
+
+
+def saturated_softmax(snapshot: Snapshot) -> str | None:
+    """Nearly all rows of an attention, or of a softmax between layers, are a single position. The first such layer is
+    named.
+
+    ∂P_s/∂S_r = P_s (δ_sr − P_r) is then nearly zero, and the scores hardly learn. A last softmax that is sure of the
+    classes of a batch is no fault.
+    """
+    last = snapshot.layers[-1].name
+    shares = {name: own["saturated"] for name, own in snapshot.statistics.items() if "saturated" in own}
+    found = [name for name, share in shares.items() if share >= SATURATED_SHARE and name != last]
+    if not found:
+        return None
+    return sentences.SATURATED_SOFTMAX.format(
+        layer=found[0], share=percent(shares[found[0]]), others=_others(found[1:]), moment=moment(snapshot)
     )
 
 
@@ -47,7 +64,7 @@ def dead(snapshot: Snapshot) -> str | None:
         units=layer.units,
         formula=slopes.formula,
         samples=snapshot.samples,
-        others=_others([other for other, _ in found[1:]]),
+        others=_others([other.name for other, _ in found[1:]]),
         moment=moment(snapshot),
     )
 
@@ -92,6 +109,7 @@ def passage(snapshot: Snapshot, early: str, late: str, *, grows: bool) -> str:
         Sentences; none where there is no such way, or where what is to be explained did not happen on it.
     """
     names = [layer.name for layer in snapshot.layers]
+    early, late = _holding(names, early), _holding(names, late)
     if early not in names or late not in names or names.index(early) >= names.index(late):
         return ""
     way = snapshot.layers[names.index(early) : names.index(late) + 1]
@@ -103,6 +121,11 @@ def passage(snapshot: Snapshot, early: str, late: str, *, grows: bool) -> str:
     elif math.isfinite(total) and total > 0 and (1 / total if grows else total) >= OUTSTANDING_FACTOR:
         reasons.insert(0, _passed(way, total))
     return " ".join(filter(None, reasons))
+
+
+def _holding(names: Sequence[str], name: str) -> str:
+    """The layer of the snapshot that holds a part, such as 'blocks.0' for 'blocks.0.attention.query'."""
+    return next((layer for layer in names if f"{name}.".startswith(f"{layer}.")), name)
 
 
 def _passed(way: Sequence[LayerStatistics], total: float) -> str:
@@ -168,10 +191,9 @@ def _signal(snapshot: Snapshot, name: str, grows: bool) -> str:
     return sentences.SIGNAL.format(verb=verb, layer=name, factor=two_digits(factor), size=size)
 
 
-def _others(layers: list[LayerStatistics]) -> str:
-    if not layers:
+def _others(names: list[str]) -> str:
+    if not names:
         return ""
-    names = [layer.name for layer in layers]
     shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     return f"; likewise layer{'s' if len(names) > 1 else ''} {shown}"
 

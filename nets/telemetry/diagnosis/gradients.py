@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from nets.records.layer_statistics import Snapshot
 from nets.records.step import Step
 from nets.telemetry.diagnosis import sentences
-from nets.telemetry.diagnosis.attenuation import dead, first_not_finite, passage, saturated
+from nets.telemetry.diagnosis.attenuation import dead, first_not_finite, passage, saturated, saturated_softmax
 from nets.telemetry.diagnosis.sentences import Fault
 from nets.telemetry.diagnosis.thresholds import LAYER_FACTOR, UPDATE_RATIO
 
@@ -32,7 +32,11 @@ def diagnose(step: Step, snapshot: Snapshot | None = None) -> dict[Fault, str]:
     broken = not_finite(step, snapshot)
     if broken is not None:
         return {Fault.NOT_FINITE: broken}
-    local = {} if snapshot is None else {Fault.SATURATED: saturated(snapshot), Fault.DEAD: dead(snapshot)}
+    local = (
+        {}
+        if snapshot is None
+        else {Fault.SATURATED: saturated(snapshot) or saturated_softmax(snapshot), Fault.DEAD: dead(snapshot)}
+    )
     # A layer that is named as saturated or dead is not named again as the reason of another fault.
     rest = None if any(local.values()) else snapshot
     found = {**local, Fault.VANISHING: vanishing(step, rest), Fault.EXPLODING: exploding(step, rest)}

@@ -47,7 +47,7 @@ def table(snapshots: Sequence[Snapshot], most_rows: int | None = MOST_ROWS) -> s
 
 def _title(layer: LayerStatistics) -> str:
     kinds = " ".join(one.kind for one in layer.activations)
-    return f"{layer.name}  {kinds or 'Linear'}"
+    return f"{layer.name}  {kinds or layer.kind}"
 
 
 def _cells(layer: LayerStatistics) -> list[str]:

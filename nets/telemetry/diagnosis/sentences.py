@@ -43,6 +43,10 @@ SATURATED = (
     "saturated: layer {layer}: {share} of the outputs of its {kind} have {formula} < {flat}, so {measured}predicted "
     "attenuation {predicted}{others} ({moment})."
 )
+SATURATED_SOFTMAX = (
+    "saturated: layer {layer}: {share} of its distributions have a largest probability above 0.99, so their scores get "
+    "nearly no gradient{others} ({moment})."
+)
 DEAD = (
     "dead: layer {layer}: {share} of its {units:,} units have {formula} = 0 for each of {samples:,} samples: nothing "
     "passes back through them, and the weights that feed them stay as they are{others} ({moment})."

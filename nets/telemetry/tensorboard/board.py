@@ -48,11 +48,15 @@ class Board:
     `loss/test`, `accuracy/test`            of the samples held out, at the steps where they were evaluated
     `cotangent/<layer>`                     ‖∂ℓ/∂Y‖ at the output of a layer, at each snapshot
     `attenuation/<layer>/measured`          ‖∂ℓ/∂Y‖ / ‖∂ℓ/∂X‖ of a layer, likewise; `/predicted`: 1/(weight · slope)
-    `slope/<activation>/rms`                (mean f′²)^½; `/flat`: share of |f′| < 0.01, `/dead`: of dead units
+    `slope/<activation>/rms`                (mean f′²)^½; `/flat`: share of |f′| < 0.01, `/dead`: of dead units or
+                                            channels
+    `softmax/<layer>/entropy`               mean −Σ_s P log P of the rows of an attention, or of a softmax, in nats;
+                                            `/saturated`: share of the rows with max_s P > 0.99. Rows that see a single
+                                            position do not count
     `histogram/parameter/<parameter>`       θ_p, at the steps where it was given
     `histogram/gradient/<parameter>`        ∂ℓ/∂θ_p, likewise
-    `run/…`                                 the texts `certificate`, `config`, `diagnosis`, and pictures, in one group
-                                            each, since the page opens no more than two
+    `run/…`                                 the texts `certificate`, `config`, `diagnosis`, `sample`, and pictures, in
+                                            one group each, since the page opens no more than two
     ======================================  ===========================================================================
 
     The page's Custom Scalars tab gathers the gradient norms in one chart, the update ratios in a second, the
@@ -133,6 +137,11 @@ class Board:
         """The certificate on the Text page: its verdict, and its table as it is printed."""
         self._events.text("run/certificate", f"**{certificate.verdict}**\n\n{_fenced(str(certificate))}")
 
+    def sample(self, text: str) -> None:
+        """A text that the network wrote, on the Text page; nothing where it is empty."""
+        if text:
+            self._events.text("run/sample", _fenced(text))
+
     def config(self, yaml_text: str) -> None:
         """The resolved configuration on the Text page."""
         self._events.text("run/config", _fenced(yaml_text, "yaml"))
@@ -194,8 +203,10 @@ def _evaluation(loss: float | None, accuracy: float | None) -> list[Value]:
 
 
 def _layers(snapshot: Snapshot | None) -> list[Value]:
+    if snapshot is None:
+        return []
     numbers: dict[str, float] = {}
-    for layer in () if snapshot is None else snapshot.layers:
+    for layer in snapshot.layers:
         numbers[f"cotangent/{layer.name}"] = layer.cotangents[0]
         numbers[f"attenuation/{layer.name}/measured"] = layer.measured
         numbers[f"attenuation/{layer.name}/predicted"] = layer.predicted
@@ -205,6 +216,8 @@ def _layers(snapshot: Snapshot | None) -> list[Value]:
                 f"slope/{one.name}/flat": one.flat,
                 f"slope/{one.name}/dead": one.dead,
             }
+    for name, own in snapshot.statistics.items():
+        numbers |= {f"softmax/{name}/{what}": number for what, number in own.items()}
     return scalar_values(numbers)
 
 

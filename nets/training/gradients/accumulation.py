@@ -60,11 +60,12 @@ def accumulate(
     counts = tuple(loss.counted(micro.targets) for micro in micro_batches)
     parts, whole = shares(loss, counts)
     names, block, row = _names(len(micro_batches)), None, 0
-    mean = torch.zeros((), dtype=batch.inputs.dtype, device=batch.inputs.device)
+    mean = torch.zeros(())
     for number, (micro, part) in enumerate(zip(micro_batches, parts, strict=True)):
         value, gradients = engine(network, loss, micro)
         if block is None:
             block, row = accumulator.start(names, gradients)
+            mean = torch.zeros_like(value)  # its precision is not that of tokens
         accumulator.add(block.rows[row][number], value, gradients, part / whole, part)
         mean.add_(value, alpha=part / whole)
     assert block is not None

@@ -17,6 +17,7 @@ slopes: χ₁ = σ_w² E f′²).
 import functools
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 
 import numpy as np
@@ -29,9 +30,6 @@ from nets.calculus.losses import Loss
 from nets.calculus.network import Network
 from nets.data.batch import Batch
 from nets.records.layer_statistics import FLAT, QUANTILES, LayerStatistics, SlopeStatistics, Snapshot
-
-MOST_ENTRIES = 2**24
-"""Entries of a local Jacobian; of more, only as many samples are taken as there is room for, and one at least."""
 
 
 def snapshot(network: Network, loss: Loss, batch: Batch, updates: int = 0) -> Snapshot:
@@ -46,28 +44,58 @@ def snapshot(network: Network, loss: Loss, batch: Batch, updates: int = 0) -> Sn
         batch: X and targets.
         updates: the number of updates that the network has had, for the record.
     """
-    with unchanged(network):
-        return Snapshot(updates, len(batch), tuple(_layers(network, loss, batch)))
+    with unchanged(network), _statistics(network) as found:
+        layers = tuple(_layers(network, loss, batch))
+    return Snapshot(updates, len(batch), layers, found)
 
 
 def _layers(network: Network, loss: Loss, batch: Batch) -> Iterator[LayerStatistics]:
-    values, layers = network.trace(batch.inputs), network.layers
-    outputs = [v for _, v in network.pulled_back(loss.gradient(values[-1], batch.targets), values)]
+    names, layers = zip(*network.steps(), strict=True)
+    values = [batch.inputs]
+    for layer in layers:
+        values.append(layer(values[-1]))
+    cotangents = [loss.gradient(values[-1], batch.targets)]
     # No gradient passes back to an input of whole numbers, such as tokens.
     first = 0 if batch.inputs.is_floating_point() else 1
-    by_input = [] if first else [layers[0].pullback(outputs[-1], *values[:2])]
-    cotangents = [*by_input, *reversed(outputs)]
+    for index in reversed(range(first, len(layers))):
+        cotangents.insert(0, layers[index].pullback(cotangents[0], values[index], values[index + 1]))
     starts = [index for index, layer in enumerate(layers) if index == first or not layer.elementwise]
     starts = [index for index in starts if index >= first]
     for start, stop in pairwise([*starts, len(layers)]):
-        yield _layer(tuple(network.parts.items())[first:], values[first:], cotangents, start - first, stop - first)
+        yield _layer(names[first:], layers[first:], values[first:], cotangents, start - first, stop - first)
+
+
+@contextmanager
+def _statistics(network: Network) -> Iterator[dict[str, dict[str, float]]]:
+    """A dictionary that fills in a forward pass: the statistics of each layer, parts of layers included, by name."""
+    found: dict[str, dict[str, float]] = {}
+
+    def note(name: str, layer: Layer, x: Tensor, y: Tensor) -> None:
+        # The closed-form backward pass of a composite calls its parts again, with the same values.
+        if name not in found and (own := layer.statistics(x, y)):
+            found[name] = own
+
+    hooks = [
+        layer.register_forward_hook(lambda layer, xs, y, name=name: note(name, layer, xs[0], y))
+        for name, layer in network.named_modules()
+        if isinstance(layer, Layer)
+    ]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _layer(
-    parts: tuple[tuple[str, Layer], ...], values: list[Tensor], cotangents: list[Tensor], start: int, stop: int
+    names: tuple[str, ...],
+    layers: tuple[Layer, ...],
+    values: list[Tensor],
+    cotangents: list[Tensor],
+    start: int,
+    stop: int,
 ) -> LayerStatistics:
     """The layers from `start` to before `stop` as one: all but the first are elementwise, and the first may be."""
-    names, layers = zip(*parts, strict=True)
     first = layers[start]
     behind = start if first.elementwise else start + 1
     slopes = {i: layers[i].local_jacobian(values[i], values[i + 1]) for i in range(behind, stop)}
@@ -75,23 +103,22 @@ def _layer(
     y, norm = values[stop], _norm(values[stop])
     return LayerStatistics(
         name=names[start],
-        units=y.shape[-1],
-        activations=tuple(_slopes(names[i], layers[i], slope) for i, slope in slopes.items()),
+        units=y.shape[first.unit_axis],
+        activations=tuple(
+            _slopes(names[i], layers[i], slope, _dead(slope.reshape(y.shape), first.unit_axis))
+            for i, slope in slopes.items()
+        ),
         input_norm=_norm(values[start]),
         not_finite=0 if math.isfinite(norm) else int((~y.isfinite()).sum()),
         broken_parameters=sum(int((~parameter.isfinite()).sum()) for parameter in first.parameters()),
-        weight=1.0 if first.elementwise else _gain(first, values[start], values[start + 1]),
+        weight=1.0 if first.elementwise else first.backward_gain(values[start], values[start + 1]),
         slope=_rms(functools.reduce(torch.mul, slopes.values())) if slopes else 1.0,
         cotangents=(_norm(cotangents[stop]), _norm(cotangents[behind]), _norm(cotangents[start])),
+        kind=type(first).__name__,
     )
 
 
-def _gain(layer: Layer, x: Tensor, y: Tensor) -> float:
-    samples = max(1, MOST_ENTRIES // max(1, x[0].numel() * y[0].numel()))
-    return layer.backward_gain(x[:samples], y[:samples])
-
-
-def _slopes(name: str, layer: Layer, slope: Tensor) -> SlopeStatistics:
+def _slopes(name: str, layer: Layer, slope: Tensor, dead: float) -> SlopeStatistics:
     symbol = "f′({z})" if layer.symbol is None else layer.symbol
     formula = (symbol.format(z="Z", y="Y") or "1").removeprefix("(")
     formula = formula.removesuffix(")") if symbol.startswith("(") else formula
@@ -106,8 +133,14 @@ def _slopes(name: str, layer: Layer, slope: Tensor) -> SlopeStatistics:
         quantiles=tuple(sizes[[math.ceil(q * count) - 1 for q in QUANTILES]].tolist()),
         flat=int(np.searchsorted(sizes, FLAT)) / count,
         zero=zeros / count,
-        dead=float((slope == 0).all(0).double().mean()) if zeros else 0.0,
+        dead=dead,
     )
+
+
+def _dead(slope: Tensor, axis: int) -> float:
+    """The share of the units along an axis whose slope is 0 for all samples and positions."""
+    units = slope.movedim(axis, -1)
+    return float((units == 0).flatten(0, -2).all(0).double().mean())
 
 
 def _rms(tensor: Tensor) -> float:

@@ -65,7 +65,7 @@ class DataParallel:
         # Every rank takes part in the average, even one without samples.
         mine = list(zip(micro_batches, weights, strict=True))[self._rank :: self._count] or [(micro_batches[0], 0.0)]
         self._network.zero_grad()
-        value = torch.zeros((), dtype=batch.inputs.dtype, device=batch.inputs.device)
+        value = torch.zeros((), dtype=next(self._network.parameters()).dtype)
         for number, (micro, weight) in enumerate(mine, start=1):
             with contextlib.nullcontext() if number == len(mine) else self._parallel.no_sync():
                 part = weight * self._loss(self._parallel(micro.inputs), micro.targets)
