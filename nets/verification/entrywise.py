@@ -87,7 +87,7 @@ def _network_certificate(network: Network, problem: Problem, options: Options) -
         }
 
     judgements = _judgements(_judge(problem, reverse, options), derivations)
-    checks, function = _checks(judgements.values()), check_function(network, problem)
+    checks, function = _checks(judgements.values()), check_function(network, problem, options.intended)
     if any(check.reason is Reason.KINK for check in checks):
         # At a kink gradcheck measures the mean of two slopes, and reports a mismatch.
         function = [replace(c, verdict=Verdict.INCONCLUSIVE) if c.verdict == Verdict.FAIL else c for c in function]
