@@ -43,7 +43,7 @@ ROWS = [
     )
     for around in NETWORKS
     for name, case in CASES.items()
-    if case.shape == (3,)
+    if case.shape == (3,) and not case.tokens
 ]
 """Each layer between others, and some of each kind in each place; all of them in each place at `make matrix`."""
 

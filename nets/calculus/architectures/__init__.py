@@ -1,14 +1,18 @@
 """Layers made of layers, and networks that are known by a name. Each is a `Composite`, and may stand in a Network.
 
-combinators: Residual, Concatenate, Sum, Product. Begin here.
+combinators: Residual, Repeat, Concatenate, Sum, Product. Begin here.
+gated: swiglu, the gated perceptron.
 transformer: SelfAttention with its projections, PreNormBlock, PostNormBlock.
-gpt: a transformer that continues text.
+gpt: a transformer that continues text. conversion: models of other packages.
 """
 
+from nets.calculus.architectures import conversion as conversion
 from nets.calculus.architectures.combinators import Concatenate as Concatenate
 from nets.calculus.architectures.combinators import Product as Product
+from nets.calculus.architectures.combinators import Repeat as Repeat
 from nets.calculus.architectures.combinators import Residual as Residual
 from nets.calculus.architectures.combinators import Sum as Sum
+from nets.calculus.architectures.gated import swiglu as swiglu
 from nets.calculus.architectures.gpt import gpt as gpt
 from nets.calculus.architectures.transformer import PostNormBlock as PostNormBlock
 from nets.calculus.architectures.transformer import PreNormBlock as PreNormBlock
