@@ -201,7 +201,7 @@ def gpt2(**settings: Any) -> nn.Module:
     """GPT-2 of transformers from a configuration: nothing is downloaded."""
     vision_data_sets()  # transformers imports torchvision
     transformers = pytest.importorskip(
-        "transformers", reason="transformers is not installed: it comes with the extra 'models'"
+        "transformers", reason="transformers is not installed: it comes with the extra 'test' from Python 3.11 on"
     )
     sizes = {"vocab_size": 11, "n_positions": 8, "n_embd": 8, "n_layer": 2, "n_head": 2}
     dropout = {"attn_pdrop": 0.0, "resid_pdrop": 0.0, "embd_pdrop": 0.0}
