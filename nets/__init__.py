@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from nets.calculus import architectures as architectures
 from nets.calculus import rules as rules
 from nets.calculus.jacobian import Jacobian as Jacobian
 from nets.calculus.jacobians import jacobians as jacobians

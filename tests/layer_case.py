@@ -32,6 +32,7 @@ class LayerCase:
         around: makes a network's layers around it.
         shape: of a sample of the network's input.
         number: of the layer in the network.
+        tokens: of a network of whole numbers: how many there are; 0 for a network of floating-point numbers.
     """
 
     layer: Callable[[], nets.Layer]
@@ -40,11 +41,15 @@ class LayerCase:
     around: Callable[[nets.Layer], list[nets.Layer]] = between_linears
     shape: tuple[int, ...] = (3,)
     number: int = 1
+    tokens: int = 0
     x: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         generator = torch.Generator().manual_seed(0)
-        object.__setattr__(self, "x", torch.randn(3, *self.shape, generator=generator, dtype=torch.float64))
+        shape = (3, *self.shape)
+        tokens = torch.randint(max(1, self.tokens), shape, generator=generator)
+        numbers = torch.randn(shape, generator=generator, dtype=torch.float64)
+        object.__setattr__(self, "x", tokens if self.tokens else numbers)
 
     def network(self, layer: nets.Layer | None = None) -> nets.Network:
         """The layer, or another in its place, in a network."""
@@ -77,6 +82,8 @@ def of_torch(
     wrong: Mapping[str, tuple[type[nets.Layer], set[str]]],
     around: Callable[[nets.Layer], list[nets.Layer]] = between_linears,
     shape: tuple[int, ...] = (3,),
+    number: int = 1,
+    tokens: int = 0,
 ) -> LayerCase:
     """The case of a layer of the package: it is made from a module of torch, and its wrong versions are subclasses."""
 
@@ -87,7 +94,7 @@ def of_torch(
         fault: (lambda kind=kind: as_class(kind, layer()), expected)  # type: ignore[misc]
         for fault, (kind, expected) in wrong.items()
     }
-    return LayerCase(layer, lambda: seeded(make), versions, around, shape)
+    return LayerCase(layer, lambda: seeded(make), versions, around, shape, number, tokens)
 
 
 def positions(inputs: int, width: int, mixed: int) -> Callable[[nets.Layer], list[nets.Layer]]:

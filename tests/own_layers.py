@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from torch import nn
+from torch import Tensor, nn
 
 from tests import layers, product_layers
 from tests.layer_case import LayerCase
@@ -33,7 +33,7 @@ def marked(name: str, *more: str) -> Any:
     return pytest.param(name, *more, marks=[] if name in IN_SHORT else pytest.mark.matrix)
 
 
-SETTINGS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+SETTINGS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...] | Tensor]] = {
     name: setting for family in _FAMILIES for name, setting in family.SETTINGS.items()
 }
-"""Modules of torch that have a layer, and the shape of a batch for each."""
+"""Modules of torch that have a layer, and for each the shape of a batch, or a batch of whole numbers."""

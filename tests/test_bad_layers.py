@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import nets
-from nets.calculus.layers import Linear, Tanh
+from nets.calculus.layers import Linear, Tanh, conversion
 from tests.own_layers import CASES
 
 
@@ -123,7 +123,7 @@ def test_a_converter_that_returns_no_layer_is_refused(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("converter", [lambda module: module.absent, lambda: None], ids=["raises", "takes nothing"])
 def test_a_converter_that_fails_is_refused(converter: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nets.calculus.layers.conversion._CONVERTERS", {Unregistered: converter})
+    monkeypatch.setitem(conversion._CONVERTERS, Unregistered, converter)
     with pytest.raises(nets.InputError, match=r"converter of Unregistered fails with (Attribute|Type)Error .* layer 1"):
         nets.Network.from_torch(nn.Sequential(nets.Linear(3, 4), Unregistered()))
 

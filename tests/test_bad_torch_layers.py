@@ -40,11 +40,11 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
     "bounds in the wrong order": (lambda: L.Hardtanh(1.0, 1.0), "min_val is 1.0 and max_val 1.0"),
     "a module with other settings": (
         lambda: nets.Network.from_torch(nn.Conv1d(1, 1, 2, padding="same")),
-        r"layer 0 is Conv1d.*nets\.register",
+        r"the module is Conv1d.*nets\.register",
     ),
     "padding by reflection": (
         lambda: nets.Network.from_torch(nn.Conv2d(1, 1, 1, padding_mode="reflect")),
-        "layer 0 is",
+        "the module is Conv2d",
     ),
 }
 

@@ -126,7 +126,7 @@ def random_network(seed: int) -> tuple[Network, Tensor]:
     def draw(least: int, most: int) -> int:
         return int(torch.randint(least, most + 1, (), generator=generator))
 
-    own = [case.layer for case in CASES.values() if case.shape == (3,)]
+    own = [case.layer for case in CASES.values() if case.shape == (3,) and not case.tokens]
     known = [kind for name, kind in ACTIVATIONS.items() if name != "relu"]
     width, layers = 4, list[Layer]()
     inputs = draw(2, 4)
@@ -162,7 +162,7 @@ def random_network_over_rows(seed: int) -> tuple[Network, Tensor]:
 
 def network_with_an_own_layer_last(seed: int) -> tuple[Network, Tensor]:
     network, x = random_network(seed)
-    own = [case.layer for case in CASES.values() if case.shape == (3,)]
+    own = [case.layer for case in CASES.values() if case.shape == (3,) and not case.tokens]
     wide = Linear(int(network(x).shape[1]), 4, generator=torch.Generator().manual_seed(seed))
     return Network([*network.layers, wide, own[seed % len(own)]()]).double(), x
 

@@ -223,3 +223,17 @@ def test_a_buffer_in_other_memory_is_read_there() -> None:
             of[-1].shift.data = torch.full((2,), 5.0, dtype=torch.float64)
         close(engine(of, loss, numbers(number)), backpropagate(of, loss, numbers(number)))
     assert recorded(engine)
+
+
+def test_a_recording_that_gives_other_numbers_leaves_the_first_result_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It writes over the result that it was compared with."""
+
+    class Wrong:
+        def __init__(self, function: object, watch: object, expected: tuple[Tensor, dict[str, Tensor]]) -> None:
+            for gradient in expected[1].values():
+                gradient.zero_()
+            raise RuntimeError("the operations give other numbers when they are repeated")
+
+    monkeypatch.setattr("nets.training.replay.replayed.Recording", Wrong)
+    made, loss, batch = network(), nets.MeanSquaredError(), numbers(0)
+    close(Replayed(backpropagate)(made, loss, batch), backpropagate(made, loss, batch))

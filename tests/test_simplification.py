@@ -58,9 +58,17 @@ def of_numbers_of_two_kinds(x: Tensor) -> Any:
     return x * 1 + (x > 0) * 1.0, x * 1.0, (x > 0) * 1
 
 
+def viewed_again(x: Tensor) -> Any:
+    """The second product is left out, and a view of it alone is read after the last use of the first."""
+    one, other = torch.tanh(x @ W), torch.tanh(x @ W)
+    later = other[:, 1:]
+    return (one * 2).sum(), torch.cat([later, later[:, :1]], 1) + 1
+
+
 CASES: dict[Callable[[Tensor], Any], int | None] = {
     computed_twice: 4, constant: 1, unread: 1, written_twice: None, returned_twice: 2, of_its_own_transpose: None,
     several_results: None, heads: None, of_numbers_of_two_kinds: None,
+    viewed_again: None,
 }  # fmt: skip
 """Function → how many operations are repeated besides views; None where the number does not matter."""
 

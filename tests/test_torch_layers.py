@@ -19,6 +19,8 @@ def made(name: str) -> tuple[nn.Module, Tensor]:
     """A module of torch, and a batch for it."""
     if name in SETTINGS:
         make, shape = SETTINGS[name]
+        if isinstance(shape, Tensor):
+            return seeded(make), shape
         return seeded(make), torch.randn(shape, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
     case = CASES[name]
     return case.torch(), case.network().trace(case.x)[case.number].detach()
@@ -39,17 +41,19 @@ EACH = pytest.mark.parametrize("name", NAMES)
 @EACH
 def test_the_output_and_both_gradients_are_those_of_torch(name: str) -> None:
     module, x = made(name)
-    layer, x = layer_of(module), x.requires_grad_()
+    layer, points = layer_of(module), dict(module.named_parameters())
+    if x.is_floating_point():  # whole numbers have no gradient
+        points["input"] = x.requires_grad_()
     expected = module(x)
     y = layer(x)
     torch.testing.assert_close(y, expected, **EXACT)
     v = cotangent(y)
-    names = [name for name, _ in module.named_parameters()]
-    by_input, *by_parameter = torch.autograd.grad((v * expected).sum(), [x, *module.parameters()])
+    gradients = torch.autograd.grad((v * expected).sum(), list(points.values()))
     x, y = x.detach(), y.detach()
-    torch.testing.assert_close(layer.pullback(v, x, y), by_input, **EXACT)
     found = layer.gradients(v, x, y)
-    for parameter, gradient in zip(names, by_parameter, strict=True):
+    if "input" in points:
+        found["input"] = layer.pullback(v, x, y)
+    for parameter, gradient in zip(points, gradients, strict=True):
         torch.testing.assert_close(found[parameter], gradient, **EXACT)
 
 
@@ -58,11 +62,14 @@ def test_the_other_derivatives_agree_with_the_pullback(name: str) -> None:
     """Further axes in front, ⟨v, J t⟩ = ⟨Jᵀ v, t⟩, the gradients and norms of each sample, and the local Jacobian."""
     module, x = made(name)
     layer, y = layer_of(module), layer_of(module)(x).detach()
-    v, t = cotangent(y, 2), torch.flip(cotangent(x, 2), (0,))
-    pulled = layer.pullback(v, x, y)
-    assert pulled.shape == (2, *x.shape)
-    torch.testing.assert_close(pulled[1], layer.pullback(v[1], x, y), **EXACT)
-    torch.testing.assert_close((v * layer.pushforward(t, x, y)).sum(), (pulled * t).sum(), **EXACT)
+    v = cotangent(y, 2)
+    if x.is_floating_point():
+        t = torch.flip(cotangent(x, 2), (0,))
+        pulled = layer.pullback(v, x, y)
+        assert pulled.shape == (2, *x.shape)
+        torch.testing.assert_close(pulled[1], layer.pullback(v[1], x, y), **EXACT)
+        torch.testing.assert_close((v * layer.pushforward(t, x, y)).sum(), (pulled * t).sum(), **EXACT)
+        torch.testing.assert_close(layer.local_jacobian(x, y), Layer.local_jacobian(layer, x, y), **EXACT)
     found = layer.gradients(v[0], x, y)
     if found:
         tangents = {name: torch.cos(p.detach()) for name, p in layer.named_parameters()}
@@ -74,7 +81,6 @@ def test_the_other_derivatives_agree_with_the_pullback(name: str) -> None:
     for parameter, gradients in Layer.sample_gradients(layer, v[0], x, y).items():
         torch.testing.assert_close(each[parameter], gradients, **EXACT)
         torch.testing.assert_close(norms[parameter], gradients.flatten(1).norm(dim=1), rtol=1e-10, atol=1e-12)
-    torch.testing.assert_close(layer.local_jacobian(x, y), Layer.local_jacobian(layer, x, y), **EXACT)
 
 
 @EACH
@@ -96,12 +102,20 @@ def test_the_forward_is_the_function_over_any_engine(name: str) -> None:
     layer = layer_of(module)
     if not portable(layer):
         pytest.skip("the forward is written for PyTorch alone")
-    torch.testing.assert_close(layer.function(TORCH, x, **dict(layer.named_parameters())), module(x), **EXACT)
+    torch.testing.assert_close(
+        layer.function(TORCH, x, **dict(layer.named_parameters(remove_duplicate=False))), module(x), **EXACT
+    )
+
+
+SLOW = {"block, norm last", "transformer of tokens", "transformer with a tied head"}
+"""Certificates that take half a minute each, for `make matrix`."""
 
 
 @pytest.mark.usefixtures("fast_gradcheck")
-@pytest.mark.parametrize("name", chosen_in_test(NAMES, lambda name: name != "block, norm last"))
+@pytest.mark.parametrize("name", chosen_in_test(NAMES, lambda name: name not in SLOW))
 def test_it_is_verified_alone(name: str) -> None:
     module, x = made(name)
-    certificate = nets.verify(nets.Network.from_torch(module), x)
+    # A padding row has no gradient by design, although the output changes with it.
+    intended = () if getattr(module, "padding_idx", None) is None else ("0.weight",)
+    certificate = nets.verify(nets.Network.from_torch(module), x, intended=intended)
     assert certificate.passed, str(certificate)

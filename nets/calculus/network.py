@@ -16,6 +16,7 @@ from nets.calculus.layers.linear import Linear
 from nets.calculus.mathematics import Mathematics
 from nets.calculus.parameters import within
 from nets.errors import InputError, quoted
+from nets.torch_internals import own_modules
 
 WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 """Types of whole numbers, such as tokens."""
@@ -47,14 +48,16 @@ class Network(nn.Sequential, Composite):
         """The same network as `module`, with the very same parameters.
 
         Args:
-            module: a `torch.nn.Sequential` of modules that are registered (see `nets.register`), such as Linear, Tanh,
-                Sigmoid, ReLU, Softplus, GELU and Identity, and of layers; or one of these, which becomes layer 0.
+            module: a `torch.nn.Sequential` of modules that are registered (see `nets.register`) and of layers, whose
+                names stay as they are; or one of these, which becomes layer 0 where its layer is no Network. Known are
+                most layers of `torch.nn`, its `TransformerEncoder`, VGG, AlexNet and ResNet of torchvision, and
+                `GPT2LMHeadModel` of transformers. Of a transformer in evaluation mode dropout is left out.
 
         Raises:
-            InputError: for a module that has no layer.
+            InputError: for a module that has no layer, with its path, such as 'encoder.layers.0.attn'.
         """
-        layers = list(module) if isinstance(module, nn.Sequential) else [module]
-        return cls(converted(index, layer) for index, layer in enumerate(layers))
+        layer = converted("", module)
+        return layer if type(layer) is cls else cls([layer])
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -211,4 +214,10 @@ def _activation(name: object) -> type[Activation]:
     return ACTIVATIONS[name]
 
 
-register(nn.Sequential, Network.from_torch)
+def _sequence(module: nn.Sequential) -> Network:
+    """A child whose name is that of an attribute of a Network, such as 'layers', has an underscore behind it."""
+    named = own_modules(module).items()
+    return Network({name + "_" * hasattr(Network, name): converted(name, child) for name, child in named if child})
+
+
+register(nn.Sequential, _sequence)

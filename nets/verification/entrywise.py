@@ -80,7 +80,7 @@ def _network_certificate(network: Network, problem: Problem, options: Options) -
         }
 
     judgement = _judged(_judge(problem, reverse, options), derivations)
-    function = check_function(network, problem)
+    function = check_function(network, problem, options.intended)
     if any(check.reason is Reason.KINK for check in judgement.checks):
         # At a kink gradcheck measures the mean of two slopes, and reports a mismatch.
         function = [replace(c, verdict=Verdict.INCONCLUSIVE) if c.verdict == Verdict.FAIL else c for c in function]

@@ -46,7 +46,7 @@ def probed_certificate(problem: Problem, options: Options, note: str) -> Certifi
     else:
         exact += [check_closed_form(prober, name) for name in chosen]
         forward = forward_of_closed_form(prober, chosen, options.forward)
-        exact += check_function(network, problem)
+        exact += check_function(network, problem, options.intended)
     exact += forward.checks
     exact += [check_stated(prober, name, oracle, jacobian) for name, jacobian in options.stated.items()]
     if checks:

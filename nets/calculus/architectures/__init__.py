@@ -1,16 +1,20 @@
 """Layers made of layers, and networks that are known by a name. Each is a `Composite`, and may stand in a Network.
 
-combinators: Residual, Concatenate, Sum, Product. Begin here.
+combinators: Residual, Repeat, Concatenate, Sum, Product. Begin here.
+gated: swiglu, the gated perceptron.
 transformer: SelfAttention with its projections, PreNormBlock, PostNormBlock.
 registry: the networks of a run, by name, and their siblings.
-gpt, lstm: continue text. conv: recognizes images.
+gpt, lstm: continue text. conv: recognizes images. conversion: models of other packages.
 """
 
+from nets.calculus.architectures import conversion as conversion
 from nets.calculus.architectures.combinators import Concatenate as Concatenate
 from nets.calculus.architectures.combinators import Product as Product
+from nets.calculus.architectures.combinators import Repeat as Repeat
 from nets.calculus.architectures.combinators import Residual as Residual
 from nets.calculus.architectures.combinators import Sum as Sum
 from nets.calculus.architectures.conv import conv as conv
+from nets.calculus.architectures.gated import swiglu as swiglu
 from nets.calculus.architectures.gpt import gpt as gpt
 from nets.calculus.architectures.lstm import lstm as lstm
 from nets.calculus.architectures.transformer import PostNormBlock as PostNormBlock

@@ -1,4 +1,4 @@
-"""Layers around a shortcut, side by side, and multiplied.
+"""Layers around a shortcut, repeated, side by side, and multiplied.
 
 Index letters are those of `nets.calculus.layer`; m counts the parts. Parameters are named as in `Composite`.
 Source: the sum rule and the product rule; residual: He et al., arXiv:1512.03385; gated: Shazeer, arXiv:2002.05202.
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nets import validation
 from nets.calculus.composite import Composite, Visit
 from nets.calculus.layer import Layer
 from nets.calculus.mathematics import Mathematics
@@ -51,6 +52,24 @@ class Residual(Network):
     def pushforward(self, t: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """t_nj → t_ni + Σ_j ∂f_i/∂X_nj t_nj."""
         return t + super().pushforward(t, x, y)
+
+
+class Repeat(Network):
+    """Y = (f ∘ … ∘ f)(X): one layer, applied several times with the same parameters.
+
+    Parameters have the names of the first use, such as '0.weight'. Blocks of the same kind with parameters of their own
+    are a `Network` of several layers.
+
+    Args:
+        layer: f, which keeps the shape of X.
+        times: how often.
+
+    Raises:
+        InputError: for a `layer` that is no layer, or fewer than one time.
+    """
+
+    def __init__(self, layer: Layer, times: int) -> None:
+        super().__init__([layer] * validation.whole("times", times, 1, remedy="say how often the layer is applied"))
 
 
 class SideBySide(Composite):

@@ -26,6 +26,7 @@ def gpt(
     width: int = 64,
     heads: int = 4,
     blocks: int = 2,
+    tied: bool = False,
     *,
     generator: torch.Generator | None = None,
 ) -> Network:
@@ -39,6 +40,8 @@ def gpt(
         width: of each position.
         heads: of the attention, a divisor of the width.
         blocks: how many.
+        tied: whether the head has the parameter of the embedding, 'token.weight' (Press, Wolf, arXiv:1608.05859). Its
+            gradient is then the sum over both uses.
         generator: of the initial weights; one with the seed 0 if not given.
 
     Raises:
@@ -59,12 +62,13 @@ def gpt(
     embedding = Embedding(tokens, width, generator=generator)
     with torch.no_grad():
         embedding.weight *= 0.02
-    return Network(
-        {
-            "token": embedding,
-            "position": Positions(context, width, generator=generator),
-            "blocks": Network([block() for _ in range(count)]),
-            "norm": LayerNorm(width),
-            "head": Linear(width, tokens, bias=False, generator=generator),
-        }
-    )
+    layers = {
+        "token": embedding,
+        "position": Positions(context, width, generator=generator),
+        "blocks": Network([block() for _ in range(count)]),
+        "norm": LayerNorm(width),
+    }
+    head = Linear(width, tokens, bias=False, generator=generator)
+    if validation.yes_or_no("tied", tied):
+        head.weight = embedding.weight
+    return Network({**layers, "head": head})

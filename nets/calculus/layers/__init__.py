@@ -1,6 +1,6 @@
 """Layers, each with its derivative in closed form directly beneath its forward. Each file holds a family of layers.
 
-linear: Y = W X + B. Begin here.
+linear: Y = W X + B. Begin here. transposed_linear: the same with the weight the other way round.
 activations: tanh and others, entry by entry, and their names.
 gates: GELU, its tanh form, SiLU, Mish. piecewise: LeakyReLU, ELU, Hardtanh.
 normalization: LayerNorm, RMSNorm, GroupNorm; affine is what they share.
@@ -56,3 +56,4 @@ from nets.calculus.layers.shape import Reshape as Reshape
 from nets.calculus.layers.shape import Unflatten as Unflatten
 from nets.calculus.layers.softmax import LogSoftmax as LogSoftmax
 from nets.calculus.layers.softmax import Softmax as Softmax
+from nets.calculus.layers.transposed_linear import TransposedLinear as TransposedLinear

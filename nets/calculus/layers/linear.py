@@ -167,3 +167,4 @@ def _from_torch(module: nn.Linear) -> Linear:
 
 
 register(nn.Linear, _from_torch)
+register(nn.modules.linear.NonDynamicallyQuantizableLinear, _from_torch)  # of nn.MultiheadAttention

@@ -164,7 +164,7 @@ def _matrix_product(partial: PartialDerivative, own: PointCode) -> tuple[str, st
             matrices.append(f"torch.diag({code.name})" if diagonal else code.name)
     if len(names) > MAX_MATRICES:
         names = [*names[:3], "…", *names[-2:]]
-    matrices = matrices or [f"torch.eye({_size(partial)}, dtype=x.dtype)"]
+    matrices = matrices or [f"torch.eye({_size(partial)}, dtype={_precision(partial)})"]
     lines = [f"A = {' @ '.join(matrices[:3])}"]
     lines += [f"A = A @ {' @ '.join(matrices[start : start + 3])}" for start in range(3, len(matrices), 3)]
     product = " ".join(names) or "1"
@@ -182,7 +182,9 @@ def _matrix_product(partial: PartialDerivative, own: PointCode) -> tuple[str, st
 def _vector_jacobian_product(partial: PartialDerivative, own: PointCode) -> tuple[str, str]:
     vector = partial.values[-1].ndim == 2
     lines = [
-        "v = torch.zeros(1, len(H[-1]), dtype=x.dtype)" if vector else "v = torch.zeros_like(H[-1])[None]",
+        f"v = torch.zeros(1, len(H[-1]), dtype={_precision(partial)})"
+        if vector
+        else "v = torch.zeros_like(H[-1])[None]",
         "v[0, k] = 1" if vector else "v.view(-1)[k] = 1",
         f'nets.jacobians(network, x)["{partial.name}"].vjp(v){own.pick}',
     ]
@@ -202,3 +204,8 @@ def _pytorch(partial: PartialDerivative, own: PointCode) -> tuple[str, str]:
 def _size(partial: PartialDerivative) -> str:
     """The number of outputs."""
     return "len(H[-1])" if partial.values[-1].ndim == 2 else "H[-1].numel()"
+
+
+def _precision(partial: PartialDerivative) -> str:
+    """The type of the numbers of Y, which an X of whole numbers does not have."""
+    return "x.dtype" if partial.x.is_floating_point() else "H[-1].dtype"

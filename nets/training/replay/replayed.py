@@ -96,7 +96,7 @@ class Replayed:
                 Recording(function, watch, result) if batch.inputs.device.type == "cpu" else CudaGraph(warmed(function))
             )
         except RuntimeError:  # rounding that grows a thousandfold: two ways to compute the same cannot be compared
-            return _Replay(batch, None), result
+            return _Replay(batch, None), function()  # `result` has been written over
         recording.replay()
         return _Replay(batch, recording), recording.result
 

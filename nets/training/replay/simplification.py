@@ -60,6 +60,13 @@ def simplified(operations: list[Operation], result: Any) -> Simplified:
             if earlier is not operation:
                 same |= {id(one): other for one, other in zip(made, tensors(earlier.result), strict=True)}
                 continue
+            if operation.views and memory(read[0]) != memory(made[0]):
+                # It was a view of a result that is left out, and becomes one of the result in its place.
+                with torch.no_grad():
+                    operation = operation._replace(result=operation.function(*operation.args, **operation.kwargs))
+                first[_key(operation)] = operation
+                same |= {id(one): other for one, other in zip(made, tensors(operation.result), strict=True)}
+                made = tensors(operation.result)
             if operation.function in SHAPE_ALONE or all(id(tensor) in constants for tensor in read):
                 constants |= {id(tensor) for tensor in made}
                 continue
