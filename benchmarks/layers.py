@@ -7,7 +7,6 @@ other loops.
 
 import itertools
 from collections.abc import Callable, Iterator
-from statistics import median
 from typing import NamedTuple
 
 import torch
@@ -107,7 +106,11 @@ def orders(setting: Setting) -> Iterator[Tensor]:
 
 def plain(setting: Setting, compiled: bool = False) -> Loop:
     """The loop of a tutorial with the fastest that PyTorch has: fused attention and a fused optimizer."""
-    module, batches, (x, t) = setting.peer(setting.made()), orders(setting), (setting.samples.inputs, setting.samples.targets)
+    module, batches, (x, t) = (
+        setting.peer(setting.made()),
+        orders(setting),
+        (setting.samples.inputs, setting.samples.targets),
+    )
     optimizer = torch.optim.AdamW(module.parameters(), lr=RATE, fused=True)
 
     def loss_of(x: Tensor, t: Tensor) -> Tensor:
@@ -135,6 +138,4 @@ def rows(runs: int) -> Iterator[Row]:
             f"{LOGGED} ÷ PyTorch with fused attention and AdamW, nothing logged", name,
             ratios(seconds, "ours", "plain"), setting.target,
         )  # fmt: skip
-        yield row(
-            f"torch.compile, nothing logged ÷ {LOGGED}", name, ratios(seconds, "compile", "ours"), setting.ahead
-        )
+        yield row(f"torch.compile, nothing logged ÷ {LOGGED}", name, ratios(seconds, "compile", "ours"), setting.ahead)

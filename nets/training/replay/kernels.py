@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nets.calculus.norms import BLOCK
 from nets.torch_internals import pytree, schema
-from nets.training.replay.products import by_blas
+from nets.training.replay.products import batched, by_blas
 
 aten = torch.ops.aten
 
@@ -123,6 +123,9 @@ def _by_numpy(operation: Operation, place: Tensor) -> Call | None:
     if function in (aten.mm.default, aten.addmm.default):
         *bias, one, other = (t.numpy() for t in given)
         return by_blas(bias, one, other, place.numpy(), torch.get_num_threads())
+    if function is aten.matmul.default:
+        one, other = (t.numpy() for t in given)
+        return batched(one, other, place.numpy(), torch.get_num_threads())
     if function is not aten.tanh.default and torch.get_num_threads() > 1 and _largest(given) > MOST_ELEMENTWISE:
         return None
     if function in UFUNCS:
@@ -220,7 +223,12 @@ def _is_at_least(t: Tensor, least: Any, *, place: Tensor) -> Call | None:
 
 def _with_bound(function: Callable[..., object], t: Tensor, bound: Any, place: Tensor) -> Call | None:
     """function(t, bound), unless the precision of t cannot hold the bound."""
-    if t.numel() > MOST_BOUNDED or bound is None or t.dtype not in WEIGHTS or np.asarray(bound, t.numpy().dtype) != bound:
+    if (
+        t.numel() > MOST_BOUNDED
+        or bound is None
+        or t.dtype not in WEIGHTS
+        or np.asarray(bound, t.numpy().dtype) != bound
+    ):
         return None
     return functools.partial(function, t.numpy(), np.asarray(bound, t.numpy().dtype), out=place.numpy())
 
