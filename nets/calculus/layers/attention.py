@@ -19,7 +19,8 @@ from nets.validation import number, whole, yes_or_no
 
 
 class Heads(NamedTuple):
-    """Queries of shape (…, N, G, R, T, D), with R heads to each of G groups; keys and values of (…, N, G, 1, T, D)."""
+    """Queries Q / √D of shape (…, N, G, R, T, D), with R heads to each of G groups; keys and values of (…, N, G, 1, T,
+    D)."""
 
     queries: Tensor
     keys: Tensor
@@ -83,14 +84,14 @@ class Attention(Layer):
         one, v = self._split(x), self._by_head(v, self.heads // self.groups)
         p = self._weights(one)
         dp = v @ one.values.mT
-        ds = p * (dp - (p * dp).sum(-1, keepdim=True)) * self._scale(one)
+        ds = p * (dp - (p * dp).sum(-1, keepdim=True))
         return self._cotangent(ds @ one.keys, ds.mT @ one.queries, p.mT @ v)
 
     def pushforward(self, t: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """tS_ts = (tQ_t · K_s + Q_t · tK_s) / √D, tP_ts = P_ts (tS_ts − Σ_r P_tr tS_tr), Σ_s tP_ts V_s + P_ts tV_s."""
         one, along = self._split(x), self._split(t)
         p = self._weights(one)
-        ts = (along.queries @ one.keys.mT + one.queries @ along.keys.mT) * self._scale(one)
+        ts = along.queries @ one.keys.mT + one.queries @ along.keys.mT
         tp = p * (ts - (p * ts).sum(-1, keepdim=True))
         return self._joined(tp @ one.values + p @ along.values)
 
@@ -108,19 +109,24 @@ class Attention(Layer):
         return distribution_statistics(p) if p.numel() else {}
 
     def _cotangent(self, dq: Tensor, dk: Tensor, dv: Tensor) -> Tensor:
-        """The cotangent of X from those of Q, K and V, the last two summed over the heads of a group."""
-        dk, dv = dk.sum(-3, keepdim=True), dv.sum(-3, keepdim=True)
-        return torch.cat([self._joined(part) for part in (self._turned(dq, -1), self._turned(dk, -1), dv)], -1)
+        """The cotangent of X from those of Q / √D, K and V, the last two summed over the heads of a group."""
+        if self.groups < self.heads:
+            dk, dv = dk.sum(-3, keepdim=True), dv.sum(-3, keepdim=True)
+        parts = self._turned(dq * dq.shape[-1] ** -0.5, -1), self._turned(dk, -1), dv
+        return torch.cat([self._joined(part) for part in parts], -1)
 
     def _weights(self, one: Heads) -> Tensor:
         return torch.softmax(self._scores(one), -1)
 
     def _scores(self, one: Heads, first: int = 0) -> Tensor:
         """S_ts, of the queries from position `first` on."""
-        scores = one.queries @ one.keys.mT * self._scale(one)
+        scores = one.queries @ one.keys.mT
         hidden = self._hidden(one.keys)
-        last = first + scores.shape[-2]
-        return scores if hidden is None else scores.masked_fill(hidden[first:last], -math.inf)
+        if hidden is None:
+            return scores
+        # −∞ is added, since a sum takes less time than a choice.
+        mask = scores.new_zeros(hidden.shape).masked_fill(hidden, -math.inf)
+        return scores + mask[first : first + scores.shape[-2]]
 
     def _hidden(self, keys: Tensor) -> Tensor | None:
         """Which s the position t does not see, of shape (T, T)."""
@@ -132,17 +138,13 @@ class Attention(Layer):
         beyond = before if self.causal else before | every.triu(self.window)
         return beyond if hidden is None else hidden | beyond
 
-    @staticmethod
-    def _scale(one: Heads) -> float:
-        return float(one.queries.shape[-1] ** -0.5)
-
     def _split(self, x: Tensor) -> Heads:
-        """Q, K and V by heads, with queries and keys turned by the rotary embedding. X may have axes in front."""
+        """Q / √D, K and V by heads, Q and K turned by the rotary embedding. X may have axes in front."""
         width = x.shape[-1] // (self.heads + 2 * self.groups)
         sizes = [self.heads * width, self.groups * width, self.groups * width]
         queries, keys, values = x.split(sizes, -1)
         queries, keys = self._by_head(queries, self.heads // self.groups), self._by_head(keys, 1)
-        return Heads(self._turned(queries, 1), self._turned(keys, 1), self._by_head(values, 1))
+        return Heads(self._turned(queries * width**-0.5, 1), self._turned(keys, 1), self._by_head(values, 1))
 
     def _by_head(self, x: Tensor, each: int) -> Tensor:
         """(…, N, T, G R D) → (…, N, G, R, T, D), with R = each; keys and values have R = 1."""
@@ -221,7 +223,7 @@ class BlockedAttention(Attention):
         ):
             scores = self._scores(one._replace(queries=queries), first)
             p = (scores - torch.logsumexp(scores, -1, keepdim=True)).exp()
-            slopes = p * (vs @ one.values.mT - ds) * self._scale(one)
+            slopes = p * (vs @ one.values.mT - ds)
             dq.append(slopes @ one.keys)
             dk, dv = dk + slopes.mT @ queries, dv + p.mT @ vs
         return self._cotangent(torch.cat(dq, -2), dk, dv)

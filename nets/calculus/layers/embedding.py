@@ -172,7 +172,8 @@ class Positions(Layer):
 
     def _padded(self, rows: Tensor) -> Tensor:
         """(…, T, J) → (…, U, J), with zeros for the positions beyond T."""
-        return nn.functional.pad(rows, (0, 0, 0, len(self.weight) - rows.shape[-2]))
+        beyond = len(self.weight) - rows.shape[-2]
+        return nn.functional.pad(rows, (0, 0, 0, beyond)) if beyond else rows
 
 
 def _converted(module: nn.Embedding) -> Embedding | None:

@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from nets.calculus.layers.activations import Activation
 from nets.calculus.layers.conversion import register
-from nets.calculus.mathematics import Mathematics
+from nets.calculus.mathematics import TORCH, Mathematics
 
-SCALE, CUBIC = math.sqrt(2 / math.pi), 0.044715
-"""The constants of GELU's tanh form."""
+LINEAR = 2 * math.sqrt(2 / math.pi)
+CUBIC = LINEAR * 0.044715
+"""2 U = LINEAR Z + CUBIC Z³ in GELU's tanh form."""
 
 
 class GELU(Activation, known_as="gelu"):
@@ -34,23 +34,27 @@ class GELU(Activation, known_as="gelu"):
 
 
 class GELUTanh(Activation, known_as="gelu_tanh"):
-    """Y = Z (1 + tanh U) / 2 with U = √(2/π) (Z + 0.044715 Z³): `torch.nn.GELU(approximate="tanh")`."""
+    """Y = Z G with G = (1 + tanh U) / 2 and U = √(2/π) (Z + 0.044715 Z³): `torch.nn.GELU(approximate="tanh")`.
+
+    G = σ(2 U), which keeps its digits where tanh U is close to −1.
+    """
 
     def function(self, m: Mathematics, x: Any) -> Any:
-        """Y = Z (1 + tanh U) / 2."""
-        return x * (m.tanh(SCALE * (x + CUBIC * x * x * x)) + 1) / 2
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Y = Z (1 + tanh U) / 2, in one call."""
-        return F.gelu(x, approximate="tanh")
+        """Y = Z σ(2 U)."""
+        return x * self._gate(m, x, x * x)
 
     def slope(self, z: Tensor, y: Tensor) -> Tensor:
-        """f′ = (1 + tanh U) / 2 + Z (1 − tanh² U) U′ / 2, U′ = √(2/π) (1 + 3 · 0.044715 Z²)."""
+        """f′ = G + Y (1 − G) 2 U′, U′ = √(2/π) (1 + 3 · 0.044715 Z²)."""
         square = z * z
-        tanh = torch.tanh(SCALE * z * (1 + CUBIC * square))
-        # U′ overflows before 1 − tanh² U, which is 0 there, can cancel it.
-        steep = (SCALE * (1 + 3 * CUBIC * square)).clamp(max=torch.finfo(z.dtype).max ** 0.5)
-        return (1 + tanh + z * (1 - tanh * tanh) * steep) / 2
+        gate = self._gate(TORCH, z, square)
+        # 2 U′ overflows before 1 − G or Y, one of which is 0 there, can cancel it.
+        steep = (3 * CUBIC * square + LINEAR).clamp(max=torch.finfo(z.dtype).max ** 0.5)
+        return gate + y * (1 - gate) * steep
+
+    @staticmethod
+    def _gate(m: Mathematics, z: Any, square: Any) -> Any:
+        """G, from Z and Z²."""
+        return m.sigmoid(z * (CUBIC * square + LINEAR))
 
 
 class SiLU(Activation, known_as="silu"):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nets.calculus.norms import BLOCK
 from nets.torch_internals import pytree, schema
-from nets.training.replay.products import by_blas
+from nets.training.replay.products import batched, by_blas
 
 aten = torch.ops.aten
 
@@ -43,7 +43,12 @@ WEIGHED, WEIGHTS = (aten.mul.Tensor, aten.div.Tensor), {*FLOATS, torch.bool, tor
 """Operations in which NumPy converts a mask or a count in passing, where PyTorch makes a converted copy first."""
 
 MOST_ELEMENTWISE = 2**18
-"""Numbers in a tensor up to which an elementwise operation or a sum is given to NumPy, which uses one thread."""
+"""Numbers in a tensor up to which an elementwise operation or a sum is given to NumPy, which uses one thread, if
+PyTorch has several."""
+
+MOST_BROADCAST, MOST_BOUNDED = 2**12, 2**12
+"""Numbers in a result up to which NumPy is given an operation that repeats rows or columns of an operand, or a bound.
+Beyond, PyTorch takes half of its time or less."""
 
 MOST_SUMMED = 256
 """Rows that are added one after the other: with more, roundings would add up. PyTorch adds in pairs."""
@@ -118,16 +123,25 @@ def _by_numpy(operation: Operation, place: Tensor) -> Call | None:
     if function in (aten.mm.default, aten.addmm.default):
         *bias, one, other = (t.numpy() for t in given)
         return by_blas(bias, one, other, place.numpy(), torch.get_num_threads())
-    if max(t.numel() for t in given) > MOST_ELEMENTWISE:
+    if function is aten.matmul.default:
+        one, other = (t.numpy() for t in given)
+        return batched(one, other, place.numpy(), torch.get_num_threads())
+    if function is not aten.tanh.default and torch.get_num_threads() > 1 and _largest(given) > MOST_ELEMENTWISE:
         return None
     if function in UFUNCS:
         return _elementwise(operation, place)
     return REDUCED[function](*args, place=place) if function in REDUCED else None
 
 
+def _largest(given: list[Tensor]) -> int:
+    return max(t.numel() for t in given)
+
+
 def _elementwise(operation: Operation, place: Tensor) -> Call | None:
     function, args, _, _ = operation
     if function in CHEAP and not all(t.is_contiguous() for t in (*tensors(args), place)):
+        return None
+    if place.numel() > MOST_BROADCAST and any(t.numel() not in (1, place.numel()) for t in tensors(args)):
         return None
     if function is aten.pow.Tensor_Scalar and args[1] != 2:
         return None
@@ -158,11 +172,30 @@ def _mean(t: Tensor, place: Tensor) -> Call | None:
     return mean
 
 
-def _columns_added(t: Tensor, dims: list[int], keepdim: bool = False, *, place: Tensor) -> Call | None:
-    """Σ_n t_nk as a product with ones."""
+def _sums(t: Tensor, dims: list[int], keepdim: bool = False, *, place: Tensor) -> Call | None:
+    """Σ_n t_nk or Σ_k t_nk as a product with ones."""
+    if _of_rows(t, dims):
+        return _row_sums(t, 1.0, place)
     if keepdim or t.ndim != 2 or [dim % 2 for dim in dims] != [0] or len(t) > MOST_SUMMED or t.stride(1) != 1:
         return None
     return functools.partial(np.matmul, np.ones(len(t), t.numpy().dtype), t.numpy(), place.numpy())
+
+
+def _means(t: Tensor, dims: list[int], keepdim: bool = False, *, place: Tensor) -> Call | None:
+    """1/K Σ_k t_nk as a product with 1/K."""
+    return _row_sums(t, 1 / t.shape[-1], place) if _of_rows(t, dims) else None
+
+
+def _of_rows(t: Tensor, dims: list[int]) -> bool:
+    """Whether a sum is over the last of several axes, in contiguous memory."""
+    return t.ndim > 1 and t.numel() > 0 and t.is_contiguous() and [dim % t.ndim for dim in dims] == [t.ndim - 1]
+
+
+def _row_sums(t: Tensor, factor: float, place: Tensor) -> Call | None:
+    """Σ_k t_nk factor."""
+    rows = t.view(-1, t.shape[-1]).numpy()
+    factors = np.full((t.shape[-1], 1), factor, rows.dtype)
+    return by_blas([], rows, factors, place.view(-1, 1).numpy(), torch.get_num_threads())
 
 
 def _row_norms(t: Tensor, order: float, dims: list[int], keepdim: bool = False, *, place: Tensor) -> Call | None:
@@ -190,7 +223,12 @@ def _is_at_least(t: Tensor, least: Any, *, place: Tensor) -> Call | None:
 
 def _with_bound(function: Callable[..., object], t: Tensor, bound: Any, place: Tensor) -> Call | None:
     """function(t, bound), unless the precision of t cannot hold the bound."""
-    if bound is None or t.dtype not in WEIGHTS or np.asarray(bound, t.numpy().dtype) != bound:
+    if (
+        t.numel() > MOST_BOUNDED
+        or bound is None
+        or t.dtype not in WEIGHTS
+        or np.asarray(bound, t.numpy().dtype) != bound
+    ):
         return None
     return functools.partial(function, t.numpy(), np.asarray(bound, t.numpy().dtype), out=place.numpy())
 
@@ -200,7 +238,8 @@ EXACT: dict[Any, Callable[..., Call | None]] = {aten.clamp.default: _at_least, a
 
 REDUCED: dict[Any, Callable[..., Call | None]] = {
     aten.mean.default: _mean,
-    aten.sum.dim_IntList: _columns_added,
+    aten.mean.dim: _means,
+    aten.sum.dim_IntList: _sums,
     aten.linalg_vector_norm.default: _row_norms,
 }
 """Sums and norms over one axis, and the mean over all entries."""

@@ -48,7 +48,7 @@ class MemoryPlan:
             self._places |= {id(original): place for original, place in made}
             for tensor in self._dying[number]:
                 place = self._places[id(tensor)]
-                if not any(place is one for one in tensors(result)):
+                if tensor.is_contiguous() and not any(place is one for one in tensors(result)):
                     self._free[place.shape, place.dtype].append(place)
         self.result = self._placed(recorded.result)
 
@@ -87,9 +87,11 @@ class MemoryPlan:
                 others = [one for one in read if memory(one) == memory(place) and one is not place]
                 if (place.shape, place.dtype) == key and not others:
                     return place
-        if self._free[key]:
-            return self._free[key].pop()
-        return result if memory(result) in self._viewed else _without_conflicts(result)
+        viewed = memory(result) in self._viewed
+        for number, place in enumerate(self._free[key]):
+            if place.is_contiguous() or not viewed:
+                return self._free[key].pop(number)
+        return result if viewed else _without_conflicts(result)
 
 
 def _without_conflicts(result: Tensor) -> Tensor:

@@ -71,6 +71,31 @@ def by_blas(bias: list[Array], a: Array, b: Array, out: Array, threads: int) -> 
     return calls[0] if len(calls) == 1 else partial(_all, calls)
 
 
+def batched(a: Array, b: Array, out: Array, threads: int) -> Callable[[], object] | None:
+    """A call that writes Σ_k a_…nk b_…km to `out`, one product after the other, without a copy of an operand.
+
+    None where one of the products is large enough for other threads, or where PyTorch has several threads that can
+    share the products.
+
+    Args:
+        a, b: shapes (…, N, K) and (…, K, M), whose axes in front are broadcast.
+        out: shape (…, N, M).
+        threads: the number of threads that PyTorch has.
+    """
+    size = a.shape[-2] * a.shape[-1] * b.shape[-1]
+    if size > BLOCK or not all(map(_by_rows_or_columns, (a, b, out))):
+        return None
+    if threads > 1 and size * (out.size // max(1, a.shape[-2] * b.shape[-1])) > MOST_THIN:
+        return None
+    return partial(np.matmul, a, b, out)
+
+
+def _by_rows_or_columns(a: Array) -> bool:
+    """Whether the rows of each matrix, or its columns, are contiguous, as a BLAS library needs them."""
+    (rows, columns), (down, right) = a.shape[-2:], (stride // a.itemsize for stride in a.strides[-2:])
+    return (right == 1 and down >= columns) or (down == 1 and right >= rows)
+
+
 def _all(calls: list[Callable[[], object]]) -> None:
     for call in calls:
         call()

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from nets.torch_internals import TorchDispatchMode
 from nets.torch_internals import memory as memory_of
@@ -40,8 +41,32 @@ class Watch(TorchDispatchMode):
         self.operations: list[Operation] = []
         self.obstacle = ""
         self._made: set[int] = set()
+        self._products = _Products(self)
+        self._paused = False
+
+    def __enter__(self) -> "Watch":
+        super().__enter__()  # type: ignore[no-untyped-call]
+        self._products.__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._products.__exit__(*error)  # type: ignore[no-untyped-call]
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
+
+    def product(self, function: Callable[..., Tensor], one: Tensor, other: Tensor) -> Tensor:
+        """The product of matrices as one operation: PyTorch would copy operands and make a product of the copies."""
+        self._paused = True
+        try:
+            result = function(one, other)
+        finally:
+            self._paused = False
+        self.operations.append(Operation(aten.matmul.default, (one, other), {}, result))
+        self._made.add(memory_of(result))
+        return result
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if self._paused:
+            return func(*args, **(kwargs or {}))
         operation, result = Operation(VIEWS.get(func, func), args, kwargs or {}), func(*args, **(kwargs or {}))
         if result is not None and not tensors(result):
             self.obstacle = "the function looks at a number, perhaps to decide what to do"
@@ -55,6 +80,23 @@ class Watch(TorchDispatchMode):
         if not operation.views:
             self._made |= {memory_of(tensor) for tensor in tensors(result)}
         return result
+
+
+class _Products(TorchFunctionMode):
+    """While active, lets a watch keep each product of several pairs of matrices."""
+
+    def __init__(self, watch: Watch) -> None:
+        super().__init__()
+        self._watch = watch
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in PRODUCTS and not kwargs and min(one.ndim for one in args) > 2:
+            return self._watch.product(func, *args)
+        return func(*args, **(kwargs or {}))
+
+
+PRODUCTS = (torch.matmul, Tensor.matmul, Tensor.__matmul__)
+"""Functions of PyTorch that multiply two matrices, or a matrix of one tensor with that of another."""
 
 
 class Recording:

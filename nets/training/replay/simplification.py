@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nets.torch_internals import memory, pytree
 from nets.training.replay.kernels import Operation, tensors
+from nets.training.replay.layouts import without_copies
 
 aten = torch.ops.aten
 
@@ -71,7 +72,7 @@ def simplified(operations: list[Operation], result: Any) -> Simplified:
                 constants |= {id(tensor) for tensor in made}
                 continue
         left.append(operation)
-    return Simplified(_needed(left, returned), constants, known(result))
+    return Simplified(without_copies(_needed(left, returned), returned), constants, known(result))
 
 
 def _key(operation: Operation) -> Any:
