@@ -133,7 +133,7 @@ def children(module: nn.Module, *names: str) -> dict[str, Layer]:
 def _converter_of(module: nn.Module) -> Converter | None:
     """The converter of its class, or of `nn.Sequential` where it is one without a forward of its own."""
     kind = type(module)
-    sequence = _CONVERTERS.get(nn.Sequential) if kind.forward is nn.Sequential.forward else None
+    sequence = _CONVERTERS.get(nn.Sequential) if getattr(kind, "forward", None) is nn.Sequential.forward else None
     return _CONVERTERS.get(kind) or _CONVERTERS.get(f"{kind.__module__}.{kind.__qualname__}") or sequence
 
 
