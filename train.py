@@ -79,7 +79,7 @@ def experiment(
     measured = evaluation.get("samples")
     if measured is not None:
         whole("evaluation.samples", measured, 1)
-    sibling = sibling_of(network, seeded(seed))
+    sibling = sibling_of(network)
     proved, points = (model, samples.train.inputs) if sibling is None else (sibling.network, sibling.inputs)
     prove = call(verification_of, verification, "verification", model=proved, inputs=points, seed=seed)
     about = {"network": model, "x": samples.train.inputs, "parameter": explain, "index": None}

@@ -11,7 +11,7 @@ import torch
 import nets
 from nets.data import digits
 from nets.records.layer_statistics import LayerStatistics, SlopeStatistics, Snapshot
-from nets.telemetry.diagnosis.attenuation import dead, first_not_finite, passage, saturated
+from nets.telemetry.diagnosis.attenuation import dead, first_not_finite, passage, saturated, saturated_softmax
 from nets.telemetry.diagnosis.gradients import diagnose
 from nets.telemetry.diagnosis.layer_table import table
 from nets.training.gradients.layer_statistics import snapshot
@@ -195,6 +195,22 @@ def test_the_sentence_of_a_saturated_layer() -> None:
     assert str(saturated(snapshot_of(ill, replace(ill, name="6"), replace(ill, name="8")))).endswith(
         "; likewise layers 6, 8 (after step 900)."
     )
+
+
+def test_a_saturated_attention_is_named() -> None:
+    blocks = snapshot_of(layer("blocks.0"), layer("blocks.1"), layer("head"))
+    shares = {"blocks.0.attention": 0.5, "blocks.1.attention": 0.95, "head": 1.0}
+    seen = replace(blocks, statistics={name: {"entropy": 0.1, "saturated": share} for name, share in shares.items()})
+    said = saturated_softmax(seen)
+    # A last softmax that is sure of the classes is no fault.
+    assert said is not None and "blocks.1.attention" in said and "95 %" in said and "head" not in said
+    assert saturated_softmax(blocks) is None
+
+
+def test_a_passage_names_the_layers_that_hold_the_parameters() -> None:
+    small = layer("blocks.0", (1.0, 1e-3, 1e-3)), layer("blocks.1", (1.0, 1.0, 1.0))
+    said = passage(snapshot_of(*small), "blocks.0.attention.query", "blocks.1.mlp.2", grows=False)
+    assert said == passage(snapshot_of(*small), "blocks.0", "blocks.1", grows=False) and "blocks.0" in said
 
 
 def test_the_thresholds_of_saturation_and_death() -> None:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 import nets
-from nets.calculus.layers import ACTIVATIONS, BatchNorm1d, Dropout, Linear, ReLU, Tanh
+from nets.calculus.architectures import gpt
+from nets.calculus.layers import ACTIVATIONS, Attention, BatchNorm1d, Conv2d, Dropout, Flatten, Linear, ReLU, Tanh
 from nets.calculus.losses import Loss
 from nets.calculus.network import Network
 from nets.records.layer_statistics import FLAT, QUANTILES, LayerStatistics, ratio
@@ -160,3 +161,57 @@ def test_a_snapshot_changes_nothing() -> None:
     assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
     assert all(parameter.grad is not None and bool((parameter.grad == 1).all()) for parameter in network.parameters())
     assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_dead_channels_of_a_convolution_are_those_that_are_zero_everywhere() -> None:
+    # Channels 1 and 3 of 4 have no weight and a bias below 0; the others are positive somewhere.
+    network = Network([Conv2d(1, 4, 3, padding=1), ReLU(), Flatten(), Linear(100, 2)])
+    with torch.no_grad():
+        network.layers[0].weight[[1, 3]] = 0
+        network.layers[0].bias[[1, 3]] = -1
+    data = nets.Batch(torch.randn(6, 1, 5, 5, generator=torch.Generator().manual_seed(0)), torch.ones(6, 2))
+    seen = snapshot(network, nets.MeanSquaredError(), data)
+    layer = seen.layers[0]
+    assert (layer.name, layer.kind, layer.units) == ("0", "Conv2d", 4)
+    assert layer.activations[0].dead == 0.5
+
+
+def test_the_gain_of_a_large_jacobian_is_measured_by_random_signs(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer = Conv2d(2, 3, 3, padding=1)
+    x = torch.randn(40, 2, 8, 8, generator=torch.Generator().manual_seed(1))
+    exact = layer.backward_gain(x, layer(x))
+    monkeypatch.setattr("nets.calculus.layer.MOST_ENTRIES", 0)
+    # 7,680 signs: the mean of so many squares has a relative error of about 0.02.
+    assert layer.backward_gain(x, layer(x)) == pytest.approx(exact, rel=0.05)
+
+
+def test_a_sequence_within_a_sequence_has_statistics_of_each_layer() -> None:
+    tokens = torch.randint(5, (6, 3), generator=torch.Generator().manual_seed(0))
+    network = gpt(5, context=3, width=4, heads=2, blocks=2)
+    seen = snapshot(network, nets.CrossEntropy(), nets.Batch(tokens, tokens))
+    assert [(layer.name, layer.kind) for layer in seen.layers] == [
+        ("position", "Positions"),
+        ("blocks.0", "PreNormBlock"),
+        ("blocks.1", "PreNormBlock"),
+        ("norm", "LayerNorm"),
+        ("head", "Linear"),
+    ]
+    values = [network.parts["token"](tokens)]
+    for name in ("position", "blocks", "norm", "head"):
+        values.append(network.parts[name](values[-1]))
+    y = values[-1].detach().requires_grad_()
+    nets.CrossEntropy()(y, tokens).backward()
+    assert y.grad is not None and seen.layers[-1].cotangents[0] == pytest.approx(float(y.grad.norm()), rel=1e-5)
+
+
+def test_attention_records_its_entropy_and_its_saturation() -> None:
+    # Worked out from P: position 0 sees itself alone, and does not count.
+    attention = Attention(2)
+    x = 3 * torch.randn(5, 4, 12, generator=torch.Generator().manual_seed(0))
+    seen = snapshot(Network({"mix": attention}), nets.MeanSquaredError(), nets.Batch(x, torch.zeros(5, 4, 4)))
+    p = attention.weights(x).double().numpy()[:, :, 1:]
+    terms = np.where(p > 0, -p * np.log(np.where(p > 0, p, 1)), 0).sum(-1)
+    found = seen.statistics["mix"]
+    assert found["entropy"] == pytest.approx(terms.mean(), rel=1e-5)
+    assert found["saturated"] == pytest.approx((p.max(-1) > 0.99).mean()) and 0 < found["saturated"] < 1
+    assert attention.statistics(x[:, :1], x) == {}

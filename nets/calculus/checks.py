@@ -40,9 +40,9 @@ def checked_trace(network: Network, x: Tensor) -> list[Tensor]:
             numbers where the same numbers in floating point would do.
     """
     values = [x]
-    for index, layer in enumerate(network.layers):
+    for name, layer in network.parts.items():
         try:
-            with naming(index, _cast_before(network, values)):
+            with naming(name, _cast_before(network, values)):
                 values.append(layer.checked_forward(values[-1]))
         except InputError as error:
             refused = _whole_numbers_refused(network, x, layer)
@@ -81,12 +81,12 @@ def checked_cotangents(network: Network, v: Tensor, values: list[Tensor]) -> Ite
 
 
 @contextmanager
-def naming(index: int, cause: str = "") -> Iterator[None]:
-    """Within this context an InputError begins with the number of the layer."""
+def naming(layer: int | str, cause: str = "") -> Iterator[None]:
+    """Within this context an InputError begins with the number or the name of the layer."""
     try:
         yield
     except InputError as error:
-        raise InputError(f"layer {index}: {cause}{error}") from error
+        raise InputError(f"layer {layer}: {cause}{error}") from error
 
 
 def _cast_before(network: Network, values: list[Tensor]) -> str:

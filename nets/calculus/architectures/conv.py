@@ -19,7 +19,7 @@ from nets.calculus.network import Network
 @known_as(
     "conv",
     classes="classes",
-    sizes={"classes": 3, "image": [1, 4, 4], "channels": [2, 2], "kernel_size": 3, "padding": 1, "hidden": 3},
+    sizes={"classes": 3, "image": [1, 4, 4], "channels": [3, 3], "kernel_size": 3, "padding": 1, "hidden": 6},
     inputs=lambda generator: torch.randn(2, 16, generator=generator),
 )
 def conv(

@@ -14,7 +14,7 @@ from torch import Tensor
 from nets.calculus.network import Network, mlp
 from nets.errors import InputError
 from nets.settings import call
-from nets.validation import one_of
+from nets.validation import one_of, seeded
 
 Make = TypeVar("Make", bound=Callable[..., Network])
 Inputs = Callable[[torch.Generator], Tensor]
@@ -100,11 +100,15 @@ def network_of(settings: Mapping[str, Any], classes: int | None, generator: torc
     return architecture.network(own, classes, generator)
 
 
-def sibling_of(settings: Mapping[str, Any], generator: torch.Generator) -> Sibling | None:
-    """The sibling of the network that the settings describe; None where that network is checked itself."""
+def sibling_of(settings: Mapping[str, Any]) -> Sibling | None:
+    """The sibling of the network that the settings describe; None where that network is checked itself.
+
+    Its weights and inputs are always the same: with others, a ReLU could be off at each of the few samples.
+    """
     architecture, own = _chosen(settings)
     if architecture.inputs is None:
         return None
+    generator = seeded(0)
     network = architecture.network({**own, **architecture.sizes}, None, generator)
     return Sibling(network, architecture.inputs(generator), architecture.sizes)
 

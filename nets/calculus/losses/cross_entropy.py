@@ -56,7 +56,7 @@ class CrossEntropy(Loss, known_as="cross_entropy"):
             raise InputError(
                 f"the targets of cross entropy are the classes {int(target.min())} to {int(target.max())}, and there "
                 f"are {y.shape[-1]} outputs; expected an output for each class: set the last of the network's sizes to "
-                "the number of classes."
+                "the number of classes, or use masked_cross_entropy if a class below 0 does not count."
             )
 
     def _terms(self, y: Tensor, target: Tensor) -> Tensor:
