@@ -247,10 +247,21 @@ class Layer(nn.Module, ABC):
         return with_parameters(self, parameters)
 
     def hold(self) -> None:
-        """Let every later forward pass draw the same random numbers. `nets.verify` holds the layers of its copy.
+        """Let every later forward pass draw the same random numbers and move no buffer. `nets.verify` holds the layers
+        of its copy.
 
-        A layer that draws random numbers defines it.
+        A layer that draws random numbers, or moves a statistic, defines it. So are the next two.
         """
+
+    def moving(self) -> tuple[str, ...]:
+        """The names of the own buffers that a forward pass now changes, such as a running mean or the number of the
+        next mask: a layer around this one repeats a forward pass without them."""
+        return ()
+
+    @property
+    def draws(self) -> bool:
+        """Whether the next forward pass draws random numbers, so that Y depends on the moving buffers."""
+        return False
 
     def checked_forward(self, x: Tensor) -> Tensor:
         """The result of `forward`.
