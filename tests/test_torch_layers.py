@@ -27,7 +27,7 @@ def made(name: str) -> tuple[nn.Module, Tensor]:
 
 
 def layer_of(module: nn.Module) -> Layer:
-    return nets.Network.from_torch(module).layers[0]
+    return nets.Network.from_torch(nn.Sequential(module)).layers[0]
 
 
 def cotangent(y: Tensor, *more: int) -> Tensor:
