@@ -143,6 +143,15 @@ def memory(tensor: Tensor) -> int:
     return getattr(storage, "_cdata", None) or storage.data_ptr()
 
 
+def address(tensor: Tensor) -> int | None:
+    """Where the numbers of a tensor begin in memory; None for one without numbers of its own, as in a function
+    transform."""
+    try:
+        return tensor.data_ptr()
+    except RuntimeError:
+        return None
+
+
 def is_view(tensor: Tensor) -> bool:
     """Whether a tensor is a view of another one."""
     return tensor._base is not None

@@ -14,6 +14,7 @@ from torch import Tensor
 from nets.calculus.jacobian import Jacobian, SumOfJacobians
 from nets.calculus.layer import Layer
 from nets.calculus.parameters import add_by_name, first_names, prefixed, separated
+from nets.calculus.repetition import copied, keep, moving
 from nets.errors import InputError
 
 Parts = Iterable[Layer] | Mapping[str, Layer]
@@ -35,7 +36,8 @@ class Visit(NamedTuple):
 class Composite(Layer):
     """A layer made of layers. A subclass defines `forward`, `pullback` and `visits`.
 
-    As a layer it computes the values between its parts again for each pullback; a recording computes them once.
+    As a layer it computes the values between its parts again for each pullback, in the context `repeating`; a recording
+    computes them once.
 
     Args:
         parts: the layers, see `Parts`.
@@ -60,6 +62,14 @@ class Composite(Layer):
                 )
         for name, layer in zip(named, separated(named.values()), strict=True):
             self.add_module(name, layer)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Y, as from every module of torch. What its parts drew is kept for the pullback, see `repetition`."""
+        before = copied(moving(self))
+        y = cast("Tensor", super().__call__(x))
+        if before:
+            keep(before, y)
+        return y
 
     @property
     def parts(self) -> dict[str, Layer]:

@@ -23,10 +23,11 @@ from nets.calculus.mathematics import TORCH, Mathematics
 from nets.calculus.notation.factors import Factor, Place, subscript
 from nets.calculus.notation.symbols import as_factor, slope_function
 from nets.calculus.parameters import with_parameters
+from nets.calculus.state import ForwardState
 from nets.errors import InputError
 
 
-class Layer(nn.Module, ABC):
+class Layer(ForwardState, nn.Module, ABC):
     """Y_ni = f_i(X_n; θ) and its derivative.
 
     Required: `forward` (or `function`) and `pullback`, and `gradients` if the layer has parameters. Every other method
@@ -245,12 +246,6 @@ class Layer(nn.Module, ABC):
     def at(self, parameters: dict[str, Tensor]) -> Self:
         """The same layer with other parameter values. Nothing is copied, and this layer stays as it is."""
         return with_parameters(self, parameters)
-
-    def hold(self) -> None:
-        """Let every later forward pass draw the same random numbers. `nets.verify` holds the layers of its copy.
-
-        A layer that draws random numbers defines it.
-        """
 
     def checked_forward(self, x: Tensor) -> Tensor:
         """The result of `forward`.

@@ -15,6 +15,7 @@ from nets.calculus.layers.conversion import converted, register
 from nets.calculus.layers.linear import Linear
 from nets.calculus.mathematics import Mathematics
 from nets.calculus.parameters import within
+from nets.calculus.repetition import repeating
 from nets.errors import InputError, quoted
 from nets.torch_internals import own_modules
 
@@ -102,30 +103,42 @@ class Network(nn.Sequential, Composite):
 
     def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """v_ni → Σ_i v_ni ∂Y_ni/∂X_nj, through each layer."""
-        values = self.trace(x)
+        return self.pullback_along(v, self._traced_again(x, y))
+
+    def pullback_along(self, v: Tensor, values: list[Tensor]) -> Tensor:
+        """The pullback at the values of a forward pass, [X, output of layer 0, …, Y], as `trace` returns them."""
         for index in reversed(range(len(self))):
             v = self.layers[index].pullback(v, values[index], values[index + 1])
         return v
 
     def pushforward(self, t: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """t_nj → Σ_j ∂Y_ni/∂X_nj t_nj, through each layer."""
-        values = self.trace(x)
+        return self.pushforward_along(t, self._traced_again(x, y))
+
+    def pushforward_along(self, t: Tensor, values: list[Tensor]) -> Tensor:
+        """The pushforward at the values of a forward pass."""
         for layer, before, after in zip(self.layers, values[:-1], values[1:], strict=True):
             t = layer.pushforward(t, before, after)
         return t
 
     def visits(self, v: Tensor, x: Tensor, y: Tensor) -> Iterator[Visit]:
         """Each layer with the cotangent of its output, the last first."""
-        return self._visits(v, self.trace(x))
+        return self.visits_along(v, self._traced_again(x, y))
 
     def gradients_along(self, v: Tensor, values: list[Tensor]) -> dict[str, Tensor]:
-        """The gradients at the values of a forward pass, [X, output of layer 0, …, Y], as `trace` returns them."""
-        return self._summed(Layer.checked_gradients, self._visits(v, values))
+        """The gradients at the values of a forward pass."""
+        return self._summed(Layer.checked_gradients, self.visits_along(v, values))
 
-    def _visits(self, v: Tensor, values: list[Tensor]) -> Iterator[Visit]:
+    def visits_along(self, v: Tensor, values: list[Tensor]) -> Iterator[Visit]:
+        """The visits at the values of a forward pass."""
         names = list(self.parts)
         for index, own in self.pulled_back(v, values):
             yield Visit(names[index], self.layers[index], own, values[index], values[index + 1])
+
+    def _traced_again(self, x: Tensor, y: Tensor) -> list[Tensor]:
+        """The values of the forward pass that made Y."""
+        with repeating(self, y):
+            return self.trace(x)
 
     def check(self, x: Tensor) -> None:
         """Raise InputError unless X is a dense batch (N, *S), N ≥ 1, on the network's device, in its precision or of

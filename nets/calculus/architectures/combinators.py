@@ -17,6 +17,7 @@ from nets.calculus.composite import Composite, Visit
 from nets.calculus.layer import Layer
 from nets.calculus.mathematics import Mathematics
 from nets.calculus.network import Network
+from nets.calculus.repetition import repeating
 from nets.errors import InputError
 
 
@@ -98,18 +99,23 @@ class SideBySide(Composite):
 
     def pushforward(self, t: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """Σ_j ∂f^m_ni/∂X_nj t_nj of each part, joined."""
-        outputs = self._outputs(x)
+        outputs = self._outputs_again(x, y)
         pushed = [layer.pushforward(t, x, out) for layer, out in zip(self.parts.values(), outputs, strict=True)]
         return self.joined_tangents(pushed, outputs)
 
     def visits(self, v: Tensor, x: Tensor, y: Tensor) -> Iterator[Visit]:
         """Each part with its share of v."""
-        outputs = self._outputs(x)
+        outputs = self._outputs_again(x, y)
         for (name, layer), share, output in zip(self.parts.items(), self.divided(v, outputs), outputs, strict=True):
             yield Visit(name, layer, share, x, output)
 
     def _outputs(self, x: Tensor) -> list[Tensor]:
         return [layer(x) for layer in self.parts.values()]
+
+    def _outputs_again(self, x: Tensor, y: Tensor) -> list[Tensor]:
+        """The outputs of the forward pass that made Y."""
+        with repeating(self, y):
+            return self._outputs(x)
 
 
 class Concatenate(SideBySide):

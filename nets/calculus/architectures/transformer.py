@@ -18,6 +18,7 @@ from nets.calculus.layer import Layer
 from nets.calculus.layers.attention import Attention
 from nets.calculus.layers.linear import Linear
 from nets.calculus.network import Network
+from nets.calculus.repetition import repeating
 from nets.errors import InputError
 
 
@@ -62,7 +63,7 @@ class SelfAttention(Composite):
 
     def forward(self, x: Tensor) -> Tensor:
         """Y = O(A(Q(X), K(X), V(X)))."""
-        attended = self.parts["attention"](torch.cat(self._projections(x), -1))
+        *_, attended = self._values(x)
         return cast("Tensor", self.parts["output"](attended))
 
     def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -73,17 +74,15 @@ class SelfAttention(Composite):
 
     def pushforward(self, t: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """t → Q, K and V → A → O."""
-        projections, attention, output = self._projections(x), self.parts["attention"], self.parts["output"]
+        attention, output = self.parts["attention"], self.parts["output"]
+        projections, joined, attended = self._values_again(x, y)
         pushed = [self.parts[name].pushforward(t, x, z) for name, z in zip(PROJECTIONS, projections, strict=True)]
-        joined = torch.cat(projections, -1)
-        attended = attention(joined)
         return output.pushforward(attention.pushforward(torch.cat(pushed, -1), joined, attended), attended, y)
 
     def visits(self, v: Tensor, x: Tensor, y: Tensor) -> Iterator[Visit]:
         """O, A, then Q, K and V."""
-        projections, attention, output = self._projections(x), self.parts["attention"], self.parts["output"]
-        joined = torch.cat(projections, -1)
-        attended = attention(joined)
+        attention, output = self.parts["attention"], self.parts["output"]
+        projections, joined, attended = self._values_again(x, y)
         yield Visit("output", output, v, attended, y)
         v = output.pullback(v, attended, y)
         yield Visit("attention", attention, v, joined, attended)
@@ -91,8 +90,16 @@ class SelfAttention(Composite):
         for name, share, z in zip(PROJECTIONS, shares, projections, strict=True):
             yield Visit(name, self.parts[name], share, x, z)
 
-    def _projections(self, x: Tensor) -> list[Tensor]:
-        return [self.parts[name](x) for name in PROJECTIONS]
+    def _values(self, x: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Q, K and V; the three joined; the output of A."""
+        projections = [self.parts[name](x) for name in PROJECTIONS]
+        joined = torch.cat(projections, -1)
+        return projections, joined, self.parts["attention"](joined)
+
+    def _values_again(self, x: Tensor, y: Tensor) -> tuple[list[Tensor], Tensor, Tensor]:
+        """Those of the forward pass that made Y."""
+        with repeating(self, y):
+            return self._values(x)
 
 
 PROJECTIONS = ("query", "key", "value")
@@ -119,20 +126,29 @@ class Block(Composite):
 
     def forward(self, x: Tensor) -> Tensor:
         """X → Y, stage by stage."""
-        return cast("Tensor", self.stages()(x))
+        return self.stages()(x)
 
     def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """v through the stages, from the last to the first."""
-        return self.stages().pullback(v, x, y)
+        stages, values = self._traced_again(x, y)
+        return stages.pullback_along(v, values)
 
     def pushforward(self, t: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """t through the stages, from the first to the last."""
-        return self.stages().pushforward(t, x, y)
+        stages, values = self._traced_again(x, y)
+        return stages.pushforward_along(t, values)
 
     def visits(self, v: Tensor, x: Tensor, y: Tensor) -> Iterator[Visit]:
         """The parts of each stage, the last first."""
-        for stage in self.stages().visits(v, x, y):
+        stages, values = self._traced_again(x, y)
+        for stage in stages.visits_along(v, values):
             yield from cast("Network", stage.layer).visits(*stage[2:])
+
+    def _traced_again(self, x: Tensor, y: Tensor) -> tuple[Network, list[Tensor]]:
+        """The stages with the values of the forward pass that made Y."""
+        stages = self.stages()
+        with repeating(self, y):
+            return stages, stages.trace(x)
 
     def _named(self, *names: str) -> dict[str, Layer]:
         return {name: self.parts[name] for name in names}

@@ -67,7 +67,7 @@ class BatchNorm(ChannelNorm):
         track_running_stats: bool = True,
     ) -> None:
         super().__init__(validation.whole("num_features", num_features, 1), eps, affine)
-        self.num_features = num_features
+        self.num_features, self._held = num_features, False
         self.momentum = momentum if momentum is None else validation.number("momentum", momentum, least=0, most=1)
         validation.yes_or_no("track_running_stats", track_running_stats)
         self.register_buffer("running_mean", torch.zeros(num_features) if track_running_stats else None)
@@ -84,7 +84,7 @@ class BatchNorm(ChannelNorm):
                 "each channel; expected several, since the variance of one number is 0: give more samples, or "
                 "call eval()."
             )
-        moving = self.training and self.num_batches_tracked is not None
+        moving = bool(self.moving())
         share = 0.0 if self.momentum is None else self.momentum
         if moving:
             assert self.num_batches_tracked is not None
@@ -92,6 +92,15 @@ class BatchNorm(ChannelNorm):
             share = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
         running = (self.running_mean, self.running_var) if moving or not self.of_batch else (None, None)
         return F.batch_norm(x, *running, self.weight, self.bias, self.of_batch, share, self.eps)
+
+    def hold(self) -> None:
+        """Let no later forward pass move the running statistics."""
+        self._held = True
+
+    def moving(self) -> tuple[str, ...]:
+        """The running statistics and their count, in training."""
+        moves = self.training and not self._held and self.running_mean is not None
+        return ("running_mean", "running_var", "num_batches_tracked") if moves else ()
 
     @property
     def of_batch(self) -> bool:

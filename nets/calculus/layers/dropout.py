@@ -75,6 +75,15 @@ class Dropout(Layer):
         """Let every later forward pass use the next mask and no other."""
         self._held = True
 
+    def moving(self) -> tuple[str, ...]:
+        """The number of the next mask, in training."""
+        return ("drawn",) if self.draws else ()
+
+    @property
+    def draws(self) -> bool:
+        """Whether there is a mask, and another one for the next forward pass."""
+        return self.training and not self._held
+
     def _next(self) -> None:
         try:
             self.drawn.add_(1)
