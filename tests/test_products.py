@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nets.training.replay.products import BLOCK, MOST_ONE_THREAD, MOST_THIN, MOST_TRANSPOSED, by_blas
+from nets.training.replay.products import BLOCK, LEAST_BLOCK, MOST_ONE_THREAD, MOST_THIN, MOST_TRANSPOSED, by_blas
 from nets.training.replay.recording import Recording
 
 SHAPES = {
@@ -60,8 +60,10 @@ def test_shapes_that_pytorch_computes_faster_are_left_to_it() -> None:
         b = np.ones((columns, terms), np.float32).T if transposed else np.ones((terms, columns), np.float32)
         return by_blas([], a, b, out, threads) is not None
 
-    large = (64, MOST_ONE_THREAD // 64 // 64, 64)
-    assert taken(*large, threads=1) and not taken(65, *large[1:], threads=1)
+    large = (MOST_ONE_THREAD // 64 // 64, 64, 64)
+    assert taken(*large, threads=1) and not taken(large[0] + 1, *large[1:], threads=1)
+    assert taken(64, BLOCK // 64 // LEAST_BLOCK, 64, threads=1)
+    assert not taken(64, BLOCK // 64 // LEAST_BLOCK + 2, 64, threads=1)  # blocks of fewer rows
     assert not taken(*large, threads=2) and taken(64, BLOCK // 64 // 64, 64, threads=2)
     assert not taken(33, 2**14, 31, threads=1)  # a row would be a vector of half a million multiplications
     thin = (64, MOST_THIN // 64 // 16, 16)

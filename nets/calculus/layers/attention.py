@@ -85,7 +85,7 @@ class Attention(Layer):
         p = self._weights(one)
         dp = v @ one.values.mT
         ds = p * (dp - (p * dp).sum(-1, keepdim=True))
-        return self._cotangent(ds @ one.keys, ds.mT @ one.queries, p.mT @ v)
+        return self._cotangent(ds @ self._scaled(one.keys), ds.mT @ one.queries, p.mT @ v)
 
     def pushforward(self, t: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """tS_ts = (tQ_t · K_s + Q_t · tK_s) / √D, tP_ts = P_ts (tS_ts − Σ_r P_tr tS_tr), Σ_s tP_ts V_s + P_ts tV_s."""
@@ -109,11 +109,10 @@ class Attention(Layer):
         return distribution_statistics(p) if p.numel() else {}
 
     def _cotangent(self, dq: Tensor, dk: Tensor, dv: Tensor) -> Tensor:
-        """The cotangent of X from those of Q / √D, K and V, the last two summed over the heads of a group."""
+        """The cotangent of X from those of Q, K and V, the last two summed over the heads of a group."""
         if self.groups < self.heads:
             dk, dv = dk.sum(-3, keepdim=True), dv.sum(-3, keepdim=True)
-        parts = self._turned(dq * dq.shape[-1] ** -0.5, -1), self._turned(dk, -1), dv
-        return torch.cat([self._joined(part) for part in parts], -1)
+        return torch.cat([self._joined(part) for part in (self._turned(dq, -1), self._turned(dk, -1), dv)], -1)
 
     def _weights(self, one: Heads) -> Tensor:
         return torch.softmax(self._scores(one), -1)
@@ -144,7 +143,12 @@ class Attention(Layer):
         sizes = [self.heads * width, self.groups * width, self.groups * width]
         queries, keys, values = x.split(sizes, -1)
         queries, keys = self._by_head(queries, self.heads // self.groups), self._by_head(keys, 1)
-        return Heads(self._turned(queries * width**-0.5, 1), self._turned(keys, 1), self._by_head(values, 1))
+        return Heads(self._turned(self._scaled(queries), 1), self._turned(keys, 1), self._by_head(values, 1))
+
+    @staticmethod
+    def _scaled(heads: Tensor) -> Tensor:
+        """Q / √D, or K / √D."""
+        return heads * heads.shape[-1] ** -0.5
 
     def _by_head(self, x: Tensor, each: int) -> Tensor:
         """(…, N, T, G R D) → (…, N, G, R, T, D), with R = each; keys and values have R = 1."""
@@ -224,7 +228,7 @@ class BlockedAttention(Attention):
             scores = self._scores(one._replace(queries=queries), first)
             p = (scores - torch.logsumexp(scores, -1, keepdim=True)).exp()
             slopes = p * (vs @ one.values.mT - ds)
-            dq.append(slopes @ one.keys)
+            dq.append(slopes @ self._scaled(one.keys))
             dk, dv = dk + slopes.mT @ queries, dv + p.mT @ vs
         return self._cotangent(torch.cat(dq, -2), dk, dv)
 

@@ -47,8 +47,8 @@ MOST_ELEMENTWISE = 2**18
 PyTorch has several."""
 
 MOST_BROADCAST, MOST_BOUNDED = 2**12, 2**12
-"""Numbers in a result up to which NumPy is given an operation that repeats rows or columns of an operand, or a bound.
-Beyond, PyTorch takes half of its time or less."""
+"""Numbers in a result up to which NumPy is given an operation that repeats rows or columns of an operand, or the
+maximum of a tensor and a number. Beyond, PyTorch takes half of its time or less."""
 
 MOST_SUMMED = 256
 """Rows that are added one after the other: with more, roundings would add up. PyTorch adds in pairs."""
@@ -111,6 +111,8 @@ def _by_numpy(operation: Operation, place: Tensor) -> Call | None:
         return None
     if function is aten.sum.default and given[0].numel() <= MOST_ELEMENTWISE:
         return _total(given[0], place)
+    if function is aten._to_copy.default:
+        return _converted(given[0], place)
     if kwargs:
         return None
     if function in EXACT and given[0].numel() <= MOST_ELEMENTWISE:
@@ -213,7 +215,15 @@ def _row_norms(t: Tensor, order: float, dims: list[int], keepdim: bool = False, 
 
 def _at_least(t: Tensor, least: Any = None, most: Any = None, *, place: Tensor) -> Call | None:
     """max(t, least)."""
-    return _with_bound(np.maximum, t, least, place) if most is None else None
+    small = t.numel() <= MOST_BOUNDED
+    return _with_bound(np.maximum, t, least, place) if most is None and small else None
+
+
+def _converted(t: Tensor, place: Tensor) -> Call | None:
+    """A mask as numbers 0 and 1."""
+    if t.dtype != torch.bool or place.dtype not in FLOATS:
+        return None
+    return functools.partial(np.copyto, place.numpy(), t.numpy())
 
 
 def _is_at_least(t: Tensor, least: Any, *, place: Tensor) -> Call | None:
@@ -223,17 +233,21 @@ def _is_at_least(t: Tensor, least: Any, *, place: Tensor) -> Call | None:
 
 def _with_bound(function: Callable[..., object], t: Tensor, bound: Any, place: Tensor) -> Call | None:
     """function(t, bound), unless the precision of t cannot hold the bound."""
-    if (
-        t.numel() > MOST_BOUNDED
-        or bound is None
-        or t.dtype not in WEIGHTS
-        or np.asarray(bound, t.numpy().dtype) != bound
-    ):
+    if bound is None or t.dtype not in WEIGHTS or np.asarray(bound, t.numpy().dtype) != bound:
         return None
     return functools.partial(function, t.numpy(), np.asarray(bound, t.numpy().dtype), out=place.numpy())
 
 
-EXACT: dict[Any, Callable[..., Call | None]] = {aten.clamp.default: _at_least, aten.ge.Scalar: _is_at_least}
+def _is_above(t: Tensor, least: Any, *, place: Tensor) -> Call | None:
+    """t > least."""
+    return _with_bound(np.greater, t, least, place)
+
+
+EXACT: dict[Any, Callable[..., Call | None]] = {
+    aten.clamp.default: _at_least,
+    aten.ge.Scalar: _is_at_least,
+    aten.gt.Scalar: _is_above,
+}
 """Operations without rounding, such as those that say which targets count, in any of the precisions here."""
 
 REDUCED: dict[Any, Callable[..., Call | None]] = {
@@ -249,17 +263,21 @@ def _by_torch(operation: Operation, place: Any) -> list[Call | None]:
     """Calls of PyTorch, fastest first: a function of torch costs a microsecond less than the operator beneath it."""
     function, args, kwargs, _ = operation
     if not isinstance(place, Tensor):
-        places = {f"out{number}": one for number, one in enumerate(tensors(place))}
         several = getattr(function.overloadpacket, "out", None)
-        return [several and functools.partial(several, *args, **kwargs, **places)]
+        if several is None:
+            return []
+        names = [argument.name for argument in schema(several).arguments if argument.is_out]
+        return [functools.partial(several, *args, **kwargs, **dict(zip(names, tensors(place), strict=False)))]
     if function is aten.rsub.Scalar and not kwargs and len(args) == 2:  # rsub has no out
         t, one = args
         return [functools.partial(torch.sub, torch.tensor(one, dtype=t.dtype), t, out=place)]
-    if function is aten.clone.default:
+    if function in (aten.clone.default, aten._to_copy.default):  # `place` has the precision that is asked for
         return [functools.partial(place.copy_, args[0])]
     if function is aten.masked_fill.Scalar:
         chosen = torch.tensor(args[2], dtype=place.dtype, device=place.device)
         return [functools.partial(torch.where, args[1], chosen, args[0], out=place)]
+    if function is aten.relu.default:  # a third of the time of relu
+        return [functools.partial(torch.clamp_min, args[0], 0, out=place)]
     if function in FILLED:  # nor have these
         value = FILLED[function]
         return [functools.partial(place.fill_, args[1] if value is None else value)]

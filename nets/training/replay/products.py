@@ -30,6 +30,9 @@ MOST_THIN = 2**22
 """Multiplications up to which a thin product is computed here if there are several threads: they would wait for each
 other."""
 
+LEAST_BLOCK = 8
+"""Rows or columns of a block below which PyTorch has the better kernel, unless the product is thin."""
+
 MOST_TRANSPOSED = 2**18
 """Multiplications up to which X Wᵀ in float32 is computed here: for more, PyTorch has the better kernel."""
 
@@ -55,7 +58,7 @@ def by_blas(bias: list[Array], a: Array, b: Array, out: Array, threads: int) -> 
     # Rows of a block, or columns where there are more of these.
     across = max(rows, columns)
     block = (BLOCK if min(rows, columns) > 1 else VECTOR) * across // max(size, 1)
-    if block == 0 or (block == 1 and size > VECTOR * across):
+    if block == 0 or (block == 1 and size > VECTOR * across) or (not thin and block < min(LEAST_BLOCK, across)):
         return None
     cuts = range(block, across, block)
     if not cuts:

@@ -16,6 +16,8 @@ from nets.training.replay.layouts import without_copies
 aten = torch.ops.aten
 
 SHAPE_ALONE = {
+    aten.empty_like.default,
+    aten.new_empty.default,
     aten.zeros_like.default,
     aten.ones_like.default,
     aten.full_like.default,
