@@ -113,12 +113,11 @@ def converted(name: str, module: nn.Module) -> Layer:
             f"{_place(name)}; expected a function module → layer."
         ) from error
     if layer is None:
-        known = ", ".join(map(_written, _CONVERTERS))
         raise NoLayerError(
             name,
             module,
-            f"one of {known}, with settings that its layer has: register a converter with nets.register, or verify the "
-            "module as it is with nets.verify(module, x).",
+            f"one of the {len(_CONVERTERS)} classes that the README lists under 'Layers', with settings that its layer "
+            "has: register a converter with nets.register, or verify the module as it is with nets.verify(module, x).",
         )
     if not isinstance(layer, Layer):
         raise InputError(f"the converter of {type(module).__name__} returned {quoted(layer)}; expected a nets.Layer.")
