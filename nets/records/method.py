@@ -38,7 +38,7 @@ class Method(TextEnum):
     TENSORFLOW = "TensorFlow"
 
 
-ENGINES = (Method.NUMPY, Method.SYMPY, Method.JAX, Method.TENSORFLOW)
+ENGINE_METHODS = (Method.NUMPY, Method.SYMPY, Method.JAX, Method.TENSORFLOW)
 """Libraries with derivatives of their own, in which a `Network` is computed once more."""
 
 INDEPENDENT = (Method.CENTRAL_DIFFERENCE, Method.WHOLE_BATCH)

@@ -6,7 +6,7 @@ from torch import nn
 
 from nets.calculus.network import Network
 from nets.errors import InputError, quoted
-from nets.records.method import ENGINES, Method
+from nets.records.method import ENGINE_METHODS, Method
 
 CHOICES: dict[str, tuple[object, ...]] = {
     "coverage": ("auto", "full"),
@@ -16,7 +16,7 @@ CHOICES: dict[str, tuple[object, ...]] = {
 }
 
 
-NOT_ENGINES = [method for method in Method if method not in ENGINES]
+NOT_ENGINES = [method for method in Method if method not in ENGINE_METHODS]
 """Names that no engine of the caller's may have, since decisions rest on them."""
 
 

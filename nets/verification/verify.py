@@ -28,7 +28,7 @@ from nets.verification.contract.elsewhere import check_elsewhere
 from nets.verification.contract.later_writes import unsaved_inputs_note
 from nets.verification.contract.layouts import depends_on_layout
 from nets.verification.contract.saved import overwritten_tensor
-from nets.verification.derivations.user_jacobian import Engine, StatedDerivation, user_jacobians
+from nets.verification.derivations.user_jacobian import GivenEngine, StatedDerivation, user_jacobians
 from nets.verification.entrywise import entrywise_certificate
 from nets.verification.probed import probed_certificate
 from nets.verification.probing.submodules import locate
@@ -53,7 +53,7 @@ def verify(
     dtype: str = "float64",
     closed_form: StatedDerivation | None = None,
     intended: tuple[str, ...] = (),
-    engines: Mapping[str, Engine] | None = None,
+    engines: Mapping[str, GivenEngine] | None = None,
     forward: Forward = "optional",
     tolerance: float | None = None,
 ) -> Certificate:

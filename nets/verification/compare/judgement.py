@@ -23,7 +23,7 @@ from nets.verification.compare.findings import Doubt, Forward, Judgement
 from nets.verification.compare.witnesses import corroborated, slopes_by_forward_mode
 from nets.verification.compare.zeros import bound_of_zero, far_slope, is_constant
 from nets.verification.derivations.complex_step import does_not_depend_on_the_step
-from nets.verification.derivations.user_jacobian import Engine
+from nets.verification.derivations.user_jacobian import GivenEngine
 from nets.verification.derivations.variable import Variable
 from nets.verification.noise.rounding import ROUNDING_SAFETY
 from nets.verification.problem.problem import Problem
@@ -41,7 +41,7 @@ class Options:
 
     stated: Mapping[str, Tensor] = field(default_factory=dict)
     intended: tuple[str, ...] = ()
-    engines: Mapping[str, Engine] = field(default_factory=dict)
+    engines: Mapping[str, GivenEngine] = field(default_factory=dict)
     forward: Forward = "optional"
     tolerance: float | None = None
 

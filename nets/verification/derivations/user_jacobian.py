@@ -12,7 +12,7 @@ from nets.verification.derivations.engines.reading import OutOfReachError
 from nets.verification.problem.copies import check_tensor
 from nets.verification.problem.problem import Problem
 
-Engine = Callable[[Network, Tensor], Mapping[str, Tensor]]
+GivenEngine = Callable[[Network, Tensor], Mapping[str, Tensor]]
 """(network, x) → {name: ∂Y/∂name}, and 'input' → ∂Y_n/∂X_n of shape (N, K, J)."""
 
 StatedDerivation = Callable[..., Mapping[str, Tensor]]
@@ -39,7 +39,7 @@ def user_jacobians(
     return {name: _flat(problem, "closed_form", name, jacobian) for name, jacobian in found.items()}
 
 
-def engine_jacobians(problem: Problem, network: Network, name: str, engine: Engine) -> dict[str, Tensor] | None:
+def engine_jacobians(problem: Problem, network: Network, name: str, engine: GivenEngine) -> dict[str, Tensor] | None:
     """The Jacobians of another engine, flattened to (M, P); None where the engine cannot compute this network, as with
     whole numbers for X.
 
