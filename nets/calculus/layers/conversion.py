@@ -71,6 +71,11 @@ def register(torch_class: type[nn.Module] | str, converter: Converter) -> None:
     _CONVERTERS[torch_class] = converter
 
 
+def registered() -> list[str]:
+    """The names of the classes that have a converter, without their modules."""
+    return [_written(torch_class) for torch_class in _CONVERTERS]
+
+
 def _definition(converter: Converter) -> object:
     """Where a converter is defined: its module and name. A callable object without a name is only equal to itself."""
     name = getattr(converter, "__qualname__", None)
@@ -113,7 +118,7 @@ def converted(name: str, module: nn.Module) -> Layer:
             f"{_place(name)}; expected a function module → layer."
         ) from error
     if layer is None:
-        known = ", ".join(map(_written, _CONVERTERS))
+        known = ", ".join(registered())
         raise NoLayerError(
             name,
             module,
