@@ -1,12 +1,15 @@
 """The examples in the README print what the README shows."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 EXAMPLES = re.findall(r"<!-- readme example.*?-->\n```python\n(.*?)```\n```\n(.*?)```", README, re.DOTALL)
@@ -28,3 +31,10 @@ def _without_digits(text: str) -> list[str]:
 def test_every_experiment_is_in_the_table() -> None:
     names = {path.stem for path in (Path(__file__).parent.parent / "configs" / "experiment").glob("*.yaml")}
     assert names == set(re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE))
+
+
+def test_the_table_of_layers_is_that_of_the_registry() -> None:
+    """`python -m tests.layer_table --write` writes it. Other tests may have registered classes of their own."""
+    program = "from tests.layer_table import shown, table; print(shown() == table())"
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert run.stdout.strip() == "True", "run python -m tests.layer_table --write"

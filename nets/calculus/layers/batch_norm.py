@@ -150,13 +150,13 @@ class BatchNorm(ChannelNorm):
 
 
 class BatchNorm1d(BatchNorm):
-    """X of shape (N, C) or (N, C, L): see `BatchNorm`."""
+    """Y_ncl = W_c (X_ncl − mean_c) / √(var_c + ε) + B_c, X of shape (N, C) or (N, C, L): see `BatchNorm`."""
 
     counts = (2, 3)
 
 
 class BatchNorm2d(BatchNorm):
-    """X of shape (N, C, H, W): see `BatchNorm`."""
+    """Y_nchw = W_c (X_nchw − mean_c) / √(var_c + ε) + B_c, X of shape (N, C, H, W): see `BatchNorm`."""
 
     counts = (4,)
 

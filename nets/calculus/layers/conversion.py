@@ -71,6 +71,11 @@ def register(torch_class: type[nn.Module] | str, converter: Converter) -> None:
     _CONVERTERS[torch_class] = converter
 
 
+def registered() -> list[str]:
+    """The names of the classes that have a converter, without their modules."""
+    return [_written(torch_class) for torch_class in _CONVERTERS]
+
+
 def _definition(converter: Converter) -> object:
     """Where a converter is defined: its module and name. A callable object without a name is only equal to itself."""
     name = getattr(converter, "__qualname__", None)
