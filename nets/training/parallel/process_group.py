@@ -81,7 +81,7 @@ class Ranks:
         """
         self._store.set(f"here/{self.rank}", "")
         try:
-            # The first rank may verify for minutes; the barrier alone keeps the other ranks waiting for TIMEOUT at most.
+            # The first rank may verify for minutes, and the barrier alone lets the others wait for TIMEOUT at most.
             self._store.wait([f"here/{rank}" for rank in range(self.count)], NO_TIMEOUT)
             dist.monitored_barrier(timeout=NO_TIMEOUT)
             yield
