@@ -17,7 +17,7 @@ from nets.calculus.architectures.registry import network_of
 from nets.calculus.losses.chosen import loss_of
 from nets.data.chosen import load
 from nets.training.evaluation import Evaluation, evaluate
-from nets.training.rule_settings import rule_of
+from nets.training.rule_settings import descent_of, rule_of
 
 
 def command_line(patch: pytest.MonkeyPatch, folder: Path, *settings: str) -> None:
@@ -47,9 +47,10 @@ class Descent:
         self.loss = loss_of(settings["loss"])
         generator = torch.Generator().manual_seed(settings["seed"])
         self.network = network_of(settings["network"], self.data.classes, generator).to(dtype)
-        made = rule_of(settings["optimizer"], settings["schedule"], settings["descent"], len(self.data.train))
+        descent = descent_of(settings["descent"], settings["optimizer"], [])
+        made = rule_of(settings["optimizer"], settings["schedule"], descent, len(self.data.train))
         self.steps = nets.descend(
-            self.network, self.data.train, loss=self.loss, seed=settings["seed"], **(settings["descent"] | made)
+            self.network, self.data.train, loss=self.loss, seed=settings["seed"], **(descent | made)
         )
 
     def end(self) -> list[nets.Step]:

@@ -176,6 +176,7 @@ def test_dead_channels_of_a_convolution_are_those_that_are_zero_everywhere() -> 
     assert layer.activations[0].dead == 0.5
 
 
+@torch.no_grad()
 def test_the_gain_of_a_large_jacobian_is_measured_by_random_signs(monkeypatch: pytest.MonkeyPatch) -> None:
     layer = Conv2d(2, 3, 3, padding=1)
     x = torch.randn(40, 2, 8, 8, generator=torch.Generator().manual_seed(1))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from nets.calculus.layer import Layer
 from nets.calculus.network import Network
+from nets.calculus.parameters import first_names
 
 
 class LayerFunction(torch.autograd.Function):
@@ -54,8 +55,10 @@ def closed_form(network: Network, x: Tensor, parameters: Mapping[str, Tensor]) -
     A parameter that is missing there, such as a frozen one, has the network's value.
     """
     at = dict(network.named_parameters()) | dict(parameters)
-    for layer, names in zip(network.layers, network.parameter_names(), strict=True):
-        x = LayerFunction.apply(layer, x, *(at[name] for name in names.values()))  # type: ignore[no-untyped-call]
+    first = first_names(network)
+    for step, layer in network.steps():
+        own = (at[first[f"{step}.{name}"]] for name in _names(layer))
+        x = LayerFunction.apply(layer, x, *own)  # type: ignore[no-untyped-call]
     return x
 
 

@@ -79,7 +79,10 @@ class Ranks:
             RankError: on the first remaining rank, in place of the communication error that follows when another rank
                 ends.
         """
+        self._store.set(f"here/{self.rank}", "")
         try:
+            # The first rank may verify for minutes, and the barrier alone lets the others wait for TIMEOUT at most.
+            self._store.wait([f"here/{rank}" for rank in range(self.count)], NO_TIMEOUT)
             dist.monitored_barrier(timeout=NO_TIMEOUT)
             yield
         except (RuntimeError, SystemExit) as error:
