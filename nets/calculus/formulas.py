@@ -81,7 +81,8 @@ class _Chain:
             with unchanged(network):
                 values = checked_trace(network, x)
                 self.coupled = max(coupling_layers(network, values), default=-1)
-        self.places = [Place(i, names[i], names[i + 1], values[i], values[i + 1]) for i in range(last)]
+        paths = enumerate(network.parts)
+        self.places = [Place(i, names[i], names[i + 1], values[i], values[i + 1], path) for i, path in paths]
         self.x, self.y = values[0], values[-1]
 
     def by_parameter(self, index: int, name: str) -> Formula:

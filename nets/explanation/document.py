@@ -167,5 +167,6 @@ def _cell(table: Table, column: int, text: str) -> str:
 
 
 def _formula(text: str) -> str:
-    """Subscripts as HTML: 'W_2,3' and 'A_ki'."""
-    return re.sub(r"_([\d,…]*\d|[a-z…]{1,3}(?![a-z(]))", r"<sub>\1</sub>", markup.escape(text))
+    """Subscripts as HTML: 'W_2,3', 'A_11,l' and 'A_ki', but not the name 'norm_1.weight'."""
+    subscript = r"_(\d+,[a-z](?![a-z(])|(?!\d+\.[a-z])[\d,…]*\d|[a-z…]{1,3}(?![a-z(]))"
+    return re.sub(subscript, r"<sub>\1</sub>", markup.escape(text))

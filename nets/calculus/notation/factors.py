@@ -22,6 +22,7 @@ class Place:
         x_name, y_name: what its input and output are called: X, H1, H2, …, Y.
         x, y: its input and output for a batch, of shape (N, *S); None where only the text is asked for, and samples are
             vectors.
+        path: the name of the layer in the network, such as 'blocks'; '' where it is not known.
     """
 
     number: int | None
@@ -29,6 +30,7 @@ class Place:
     y_name: str
     x: Tensor | None = None
     y: Tensor | None = None
+    path: str = ""
 
     @property
     def of_vectors(self) -> bool:

@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from nets.calculus.formulas import chain_rule, formulas
 from nets.calculus.notation.factors import Factor
 from nets.calculus.notation.symbols import slope_function
@@ -17,7 +19,7 @@ class ChainFactor:
     """One factor on the way from Y_k back to θ.
 
     Attributes:
-        layer: '1 Tanh'.
+        layer: '1 Tanh', or 'head Linear' where the network has names.
         derivative: '∂H2_5/∂H1_5'.
         formula: '(1 − H2_5²)'; '' for an identity.
         numbers: the formula with numbers.
@@ -65,7 +67,7 @@ def _layer_factor(partial: PartialDerivative, local: LocalJacobian, above: int, 
         if _close(float(slope_function(layer.symbol)(z, y)), value):
             numbers = with_values(layer.symbol, float(z), float(y))
     return ChainFactor(
-        layer=f"{local.layer} {type(layer).__name__}",
+        layer=partial.label(local.layer),
         derivative=f"∂{place.y_name}_{above}/∂{place.x_name}_{below}",
         formula=_joined(factors),
         numbers=numbers,
@@ -89,7 +91,7 @@ def _parameter_factor(partial: PartialDerivative, unit: int) -> ChainFactor:
         formula, numbers = _joined(factors), factor_text(value)
         formula_value = math.prod(map(number_of, factors))
     return ChainFactor(
-        layer=f"{partial.layer} {type(partial.network.layers[partial.layer]).__name__}",
+        layer=partial.label(partial.layer),
         derivative=f"∂{place.y_name}_{unit}/∂{effect.symbol}",
         formula=formula,
         numbers=numbers,
@@ -110,6 +112,10 @@ def formula_lines(
     if dense > (partial.layer < 0):  # then the formula contains A
         symbol = "∂Y_k/∂X_j" if partial.layer < 0 else "A_ki"
         yield "where", f"{symbol} = {chain_rule(partial.network, partial.layer, partial.x).text}"
+    shape = tuple(partial.values[-1].shape[1:])
+    if len(shape) > 1:
+        place = ",".join(map(str, np.unravel_index(partial.output, shape)))
+        yield "output", f"Y_{partial.output} is [{place}] of the {' × '.join(map(str, shape))} numbers of Y"
     head = f"∂Y_{partial.output}/∂{partial.effect.symbol}"
     if paths.count == 1 or not dense:
         indexed, numbers = _along_one_path(partial, chain, factors)

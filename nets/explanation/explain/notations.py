@@ -3,6 +3,7 @@
 import ast
 import textwrap
 import types
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -60,7 +61,17 @@ def notations(partial: PartialDerivative, paths: int) -> tuple[str, tuple[Notati
         ("vector-Jacobian product", *_vector_jacobian_product(partial, own)),
         ("PyTorch", *_pytorch(partial, own)),
     ]
+    if "." in partial.parameter:  # a long name would leave no room in the table
+        written = (f"{partial.name}_{''.join(own.letters)}", f"∂{own.entry}", f"∂{own.symbol}")
+        found = [(name, _with_theta(statement, written), code) for name, statement, code in found]
     return setting, tuple(Notation(name, statement, code, _run(code, names)) for name, statement, code in found)
+
+
+def _with_theta(statement: str, written: Sequence[str]) -> str:
+    """The statement with θ in place of each of these texts; a text that begins with ∂ keeps it."""
+    for text in written:
+        statement = statement.replace(text, "∂θ" if text.startswith("∂") else "θ")
+    return statement
 
 
 def _run(code: str, names: dict[str, object]) -> float:

@@ -57,9 +57,14 @@ class PartialDerivative:
 
     @cached_property
     def places(self) -> list[Place]:
-        """The place of each layer: its number, and the names and values of its input and output."""
+        """The place of each layer: its number and name, and the names and values of its input and output."""
         names, values = layer_outputs(self.network), self.values
-        return [Place(i, names[i], names[i + 1], values[i], values[i + 1]) for i in range(len(self.network))]
+        paths = enumerate(self.network.parts)
+        return [Place(i, names[i], names[i + 1], values[i], values[i + 1], path) for i, path in paths]
+
+    def label(self, index: int) -> str:
+        """How a layer is called: '1 Tanh', or 'head Linear' where the network has names."""
+        return f"{self.places[index].path} {type(self.network.layers[index]).__name__}"
 
     @cached_property
     def effect(self) -> "Effect":

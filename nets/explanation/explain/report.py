@@ -149,14 +149,23 @@ class Explanation:
 
     def _chain_title(self) -> str:
         which = "" if self.paths.count <= 1 else ", along the largest path"
-        return f"The chain of factors, from Y_{self.output} back to {self.where}{which}"
+        point = f"θ = {self.where}" if self._within else self.where
+        return f"The chain of factors, from Y_{self.output} back to {point}{which}"
+
+    @property
+    def _within(self) -> bool:
+        """Whether θ belongs to a layer within a layer: its name is too long for a table, which writes θ instead."""
+        return self.name.count(".") > 1
 
     def _chain(self) -> Table:
         # A derivative that a layer cannot write has a name alone, and nothing to the right of it.
         written = ["" if f.formula == f.derivative else f.formula or "1" for f in self.factors]
+        derivatives = [f.derivative for f in self.factors]
+        if self._within:
+            derivatives[-1] = derivatives[-1].partition("/∂")[0] + "/∂θ"
         rows = [
-            (f.layer, f.derivative, formula, f.numbers, six_digits(f.value))
-            for f, formula in zip(self.factors, written, strict=True)
+            (f.layer, derivative, formula, f.numbers, six_digits(f.value))
+            for f, derivative, formula in zip(self.factors, derivatives, written, strict=True)
         ]
         if len(rows) > 1:
             rows.append(("", "", "", "their product", six_digits(math.prod(f.value for f in self.factors))))
