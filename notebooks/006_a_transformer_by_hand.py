@@ -219,11 +219,18 @@ for t in range(1, 11):
 path = torch.stack(path)
 print(f"largest distance of the two paths: below 1e-4: {bool((path[:, 0] - path[:, 1]).abs().max() < 1e-4)}")
 assert (path[:, 0] - path[:, 1]).abs().max() < 1e-4
-descent = torch.ones(2)
+descents = [torch.ones(2)]
 for _ in range(10):
-    descent = descent - 0.01 * slopes * descent
+    descents.append(descents[-1] - 0.01 * slopes * descents[-1])
+descent = descents[-1]
 print(f"ten steps of gradient descent, rate 0.01: a = {abs(descent[0]):.4f}, b = {descent[1]:.4f}")
 assert abs(descent[0]) < 1e-12 and descent[1] > 0.99
+
+figure, axis = plt.subplots(figsize=(3.4, 2.8))
+for points, label in ((path, "Adam, η = 0.1"), (torch.stack(descents), "gradient descent, η = 0.01")):
+    axis.plot(points[:, 0], points[:, 1], "o-", markersize=3, label=label)
+axis.set(xlabel="a", ylabel="b")
+axis.legend();
 
 # %% [markdown]
 # ## All of it at once

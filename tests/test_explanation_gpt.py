@@ -7,6 +7,7 @@ import torch
 
 import nets
 from nets.calculus.architectures import gpt
+from nets.calculus.layers import Linear, Tanh
 from nets.explanation.document import WIDTH
 
 TOKENS = torch.tensor([[1, 4, 2], [0, 3, 3]])
@@ -43,3 +44,11 @@ def test_it_fits_a_terminal_and_says_which_entry_of_the_output_is_meant() -> Non
     assert max(map(len, text)) <= WIDTH, max(text, key=len)
     assert any("Y_11 is [2,1]" in line for line in text)
     assert any("∂H3_" in line and "∂θ" in line for line in text)
+
+
+def test_a_picture_of_units_names_the_parameters_as_the_network_does() -> None:
+    network = nets.Network({"first": Linear(2, 3), "slope": Tanh(), "head": Linear(3, 1)})
+    gradients = nets.picture(network, torch.ones(1, 2)).gradients
+    network(torch.ones(1, 2))[0, 0].backward()
+    for name, parameter in network.named_parameters():
+        torch.testing.assert_close(gradients[name].float(), parameter.grad)

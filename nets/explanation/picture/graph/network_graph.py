@@ -68,12 +68,12 @@ def unit_graph(network: Network, x: Tensor, output: int) -> Node:
     values = network.trace(x)
     names = layer_outputs(network)
     before = [Node(f"X_{unit}", "", value, "input", column=0) for unit, value in enumerate(values[0].flatten())]
-    for local in local_jacobians(network, values, 0):
+    for part, local in zip(network.parts, local_jacobians(network, values, 0), strict=True):
         layer, level = network.layers[local.layer], local.layer + 1
         kind, units = type(layer).__name__, enumerate(values[level].flatten())
         after = [Node(f"{names[level]}_{unit}", kind, value, "operation", column=level) for unit, value in units]
         parameters = [
-            Node(f"{local.layer}.{name}", "", parameter.detach(), "parameter", column=level, drawn=False)
+            Node(f"{part}.{name}", "", parameter.detach(), "parameter", column=level, drawn=False)
             for name, parameter in layer.named_parameters()
         ]
         for unit, node in enumerate(after):
