@@ -7,5 +7,6 @@ derivations.py          the number by reverse mode, forward mode and a central d
 notations.py            the number in four notations, each as Python that is executed
 layer_code.py           Python for the derivatives of a layer, with a default for every layer
 numbers.py              numbers as text
+of_loss.py              explain_loss: ∂ℓ/∂θ of a loss, as a sum over samples and outputs
 report.py               Explanation: the result as a record, as text, as HTML and as files
 """
