@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nets.calculus.jacobian import Jacobian, SumOfJacobians
 from nets.calculus.layer import Layer
+from nets.calculus.norms import row_norms
 from nets.calculus.parameters import add_by_name, first_names, prefixed, separated
 from nets.calculus.repetition import copied, keep, moving
 from nets.errors import InputError
@@ -107,10 +108,11 @@ class Composite(Layer):
         return self._summed(lambda layer, *at: layer.sample_gradients(*at), self.visits(v, x, y))
 
     def sample_norms(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        """‖Σ_i v_ni ∂Y_ni/∂θ‖ of each sample n, from the parts' own norms where no parameter is shared."""
-        if self.shared_parameters():
-            return super().sample_norms(v, x, y)
-        return self._summed(lambda layer, *at: layer.sample_norms(*at), self.visits(v, x, y))
+        """‖Σ_i v_ni ∂Y_ni/∂θ‖ of each sample n, from the parts' own norms; see `NormsByName` for shared parameters."""
+        found, names = NormsByName(self.shared_parameters()), self.names_by_part()
+        for part, layer, *at in self.visits(v, x, y):
+            found.add(names[part], layer, at)
+        return self._in_order(found.norms())
 
     def jacobians(self, a: Tensor, x: Tensor, y: Tensor) -> dict[str, Jacobian]:
         """∂Y_nk/∂θ of each part, with ∂Y_nk/∂Z_ni of its own output Z; the sum over all uses of θ."""
@@ -131,6 +133,37 @@ class Composite(Layer):
     def _in_order(self, found: dict[str, Value]) -> dict[str, Value]:
         """The same in the order of the parameters."""
         return {name: found[name] for name, _ in self.named_parameters() if name in found}
+
+
+class NormsByName:
+    """‖Σ_i v_ni ∂Y_ni/∂θ‖ of each sample n, collected from the parts of a network.
+
+    Norms of several uses of a parameter do not add up. So a part with a shared parameter gives the gradients of each
+    sample, which do.
+
+    Args:
+        shared: the names of the parameters that several parts use.
+    """
+
+    def __init__(self, shared: set[str]) -> None:
+        self._shared, self._norms, self._terms = shared, dict[str, Tensor](), dict[str, Tensor]()
+
+    def add(self, names: Mapping[str, str], layer: Layer, at: Iterable[Tensor]) -> None:
+        """Add a part.
+
+        Args:
+            names: of a parameter in the part → its name in the network.
+            layer: the part.
+            at: its v, x and y.
+        """
+        if self._shared.isdisjoint(names.values()):
+            add_by_name(self._norms, names, layer.sample_norms(*at))
+        else:
+            add_by_name(self._terms, names, layer.sample_gradients(*at))
+
+    def norms(self) -> dict[str, Tensor]:
+        """The norms of all parts that were added, by name."""
+        return self._norms | {name: row_norms(term.flatten(1)) for name, term in self._terms.items()}
 
 
 def _listed(parts: object) -> list[Layer]:

@@ -100,12 +100,12 @@ def _by_rows(t: Tensor, precision: torch.dtype) -> Tensor:
 def norms_of_products(v: Tensor, x: Tensor) -> Tensor:
     """‖Σ_l v_li x_lj‖ for each pair of matrices v (…, L, I) and x (…, L, J), of shape (…).
 
-    Either the products of the rows, (Σ_lm (Σ_i v_li v_mi) (Σ_j x_lj x_mj))^½, which need L² numbers, or the product
-    itself, which has I J: whichever is smaller (Goodfellow, arXiv:1510.01799; Rochette, Manoel, Tramel,
-    arXiv:1912.06015).
+    Either the products of the rows, (Σ_lm (Σ_i v_li v_mi) (Σ_j x_lj x_mj))^½, which take L² (I + J) multiplications, or
+    the product itself, which takes L I J: whichever takes fewer (Goodfellow, arXiv:1510.01799; Rochette, Manoel,
+    Tramel, arXiv:1912.06015).
     """
     rows, (i, j) = v.shape[-2], (v.shape[-1], x.shape[-1])
-    if rows * rows < i * j:
+    if rows * (i + j) < i * j:
         # Rounding may leave a sum of squares that is zero slightly below zero.
         return ((v @ v.mT) * (x @ x.mT)).sum((-2, -1)).clamp(min=0).sqrt()
     return torch.linalg.vector_norm(v.mT @ x, dim=(-2, -1))

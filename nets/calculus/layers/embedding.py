@@ -166,6 +166,10 @@ class Positions(Layer):
         """v_ntj itself."""
         return {"weight": self._padded(v)}
 
+    def sample_norms(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """‖v_n‖."""
+        return {"weight": torch.linalg.vector_norm(v.flatten(1), dim=1)}
+
     def jacobians(self, a: Tensor, x: Tensor, y: Tensor) -> dict[str, Jacobian]:
         """∂Y_nk/∂W_tj = A_nktj."""
         return {"weight": DenseJacobian(self._padded(a.transpose(0, 1)))}

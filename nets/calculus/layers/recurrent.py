@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from nets import validation
 from nets.calculus.layer import Layer
 from nets.calculus.layers.conversion import register
+from nets.calculus.norms import norms_of_products
 from nets.errors import InputError
 
 
@@ -78,6 +79,18 @@ class Recurrent(Layer):
         found = {"weight_ih_l0": of_input.mT @ x, "weight_hh_l0": of_state.mT @ before(y)}
         if self.bias_ih_l0 is not None:
             found |= {"bias_ih_l0": of_input.sum(1), "bias_hh_l0": of_state.sum(1)}
+        return found
+
+    def sample_norms(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        """The norms of these sums, without the sums where positions are few."""
+        of_input, of_state = self.preactivation_cotangents(v, x, y)
+        found = {
+            "weight_ih_l0": norms_of_products(of_input, x),
+            "weight_hh_l0": norms_of_products(of_state, before(y)),
+        }
+        if self.bias_ih_l0 is not None:
+            biases = {"bias_ih_l0": of_input, "bias_hh_l0": of_state}
+            found |= {name: torch.linalg.vector_norm(each.sum(1), dim=1) for name, each in biases.items()}
         return found
 
     def from_input(self, x: Tensor) -> Tensor:

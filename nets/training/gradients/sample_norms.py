@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad, vmap
 
+from nets.calculus.composite import NormsByName
 from nets.calculus.losses import Loss
 from nets.calculus.network import Network
 from nets.calculus.norms import row_norms
@@ -33,17 +34,13 @@ def backpropagate_with_norms(network: Network, loss: Loss, batch: Batch) -> tupl
     """
     values = network.trace(batch.inputs)
     names, shared = network.parameter_names(), network.shared_parameters()
-    gradients, norms, terms = dict[str, Tensor](), dict[str, Tensor](), dict[str, Tensor]()
+    gradients, norms = dict[str, Tensor](), NormsByName(shared)
     for index, v in network.pulled_back(loss.gradient(values[-1], batch.targets), values):
         layer, at = network.layers[index], (v, values[index], values[index + 1])
         add_by_name(gradients, names[index], layer.checked_gradients(*at))
-        if shared.isdisjoint(names[index].values()):
-            add_by_name(norms, names[index], layer.sample_norms(*at))
-        else:  # the terms of a shared parameter add up, and their norms do not
-            add_by_name(terms, names[index], layer.sample_gradients(*at))
-    norms |= {name: row_norms(term.reshape(len(term), -1)) for name, term in terms.items()}
-    moved = list(trained(network))
-    found = torch.stack([norms[name] for name in moved])
+        norms.add(names[index], layer, at)
+    moved, each = list(trained(network)), norms.norms()
+    found = torch.stack([each[name] for name in moved])
     return loss(values[-1], batch.targets), {name: gradients[name] for name in moved}, found
 
 
