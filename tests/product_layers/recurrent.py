@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 import nets
-from nets.calculus.layers.recurrent import GRU, LSTM, Recurrent
+from nets.calculus.layers.recurrent import GRU, LSTM, Recurrent, before, slope
 from tests.layer_case import BEFORE, of_torch, positions
 
 
@@ -41,6 +41,25 @@ class OneStepBack(LSTM):
         return dz, dz
 
 
+class CellsWithoutAPast(LSTM):
+    """The cotangent of a cell does not pass through the forget gate to the cell before it: Σ over one position each."""
+
+    def preactivation_cotangents(self, v: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        i, f, g, o = self._gates(self.from_input(x) + self.from_state(before(y)))
+        c = self._cells(i, f, g)
+        previous, squashed = before(c), c.tanh()
+        dh, found = torch.zeros_like(v[..., 0, :]), []
+        for t in reversed(range(x.shape[1])):
+            dh = v[..., t, :] + dh
+            dc = dh * o[:, t] * (1 - squashed[:, t] ** 2)
+            di, df, dg, do = dc * g[:, t], dc * previous[:, t], dc * i[:, t], dh * squashed[:, t]
+            slopes = [di * slope(i[:, t]), df * slope(f[:, t]), dg * (1 - g[:, t] ** 2), do * slope(o[:, t])]
+            found.append(torch.cat(slopes, -1))
+            dh = found[-1] @ self.weight_hh_l0
+        dz = torch.stack(found[::-1], -2)
+        return dz, dz
+
+
 class ResetForgotten(GRU):
     """The cotangent of U h + c lacks the factor r of the candidate."""
 
@@ -54,7 +73,10 @@ WEIGHTS = {f"1.{kind}_{of}_l0" for kind in ("weight", "bias") for of in ("ih", "
 CASES = {
     "LSTM": of_torch(
         lambda: Torch(nn.LSTM(4, 3, batch_first=True)),
-        {"no cotangent from later positions": (OneStepBack, BEFORE | WEIGHTS)},
+        {
+            "no cotangent from later positions": (OneStepBack, BEFORE | WEIGHTS),
+            "no cotangent through the forget gate": (CellsWithoutAPast, BEFORE | WEIGHTS),
+        },
         positions(2, 4, 3),
         (3, 2),
     ),
