@@ -198,7 +198,7 @@ def train(
         if key in named and named[key].shape == truth.shape:
             rows[f"{key} found"] = f"‖θ − θ*‖/‖θ*‖ = {float((named[key].detach() - truth).norm() / truth.norm()):.2e}"
     rows["diagnosis"] = said.diagnosis
-    rows |= accumulation_summary(records)
+    rows |= accumulation_summary(records, data.counted)
     rows["speed"] = f"{len(records) / seconds:,.0f} steps a second, {len(records):,} steps in {seconds:.1f} s"
     return rows
 

@@ -11,9 +11,14 @@ from nets.records.step import Step
 from nets.telemetry.tensorboard.columns import noises
 
 
-def accumulation_summary(steps: Sequence[Step]) -> dict[str, str]:
+def accumulation_summary(steps: Sequence[Step], counted: str = "samples") -> dict[str, str]:
     """{title: text}: how far the contributions agree, whether their sums are right, and the noise scale; empty without
-    them."""
+    them.
+
+    Args:
+        steps: the records.
+        counted: what the weights of the contributions count, such as the characters of samples that are text.
+    """
     agreements, counts, worst, wrong = list[float](), set[int](), 0.0, ""
     noise, average = RunningNoise(), None
     for _, group in groupby(steps, key=lambda step: id(step.accumulation.block)):
@@ -41,7 +46,7 @@ def accumulation_summary(steps: Sequence[Step]) -> dict[str, str]:
     if average is not None:
         size = max(sum(step.accumulation.sizes) for step in steps)
         rows["noise scale"] = (
-            f"{average.scale:.3g} samples, so batches of about {average.batch_size:,.0f}; these have {size:,}"
+            f"{average.scale:.3g} {counted}, so batches of about {average.batch_size:,.0f}; these have {size:,}"
             if average.signal > 0
             else "no signal can be told from the noise of the gradient: larger batches, or more steps, would show one"
         )
