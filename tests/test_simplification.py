@@ -7,10 +7,13 @@ import pytest
 import torch
 from torch import Tensor
 
+import nets
+from nets.training.gradients.backpropagation import backpropagate
 from nets.training.replay.kernels import tensors
 from nets.training.replay.recording import Recording, Watch, alike
 from nets.training.replay.simplification import simplified
 
+aten = torch.ops.aten
 X = torch.linspace(-1, 2, 12, dtype=torch.float64).reshape(3, 4)
 W = torch.linspace(1, -1, 20, dtype=torch.float64).reshape(4, 5)
 
@@ -106,3 +109,38 @@ def test_a_gradient_that_is_zero_by_cancellation_has_no_scale_of_its_own() -> No
     assert alike([large, rounding], [large, -rounding])
     assert not alike([large, rounding], [large, rounding + 1e-6])
     assert not alike([rounding], [rounding + 1e-10])
+
+
+def test_a_network_of_networks_is_recorded_without_computing_a_value_twice() -> None:
+    network = nets.Network([nets.Network([nets.mlp([3, 3])]), nets.Linear(3, 2)])
+    batch = nets.Batch(torch.rand(5, 3), torch.rand(5, 2))
+
+    def kept(once: bool) -> list[object]:
+        with torch.no_grad(), Watch(once=once) as watch:
+            backpropagate(network, nets.MeanSquaredError(), batch)
+        return [operation.function for operation in watch.operations]
+
+    assert kept(once=False).count(aten.tanh.default) > 1
+    assert kept(once=True).count(aten.tanh.default) == 1
+    # Forward, the weights' gradients, and one pullback.
+    assert kept(once=True).count(aten.addmm.default) == 2 and kept(once=True).count(aten.mm.default) == 3
+
+
+def test_equal_values_stay_apart_where_one_is_written_to_or_both_are_returned() -> None:
+    x = torch.rand(4)
+
+    def written() -> Tensor:
+        one, other = x * 2, x * 2
+        one += 1
+        return one * other
+
+    def returned() -> tuple[Tensor, Tensor]:
+        return x * 2, x * 2
+
+    for function in (written, returned):
+        recording = Recording(function)
+        x.copy_(torch.rand(4))
+        recording.replay()
+        torch.testing.assert_close(recording.result, function())
+    one, other = recording.result
+    assert one.data_ptr() != other.data_ptr()

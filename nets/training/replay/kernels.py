@@ -7,7 +7,7 @@ given to it here.
 
 import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -97,6 +97,11 @@ def into(operation: Operation, place: Any) -> Call:
     copied = functools.partial(_copied, operation, place)
     copied()
     return copied
+
+
+def copying(calls: Iterable[Call]) -> list[str]:
+    """The names of operations whose results are copied to their places, since no call writes there."""
+    return [str(one.args[0].function) for one in calls if isinstance(one, functools.partial) and one.func is _copied]
 
 
 def tensors(tree: Any) -> list[Tensor]:

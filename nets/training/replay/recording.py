@@ -10,17 +10,17 @@ longer needed.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from nets.torch_internals import TorchDispatchMode
+from nets.torch_internals import TorchDispatchMode, pytree
 from nets.torch_internals import memory as memory_of
-from nets.training.replay.kernels import Operation, tensors
+from nets.training.replay.kernels import Operation, copying, tensors
 from nets.training.replay.memory_plan import MemoryPlan
-from nets.training.replay.simplification import simplified
+from nets.training.replay.simplification import key_of, simplified
 
 aten = torch.ops.aten
 
@@ -29,17 +29,29 @@ VIEWS = {aten._unsafe_view.default: aten.view.default}
 
 
 class Watch(TorchDispatchMode):
-    """While active, keeps every operation, and whether something stands in the way of repeating them.
+    """While active, sees every operation, and whether something stands in the way of repeating them.
+
+    A layer made of layers computes values between its parts many times over, see `Composite`. With `once` they are
+    computed and kept once.
+
+    Args:
+        keeps: whether the operations are kept, and so the memory of their results.
+        once: whether an operation that equals an earlier one returns the result of that one. Nothing may write to it.
 
     Attributes:
-        operations: in order.
+        operations: in order, if they are kept.
         obstacle: the reason why they cannot be repeated; empty if there is none.
+        writes: whether an operation has written to an argument.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, keeps: bool = True, once: bool = False) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.operations: list[Operation] = []
         self.obstacle = ""
+        self.writes = False
+        self._keeps = keeps
+        self._first: dict[Any, Operation] | None = {} if once else None
+        self._views: dict[int, Tensor] = {}
         self._made: set[int] = set()
         self._products = _Products(self)
         self._paused = False
@@ -55,19 +67,38 @@ class Watch(TorchDispatchMode):
 
     def product(self, function: Callable[..., Tensor], one: Tensor, other: Tensor) -> Tensor:
         """The product of matrices as one operation: PyTorch would copy operands and make a product of the copies."""
+        operation = Operation(aten.matmul.default, (one, other), {})
+        earlier = self._earlier(operation)
+        if earlier is not None:
+            return cast("Tensor", earlier.result)
         self._paused = True
         try:
             result = function(one, other)
         finally:
             self._paused = False
-        self.operations.append(Operation(aten.matmul.default, (one, other), {}, result))
-        self._made.add(memory_of(result))
+        self._keep(operation._replace(result=result))
         return result
+
+    def separated(self, result: Any) -> Any:
+        """The same numbers, with memory of its own for each tensor that has been returned under several names."""
+        self._first = None
+        seen: set[int] = set()
+
+        def own(tensor: Tensor) -> Tensor:
+            found = tensor.clone() if tensor.data_ptr() in seen else tensor
+            seen.add(tensor.data_ptr())
+            return found
+
+        return pytree.tree_map_only(Tensor, own, result)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if self._paused:
             return func(*args, **(kwargs or {}))
-        operation, result = Operation(VIEWS.get(func, func), args, kwargs or {}), func(*args, **(kwargs or {}))
+        operation = Operation(VIEWS.get(func, func), args, kwargs or {})
+        earlier = self._earlier(operation)
+        if earlier is not None:
+            return earlier.result
+        result = func(*args, **(kwargs or {}))
         if result is not None and not tensors(result):
             self.obstacle = "the function looks at a number, perhaps to decide what to do"
         elif torch.Tag.nondeterministic_seeded in func.tags:
@@ -76,10 +107,33 @@ class Watch(TorchDispatchMode):
             self.obstacle = "the function returns a tensor whose shape depends on numbers"
         elif any(memory_of(written) not in self._made for written in operation.written):
             self.obstacle = "the function writes to memory that it has not made"
-        self.operations.append(operation._replace(result=result))
-        if not operation.views:
-            self._made |= {memory_of(tensor) for tensor in tensors(result)}
+        self.writes |= bool(operation.written)
+        self._keep(operation._replace(result=result))
         return result
+
+    def _earlier(self, operation: Operation) -> Operation | None:
+        """An operation of the same kind with the same arguments. PyTorch makes each view itself."""
+        return None if self._first is None or operation.views else self._first.get(self._key(operation))
+
+    def _key(self, operation: Operation) -> Any:
+        """Equal for equal operations; a view counts as the first view like it."""
+
+        def known(tensor: Tensor) -> Tensor:
+            return self._views.get(id(tensor), tensor)
+
+        args, kwargs = pytree.tree_map_only(Tensor, known, (operation.args, operation.kwargs))
+        return key_of(operation._replace(args=args, kwargs=kwargs))
+
+    def _keep(self, operation: Operation) -> None:
+        if self._keeps:
+            self.operations.append(operation)
+        if self._first is not None:
+            first = self._first.setdefault(self._key(operation), operation)
+            if first is not operation:
+                pairs = zip(tensors(operation.result), tensors(first.result), strict=True)
+                self._views |= {id(view): one for view, one in pairs}
+        if not operation.views:
+            self._made |= {memory_of(tensor) for tensor in tensors(operation.result)}
 
 
 class _Products(TorchFunctionMode):
@@ -106,7 +160,7 @@ class Recording:
     updated in place. It must not decide by a number.
 
     Args:
-        function: what is recorded. It is called here, unless a watch has seen it run.
+        function: what is recorded. It is called here, once more if a watch has seen it run.
         watch: a watch that has seen it run.
         expected: its result then.
 
@@ -120,17 +174,24 @@ class Recording:
     def __init__(self, function: Callable[[], Any], watch: Watch | None = None, expected: Any = None) -> None:
         with torch.no_grad():
             if watch is None:
-                with Watch() as watch:
+                with Watch(keeps=False) as watch:
                     expected = function()
             if watch.obstacle:
                 raise RuntimeError(f"{watch.obstacle}; expected operations that can be repeated")
             numbers = [tensor.clone() for tensor in tensors(expected)]
-            plan = MemoryPlan(simplified(watch.operations, expected))
+            with Watch(once=not watch.writes) as kept:
+                result = kept.separated(function())
+            plan = MemoryPlan(simplified(kept.operations, result))
             self.result, self._calls = plan.result, tuple(plan.calls)
             for _ in range(2):
                 self.replay()
                 if not alike(numbers, tensors(self.result)):
                     raise RuntimeError("the operations give other numbers when they are repeated")
+
+    @property
+    def copying(self) -> list[str]:
+        """The names of operations whose results are copied to their places, which takes time."""
+        return copying(self._calls)
 
     def replay(self) -> None:
         """Repeat the operations."""

@@ -83,7 +83,7 @@ class Replayed:
         assert self._constants is not None
         if not self._constants.recordable:
             return _Replay(batch, None), self._function(network, loss, batch)
-        with torch.no_grad(), Watch() as watch:
+        with torch.no_grad(), Watch(keeps=False) as watch:
             result = self._function(network, loss, batch)
         if watch.obstacle or not self._constants.hold(network, loss):
             return _Replay(batch, None), result

@@ -59,7 +59,7 @@ def simplified(operations: list[Operation], result: Any) -> Simplified:
         read, made = tensors((operation.args, operation.kwargs)), tensors(operation.result)
         changes = any(memory(tensor) in written for tensor in (*read, *made))
         if not changes and not any(memory(tensor) in returned for tensor in made):
-            earlier = first.setdefault(_key(operation), operation)
+            earlier = first.setdefault(key_of(operation), operation)
             if earlier is not operation:
                 same |= {id(one): other for one, other in zip(made, tensors(earlier.result), strict=True)}
                 continue
@@ -67,7 +67,7 @@ def simplified(operations: list[Operation], result: Any) -> Simplified:
                 # It was a view of a result that is left out, and becomes one of the result in its place.
                 with torch.no_grad():
                     operation = operation._replace(result=operation.function(*operation.args, **operation.kwargs))
-                first[_key(operation)] = operation
+                first[key_of(operation)] = operation
                 same |= {id(one): other for one, other in zip(made, tensors(operation.result), strict=True)}
                 made = tensors(operation.result)
             if operation.function in SHAPE_ALONE or all(id(tensor) in constants for tensor in read):
@@ -77,7 +77,7 @@ def simplified(operations: list[Operation], result: Any) -> Simplified:
     return Simplified(without_copies(_needed(left, returned), returned), constants, known(result))
 
 
-def _key(operation: Operation) -> Any:
+def key_of(operation: Operation) -> Any:
     """Equal for two operations that compute the same from the same tensors."""
     leaves, structure = pytree.tree_flatten((operation.args, operation.kwargs))
     named = [("tensor", id(leaf)) if isinstance(leaf, Tensor) else (type(leaf), repr(leaf)) for leaf in leaves]
