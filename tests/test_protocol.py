@@ -298,3 +298,46 @@ def test_the_closed_form_draws_what_the_other_derivations_draw(layer: type[nets.
     assert nets.verify(network, x).verdict == verdict
     nets.jacobians(network, x)
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+class Unchanged(nets.Layer):
+    """Y is X itself, not a copy."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return v
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_layer_may_return_its_input(order: int) -> None:
+    x = torch.linspace(-1, 1, 6, dtype=torch.float64).reshape(2, 3).sin()
+    for network in (nets.Network([Linear(3, 2), Unchanged(), Tanh()]), nets.Network([Unchanged(), Linear(3, 2)])):
+        certificate = nets.verify(network.double(), x, order=order)
+        assert certificate.passed, str(certificate)
+
+
+class Counting(Unchanged):
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        return x * 1
+
+
+class Deciding(Unchanged):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 1 if float(x.sum()) < 100 else x + 0
+
+
+@pytest.mark.parametrize("layer", [Counting, Deciding])
+def test_sample_norms_of_autograd_refuse_what_cannot_be_taken_sample_by_sample(layer: Callable[[], nets.Layer]) -> None:
+    data = nets.Batch(torch.ones(4, 3), torch.ones(4, 2))
+    settings = {"loss": nets.MeanSquaredError(), "learning_rate": 0.1, "steps": 1, "sample_norms": True}
+    descent = nets.descend(nets.Network([Linear(3, 2), layer()]), data, engine="autograd", **settings)  # type: ignore[arg-type]
+    with pytest.raises(nets.InputError, match="engine='closed_form'"):
+        next(descent)
+    assert len(list(nets.descend(nets.Network([Linear(3, 2), layer()]), data, **settings))) == 1  # type: ignore[arg-type]

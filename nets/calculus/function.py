@@ -21,7 +21,8 @@ class LayerFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(layer: Layer, x: Tensor, *parameters: Tensor) -> Tensor:
-        return layer.at(_named(layer, parameters))(x)
+        y: Tensor = layer.at(_named(layer, parameters))(x)
+        return x.view_as(x) if y is x else y  # autograd saves no input that is returned as it is
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:

@@ -3,6 +3,7 @@
 ==============  =======================================================================================
 gradients/      the gradient of a batch: the closed form, autograd, micro-batches, sample norms
 rule_settings   the update rule that the settings of a run describe
+schedules       the learning rate as a function of the step
 optimizers/     update rules: from gradients to changes of the parameters
 fitting         whether samples fit a network and a loss
 parameters      the parameters that a descent moves, in the memory where they are

@@ -3,6 +3,7 @@
 loss: what a loss is. Begin here.
 numbers: mean squared error, L1, Huber: one number for each output.
 cross_entropy: one class for each sample or token, with label smoothing and masked tokens.
+chosen: the loss that the settings of a run name.
 probabilities: binary cross entropy, Kullback-Leibler divergence: probabilities as targets.
 
 Index letters: n sample, k output. A loss is a mean over the samples, or their sum; masked samples do not count.

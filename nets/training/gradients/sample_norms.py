@@ -12,7 +12,9 @@ from nets.calculus.network import Network
 from nets.calculus.norms import row_norms
 from nets.calculus.parameters import add_by_name
 from nets.data.batch import Batch
+from nets.errors import InputError
 from nets.records.sample_norms import SampleNorms
+from nets.text import one_line
 from nets.training.gradients.engines import Autograd
 from nets.training.parameters import trained
 from nets.training.replay.replayed import Replayed
@@ -70,7 +72,14 @@ class VectorisedAutograd:
             return loss(functional_call(network, parameters, (x[None],)), target[None])
 
         parameters = {name: parameter.detach() for name, parameter in trained(network).items()}
-        each = vmap(grad(of_one), (None, 0, 0))(parameters, batch.inputs, batch.targets)
+        try:
+            each = vmap(grad(of_one), (None, 0, 0))(parameters, batch.inputs, batch.targets)
+        except RuntimeError as error:  # a layer decides by a number, or writes to a buffer
+            raise InputError(
+                f"engine='autograd' with sample_norms=True was given a network that torch.func.vmap cannot take sample "
+                f"by sample ({one_line(error)}); expected one without in-place writes and decisions by numbers: set "
+                "engine='closed_form'."
+            ) from error
         value, gradients = self._engine(network, loss, batch)
         return value, gradients, torch.stack([row_norms(g.reshape(len(g), -1)) for g in each.values()])
 

@@ -179,23 +179,36 @@ def _mean(t: Tensor, place: Tensor) -> Call | None:
     return mean
 
 
-def _sums(t: Tensor, dims: list[int], keepdim: bool = False, *, place: Tensor) -> Call | None:
+def _sums(t: Tensor, dims: list[int] | None, keepdim: bool = False, *, place: Tensor) -> Call | None:
     """Σ_n t_nk or Σ_k t_nk as a product with ones."""
     if _of_rows(t, dims):
         return _row_sums(t, 1.0, place)
-    if keepdim or t.ndim != 2 or [dim % 2 for dim in dims] != [0] or len(t) > MOST_SUMMED or t.stride(1) != 1:
+    if (
+        keepdim
+        or t.ndim != 2
+        or dims is None
+        or [dim % 2 for dim in dims] != [0]
+        or len(t) > MOST_SUMMED
+        or t.stride(1) != 1
+    ):
         return None
     return functools.partial(np.matmul, np.ones(len(t), t.numpy().dtype), t.numpy(), place.numpy())
 
 
-def _means(t: Tensor, dims: list[int], keepdim: bool = False, *, place: Tensor) -> Call | None:
+def _means(t: Tensor, dims: list[int] | None, keepdim: bool = False, *, place: Tensor) -> Call | None:
     """1/K Σ_k t_nk as a product with 1/K."""
     return _row_sums(t, 1 / t.shape[-1], place) if _of_rows(t, dims) else None
 
 
-def _of_rows(t: Tensor, dims: list[int]) -> bool:
+def _of_rows(t: Tensor, dims: list[int] | None) -> bool:
     """Whether a sum is over the last of several axes, in contiguous memory."""
-    return t.ndim > 1 and t.numel() > 0 and t.is_contiguous() and [dim % t.ndim for dim in dims] == [t.ndim - 1]
+    return (
+        dims is not None
+        and t.ndim > 1
+        and t.numel() > 0
+        and t.is_contiguous()
+        and [dim % t.ndim for dim in dims] == [t.ndim - 1]
+    )
 
 
 def _row_sums(t: Tensor, factor: float, place: Tensor) -> Call | None:
@@ -205,9 +218,11 @@ def _row_sums(t: Tensor, factor: float, place: Tensor) -> Call | None:
     return by_blas([], rows, factors, place.view(-1, 1).numpy(), torch.get_num_threads())
 
 
-def _row_norms(t: Tensor, order: float, dims: list[int], keepdim: bool = False, *, place: Tensor) -> Call | None:
+def _row_norms(
+    t: Tensor, order: float = 2, dims: list[int] | None = None, keepdim: bool = False, *, place: Tensor
+) -> Call | None:
     """(Σ_k t_nk²)^½."""
-    if keepdim or order != 2 or t.ndim != 2 or [dim % 2 for dim in dims] != [1] or t.shape[1] > BLOCK:
+    if keepdim or order != 2 or dims is None or t.ndim != 2 or [dim % 2 for dim in dims] != [1] or t.shape[1] > BLOCK:
         return None
     array, out = t.numpy(), place.numpy()
 

@@ -1,7 +1,9 @@
 """What is checked besides the entries of the Jacobians.
 
-preconditions.py   what must hold before a derivative can be checked: finite numbers, the same ones twice, gradients
-that add up precision.py       the module in its own precision, against its copy in float64; aggregates.py judges sums
-of its gradient gradcheck.py       PyTorch's gradcheck and gradgradcheck on the closed form of a `Network` not_copied.py
-what the copy that is checked does not have
+preconditions: what must hold before a derivative can be checked. Begin here.
+kept_state: what a module keeps between calls. not_copied: what the copy that is checked does not have.
+linearity: a backward pass gives the sum of the Jacobian's rows, for all points together and for some of them alone.
+precision: the module in its own precision, against its copy in float64; aggregates: sums of its gradient.
+gradcheck: PyTorch's gradcheck and gradgradcheck on the closed form of a `Network`.
+answers: checks that answer yes or no.
 """
