@@ -11,7 +11,19 @@ from torch import Tensor
 import nets
 from nets.calculus.formulas import chain_rule, formulas
 from nets.calculus.layer import Layer
-from nets.calculus.layers import ACTIVATIONS, GELU, Activation, Identity, Linear, ReLU, Sigmoid, Sin, Softplus, Tanh
+from nets.calculus.layers import (
+    ACTIVATIONS,
+    GELU,
+    Activation,
+    Identity,
+    Linear,
+    ReLU,
+    Sigmoid,
+    Sin,
+    Softmax,
+    Softplus,
+    Tanh,
+)
 from nets.calculus.network import Network
 from nets.calculus.notation.symbols import slope_function
 from nets.errors import InputError
@@ -214,8 +226,42 @@ def test_a_symbol_that_is_not_the_slope_is_not_printed() -> None:
     assert "1 +" not in str(found) and "∂Y_k/∂H1_k" in str(found)
 
 
+def test_a_symbol_that_is_left_out_is_named_with_an_input_that_shows_why() -> None:
+    network, x = Network([Linear(2, 2), Misprinted()]).double(), torch.ones(2, 2, dtype=torch.float64)
+    z, y = (float(value[0, 0].detach()) for value in network.trace(x)[1:])
+    for notes in (nets.verify(network, x).notes, dict(nets.explain(network, x, "0.bias[0]").lines).values()):
+        (note,) = [note for note in notes if "left out" in note]
+        for fact in ("layer 1 (Misprinted)", Misprinted.symbol, f"input {z:.6g}", f"{1 + y * y:.4g}"):
+            assert fact in note, note
+    network = Network([Linear(2, 2), Tanh()]).double()
+    assert not any("left out" in note for note in nets.verify(network, x).notes)
+
+
 @pytest.mark.parametrize(
-    "symbol", ["3{z", "{w}", "max({z}, 0)", "{z} +", "({z}", "cos", "__import__('os')", "{z} = 1", "lambda"]
+    ("layers", "defined", "absent"),
+    [
+        ([Linear(2, 2)], ["δ_ki is"], ["A_ki is", "H1 is"]),
+        ([Linear(2, 2, bias=False), Tanh(), Linear(2, 2, bias=False)], ["A_ki is", "δ_ki is", "H1 is"], ["σ"]),
+        ([Linear(2, 2), ReLU()], ["δ_ki is", "[a > b] is", "H1 is"], ["A_ki is"]),
+        ([Linear(2, 2), GELU()], ["δ_ki is", "Φ is", "φ is"], ["[a > b]"]),
+        ([Linear(2, 2), Softplus()], ["σ(z) is"], ["Φ"]),
+        ([Softmax()], ["δ_ki is"], ["H1 is"]),
+    ],
+)  # fmt: skip
+def test_a_certificate_defines_the_letters_of_its_formulas(layers: list, defined: list[str], absent: list[str]) -> None:
+    x = torch.randn(2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    certificate = nets.verify(Network(layers).double(), x)
+    (legend,) = [note for note in certificate.notes if note.startswith("in the formulas")]
+    assert all(letter in legend for letter in defined) and not any(letter in legend for letter in absent), legend
+    assert legend in str(certificate) and "\n" not in legend
+
+
+def test_a_certificate_without_a_formula_defines_no_letters() -> None:
+    assert nets.verify(Network([Half()]).double(), torch.ones(2, 2, dtype=torch.float64)).notes == ()
+
+
+@pytest.mark.parametrize(
+    "symbol", [5, "3{z", "{w}", "max({z}, 0)", "{z} +", "({z}", "cos", "__import__('os')", "{z} = 1", "lambda"]
 )
 def test_a_symbol_in_another_notation_is_refused(symbol: str) -> None:
     with pytest.raises(InputError, match=r"the symbol of Odd is .*; expected .* \{z\} for the input"):

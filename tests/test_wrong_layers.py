@@ -11,6 +11,8 @@ import nets
 from nets.calculus.jacobian import DenseJacobian, Jacobian
 from nets.calculus.layers import Linear, Tanh
 from nets.records.location import Location
+from nets.records.reason import Reason
+from tests.layers.scale import Scale
 from tests.own_layers import CASES, marked
 
 WRONG = [marked(name, fault) for name, case in CASES.items() for fault in case.wrong]
@@ -135,8 +137,49 @@ def test_a_slope_that_cannot_be_differentiated_fails_at_second_order_alone() -> 
     first = [check for check in nets.verify(network, X).checks if check.against != "gradgradcheck"]
     assert {check.verdict for check in first} == {"pass"}
     second = nets.verify(network, X, order=2)
-    assert second.verdict == "fail" and second.location is None
-    assert second.decisive is not None and second.decisive.oracle == "closed form"
+    assert second.verdict == "fail" and second.decisive is not None and second.decisive.oracle == "closed form"
+
+
+class DetachedGradients(Scale):
+    """Its gradients are right, and cannot be differentiated by the gradient that reaches them."""
+
+    def gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        return super().gradients(v.detach(), x, y)
+
+
+class DetachedPullback(Scale):
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return super().pullback(v.detach(), x, y)
+
+
+class DetachedInput(Scale):
+    def gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        return super().gradients(v, x.detach(), y)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+@pytest.mark.parametrize("order", [1, 2])
+@pytest.mark.parametrize(
+    ("layer", "method", "by"),
+    [
+        (DetachedSlope, "slope", "input"),
+        (lambda: DetachedPullback(4), "pullback", "v"),
+        (lambda: DetachedGradients(4), "gradients", "v"),
+        (lambda: DetachedInput(4), "gradients", "input"),
+    ],
+    ids=["slope", "pullback", "gradients", "gradients by the input"],
+)
+def test_a_method_that_cannot_be_differentiated_again_is_named(
+    layer: Callable[[], nets.Layer], method: str, by: str, order: int, alone: bool
+) -> None:
+    network = nets.Network([layer()] if alone else [Linear(4, 4), layer(), Linear(4, 2)])
+    certificate = nets.verify(network, X, order=order)
+    place = certificate.location
+    assert certificate.verdict == "fail" and place is not None, str(certificate)
+    assert (place.module, place.methods, place.order) == ("0" if alone else "1", (method,), 2) and by in place.by
+    assert (place.failing, place.passing) == ("", "") and f"{place.kind}.{method}" in certificate.sentence()
+    assert nets.Certificate.from_json(certificate.to_json()).location == place
+    assert Reason.KINK not in {check.reason for check in certificate.checks}
 
 
 def test_the_second_order_of_many_numbers_is_checked_by_sums() -> None:

@@ -1,7 +1,7 @@
 """The closed form of each Jacobian of a network, for a reader. Each formula can be evaluated."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -21,6 +21,9 @@ AXES = "pqrst"
 INDEX = "ijabcdefgh"
 """Letters of the index of a parameter."""
 
+CHAIN = "A_ki is ∂Y_k/∂Z_i, with Z the output of the parameter's layer (for X, of the first layer that mixes units)"
+HIDDEN = "H1 is the output of the first layer, H2 that of the second, …"
+
 
 def formulas(network: Network, x: Tensor | None = None) -> dict[str, Formula]:
     """Parameter → its Jacobian in index form, such as '∂Y_k/∂W_ij = δ_ki (1 − Y_k²) X_j'; and ∂Y_k/∂X_j under 'input'.
@@ -36,6 +39,31 @@ def formulas(network: Network, x: Tensor | None = None) -> dict[str, Formula]:
         x: X, of shape (N, *S), at which the formulas can be evaluated. Without it they are text, for samples that are
             vectors.
     """
+    return written_formulas(network, x).formulas
+
+
+@dataclass(frozen=True)
+class WrittenFormulas:
+    """The formulas of a network, and what a reader has to know about them.
+
+    Attributes:
+        formulas: see `formulas`.
+        left_out: a sentence without its full stop for each layer whose symbol is not the derivative.
+        legend: what the letters stand for: A, δ, H1 and those of the symbols. '' where there are none.
+    """
+
+    formulas: dict[str, Formula]
+    left_out: tuple[str, ...]
+    legend: str
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was left out, and the legend."""
+        return tuple(filter(None, (*self.left_out, self.legend)))
+
+
+def written_formulas(network: Network, x: Tensor | None = None) -> WrittenFormulas:
+    """The same as `formulas`, with notes for the reader."""
     chain = _Chain(network, x)
     shared = network.shared_parameters()
     found = {
@@ -46,7 +74,21 @@ def formulas(network: Network, x: Tensor | None = None) -> dict[str, Formula]:
     }
     if chain.coupled < 0 and (x is None or x.is_floating_point()):
         found["input"] = chain.by_input()
-    return {name: formula for name, formula in found.items() if formula.product.text != formula.head}
+    kept = {name: formula for name, formula in found.items() if formula.product.text != formula.head}
+    return WrittenFormulas(kept, tuple(chain.left_out()), _legend(kept, layer_outputs(network)[1:-1]))
+
+
+def _legend(found: Mapping[str, Formula], between: Sequence[str]) -> str:
+    """What the letters of formulas stand for.
+
+    Args:
+        found: the formulas.
+        between: the names of the values between the layers.
+    """
+    meanings = [meaning for one in found.values() for factor in one.product.factors for meaning in factor.meanings]
+    if any(name in one.product.text for one in found.values() for name in between):
+        meanings.append(HIDDEN)
+    return f"in the formulas: {'; '.join(dict.fromkeys(meanings))}" if meanings else ""
 
 
 def chain_rule(network: Network, index: int, x: Tensor | None = None) -> Product:
@@ -85,6 +127,13 @@ class _Chain:
         self.places = [Place(i, names[i], names[i + 1], values[i], values[i + 1], path) for i, path in paths]
         self.x, self.y = values[0], values[-1]
 
+    def left_out(self) -> Iterator[str]:
+        """A sentence for each layer whose symbol is not the derivative, and stands in no formula."""
+        for place, layer in zip(self.places, self.layers, strict=True):
+            fault = layer.symbol_fault(place)
+            if fault:
+                yield f"the formula of layer {place.path} ({type(layer).__name__}) is left out: {fault}"
+
     def by_parameter(self, index: int, name: str) -> Formula:
         """∂Y_k/∂θ, with θ a number of a parameter of layer `index`."""
         shape = tuple(self.layers[index].get_parameter(name).shape)
@@ -94,8 +143,9 @@ class _Chain:
         written, unit, own = self.layers[index].parameter_factors(
             self.places[index], name, letters, LETTERS[0] if mixed else k
         )
-        between = [Factor(f"A_k{unit}", ("k", unit), self.rule(index, unit, letters).numbers)] if mixed else []
-        if not mixed:
+        if mixed:
+            between = [Factor(f"A_k{unit}", ("k", unit), self.rule(index, unit, letters).numbers, (CHAIN,))]
+        else:
             between = [self._delta(unit)] if unit != k else []
             between += self._slopes(index + 1, len(self.layers), k)
         factors = [*between, *own]
@@ -109,7 +159,7 @@ class _Chain:
         above = "k"
         if len(mixing) > 1:
             above = "i"
-            factors = [Factor("A_ki", ("k", "i"), self.rule(mixing[0], "i", "j").numbers)]
+            factors = [Factor("A_ki", ("k", "i"), self.rule(mixing[0], "i", "j").numbers, (CHAIN,))]
         elif mixing:
             factors = self._slopes(mixing[0] + 1, len(self.layers), "k")
         if mixing:  # the one layer that mixes units, or the first, needs no number

@@ -21,10 +21,11 @@ from nets.calculus.cotangents import MOST_ENTRIES, RANDOM_SIGNS, random_signs, u
 from nets.calculus.jacobian import DenseJacobian, Jacobian
 from nets.calculus.mathematics import TORCH, Mathematics
 from nets.calculus.notation.factors import Factor, Place, subscript
-from nets.calculus.notation.symbols import as_factor, slope_function
+from nets.calculus.notation.symbols import as_factor, meanings, slope_function
 from nets.calculus.parameters import with_parameters
 from nets.calculus.state import ForwardState
 from nets.errors import InputError
+from nets.text import distinct_digits, six_digits
 
 
 class Layer(ForwardState, nn.Module, ABC):
@@ -213,13 +214,14 @@ class Layer(ForwardState, nn.Module, ABC):
             named = f"∂{y}/∂{place.x_name}_{subscript(j)}"
             return [Factor(named, (i, j), lambda n: self._at_sample(place, n))]
         x = f"{place.x_name}_{subscript(i)}"
-        if self.symbol is None or not self._symbol_holds(place):
+        if self.symbol is None or self.symbol_fault(place):
             return [Factor(f"∂{y}/∂{x}", (i,), lambda n: self._at_sample(place, n))]
         slope = slope_function(self.symbol, type(self).__name__)
         found = Factor(
             as_factor(self.symbol).format(y=y, z=x),
             (i,),
             lambda n: slope(*(value[n].flatten() for value in place.values())),
+            meanings(self.symbol),
         )
         return [found] if self.symbol else []
 
@@ -244,6 +246,20 @@ class Layer(ForwardState, nn.Module, ABC):
         written = f"{full}_{subscript(*index)}" if index else full
         named = f"∂{place.y_name}_{unit}/∂{written}"
         return written, unit, [Factor(named, (unit, *index), lambda n: self._parameter_at_sample(place, name, n))]
+
+    def symbol_fault(self, place: Place) -> str:
+        """An input at which the symbol is not the slope, in words; '' where there is none, or there are no samples."""
+        if self.symbol is None or place.x is None or place.y is None:
+            return ""
+        tolerance = torch.finfo(place.y.dtype).eps ** 0.5
+        written = slope_function(self.symbol, type(self).__name__)(place.x, place.y).flatten(1)
+        slopes = self.local_jacobian(place.x, place.y)
+        wrong = ~torch.isclose(written, slopes, rtol=tolerance, atol=tolerance, equal_nan=True)
+        if not wrong.any():
+            return ""
+        one, other = distinct_digits(float(written[wrong][0]), float(slopes[wrong][0]))
+        z = six_digits(float(place.x.flatten(1)[wrong][0]))
+        return f"the symbol '{self.symbol}' gives {one} at the input {z}, where the slope is {other}"
 
     def at(self, parameters: dict[str, Tensor]) -> Self:
         """The same layer with other parameter values. Nothing is copied, and this layer stays as it is."""
@@ -288,16 +304,6 @@ class Layer(ForwardState, nn.Module, ABC):
             found = self.gradients(v, x, y)
         expect_gradients(code, found, dict(self.named_parameters()))
         return found
-
-    def _symbol_holds(self, place: Place) -> bool:
-        """Whether the symbol has the numbers of the derivative at every sample; True where there are no samples."""
-        if self.symbol is None or place.x is None or place.y is None:
-            return self.symbol is not None
-        tolerance = torch.finfo(place.y.dtype).eps ** 0.5
-        written = slope_function(self.symbol, type(self).__name__)(place.x, place.y).flatten(1)
-        return torch.allclose(
-            written, self.local_jacobian(place.x, place.y), rtol=tolerance, atol=tolerance, equal_nan=True
-        )
 
     def _at_sample(self, place: Place, n: int) -> Tensor:
         return self.local_jacobian(*(value[n : n + 1] for value in place.values()))[0]

@@ -24,6 +24,8 @@ class Location:
         passing: the first submodule from which on all gradients are right; '' if unknown.
         methods: of a `nets.Layer`, its methods whose results are wrong: 'pullback', or 'slope' of an activation;
             'gradients', 'jacobians'. () of any other module.
+        order: 1 if its gradient is wrong; 2 if that is right and wrong derivatives come from differentiating it again,
+            which matters for gradients of gradients. Then `by` may have 'v', the gradient that reaches its output.
     """
 
     module: str
@@ -35,6 +37,7 @@ class Location:
     failing: str = ""
     passing: str = ""
     methods: tuple[str, ...] = ()
+    order: int = 1
 
     def __str__(self) -> str:
         """A sentence without its full stop."""
@@ -52,6 +55,9 @@ class Location:
         if self.methods:
             code = listed([f"{self.kind}.{method}" for method in self.methods])
             what = f"{code} give{'s' * (len(self.methods) == 1)} a wrong derivative by {listed(several)}"
+            if self.order == 2:
+                points = ["the incoming gradient v" if name == "v" else name for name in several]
+                what = f"the numbers of {code} are right, and their own derivative by {listed(points)} is wrong"
         also = f", and likewise at {_quoted(self.also)}" if self.also else ""
         text = f"{', '.join(known)}{': ' if known else ''}look at {where}: {what}{also}"
         return text[0].upper() + text[1:]
@@ -65,7 +71,11 @@ class Location:
         """
         if fields is None:
             return None
-        kinds: dict[str, type] = {"itself": bool, **dict.fromkeys(("by", "also", "untried", "methods"), list)}
+        kinds: dict[str, type] = {
+            "itself": bool,
+            "order": int,
+            **dict.fromkeys(("by", "also", "untried", "methods"), list),
+        }
         given = fields_of(cls, "the location", fields)
         for name, value in given.items():
             entries = value if isinstance(value, list) else []

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from nets.calculus.formulas import formulas
+from nets.calculus.formulas import written_formulas
 from nets.calculus.network import Network
 from nets.records.certificate import Certificate
 from nets.records.method import Method
@@ -84,9 +84,9 @@ def _network_certificate(network: Network, problem: Problem, options: Options) -
     if any(check.reason is Reason.KINK for check in judgement.checks):
         # At a kink gradcheck measures the mean of two slopes, and reports a mismatch.
         function = [replace(c, verdict=Verdict.INCONCLUSIVE) if c.verdict == Verdict.FAIL else c for c in function]
-    written = formulas(network, network_input(problem))
-    known = {name: str(formula) for name, formula in written.items() if name in problem.points}
-    return Certificate((*judgement.checks, *function), known, judgement.notes())
+    written = written_formulas(network, network_input(problem))
+    known = {name: str(formula) for name, formula in written.formulas.items() if name in problem.points}
+    return Certificate((*judgement.checks, *function), known, (*judgement.notes(), *written.notes))
 
 
 def _judge(problem: Problem, reverse: Mapping[str, Tensor], options: Options) -> Judge:

@@ -1,6 +1,8 @@
 """The certificate of a module that is too large to check every entry: random directions instead."""
 
-from nets.calculus.formulas import formulas
+from dataclasses import replace
+
+from nets.calculus.formulas import written_formulas
 from nets.calculus.jacobians import jacobians
 from nets.records.certificate import Certificate
 from nets.records.method import Method
@@ -52,10 +54,12 @@ def probed_certificate(problem: Problem, options: Options, note: str) -> Certifi
     if checks:
         least = max(checks, key=lambda check: check.detects or 0.0)
         note += f"; least sure of {least.parameter}: {least.message}"
-    written = {} if network is None else formulas(network, network_input(problem))
-    return Certificate(
-        (*checks, *exact), {name: str(formula) for name, formula in written.items()}, (note, *forward.notes())
-    )
+    certificate = Certificate((*checks, *exact), notes=(note, *forward.notes()))
+    if network is None:
+        return certificate
+    written = written_formulas(network, network_input(problem))
+    known = {name: str(formula) for name, formula in written.formulas.items()}
+    return replace(certificate, formulas=known, notes=(*certificate.notes, *written.notes))
 
 
 def _from_the_output(problem: Problem, options: Options) -> list[str]:

@@ -31,7 +31,7 @@ from nets.verification.contract.saved import overwritten_tensor
 from nets.verification.derivations.user_jacobian import GivenEngine, StatedDerivation, user_jacobians
 from nets.verification.entrywise import entrywise_certificate
 from nets.verification.probed import probed_certificate
-from nets.verification.probing.submodules import locate
+from nets.verification.probing.submodules import locate, locate_in_network
 from nets.verification.problem.calling.errors import OwnPrecisionError, layer_error
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.strides import expanded_inputs_note
@@ -225,7 +225,8 @@ def _second_order(problem: Problem, inputs: tuple[Any, ...], options: Options) -
     what = "order=2 checks the derivatives of G and not G itself; order=1 checks the gradient"
     if isinstance(problem.module, Network):
         what = "order=2 holds the closed form of G and of its derivatives against reverse mode"
-        certificate = replace(certificate, location=locate(problem, certificate.checks))
+        if certificate.verdict == Verdict.FAIL:
+            certificate = replace(certificate, location=locate_in_network(problem, certificate.checks))
     note = f"G is the gradient Σ_m v_m ∂Y_m/∂p; {what}"
     return replace(certificate, notes=(*certificate.notes, note), tolerance=options.tolerance)
 

@@ -17,7 +17,7 @@ from nets.calculus.layers.conversion import register
 from nets.calculus.layers.initialization import WeightedSum
 from nets.calculus.mathematics import Mathematics
 from nets.calculus.norms import norms_of_products
-from nets.calculus.notation.factors import Factor, Place, subscript
+from nets.calculus.notation.factors import DELTA, Factor, Place, subscript
 from nets.errors import InputError
 
 
@@ -151,7 +151,7 @@ class Linear(WeightedSum):
         def x(n: int) -> Tensor:
             return place.values()[0][n].reshape(-1, inputs).repeat_interleave(outputs, 0)
 
-        delta = Factor(f"δ_{subscript(k, index[0])}", (unit, index[0]), same)
+        delta = Factor(f"δ_{subscript(k, index[0])}", (unit, index[0]), same, (DELTA,))
         if name == "bias":
             return [delta]
         return [delta, Factor(f"{place.x_name}_{subscript(*rows, index[1])}", (unit, index[1]), x)]

@@ -12,7 +12,7 @@ from nets import validation
 from nets.calculus.layer import Layer
 from nets.calculus.layers.conversion import register
 from nets.calculus.mathematics import Mathematics
-from nets.calculus.notation.factors import Factor, Place, subscript
+from nets.calculus.notation.factors import DELTA, Factor, Place, subscript
 from nets.errors import InputError
 
 SATURATED = 0.99
@@ -74,7 +74,7 @@ class Softmax(Layer):
             return super().factors(place, i, j)
         y_i, y_j = (f"{place.y_name}_{subscript(unit)}" for unit in (i, j))
         written = f"{y_i} (δ_{subscript(i, j)} − {y_j})"
-        return [Factor(written, (i, j), lambda n: self._at_sample(place, n))]
+        return [Factor(written, (i, j), lambda n: self._at_sample(place, n), (DELTA,))]
 
     def statistics(self, x: Tensor, y: Tensor) -> dict[str, float]:
         """Entropy and saturation, see `distribution_statistics`."""
@@ -140,7 +140,7 @@ class LogSoftmax(Softmax):
         if not place.of_vectors:
             return Layer.factors(self, place, i, j)
         written = f"(δ_{subscript(i, j)} − exp {place.y_name}_{subscript(j)})"
-        return [Factor(written, (i, j), lambda n: self._at_sample(place, n))]
+        return [Factor(written, (i, j), lambda n: self._at_sample(place, n), (DELTA,))]
 
 
 register(nn.Softmax, lambda module: None if module.dim is None else Softmax(module.dim))

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from nets.errors import InputError
 
+DELTA = "δ_ki is 1 where k = i, and 0 elsewhere"
+
 
 @dataclass(frozen=True)
 class Place:
@@ -56,11 +58,14 @@ class Factor:
         text: how it is written, such as 'W2_kl'.
         letters: its indices, such as ('k', 'l').
         numbers: n → its numbers at sample n, with an axis for each letter.
+        meanings: what its letters stand for, such as DELTA, where that is not the weight, bias, input or output of a
+            layer.
     """
 
     text: str
     letters: tuple[str, ...]
     numbers: Callable[[int], Tensor]
+    meanings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -137,7 +142,7 @@ def delta(one: str, other: str, y: Tensor | None) -> Factor:
             raise _without_numbers()
         return torch.eye(y[n].numel(), dtype=torch.float64)
 
-    return Factor(f"δ_{subscript(one, other)}", (one, other), numbers)
+    return Factor(f"δ_{subscript(one, other)}", (one, other), numbers, (DELTA,))
 
 
 def _without_numbers() -> InputError:

@@ -24,7 +24,15 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
         for name in ("sin", "cos", "tan", "sinh", "cosh", "tanh", "exp", "log", "sqrt", "sign", "abs")
     },
 }
-"""σ is the logistic function; Φ and φ are the distribution function and the density of the standard normal."""
+"""The functions of a symbol, by name; see MEANINGS for the letters."""
+
+MEANINGS = {
+    "σ": "σ(z) is 1 / (1 + exp −z)",
+    "Φ": "Φ is the distribution function of the standard normal",
+    "φ": "φ is the density of the standard normal",
+    "[": "[a > b] is 1 where a > b, and 0 elsewhere",
+}
+"""What the letters and brackets of a symbol stand for, where that is not their name."""
 
 POWERS = {"²": "** 2", "³": "** 3", "^": "**"}
 OPERATORS = {"−": "-", "-": "-", "+": "+", "·": "*", "/": "/", ">": ">", "<": "<", "≥": ">=", "≤": "<="}
@@ -44,6 +52,8 @@ def slope_function(symbol: str, owner: str = "a layer") -> Callable[[Tensor, Ten
     Raises:
         InputError: for a text that is not in this notation, here or at the first call.
     """
+    if not isinstance(symbol, str):
+        raise _unread(symbol, owner)
     source = _python(symbol, owner)
     known = {**FUNCTIONS, "indicator": lambda condition: condition.to(torch.float64)}
     try:
@@ -60,6 +70,11 @@ def slope_function(symbol: str, owner: str = "a layer") -> Callable[[Tensor, Ten
         return torch.as_tensor(found, dtype=y.dtype, device=y.device).expand_as(y)
 
     return slope
+
+
+def meanings(symbol: str) -> tuple[str, ...]:
+    """What the letters and brackets of a symbol stand for."""
+    return tuple(dict.fromkeys(MEANINGS[token] for token in TOKEN.findall(symbol) if token in MEANINGS))
 
 
 def as_factor(symbol: str) -> str:

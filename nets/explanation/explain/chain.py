@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nets.calculus.formulas import chain_rule, formulas
+from nets.calculus.formulas import chain_rule, written_formulas
 from nets.calculus.notation.factors import Factor
 from nets.calculus.notation.symbols import slope_function
 from nets.explanation.explain.numbers import factor_text, with_values
@@ -105,9 +105,11 @@ def formula_lines(
     partial: PartialDerivative, chain: Sequence[LocalJacobian], paths: Paths, factors: Sequence[ChainFactor]
 ) -> Iterator[tuple[str, str]]:
     """(label, formula): in letters, with the chain rule, with indices, and with numbers if there is no sum."""
-    formula = formulas(partial.network, partial.x).get(partial.name)
+    written = written_formulas(partial.network, partial.x)
+    formula = written.formulas.get(partial.name)
     if formula is not None:
         yield "formula", str(formula)
+    yield from (("note", sentence) for sentence in written.left_out)
     dense = sum(local.dense for local in chain)
     if dense > (partial.layer < 0):  # then the formula contains A
         symbol = "∂Y_k/∂X_j" if partial.layer < 0 else "A_ki"

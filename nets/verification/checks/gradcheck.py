@@ -104,7 +104,8 @@ def check_function(network: Network, problem: Problem, intended: Collection[str]
     y = function(*points)
     v = signed(y.numel(), stream(problem.seed, "cotangent of gradgradcheck")).to(y.dtype).reshape(y.shape)
 
-    def gradient(*points: Tensor) -> Tensor:
+    def gradient(*arguments: Tensor) -> Tensor:
+        *points, v = arguments
         graph = torch.is_grad_enabled()  # differences need numbers alone, which take half of the time
         with torch.enable_grad():
             total = (v * function(*points)).sum()
@@ -112,12 +113,13 @@ def check_function(network: Network, problem: Problem, intended: Collection[str]
         return torch.cat([part.reshape(-1) for part in found])
 
     size, outputs = sum(point.numel() for point in points), y.numel()
-    unsuited = problem.call_with(_computes_coarsely) or Reason.KINK.because()
+    unsuited = problem.call_with(_computes_coarsely)
     first = _Tool(Method.GRADCHECK, gradcheck, size * outputs, size <= FIRST_ORDER_BUDGET, unsuited)
     second = _Tool(Method.GRADGRADCHECK, gradgradcheck, (size + outputs) * size, size <= SECOND_ORDER_BUDGET, unsuited)
     return [
-        first.check(function, function, points, problem.seed),
-        second.check(function, gradient, points, problem.seed),
+        first.check(function, points, function, points, problem.seed),
+        # The tool moves the cotangent as well, since the gradient is differentiated by it.
+        second.check(function, points, gradient, (*points, v.requires_grad_()), problem.seed),
     ]
 
 
@@ -151,23 +153,26 @@ class _Tool:
         run: the tool.
         entries: how many it compares.
         slow: whether it checks every one of them.
-        unsuited: why the network may have no step that suits the tool.
+        unsuited: why no step suits the tool; None where none is known.
     """
 
     name: Method
     run: Callable[..., bool]
     entries: int
     slow: bool
-    unsuited: Finding
+    unsuited: Finding | None
 
-    def check(self, function: Function, moved: Function, points: Points, seed: int) -> Check:
+    def check(self, function: Function, points: Points, moved: Function, arguments: Points, seed: int) -> Check:
         """A pass if some step brings no objection; a failure if differences confirm the objection; else inconclusive.
 
         Args:
             function: the function that the tool checks.
-            moved: the function of which it takes differences.
+            points: its arguments.
+            moved: the function of which the tool takes differences.
+            arguments: of that function.
+            seed: of the random directions.
         """
-        slopes = _slopes(moved, points, self.slow, seed)
+        slopes = _slopes(moved, arguments, self.slow, seed)
         settled = slopes.settled()
         # If there is no such step, there is a kink at the point or very near, which the tool may not notice.
         first = int(settled.int().argmax())
@@ -182,12 +187,17 @@ class _Tool:
                 break
             first, failure = step, self._objection(function, points, STEPS[step])
         if failure:
-            return self._check(Verdict.INCONCLUSIVE, self.unsuited)
+            unconfirmed = f"{failure}, which differences along random directions do not show"
+            why = self._objects(unconfirmed) if bool(settled[first]) else Reason.KINK.because()
+            return self._check(Verdict.INCONCLUSIVE, self.unsuited or why)
         scope = self._scope() + (f", with steps of {STEPS[first]:.0e}" if first else "")
         return self._check(Verdict.PASS, Reason.GRADCHECKED.because(scope=scope))
 
     def _objected(self, objection: str) -> Check:
-        return self._check(Verdict.FAIL, Reason.GRADCHECK_OBJECTS.because(scope=self._scope(), objection=objection))
+        return self._check(Verdict.FAIL, self._objects(objection))
+
+    def _objects(self, objection: str) -> Finding:
+        return Reason.GRADCHECK_OBJECTS.because(scope=self._scope(), objection=objection)
 
     def _objection(self, function: Function, points: Points, eps: float) -> str:
         """The objection of the tool; '' if there is none."""

@@ -100,9 +100,7 @@ def locate(problem: Problem, checks: Sequence[Check]) -> Location | None:
     """
     wrong_derivations = {check.oracle for check in checks if check.verdict == Verdict.FAIL}
     if Method.CLOSED_FORM in wrong_derivations:
-        found = problem.call_with(lambda network, x: locate_layer(network, x, problem.seed))
-        names = ("", *(name for name, _ in problem.module.named_children()))
-        return found and replace(found, **dict(zip(("failing", "passing"), _bounds(names, checks), strict=True)))
+        return locate_in_network(problem, checks)
     if Method.REVERSE_MODE not in wrong_derivations or not any(True for _ in problem.module.children()):
         return None
     root = recorded(problem)
@@ -122,6 +120,15 @@ def locate(problem: Problem, checks: Sequence[Check]) -> Location | None:
     call, by = here.call, () if "all" in wrong else wrong
     kind, itself = type(call.module).__name__, bool(call.children)
     return Location(call.name, kind, itself, by, tuple(also), tuple(untried), failing, passing)
+
+
+def locate_in_network(problem: Problem, checks: Sequence[Check]) -> Location | None:
+    """The layer of a `Network` that a wrong closed form comes from; None if no layer is shown to be wrong alone."""
+    found = problem.call_with(lambda network, x: locate_layer(network, x, problem.seed))
+    if found is None or found.order == 2:  # the first derivatives, which have names, are right
+        return found
+    failing, passing = _bounds(("", *(name for name, _ in problem.module.named_children())), checks)
+    return replace(found, failing=failing, passing=passing)
 
 
 class _Tried(NamedTuple):
