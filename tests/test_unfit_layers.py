@@ -216,5 +216,5 @@ def test_engines_that_take_no_whole_numbers_are_left_out() -> None:
 
 
 def test_whole_numbers_for_a_layer_that_takes_none_are_refused() -> None:
-    with pytest.raises(nets.InputError, match=r"layer 0: Linear\.forward fails"):
+    with pytest.raises(nets.InputError, match="X holds whole numbers"):
         nets.jacobians(nets.Network([Linear(2, 3)]), TOKENS)

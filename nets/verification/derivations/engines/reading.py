@@ -67,7 +67,8 @@ def _expect_separate_samples(network: Network, parameters: Mapping[str, Tensor],
 
 def _samples_depend_on_others(y: Tensor, x: Tensor) -> bool:
     for group, v in zip(*grouped_cotangents(y.detach()), strict=True):
-        (gradient,) = torch.autograd.grad(y, x, v, retain_graph=True, materialize_grads=True)
+        # With v as its argument, `grad` would import SymPy and so change the filters of warnings.
+        (gradient,) = torch.autograd.grad((v * y).sum(), x, retain_graph=True, materialize_grads=True)
         if gradient[~group].any():
             return True
     return False
