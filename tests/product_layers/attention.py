@@ -50,14 +50,14 @@ class WithoutRowSums(Attention):
     def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
         one, v = self._split(x), self._by_head(v, self.heads // self.groups)
         p = self._weights(one)
-        ds = p * (v @ one.values.mT) * self._scale(one)
-        return self._cotangent(ds @ one.keys, ds.mT @ one.queries, p.mT @ v)
+        ds = p * (v @ one.values.mT)
+        return self._cotangent(ds @ self._scaled(one.keys), ds.mT @ one.queries, p.mT @ v)
 
 
 class WithoutScale(Attention):
     @staticmethod
-    def _scale(one: object) -> float:
-        return 0.5
+    def _scaled(heads: Tensor) -> Tensor:
+        return heads * 0.5
 
     def forward(self, x: Tensor) -> Tensor:
         return Attention(self.heads, self.groups)(x)
