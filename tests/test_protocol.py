@@ -10,7 +10,6 @@ from torch import Tensor, nn
 import nets
 from nets.calculus.formulas import formulas
 from nets.calculus.layers import Linear, ReLU, Tanh
-from nets.verification.derivations.engines import OutOfReachError, available
 
 EXACT = {"rtol": 1e-10, "atol": 1e-12}
 
@@ -33,33 +32,6 @@ class Embedding(nets.Layer):
         return {"weight": zero.index_put((x.flatten(),), v.reshape(-1, v.shape[-1]), accumulate=True)}
 
 
-class BatchNorm(nets.Layer):
-    """Y_ni = (X_ni − mean_n X_ni) / √(var_n X_ni + ε) in training, with fixed statistics in evaluation."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(3, dtype=torch.float64))
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training:
-            return x - self.mean
-        self.mean.lerp_(x.mean(0).detach(), 0.1)
-        return (x - x.mean(0)) * (x.var(0, correction=0) + 1e-5).rsqrt()
-
-    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        if not self.training:
-            return v
-        r = (x.var(0, correction=0) + 1e-5).rsqrt()
-        return r * (v - v.mean(-2, keepdim=True) - y * (v * y).mean(-2, keepdim=True))
-
-
-class ConstantStatistics(BatchNorm):
-    """Its pullback takes the statistics to be constants."""
-
-    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        return v * (x.var(0, correction=0) + 1e-5).rsqrt()
-
-
 def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
@@ -67,11 +39,6 @@ def generator() -> torch.Generator:
 def of_tokens() -> tuple[nets.Network, Tensor]:
     network = nets.Network([Embedding(), Tanh(), Linear(3, 2, generator=generator())]).double()
     return network, torch.tensor([[0, 3], [3, 3], [4, 1]])
-
-
-def normalised(layer: Callable[[], nets.Layer] = BatchNorm) -> tuple[nets.Network, Tensor]:
-    layers = [Linear(3, 3, generator=generator()), layer(), Tanh(), Linear(3, 2, generator=generator())]
-    return nets.Network(layers).double(), torch.randn(4, 3, generator=generator(), dtype=torch.float64)
 
 
 def by_autograd(network: nets.Network, x: Tensor) -> dict[str, Tensor]:
@@ -154,52 +121,6 @@ def test_a_fault_of_a_layer_of_tokens_is_not_blamed_on_whole_numbers() -> None:
     network, x = of_tokens()
     with pytest.raises(nets.InputError, match=r"layer 0: Embedding\.forward fails with IndexError"):
         nets.jacobians(network, x + 1)
-
-
-def test_samples_that_depend_on_one_another_have_the_jacobians_of_autograd() -> None:
-    network, x = normalised()
-    kept = network.layers[1].mean.clone()
-    found = nets.jacobians(network, x)
-    assert torch.equal(network.layers[1].mean, kept), "a Jacobian changed the running statistics"
-    for name, dense in by_autograd(network, x).items():
-        torch.testing.assert_close(found[name].dense(), dense, **EXACT)
-    assert found["input"].shape == (4, 2, 4, 3) and found["input"].entry(0, 1, 2, 1) != 0
-    assert nets.verify(network, x).passed
-    assert nets.jacobians(network.eval(), x)["input"].shape == (4, 2, 3)
-
-
-def test_statistics_taken_to_be_constant_fail() -> None:
-    network, x = normalised(ConstantStatistics)
-    failed = {check.parameter for check in nets.verify(network, x).checks if check.verdict == "fail"} - {"all"}
-    # A shift of all samples is taken out again, so that the bias does not show the mistake.
-    assert failed >= {"0.weight", "input"} and not failed & {"3.weight", "3.bias"}
-
-
-def test_formulas_end_where_the_way_leads_through_other_samples() -> None:
-    network, x = normalised()
-    assert set(formulas(network, x)) == {"3.weight", "3.bias"}
-    assert set(formulas(network.eval(), x)) == {"0.weight", "0.bias", "3.weight", "3.bias", "input"}
-
-
-def test_a_network_with_running_statistics_is_trained_and_the_check_of_the_data_leaves_them() -> None:
-    network, x = normalised()
-    for one, other in zip(*descents(network, x), strict=True):
-        torch.testing.assert_close(one, other, **EXACT)
-    kept = network.layers[1].mean.clone()
-    nets.descend(network, nets.Batch(x, x[:, :2]), loss=nets.MeanSquaredError(), learning_rate=0.1, steps=1)
-    assert torch.equal(network.layers[1].mean, kept)
-
-
-def test_what_needs_separate_samples_says_so() -> None:
-    network, x = normalised()
-    with pytest.raises(nets.InputError, match=r"layer 1, a BatchNorm, .*; explain expected .*network\.eval\(\)"):
-        nets.explain(network, x, "0.weight", (0, 0))
-    with pytest.raises(nets.InputError, match=r"layer 1, a BatchNorm, .*; sample_norms expected"):
-        descents(network, x, sample_norms=True)
-    for name, engine in available().items():
-        with pytest.raises(OutOfReachError, match="layer 1"):
-            engine(network, x)
-        assert name
 
 
 class ChangesShape(nets.Activation):
