@@ -52,7 +52,7 @@ def evaluate(network: Network, loss: Loss, batch: Batch, classes: int | None = N
     The class of n is T_n, or argmax_k T_nk. The layers are in evaluation mode meanwhile: no number is dropped, and
     nothing is normalized by the statistics of this batch.
     """
-    parts = [batch.take(slice(first, first + AT_ONCE)) for first in range(0, len(batch), AT_ONCE)]
+    parts = batch.split(AT_ONCE)
     with evaluation_mode(network):
         found = [_measured(network, loss, part, classes) for part in parts]
     mean = loss.reduction == "mean"
