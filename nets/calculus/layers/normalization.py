@@ -160,12 +160,6 @@ class RMSNorm(LayerNorm):
         super().__init__(normalized_shape, 0.0 if eps is None else eps, elementwise_affine, bias=False)
         self._eps_of_precision = eps is None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Y_nj = W_j H_nj."""
-        self._check(x)
-        h = self.normal(x)[0]
-        return h if self.weight is None else h * self.weight
-
     def function(self, m: Mathematics, x: Any, weight: Any = None, bias: Any = None) -> Any:
         """Y_nj = W_j H_nj, with ε in float64."""
         y = x / m.sqrt(self._mean(m, x * x) + self._eps(torch.float64))
