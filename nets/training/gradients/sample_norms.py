@@ -35,12 +35,11 @@ def backpropagate_with_norms(network: Network, loss: Loss, batch: Batch) -> tupl
         ℓ; ∂ℓ/∂θ_p by name; and the norms of the terms, shape (P, N).
     """
     values = network.trace(batch.inputs)
-    names, shared = network.parameter_names(), network.shared_parameters()
-    gradients, norms = dict[str, Tensor](), NormsByName(shared)
-    for index, v in network.pulled_back(loss.gradient(values[-1], batch.targets), values):
-        layer, at = network.layers[index], (v, values[index], values[index + 1])
-        add_by_name(gradients, names[index], layer.checked_gradients(*at))
-        norms.add(names[index], layer, at)
+    gradients, names = dict[str, Tensor](), network.names_by_part()
+    norms = NormsByName(network.shared_parameters())
+    for part, layer, *at in network.visits_along(loss.gradient(values[-1], batch.targets), values):
+        add_by_name(gradients, names[part], layer.checked_gradients(*at))
+        norms.add(names[part], layer, at)
     moved, each = list(trained(network)), norms.norms()
     found = torch.stack([each[name] for name in moved])
     return loss(values[-1], batch.targets), {name: gradients[name] for name in moved}, found
