@@ -236,7 +236,7 @@ def _row_norms(
 def _at_least(t: Tensor, least: Any = None, most: Any = None, *, place: Tensor) -> Call | None:
     """max(t, least)."""
     small = t.numel() <= MOST_BOUNDED
-    return _with_bound(np.maximum, t, least, place) if most is None and small else None
+    return _with_bound(np.maximum, t, least, place=place) if most is None and small else None
 
 
 def _converted(t: Tensor, place: Tensor) -> Call | None:
@@ -246,27 +246,17 @@ def _converted(t: Tensor, place: Tensor) -> Call | None:
     return functools.partial(np.copyto, place.numpy(), t.numpy())
 
 
-def _is_at_least(t: Tensor, least: Any, *, place: Tensor) -> Call | None:
-    """t ≥ least."""
-    return _with_bound(np.greater_equal, t, least, place)
-
-
-def _with_bound(function: Callable[..., object], t: Tensor, bound: Any, place: Tensor) -> Call | None:
+def _with_bound(function: Callable[..., object], t: Tensor, bound: Any, *, place: Tensor) -> Call | None:
     """function(t, bound), unless the precision of t cannot hold the bound."""
     if bound is None or t.dtype not in WEIGHTS or np.asarray(bound, t.numpy().dtype) != bound:
         return None
     return functools.partial(function, t.numpy(), np.asarray(bound, t.numpy().dtype), out=place.numpy())
 
 
-def _is_above(t: Tensor, least: Any, *, place: Tensor) -> Call | None:
-    """t > least."""
-    return _with_bound(np.greater, t, least, place)
-
-
 EXACT: dict[Any, Callable[..., Call | None]] = {
     aten.clamp.default: _at_least,
-    aten.ge.Scalar: _is_at_least,
-    aten.gt.Scalar: _is_above,
+    aten.ge.Scalar: functools.partial(_with_bound, np.greater_equal),
+    aten.gt.Scalar: functools.partial(_with_bound, np.greater),
 }
 """Operations without rounding, such as those that say which targets count, in any of the precisions here."""
 
