@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeVar, cast
 
 from torch import Tensor
 
-from nets.calculus.jacobian import Jacobian, SumOfJacobians
+from nets.calculus.jacobian import Jacobian, add_use
 from nets.calculus.layer import Layer
 from nets.calculus.norms import row_norms
 from nets.calculus.parameters import add_by_name, first_names, prefixed, separated
@@ -119,8 +119,7 @@ class Composite(Layer):
         names, found = self.names_by_part(), dict[str, Jacobian]()
         for part, layer, *at in self.visits(a, x, y):
             for own, jacobian in layer.jacobians(*at).items():
-                name = names[part][own]
-                found[name] = SumOfJacobians((found[name], jacobian)) if name in found else jacobian
+                add_use(found, names[part][own], jacobian)
         return self._in_order(found)
 
     def _summed(self, derivative: Callable[..., dict[str, Tensor]], visits: Iterable[Visit]) -> dict[str, Tensor]:

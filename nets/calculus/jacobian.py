@@ -271,3 +271,8 @@ class SumOfJacobians(Jacobian):
     @staticmethod
     def _sum(parts: Iterable[Tensor]) -> Tensor:
         return functools.reduce(torch.add, parts)
+
+
+def add_use(found: dict[str, Jacobian], name: str, jacobian: Jacobian) -> None:
+    """Add the Jacobian of one more use of a parameter."""
+    found[name] = SumOfJacobians((found[name], jacobian)) if name in found else jacobian

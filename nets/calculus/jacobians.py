@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nets.calculus.checks import checked_cotangents, checked_trace, coupling_layers, naming, unchanged
 from nets.calculus.cotangents import unit_cotangents
-from nets.calculus.jacobian import DenseJacobian, InputJacobian, Jacobian, SumOfJacobians
+from nets.calculus.jacobian import DenseJacobian, InputJacobian, Jacobian, add_use
 from nets.calculus.network import Network
 from nets.calculus.parameters import add_by_name
 from nets.errors import InputError
@@ -61,7 +61,7 @@ def _by_sample(network: Network, values: list[Tensor]) -> dict[str, Jacobian]:
         with naming(index):
             own = network.layers[index].jacobians(a, values[index], values[index + 1])
         for name, jacobian in own.items():
-            _add(found, names[index][name], _by_output(jacobian, y))
+            add_use(found, names[index][name], _by_output(jacobian, y))
     if x.is_floating_point():
         # The input's Jacobian is computed later, on request, and belongs to the parameters as they are now.
         first, last = network.layers[0], a
@@ -90,11 +90,6 @@ def _of_coupled_samples(network: Network, values: list[Tensor]) -> dict[str, Jac
         with naming(0):
             dense["input"] = network.layers[0].checked_pullback(a, x, values[1])
     return {name: DenseJacobian(d.reshape(*y.shape, *d.shape[1:]), y.ndim - 1) for name, d in dense.items()}
-
-
-def _add(found: dict[str, Jacobian], name: str, jacobian: Jacobian) -> None:
-    """The Jacobian of one more use of a parameter."""
-    found[name] = SumOfJacobians((found[name], jacobian)) if name in found else jacobian
 
 
 def _by_output(jacobian: Jacobian, y: Tensor) -> Jacobian:
