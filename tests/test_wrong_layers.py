@@ -105,6 +105,13 @@ def test_the_layer_of_a_network_that_is_probed_is_named(layer: Callable[[], nets
     assert place.module == "1"
 
 
+def test_a_layer_of_a_network_with_names_is_named_by_them() -> None:
+    network = nets.Network({"first": Linear(4, 3), "bend": Tripled(), "head": Linear(3, 2)}).double()
+    certificate = nets.verify(network, X)
+    assert certificate.location is not None and certificate.location.module == "bend"
+    assert certificate.location.methods == ("slope",) and "`bend`" in certificate.sentence()
+
+
 def test_the_sides_of_the_layer_are_told() -> None:
     place = located(Linear(4, 4), Tripled(), Linear(4, 2))
     assert (place.failing, place.passing) == ("0", "2")

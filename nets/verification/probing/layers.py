@@ -56,8 +56,8 @@ def _located(
     network: Network, x: Tensor, seed: int, wrong_methods: Callable[[Layer, Tensor, torch.Generator], Wrong]
 ) -> Location | None:
     found, untried = list[Location](), list[str]()
-    for index, layer in enumerate(network.layers):
-        name, generator = str(index), stream(seed, "cotangents of a layer", str(index))
+    for name, layer in network.parts.items():
+        generator = stream(seed, "cotangents of a layer", name)
         wrong = attempt(lambda: wrong_methods(layer, x, generator)).or_none()  # noqa: B023
         if wrong is None:
             untried.append(name)
