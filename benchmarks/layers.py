@@ -24,7 +24,7 @@ from nets.calculus.architectures import gpt
 from nets.torch_internals import TorchDispatchMode
 from nets.training.gradients.backpropagation import backpropagate
 from nets.training.optimizers import AdamW
-from nets.training.replay.recording import Recording
+from nets.training.replay.recording import Recording, watched
 
 aten = torch.ops.aten
 
@@ -235,7 +235,7 @@ def _peak() -> int:
 def copies(setting: Setting) -> str:
     """What the recording of a step copies, in words."""
     network, batch = setting.made(), setting.samples.take(slice(0, setting.batch))
-    copied = Counter(Recording(lambda: backpropagate(network, nets.CrossEntropy(), batch)).copying)
+    copied = Counter(Recording(*watched(lambda: backpropagate(network, nets.CrossEntropy(), batch))).copying)
     return ", ".join(f"{count} of {name}" for name, count in copied.items()) or "no result"
 
 

@@ -2,24 +2,50 @@
 
 PyTorch may change a private name in any release. Each function looks its name up when it is called, and takes a public
 fallback where the installed release lacks it: the fallback is slower, or leaves out a check, and never gives a wrong
-    result. `pytree` and
-`TorchDispatchMode` have no public equivalent; they have been in place since PyTorch 2.0, and PyTorch's own
-documentation of dispatch modes refers to the module that is used here.
+result. `pytree` and `TorchDispatchMode` have no public equivalent; they have been in place since PyTorch 2.0, and
+PyTorch's own documentation of dispatch modes refers to the module that is used here.
 """
 
 import contextlib
 import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, wraps
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _python_dispatch as python_dispatch
 from torch.utils import _pytree as pytree
-from torch.utils._python_dispatch import TorchDispatchMode
 
-__all__ = ["TorchDispatchMode", "pytree"]
+__all__ = ["pytree"]
+
+
+class TorchDispatchMode(python_dispatch.TorchDispatchMode):
+    """PyTorch's own, which loads its compiler to keep it away from `__torch_dispatch__`: a second and 70 MB.
+
+    Here the compiler is kept away once something else has loaded it.
+    """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()  # type: ignore[no-untyped-call]
+        if "__torch_dispatch__" in vars(cls):
+            cls.__torch_dispatch__ = _not_compiled(cls.__torch_dispatch__)  # type: ignore[method-assign]
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+
+def _not_compiled(dispatch: Callable[..., Any]) -> Callable[..., Any]:
+    disabled = cache(lambda disable: disable(dispatch))
+
+    @wraps(dispatch)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        disable = getattr(sys.modules.get("torch._dynamo"), "disable", None)
+        return (dispatch if disable is None else disabled(disable))(*args, **kwargs)
+
+    return called
 
 
 @cache
@@ -137,15 +163,13 @@ def is_compiler_error(error: Exception) -> bool:
 
 
 def memory(tensor: Tensor) -> int:
-    """A number for the memory of a tensor, which its views share. Fallback: its address, which empty tensors share as
-    well."""
+    """A number for the memory of a tensor, which its views share. Fallback: its address, as for all empty tensors."""
     storage = tensor.untyped_storage()
     return getattr(storage, "_cdata", None) or storage.data_ptr()
 
 
 def address(tensor: Tensor) -> int | None:
-    """Where the numbers of a tensor begin in memory; None for one without numbers of its own, as in a function
-    transform."""
+    """Where the numbers of a tensor begin; None for one without numbers of its own, as in a function transform."""
     try:
         return tensor.data_ptr()
     except RuntimeError:
@@ -179,15 +203,9 @@ def gradient_hooks(tensor: Tensor) -> list[Callable[..., Any]]:
     return list((tensor._backward_hooks or {}).values())
 
 
-def accumulation_hooks(tensor: Tensor) -> list[Callable[..., Any]]:
-    """The hooks of `tensor.register_post_accumulate_grad_hook`."""
-    return list(accumulation_hook_table(tensor).values())
-
-
 def hook_tables(tensor: Tensor) -> list[dict[int, Any]]:
     """The tables in which a tensor keeps its hooks, as far as it has any. Writing to one changes the hooks."""
-    tables = (tensor._backward_hooks, getattr(tensor, "_post_accumulate_grad_hooks", None))
-    return [table for table in tables if table]
+    return [table for table in (tensor._backward_hooks, accumulation_hook_table(tensor)) if table]
 
 
 def accumulation_hook_table(tensor: Tensor) -> dict[int, Any]:
@@ -265,29 +283,28 @@ def own_modules(module: nn.Module) -> dict[str, nn.Module | None]:
 def norms(tensors: Sequence[Tensor], dtype: torch.dtype) -> Sequence[Tensor]:
     """‖t‖ of each tensor, in one call. Fallback: one call for each."""
     found = _private("torch", "_foreach_norm")
-    if found is None:
-        return [torch.linalg.vector_norm(t, dtype=dtype) for t in tensors]
-    return found(tensors, 2, dtype)
+    return found(tensors, 2, dtype) if found else [torch.linalg.vector_norm(t, dtype=dtype) for t in tensors]
 
 
 def zero(tensors: Sequence[Tensor]) -> None:
     """t ← 0 for each tensor, in one call. Fallback: one call for each."""
-    found = _private("torch", "_foreach_zero_")
-    if found is None:
-        for t in tensors:
-            t.zero_()
-    else:
-        found(tensors)
+    _each("_foreach_zero_", Tensor.zero_, tensors)
 
 
 def add(tensors: Sequence[Tensor], others: Sequence[Tensor], alpha: float) -> None:
     """t ← t + α u for each pair, in one call. Fallback: one call for each."""
-    found = _private("torch", "_foreach_add_")
-    if found is None:
-        for t, other in zip(tensors, others, strict=True):
-            t.add_(other, alpha=alpha)
-    else:
-        found(tensors, others, alpha=alpha)
+    _each("_foreach_add_", Tensor.add_, tensors, others, alpha=alpha)
+
+
+def copy(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> None:
+    """t ← u for each pair, in one call. Fallback: one call for each."""
+    _each("_foreach_copy_", Tensor.copy_, tensors, others)
+
+
+def _each(name: str, method: Callable[..., Tensor], *tensors: Sequence[Tensor], **settings: float) -> None:
+    found = _private("torch", name)
+    for one in [tensors] if found else zip(*tensors, strict=True):
+        (found or method)(*one, **settings)
 
 
 def scaled(tensors: Sequence[Tensor], factor: float | Tensor) -> list[Tensor]:
@@ -296,16 +313,6 @@ def scaled(tensors: Sequence[Tensor], factor: float | Tensor) -> list[Tensor]:
     if found is None or isinstance(factor, Tensor):
         return [t * factor for t in tensors]
     return list(found(tensors, factor))
-
-
-def copy(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> None:
-    """t ← u for each pair, in one call. Fallback: one call for each."""
-    found = _private("torch", "_foreach_copy_")
-    if found is None:
-        for t, other in zip(tensors, others, strict=True):
-            t.copy_(other)
-    else:
-        found(tensors, others)
 
 
 def fused(optimizer: str) -> Callable[..., None] | None:

@@ -229,8 +229,8 @@ def test_a_recording_that_gives_other_numbers_leaves_the_first_result_right(monk
     """It writes over the result that it was compared with."""
 
     class Wrong:
-        def __init__(self, function: object, watch: object, expected: tuple[Tensor, dict[str, Tensor]]) -> None:
-            for gradient in expected[1].values():
+        def __init__(self, watch: object, returned: tuple[Tensor, dict[str, Tensor]]) -> None:
+            for gradient in returned[1].values():
                 gradient.zero_()
             raise RuntimeError("the operations give other numbers when they are repeated")
 

@@ -1,5 +1,6 @@
 """What a recording leaves out: equal operations, constants, and results that nothing reads. The numbers stay."""
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -9,8 +10,8 @@ from torch import Tensor
 
 import nets
 from nets.training.gradients.backpropagation import backpropagate
-from nets.training.replay.kernels import tensors
-from nets.training.replay.recording import Recording, Watch, alike
+from nets.training.replay.operation import tensors
+from nets.training.replay.recording import Recording, alike, watched
 from nets.training.replay.simplification import simplified
 
 aten = torch.ops.aten
@@ -68,10 +69,27 @@ def viewed_again(x: Tensor) -> Any:
     return (one * 2).sum(), torch.cat([later, later[:, :1]], 1) + 1
 
 
+def the_same_tensor_twice(x: Tensor) -> Any:
+    y = x.exp()
+    return y, y, y[1:]
+
+
+def a_constant_that_is_written_to(x: Tensor) -> Any:
+    total = torch.zeros(4, dtype=x.dtype)
+    total += x[0]
+    total[1:] += 2 * torch.ones(3, dtype=x.dtype)
+    return total * 2, torch.zeros(4, dtype=x.dtype) + 1
+
+
+def of_a_shape_alone(x: Tensor) -> Any:
+    """The tensor of that shape is not computed itself."""
+    return torch.full_like(torch.sin(x), 2) * x
+
+
 CASES: dict[Callable[[Tensor], Any], int | None] = {
     computed_twice: 4, constant: 1, unread: 1, written_twice: None, returned_twice: 2, of_its_own_transpose: None,
     several_results: None, heads: None, of_numbers_of_two_kinds: None,
-    viewed_again: None,
+    viewed_again: None, the_same_tensor_twice: 2, a_constant_that_is_written_to: None, of_a_shape_alone: 1,
 }  # fmt: skip
 """Function → how many operations are repeated besides views; None where the number does not matter."""
 
@@ -79,7 +97,7 @@ CASES: dict[Callable[[Tensor], Any], int | None] = {
 @pytest.mark.parametrize("function", CASES, ids=lambda function: function.__name__)
 def test_a_recording_gives_the_numbers_of_the_function(function: Callable[[Tensor], Any]) -> None:
     x = X.clone()
-    recording = Recording(lambda: function(x))
+    recording = Recording(*watched(lambda: function(x)))
     for scale in (1.0, -0.5, 3.0):
         x.copy_(scale * X)
         recording.replay()
@@ -92,15 +110,15 @@ def test_a_recording_gives_the_numbers_of_the_function(function: Callable[[Tenso
 
 @pytest.mark.parametrize("function", [f for f, count in CASES.items() if count is not None], ids=lambda f: f.__name__)
 def test_only_what_is_needed_is_repeated(function: Callable[[Tensor], Any]) -> None:
-    with torch.no_grad(), Watch() as watch:
-        result = function(X)
-    left = [operation for operation in simplified(watch.operations, result).operations if not operation.views]
+    watch, result = watched(lambda: function(X))
+    kept = simplified(watch.operations, watch.values(result)).operations
+    left = [operation for operation in kept if not operation.views]
     assert len(left) == CASES[function], left
 
 
 def test_two_results_never_share_memory() -> None:
     """Someone who writes to one gradient must not change another."""
-    one, other = Recording(lambda: returned_twice(X)).result
+    one, other = Recording(*watched(lambda: returned_twice(X))).result
     assert one.data_ptr() != other.data_ptr()
 
 
@@ -115,15 +133,13 @@ def test_a_network_of_networks_is_recorded_without_computing_a_value_twice() -> 
     network = nets.Network([nets.Network([nets.mlp([3, 3])]), nets.Linear(3, 2)])
     batch = nets.Batch(torch.rand(5, 3), torch.rand(5, 2))
 
-    def kept(once: bool) -> list[object]:
-        with torch.no_grad(), Watch(once=once) as watch:
-            backpropagate(network, nets.MeanSquaredError(), batch)
-        return [operation.function for operation in watch.operations]
-
-    assert kept(once=False).count(aten.tanh.default) > 1
-    assert kept(once=True).count(aten.tanh.default) == 1
+    watch, result = watched(lambda: backpropagate(network, nets.MeanSquaredError(), batch))
+    seen = [operation.function for operation in watch.operations]
+    kept = [operation.function for operation in simplified(watch.operations, watch.values(result)).operations]
+    assert seen.count(aten.tanh.default) > 1
+    assert kept.count(aten.tanh.default) == 1
     # Forward, the weights' gradients, and one pullback.
-    assert kept(once=True).count(aten.addmm.default) == 2 and kept(once=True).count(aten.mm.default) == 3
+    assert kept.count(aten.addmm.default) == 2 and kept.count(aten.mm.default) == 3
 
 
 def test_equal_values_stay_apart_where_one_is_written_to_or_both_are_returned() -> None:
@@ -138,9 +154,39 @@ def test_equal_values_stay_apart_where_one_is_written_to_or_both_are_returned() 
         return x * 2, x * 2
 
     for function in (written, returned):
-        recording = Recording(function)
+        recording = Recording(*watched(function))
         x.copy_(torch.rand(4))
         recording.replay()
         torch.testing.assert_close(recording.result, function())
     one, other = recording.result
     assert one.data_ptr() != other.data_ptr()
+
+
+def test_no_tensor_that_the_function_makes_is_kept() -> None:
+    made: list[weakref.ref[Tensor]] = []
+
+    def function() -> Tensor:
+        y = torch.tanh(X @ W)
+        made.append(weakref.ref(y))
+        return (y * y).sum()
+
+    watch, _ = watched(function)
+    assert watch.operations and made[0]() is None
+
+
+@pytest.mark.parametrize(
+    ("function", "word"),
+    [
+        (lambda: X.to_sparse(), "strides"),
+        (lambda: X.add_(0), "not made"),
+        (lambda: X[1:].mul_(1), "not made"),
+        (lambda: torch.rand(3), "random"),
+        (lambda: X[X > 0], "shape"),
+        (lambda: X.sum().item(), "number"),
+    ],
+)
+def test_what_cannot_be_repeated_is_said(function: Callable[[], Any], word: str) -> None:
+    watch, result = watched(function)
+    assert word in watch.obstacle
+    with pytest.raises(RuntimeError, match=word):
+        Recording(watch, result)

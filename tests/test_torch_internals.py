@@ -1,6 +1,10 @@
 """Each private name of PyTorch has a fallback that gives the same result, or leaves out what it cannot know."""
 
+import importlib
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -97,7 +101,8 @@ def test_hooks_are_found() -> None:
     parameter.register_hook(print)
     parameter.register_post_accumulate_grad_hook(print)
     assert torch_internals.module_hooks(module) == [print] and any(torch_internals.forward_hooks(module))
-    assert torch_internals.gradient_hooks(parameter) == torch_internals.accumulation_hooks(parameter) == [print]
+    assert torch_internals.gradient_hooks(parameter) == [print]
+    assert list(torch_internals.accumulation_hook_table(parameter).values()) == [print]
 
 
 def test_tensors_without_numbers_are_recognised(lack: Lack) -> None:
@@ -107,3 +112,27 @@ def test_tensors_without_numbers_are_recognised(lack: Lack) -> None:
         fake = torch.ones(2)
     assert torch_internals.has_no_numbers(fake) and torch_internals.has_no_numbers(torch.ones(2, device="meta"))
     assert not torch_internals.has_no_numbers(torch.ones(2))
+
+
+def test_a_descent_does_not_load_the_compiler() -> None:
+    """A dispatch mode of PyTorch's would: it takes a second and 70 MB."""
+    code = (
+        "import sys, torch, nets; batch = nets.Batch(torch.rand(4, 3), torch.rand(4, 2)); "
+        "next(nets.descend(nets.mlp([3, 2]), batch, loss=nets.MeanSquaredError(), learning_rate=0.1, steps=3)); "
+        "assert 'torch._dynamo' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_dispatch_mode_sees_operations_where_the_compiler_is_loaded() -> None:
+    class Counting(torch_internals.TorchDispatchMode):
+        calls = 0
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            self.calls += 1
+            return func(*args, **(kwargs or {}))
+
+    importlib.import_module("torch._dynamo")
+    with Counting() as mode:
+        torch.ones(2) + 1
+    assert mode.calls == 2

@@ -11,7 +11,7 @@ from nets.data.batch import Batch
 from nets.training.gradients.backpropagation import backpropagate
 from nets.training.gradients.engines import ENGINES
 from nets.training.loop import MULTITHREAD_FROM
-from nets.training.replay.recording import Recording, tensors
+from nets.training.replay.recording import Recording, tensors, watched
 
 WIDE = 1024
 """Rows of 4,096 bytes in float32: where there are several threads a recording leaves a gap between them."""
@@ -33,7 +33,7 @@ def test_there_are_two_threads() -> None:
 def test_a_recording_with_gaps_between_rows_gives_what_the_formulas_give(activation: str, dtype: torch.dtype) -> None:
     network = nets.mlp([64, WIDE, WIDE, 10], activation, generator=torch.Generator().manual_seed(1)).to(dtype)
     batch, loss = data(64, 64, dtype), nets.MeanSquaredError()
-    recording = Recording(lambda: backpropagate(network, loss, batch))
+    recording = Recording(*watched(lambda: backpropagate(network, loss, batch)))
     strides = {tensor.stride(0) for call in recording._calls for tensor in tensors(getattr(call, "keywords", {}))}
     assert any(stride % 4096 and stride > WIDE for stride in strides)
     batch.inputs.normal_(generator=torch.Generator().manual_seed(2))

@@ -2,6 +2,6 @@
 
 `purity` reads the code of a layer: whether it computes with tensors and constants alone.
 `recording` records and repeats on the CPU; `simplification` leaves out operations that need not be repeated,
-`layouts` leaves out copies, and `memory_plan` gives each result a place.
+`layouts` leaves out copies, and `memory_plan` gives each result a place. `operation` is what all of them read.
 `kernels` and `products` choose the fastest call for each operation, and `cuda_graph` captures the operations on a GPU.
 """

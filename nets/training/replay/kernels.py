@@ -8,14 +8,15 @@ given to it here.
 import contextlib
 import functools
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from nets.calculus.norms import BLOCK
-from nets.torch_internals import pytree, schema
+from nets.torch_internals import schema
+from nets.training.replay.operation import Operation, tensors
 from nets.training.replay.products import batched, by_blas
 
 aten = torch.ops.aten
@@ -54,38 +55,6 @@ MOST_SUMMED = 256
 """Rows that are added one after the other: with more, roundings would add up. PyTorch adds in pairs."""
 
 
-class Operation(NamedTuple):
-    """One call that reached the dispatcher, and what it returned."""
-
-    function: Any
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    result: Any = None
-
-    @property
-    def views(self) -> bool:
-        """Whether the result is a view of an argument."""
-        return any(
-            value.alias_info is not None and not value.alias_info.is_write for value in schema(self.function).returns
-        )
-
-    @property
-    def writes(self) -> bool:
-        """Whether the result is an argument that the operation has written to."""
-        return any(
-            value.alias_info is not None and value.alias_info.is_write for value in schema(self.function).returns
-        )
-
-    @property
-    def written(self) -> list[Tensor]:
-        """The arguments that the operation writes to."""
-        found = []
-        for place, argument in enumerate(schema(self.function).arguments):
-            if argument.alias_info is not None and argument.alias_info.is_write:
-                found.append(self.args[place] if place < len(self.args) else self.kwargs.get(argument.name))
-        return tensors(found)
-
-
 def into(operation: Operation, place: Any) -> Call:
     """A call that writes the result of an operation to `place`, a tensor or several. It is made once here."""
     by_numpy = _by_numpy(operation, place) if isinstance(place, Tensor) else None
@@ -102,11 +71,6 @@ def into(operation: Operation, place: Any) -> Call:
 def copying(calls: Iterable[Call]) -> list[str]:
     """The names of operations whose results are copied to their places, since no call writes there."""
     return [str(one.args[0].function) for one in calls if isinstance(one, functools.partial) and one.func is _copied]
-
-
-def tensors(tree: Any) -> list[Tensor]:
-    """Every tensor among arguments or results."""
-    return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
 def _by_numpy(operation: Operation, place: Tensor) -> Call | None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nets.torch_internals import memory
-from nets.training.replay.kernels import Operation, tensors
+from nets.training.replay.operation import Operation, tensors
 
 aten = torch.ops.aten
 

@@ -1,26 +1,28 @@
 """A computation whose operations are recorded once and repeated in the same memory from then on.
 
 What is recorded are the operations that reach PyTorch's dispatcher from the layers' own formulas, so there is no second
-set of formulas. A matrix product or an elementwise operation is repeated with the tensor that it once returned as its
-`out`. A view is not repeated, since the memory that it shows stays where it is. A step then costs these operations and
-nothing else.
+set of formulas. A matrix product or an elementwise operation is repeated with a tensor of the recording as its `out`. A
+view is not repeated, since the memory that it shows stays where it is. A step then costs these operations and nothing
+else.
 
 `simplification` leaves out what need not be repeated, and `memory_plan` lets each operation write to memory that is no
 longer needed.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from nets.torch_internals import TorchDispatchMode, pytree
 from nets.torch_internals import memory as memory_of
-from nets.training.replay.kernels import Operation, copying, tensors
+from nets.training.replay.kernels import copying
 from nets.training.replay.memory_plan import MemoryPlan
-from nets.training.replay.simplification import key_of, simplified
+from nets.training.replay.operation import Operation, Value, tensors, values
+from nets.training.replay.simplification import simplified
 
 aten = torch.ops.aten
 
@@ -29,30 +31,21 @@ VIEWS = {aten._unsafe_view.default: aten.view.default}
 
 
 class Watch(TorchDispatchMode):
-    """While active, sees every operation, and whether something stands in the way of repeating them.
+    """While active, keeps every operation, and whether something stands in the way of repeating them.
 
-    A layer made of layers computes values between its parts many times over, see `Composite`. With `once` they are
-    computed and kept once.
-
-    Args:
-        keeps: whether the operations are kept, and so the memory of their results.
-        once: whether an operation that equals an earlier one returns the result of that one. Nothing may write to it.
+    All values of a step together take several times the memory that a step needs. So the tensors that the function
+    makes are not kept: a `Value` is, in its place among arguments and results. Tensors from outside are kept.
 
     Attributes:
-        operations: in order, if they are kept.
+        operations: in order.
         obstacle: the reason why they cannot be repeated; empty if there is none.
-        writes: whether an operation has written to an argument.
     """
 
-    def __init__(self, keeps: bool = True, once: bool = False) -> None:
+    def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.operations: list[Operation] = []
         self.obstacle = ""
-        self.writes = False
-        self._keeps = keeps
-        self._first: dict[Any, Operation] | None = {} if once else None
-        self._views: dict[int, Tensor] = {}
-        self._made: set[int] = set()
+        self._values = WeakTensorKeyDictionary()
         self._products = _Products(self)
         self._paused = False
 
@@ -67,73 +60,61 @@ class Watch(TorchDispatchMode):
 
     def product(self, function: Callable[..., Tensor], one: Tensor, other: Tensor) -> Tensor:
         """The product of matrices as one operation: PyTorch would copy operands and make a product of the copies."""
-        operation = Operation(aten.matmul.default, (one, other), {})
-        earlier = self._earlier(operation)
-        if earlier is not None:
-            return cast("Tensor", earlier.result)
         self._paused = True
         try:
             result = function(one, other)
         finally:
             self._paused = False
-        self._keep(operation._replace(result=result))
+        self._keep(Operation(aten.matmul.default, (one, other), {}, result))
         return result
 
-    def separated(self, result: Any) -> Any:
-        """The same numbers, with memory of its own for each tensor that has been returned under several names."""
-        self._first = None
-        seen: set[int] = set()
-
-        def own(tensor: Tensor) -> Tensor:
-            found = tensor.clone() if tensor.data_ptr() in seen else tensor
-            seen.add(tensor.data_ptr())
-            return found
-
-        return pytree.tree_map_only(Tensor, own, result)
+    def values(self, tree: Any) -> Any:
+        """The same with a `Value` for each tensor that the function has made."""
+        return pytree.tree_map_only(Tensor, lambda tensor: self._values.get(tensor, tensor), tree)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if self._paused:
-            return func(*args, **(kwargs or {}))
-        operation = Operation(VIEWS.get(func, func), args, kwargs or {})
-        earlier = self._earlier(operation)
-        if earlier is not None:
-            return earlier.result
         result = func(*args, **(kwargs or {}))
-        if result is not None and not tensors(result):
-            self.obstacle = "the function looks at a number, perhaps to decide what to do"
-        elif torch.Tag.nondeterministic_seeded in func.tags:
-            self.obstacle = "the function draws random numbers"
-        elif torch.Tag.dynamic_output_shape in func.tags:
-            self.obstacle = "the function returns a tensor whose shape depends on numbers"
-        elif any(memory_of(written) not in self._made for written in operation.written):
-            self.obstacle = "the function writes to memory that it has not made"
-        self.writes |= bool(operation.written)
-        self._keep(operation._replace(result=result))
+        if not self._paused:
+            self._keep(Operation(VIEWS.get(func, func), args, kwargs or {}, result))
         return result
 
-    def _earlier(self, operation: Operation) -> Operation | None:
-        """An operation of the same kind with the same arguments. PyTorch makes each view itself."""
-        return None if self._first is None or operation.views else self._first.get(self._key(operation))
-
-    def _key(self, operation: Operation) -> Any:
-        """Equal for equal operations; a view counts as the first view like it."""
-
-        def known(tensor: Tensor) -> Tensor:
-            return self._views.get(id(tensor), tensor)
-
-        args, kwargs = pytree.tree_map_only(Tensor, known, (operation.args, operation.kwargs))
-        return key_of(operation._replace(args=args, kwargs=kwargs))
-
     def _keep(self, operation: Operation) -> None:
-        if self._keeps:
-            self.operations.append(operation)
-        if self._first is not None:
-            first = self._first.setdefault(self._key(operation), operation)
-            if first is not operation:
-                pairs = zip(tensors(operation.result), tensors(first.result), strict=True)
-                self._views |= {id(view): one for view, one in pairs}
-        if not operation.views:
-            self._made |= {memory_of(tensor) for tensor in tensors(operation.result)}
+        self.obstacle = self.obstacle or self._obstacle(operation)
+        if self.obstacle:
+            return
+        args, kwargs = self.values((operation.args, operation.kwargs))
+        if not operation.written:
+            shown = values(args)[:1] if operation.views else []
+            for tensor in tensors(operation.result):
+                self._values[tensor] = Value(tensor, operation.views, *shown)
+        self.operations.append(Operation(operation.function, args, kwargs, self.values(operation.result)))
+
+    def _made(self, tensor: Tensor) -> bool:
+        """Whether the function has made the memory of a tensor."""
+        return tensor in self._values and self._values[tensor].memory is not None
+
+    def _obstacle(self, operation: Operation) -> str:
+        function, result = operation.function, tensors(operation.result)
+        if operation.result is not None and not result:
+            return "the function looks at a number, perhaps to decide what to do"
+        if torch.Tag.nondeterministic_seeded in function.tags:
+            return "the function draws random numbers"
+        if torch.Tag.dynamic_output_shape in function.tags:
+            return "the function returns a tensor whose shape depends on numbers"
+        if any(tensor.layout != torch.strided for tensor in result):
+            return "the function makes a tensor that is not laid out by strides"
+        if not all(map(self._made, operation.written)):
+            return "the function writes to memory that it has not made"
+        read = {memory_of(tensor) for tensor in tensors((operation.args, operation.kwargs))}
+        if not (operation.views or operation.writes) and any(memory_of(tensor) in read for tensor in result):
+            return f"{function} returns the memory of an argument without saying so"
+        return ""
+
+
+def watched(function: Callable[[], Any]) -> tuple[Watch, Any]:
+    """A watch that has seen the function run, and the result."""
+    with torch.no_grad(), Watch() as watch:
+        return watch, function()
 
 
 class _Products(TorchFunctionMode):
@@ -154,34 +135,28 @@ PRODUCTS = (torch.matmul, Tensor.matmul, Tensor.__matmul__)
 
 
 class Recording:
-    """The operations of `function()`, to be repeated.
+    """The operations of a function, to be repeated.
 
     The function must find its tensors in the same places each time: buffers that the caller fills, parameters that are
     updated in place. It must not decide by a number.
 
     Args:
-        function: what is recorded. It is called here, once more if a watch has seen it run.
-        watch: a watch that has seen it run.
-        expected: its result then.
+        watch: a watch that has seen the function run.
+        returned: its result then.
 
     Attributes:
-        result: what the function returned. Each `replay` overwrites its tensors.
+        result: the result of the function. Each `replay` overwrites its tensors.
 
     Raises:
         RuntimeError: if there is an obstacle, or if repeating the operations does not give what they gave.
     """
 
-    def __init__(self, function: Callable[[], Any], watch: Watch | None = None, expected: Any = None) -> None:
+    def __init__(self, watch: Watch, returned: Any) -> None:
+        if watch.obstacle:
+            raise RuntimeError(f"{watch.obstacle}; expected operations that can be repeated")
         with torch.no_grad():
-            if watch is None:
-                with Watch(keeps=False) as watch:
-                    expected = function()
-            if watch.obstacle:
-                raise RuntimeError(f"{watch.obstacle}; expected operations that can be repeated")
-            numbers = [tensor.clone() for tensor in tensors(expected)]
-            with Watch(once=not watch.writes) as kept:
-                result = kept.separated(function())
-            plan = MemoryPlan(simplified(kept.operations, result))
+            numbers = [tensor.clone() for tensor in tensors(returned)]
+            plan = MemoryPlan(simplified(watch.operations, watch.values(returned)))
             self.result, self._calls = plan.result, tuple(plan.calls)
             for _ in range(2):
                 self.replay()

@@ -12,9 +12,9 @@ from nets.calculus.network import Network
 from nets.data.batch import Batch
 from nets.torch_internals import forward_hooks, is_view, own_buffers, own_modules, own_parameters
 from nets.training.replay.cuda_graph import CudaGraph, warmed
-from nets.training.replay.kernels import tensors
+from nets.training.replay.operation import tensors
 from nets.training.replay.purity import BARE, Purity
-from nets.training.replay.recording import Recording, Watch, alike
+from nets.training.replay.recording import Recording, alike, watched
 from nets.training.unchanged import Entries
 
 
@@ -83,18 +83,15 @@ class Replayed:
         assert self._constants is not None
         if not self._constants.recordable:
             return _Replay(batch, None), self._function(network, loss, batch)
-        with torch.no_grad(), Watch(keeps=False) as watch:
-            result = self._function(network, loss, batch)
-        if watch.obstacle or not self._constants.hold(network, loss):
-            return _Replay(batch, None), result
 
         def function() -> Any:
             return self._function(network, loss, batch)
 
+        watch, result = watched(function)
+        if watch.obstacle or not self._constants.hold(network, loss):
+            return _Replay(batch, None), result
         try:
-            recording = (
-                Recording(function, watch, result) if batch.inputs.device.type == "cpu" else CudaGraph(warmed(function))
-            )
+            recording = Recording(watch, result) if batch.inputs.device.type == "cpu" else CudaGraph(warmed(function))
         except RuntimeError:  # rounding that grows a thousandfold: two ways to compute the same cannot be compared
             return _Replay(batch, None), function()  # `result` has been written over
         recording.replay()

@@ -13,7 +13,7 @@ from nets.records.method import Method
 from nets.records.reason import Reason
 from nets.records.verdict import Verdict
 from nets.text import listed
-from nets.torch_internals import accumulation_hooks, gradient_hooks, is_compiled, module_hooks
+from nets.torch_internals import accumulation_hook_table, gradient_hooks, is_compiled, module_hooks
 from nets.verification.problem.copies import stored_graphs
 from nets.verification.problem.problem import Problem
 
@@ -29,7 +29,7 @@ def check_left_out(module: nn.Module, problem: Problem) -> list[Check]:
     compiled = [name or "the module" for name, inner in module.named_modules() if is_compiled(inner)]
     if compiled:
         found.append(f"the compiled form of {listed(compiled)}: the module was checked as it is written in Python")
-    hooked = [name for name, parameter in module.named_parameters() if accumulation_hooks(parameter)]
+    hooked = [name for name, parameter in module.named_parameters() if accumulation_hook_table(parameter)]
     if hooked:
         # They may take a step of an optimizer, which would move the caller's parameters.
         found.append(f"hooks that run after the accumulation in .grad of {listed(hooked)} are not run")

@@ -10,7 +10,7 @@ import torch
 from nets.records.loop_reason import LoopReason
 from nets.records.reason import Finding
 from nets.text import distinct_from_one
-from nets.torch_internals import accumulation_hooks
+from nets.torch_internals import accumulation_hook_table
 from nets.verification.accumulation.faults.clipping import clipped_each_time
 from nets.verification.accumulation.faults.evidence import MATCH, Evidence, coefficients_text, fitted_coefficients
 from nets.verification.accumulation.faults.patterns import leftover_patterns, patterns
@@ -120,7 +120,7 @@ def _same(one: list[float], other: list[float]) -> bool:
 
 
 def _nothing_left(window: Window) -> Finding:
-    hooked = [name for name, p in window.module.named_parameters() if accumulation_hooks(p)]
+    hooked = [name for name, p in window.module.named_parameters() if accumulation_hook_table(p)]
     if hooked:
         return LoopReason.TAKEN_BY_A_HOOK.because(parameter=hooked[0])
     return LoopReason.NOTHING_LEFT.because()
