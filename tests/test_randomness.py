@@ -1,4 +1,4 @@
-"""The random streams of a verification: one for each purpose, independent of the others, and determined by the seed."""
+"""Random streams: one for each purpose and layer, independent of the others, and determined by the seed."""
 
 import itertools
 
@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import nets
+from nets.calculus.layers import Dropout
 from nets.verification.probing.prober import Prober
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.randomness import signed, stream
@@ -38,6 +40,26 @@ def test_a_direction_repeats_no_part_of_its_cotangent() -> None:
     prober = Prober(problem, torch.zeros_like(problem.y))
     directions = torch.cat([prober.weights(1600) for _ in range(4)])
     assert not _share_a_run(problem.cotangent, directions)
+
+
+def test_the_same_conversion_gives_the_same_masks_and_each_layer_its_own() -> None:
+    def masks(seed: int = 0) -> list[Tensor]:
+        module = nn.Sequential(nn.Dropout(), nn.Sequential(nn.Dropout(), nn.Tanh()), nn.Dropout())
+        parts = nets.Network.from_torch(module, seed=seed).modules()
+        return [part.mask((4, 64), 0) for part in parts if isinstance(part, Dropout)]
+
+    first, again, other = masks(), masks(), masks(seed=1)
+    assert all(map(torch.equal, first, again)) and len(first) == 3
+    for one, two in itertools.combinations([*first, *other], 2):
+        assert not torch.equal(one, two)
+
+
+def test_a_conversion_leaves_the_layers_that_were_in_the_module_as_they_are() -> None:
+    layer = Dropout(generator=stream(7, "mask"))
+    layer(torch.ones(2, 2))
+    before = int(layer.seed), int(layer.drawn)
+    assert nets.Network.from_torch(nn.Sequential(layer, nn.Dropout()), seed=3).layers[0] is layer
+    assert (int(layer.seed), int(layer.drawn)) == before
 
 
 def _share_a_run(one: Tensor, other: Tensor, length: int = 8) -> bool:

@@ -2,13 +2,16 @@
 
 import copy
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import nets
+from nets.calculus.architectures import Residual
+from nets.calculus.layers import Dropout, Tanh
 from nets.training.optimizers import OPTIMIZERS, SGD
 from tests.adam import Adam
 
@@ -144,11 +147,80 @@ def test_a_dictionary_that_is_not_a_state_is_refused() -> None:
         with pytest.raises(nets.InputError, match="the state is"):
             nets.TrainState.from_dict(value)  # type: ignore[arg-type]
     without = {name: value for name, value in saved.items() if name != "generators.order"}
-    with pytest.raises(nets.InputError, match="generator 'order'"):
+    with pytest.raises(nets.InputError, match="nothing for 'order'"):
         descend(network(), steps=2, state=nets.TrainState.from_dict(without), **SETTINGS["full batch"])
     with pytest.raises(nets.InputError, match=r"0\.weight"):
         lost = {name: value for name, value in saved.items() if name != "parameters.0.weight"}
         descend(network(), steps=2, state=nets.TrainState.from_dict(lost), **SETTINGS["full batch"])
+
+
+class Noise(nets.Layer):
+    """Y = X + a random number each, from a generator of the layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.source = torch.Generator().manual_seed(5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.rand(x.shape, generator=self.source) / 10
+
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return v
+
+
+class NoiseFromAList(Noise):
+    """The same, with the generator where the protocol does not look for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sources = [self.__dict__.pop("source")]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.rand(x.shape, generator=self.sources[0]) / 10
+
+    def random_generators(self) -> dict[str, torch.Generator]:
+        return {"first": self.sources[0]}
+
+
+DRAWING: dict[str, Callable[[], nets.Layer]] = {
+    "Dropout": lambda: Dropout(0.3),
+    "a converted Dropout": lambda: nets.Network.from_torch(nn.Sequential(nn.Dropout(0.3)), seed=4),
+    "Dropout in a residual": lambda: Residual([Dropout(0.3), Tanh()]),
+    "a generator": Noise,
+    "a generator in a sequence": lambda: nets.Network([Noise(), Tanh()]),
+    "a generator in a list": NoiseFromAList,
+}
+
+
+def drawing(kind: str, seed: int = 1) -> nets.Network:
+    return nets.Network([*network(seed).layers, DRAWING[kind]()])
+
+
+@pytest.mark.parametrize("engine", ["closed_form", "autograd"])
+@pytest.mark.parametrize("kind", DRAWING)
+def test_a_resumed_descent_draws_the_random_numbers_of_the_uninterrupted_one(kind: str, engine: str) -> None:
+    given = SETTINGS["momentum, micro-batches, ragged"] | {"engine": engine}
+    whole = drawing(kind)
+    expected = list(descend(whole, steps=12, **given))
+    first = descend(drawing(kind), steps=7, **given)
+    found = list(first)
+    other = drawing(kind, seed=2)
+    other(DATA.inputs)  # draws
+    found += descend(other, steps=12, state=through_plain_values(first.state), **given)
+    assert found == expected
+    assert all(map(torch.equal, other.parameters(), whole.parameters()))
+    assert len({step.loss for step in found}) == 12
+
+
+def test_a_state_without_the_generator_of_a_layer_is_refused() -> None:
+    first = descend(network(), steps=1, **SETTINGS["full batch"])
+    list(first)
+    drawn = descend(drawing("a generator"), steps=1, **SETTINGS["full batch"])
+    list(drawn)
+    with pytest.raises(nets.InputError, match=r"nothing for 'network\.4\.source'"):
+        descend(drawing("a generator"), steps=2, state=first.state, **SETTINGS["full batch"])
+    with pytest.raises(nets.InputError, match=r"'network\.4\.source' where .* nothing"):
+        descend(nets.Network([*network().layers, Tanh()]), steps=2, state=drawn.state, **SETTINGS["full batch"])
 
 
 def test_a_descent_on_a_data_set_uses_its_training_split() -> None:

@@ -45,7 +45,7 @@ class Network(nn.Sequential, Composite):
         Composite.__init__(self, layers)
 
     @classmethod
-    def from_torch(cls, module: nn.Module) -> "Network":
+    def from_torch(cls, module: nn.Module, *, seed: int = 0) -> "Network":
         """The same network as `module`, with the very same parameters.
 
         Args:
@@ -53,11 +53,18 @@ class Network(nn.Sequential, Composite):
                 names stay as they are; or one of these, which becomes layer 0 where its layer is no Network. Known are
                 most layers of `torch.nn`, its `TransformerEncoder`, VGG, AlexNet and ResNet of torchvision, and
                 `GPT2LMHeadModel` of transformers. Of a transformer in evaluation mode dropout is left out.
+            seed: of the random numbers that the layers made here draw, such as the masks of Dropout. Each layer has its
+                own; layers that were in the module already keep theirs.
 
         Raises:
-            InputError: for a module that has no layer, with its path, such as 'encoder.layers.0.attn'.
+            InputError: for a module that has no layer, with its path, such as 'encoder.layers.0.attn'; or for a seed
+                out of range.
         """
-        layer = converted("", module)
+        generator, layer = validation.seeded(seed), converted("", module)
+        given = set(module.modules())
+        for part in layer.modules():
+            if isinstance(part, Layer) and part not in given:
+                part.reseed(generator)
         return layer if type(layer) is cls else cls([layer])
 
     @property

@@ -28,7 +28,7 @@ class LocalJacobian:
 
     Attributes:
         layer: the index of the layer.
-        values: the matrix, shape (I, J); its diagonal, shape (I,), for a layer that works on each unit by itself.
+        values: the matrix, shape (I, J); its diagonal, shape (I,), for an elementwise layer.
     """
 
     layer: int

@@ -13,7 +13,7 @@ from nets.errors import DivergenceError
 from nets.records.step import Step
 from nets.training.batches import Batches
 from nets.training.gradients.source import BatchGradient, GradientFunction
-from nets.training.state import TrainState, state_of
+from nets.training.state import TrainState, generators_of, state_of
 from nets.training.unchanged import MovedParameters
 from nets.training.update import Update
 
@@ -62,10 +62,11 @@ class Descent(Iterator[Step]):
     def state(self) -> TrainState:
         """A copy of all that the descent needs to go on from here, see `TrainState`."""
         update, rule = self._update, self._update.rule
+        generators = generators_of(self._network, self._batches.generator)
         return TrainState(
             parameters={name: tensor.detach().clone() for name, tensor in state_of(self._network).items()},
             rule={name: [tensor.clone() for tensor in tensors] for name, tensors in rule.kept(update.state).items()},
-            generators={"order": self._batches.generator.get_state()},
+            generators={name: generator.get_state() for name, generator in generators.items()},
             step=self._made,
             epoch=self._batches.epoch,
             remaining=self._batches.remaining,

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from nets.calculus.network import Network
+from nets.calculus.state import ForwardState
 from nets.errors import InputError, quoted
 from nets.training.optimizers.update_rule import RuleState
 from nets.training.parameters import described
@@ -32,7 +33,8 @@ class TrainState:
     Attributes:
         parameters: the value of each parameter and buffer of the network, by the names of its state dict.
         rule: the state of the update rule: name → tensors.
-        generators: the state of each random generator: 'order' draws the order of the samples in each epoch.
+        generators: the state of each random generator: 'order' draws the order of the samples in each epoch, and
+            'network.0.noise' is the generator 'noise' of layer 0, see `Layer.random_generators`.
         step: the number of updates made.
         epoch: the epoch of the last update, counted from 1; 0 before the first.
         remaining: the samples of that epoch that are still to come, in order; shape (R,), int64.
@@ -114,13 +116,9 @@ class TrainState:
                     "since the steps would differ from those of the uninterrupted descent: begin a new descent without "
                     "state to divide the samples otherwise."
                 )
-        samples, order = sizes["samples"], self.generators.get("order")
-        expected = torch.Generator().get_state()
-        if order is None or order.dtype != expected.dtype or order.shape != expected.shape:
-            raise InputError(
-                "the state has no generator 'order' of this version of PyTorch; expected the 'generators.order' that "
-                "as_dict wrote."
-            )
+        needed = {name: own.get_state() for name, own in generators_of(network, torch.Generator()).items()}
+        _check_alike("the random generators", self.generators, needed)
+        samples = sizes["samples"]
         if len(self.remaining) and not 0 <= int(self.remaining.min()) <= int(self.remaining.max()) < samples:
             raise InputError(
                 f"the state names the samples {int(self.remaining.min())} to {int(self.remaining.max())}, and the data "
@@ -129,18 +127,34 @@ class TrainState:
 
     @torch.no_grad()
     def restore(self, network: Network, rule: RuleState, generator: torch.Generator) -> None:
-        """Copy parameters, buffers, the state of the rule and of the generator to where they are used."""
+        """Copy parameters, buffers and the state of the rule to where they are used, and set the random generators.
+
+        Args:
+            network: as it was checked.
+            rule: the state of the update rule that the descent uses.
+            generator: draws the order of the samples.
+        """
         for name, tensor in state_of(network).items():
             tensor.copy_(self.parameters[name])
         for name, tensors in rule.items():
             for tensor, saved in zip(tensors, self.rule[name], strict=True):
                 tensor.copy_(saved)
-        generator.set_state(self.generators["order"].cpu())
+        for name, own in generators_of(network, generator).items():
+            own.set_state(self.generators[name].cpu())
 
 
 def state_of(network: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by name, also the buffers that are not in the state dict, such as a count of masks."""
     return {**network.state_dict(), **dict(network.named_buffers())}
+
+
+def generators_of(network: nn.Module, order: torch.Generator) -> dict[str, torch.Generator]:
+    """The random generators of a descent by name: that of the order of the samples, and the layers' own."""
+    found = {"order": order}
+    for path, layer in network.named_modules(prefix="network"):
+        if isinstance(layer, ForwardState):
+            found |= {f"{path}.{name}": own for name, own in layer.random_generators().items()}
+    return found
 
 
 def _flat(rule: RuleState) -> dict[str, Tensor]:

@@ -4,8 +4,6 @@ Source: Srivastava, Hinton, Krizhevsky, Sutskever, Salakhutdinov, "Dropout: a si
 overfitting", JMLR 15 (2014).
 """
 
-import itertools
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -45,11 +43,11 @@ class Dropout(Layer):
     def __init__(self, p: float = 0.5, *, generator: torch.Generator | None = None) -> None:
         super().__init__()
         self.p = validation.number("p", p, least=0, most=1, remedy="it is the probability of being left out")
-        seed = torch.randint(2**62, (), generator=validation.generator(generator), device="cpu")
-        # Not in the state dict, so that state dicts load into and from torch.nn.Dropout, which has none.
         self._held = False
-        self.register_buffer("seed", seed, persistent=False)
-        self.register_buffer("drawn", torch.zeros((), dtype=torch.int64, device="cpu"), persistent=False)
+        # Not in the state dict, so that state dicts load into and from torch.nn.Dropout, which has none.
+        for name in ("seed", "drawn"):
+            self.register_buffer(name, torch.zeros((), dtype=torch.int64, device="cpu"), persistent=False)
+        self.reseed(validation.generator(generator))
 
     def forward(self, x: Tensor) -> Tensor:
         """Y_ni = M_ni X_ni / (1 − p) with the next mask, or Y = X in evaluation mode."""
@@ -79,6 +77,11 @@ class Dropout(Layer):
         """The number of the next mask, in training."""
         return ("drawn",) if self.draws else ()
 
+    def reseed(self, generator: torch.Generator) -> None:
+        """Draw another seed; the next mask is number 0 of it."""
+        self.seed.random_(0, 2**62, generator=generator)
+        self.drawn.zero_()
+
     @property
     def draws(self) -> bool:
         """Whether there is a mask, and another one for the next forward pass."""
@@ -106,12 +109,4 @@ class Dropout(Layer):
         return 1 / (1 - self.p) if self.p < 1 else 0.0
 
 
-_CONVERTED = itertools.count()
-"""Seeds of the layers made from `torch.nn.Dropout`, in order, so that no two of them have the same masks."""
-
-
-def _from_torch(module: nn.Dropout) -> Dropout:
-    return sharing(Dropout(module.p, generator=validation.seeded(next(_CONVERTED))), module)
-
-
-register(nn.Dropout, _from_torch)
+register(nn.Dropout, lambda module: sharing(Dropout(module.p), module))

@@ -77,7 +77,7 @@ class Explanation:
         if not zeros and self.paths.count > 1:
             return "the paths cancel."
         if not zeros:
-            return "the product of the factors is below the smallest number there is."
+            return "the product of the factors is smaller than any number in float64."
         everywhere = "" if self.paths.count == 1 else " on the largest path, so it is zero on every path"
         return f"{' and '.join(zeros)}{everywhere}: a product with a factor of zero is zero."
 
@@ -108,7 +108,8 @@ class Explanation:
         return " ".join([*sentences, *self._contradictions(exact)])
 
     def _contradictions(self, exact: Sequence[float]) -> list[str]:
-        """Formulas that are not the layer's derivative, and sums and notations that no derivation confirms."""
+        """A sentence for each formula that differs from the layer's derivative, and for each sum or notation that
+        differs from every derivation."""
         sentences = [
             f"The formula of layer {factor.layer}, {factor.formula or 1}, gives "
             f"{sixteen_digits(factor.formula_value)}, "
@@ -116,12 +117,12 @@ class Explanation:
             for factor in self.factors
             if not factor.consistent
         ]
-        # Sums of products that cancel have the rounding error of the largest product.
+        # Where large products cancel, their sum has the rounding error of the largest one.
         largest = max([abs(self.value), *(abs(path.product * self.shared_factor) for path in self.paths.shown)])
         numbers = [("The sum over the paths", self.paths.total * self.shared_factor)]
         numbers += [(f"The notation '{notation.name}'", notation.value) for notation in self.notations]
         return sentences + [
-            f"{name} gives {sixteen_digits(value)}: a layer has another derivative than its type says."
+            f"{name} gives {sixteen_digits(value)}, which differs from every derivation: one of them is wrong."
             for name, value in numbers
             if not any(math.isclose(value, known, abs_tol=1e-12 + 1e-6 * largest) for known in exact)
         ]

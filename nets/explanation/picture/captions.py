@@ -9,14 +9,14 @@ from nets.explanation.picture.graph.graph import BackwardStep, Edge
 from nets.text import four_digits
 
 SHOWN_MATRIX = 30
-"""Entries up to which a matrix is shown row by row."""
+"""The most entries of a matrix that is shown row by row."""
 
 
 def first_caption(y: str) -> str:
     """Before the first step, when only the forward pass has run."""
     return (
         "<div><b>The forward pass is done:</b> every value is known, and on every line the local derivative.</div>"
-        f"<div>How does {_name(y)} move with each of them? The answer comes from the right, one node at a time.</div>"
+        f"<div>The backward pass computes the derivative of {_name(y)} by each of them, from right to left.</div>"
     )
 
 
@@ -26,7 +26,7 @@ def caption(step: BackwardStep, y: str) -> str:
     sentences += [_contribution(step, edge, sent) for edge, sent in step.sent if edge.source.drawn]
     if any(_zero_became_nan(step.gradient, contribution) for _, contribution in step.sent):
         sentences.append(
-            "Zero times NaN or ∞ is NaN: a branch that is not taken spoils the gradient where it has no derivative."
+            "Zero times NaN or ∞ is NaN: a branch without a derivative makes the gradient NaN, even if it is not taken."
         )
     return "".join(f"<div>{sentence}</div>" for sentence in sentences)
 
@@ -54,9 +54,9 @@ def _contribution(step: BackwardStep, edge: Edge, contribution: Tensor) -> str:
         result = f"{value_text(gradient)} · {factor} = <b>{value_text(contribution)}</b>"
     elif label.ratio is not None:
         sent = four_digits(length(contribution))
-        result = f"the length {four_digits(length(gradient))} times {four_digits(label.ratio)} = <b>{sent}</b>"
+        result = f"its length is {four_digits(length(gradient))} · {four_digits(label.ratio)} = <b>{sent}</b>"
     else:
-        result = f"{value_text(gradient)} through {label.text} gives <b>{value_text(contribution)}</b>"
+        result = f"{value_text(gradient)} becomes <b>{value_text(contribution)}</b> in {label.text}"
     return f"It contributes to {_name(edge.source.name)}: {result}"
 
 
@@ -65,7 +65,7 @@ def _name(name: str) -> str:
 
 
 def _zero_became_nan(gradient: Tensor, contribution: Tensor) -> bool:
-    """Whether an entry of the gradient that is zero was sent backward as NaN."""
+    """Whether the gradient has a zero where the contribution that it was multiplied into is NaN."""
     return gradient.shape == contribution.shape and bool(((gradient == 0) & contribution.isnan()).any())
 
 

@@ -10,7 +10,10 @@ from nets.records.contributions import WINDOWS, ContributionBlock
 
 
 class Accumulator:
-    """Sums the gradients of a window, and records the norm of each of them. All windows share one memory.
+    """Sums the gradients G_m of a window, and records the norm of each of them. All windows share the same memory.
+
+    S = Σ_m w_m G_m, with w_m = N_m/N, is the gradient. The same sum is computed a second time as S′/N, with
+    S′ = Σ_m N_m G_m, which is rounded otherwise. So ‖S − S′/N‖ shows the size of the rounding error of S.
 
     Attributes:
         total: S, the sum, by the name of each parameter.
@@ -51,18 +54,26 @@ class Accumulator:
         return block, block.used - 1
 
     def add(self, into: Tensor, loss: Tensor, gradients: dict[str, Tensor], weight: float, parts: int) -> None:
-        """S ← S + w G and S′ ← S′ + N G; ℓ, ‖G_p‖ and ‖S_p‖ are written to `into`."""
+        """S ← S + w G and S′ ← S′ + N_m G; ℓ, ‖G_p‖ and ‖S_p‖ of each parameter p are written to `into`.
+
+        Args:
+            into: the numbers that the record has for this contribution.
+            loss: ℓ_m.
+            gradients: G_m.
+            weight: w_m.
+            parts: N_m.
+        """
         found = list(gradients.values())
         torch_internals.add(self._sums, found, weight)
         torch_internals.add(self._second, found, parts)
         torch.stack([loss, *norm_tensors(found + self._sums, into.dtype)], out=into)
 
     def replace(self, total: dict[str, Tensor]) -> None:
-        """Take S from elsewhere, such as the average over several processes."""
+        """Replace S by another sum, such as the average over several processes."""
         torch_internals.copy(self._sums, list(total.values()))
 
     def finish(self, into: Tensor, whole: int) -> dict[str, Tensor]:
-        """End a window and return S; ‖S_p − S′_p / N‖ is written to `into`."""
+        """End a window and return S; ‖S_p − S′_p/N‖ of each parameter p is written to `into`. N is `whole`."""
         torch_internals.add(self._second, self._sums, -whole)
         torch.stack(norm_tensors(self._second, into.dtype), out=into).div_(whole)
         return self.total

@@ -1,5 +1,5 @@
-"""Central differences as a derivation: measured once, and again where they disagree with the derivation that is
-judged."""
+"""Central differences as a derivation: every entry is measured once, and again where it disagrees with the derivation
+that is judged."""
 
 from statistics import median
 
@@ -15,14 +15,16 @@ from nets.verification.derivations.variable import Variable
 from nets.verification.problem.randomness import stream
 
 REMEASURED = 32
-"""Columns that disagree with a difference and are measured again, the worst first; the verdict rests on these."""
+"""The number of columns that are measured again, of those that disagree with a difference. The verdict depends on
+these."""
 
 SURE = 8
-"""Columns that are measured again if each of them turns out to be wrong: half of them the worst, half the most
-doubtful."""
+"""If so many columns are wrong when they are measured again, no other column is: half of them are those that disagree
+most, half those that disagree least."""
 
 REMEASURED_AT_MOST = 256
-"""Columns that disagree and are all measured again, if none of the first was confirmed to be wrong."""
+"""The most columns that disagree of which all are measured again, where none of the first ones is confirmed to be
+wrong."""
 
 
 def by_difference(variable: Variable, actual: Tensor) -> Derivation:
@@ -30,21 +32,22 @@ def by_difference(variable: Variable, actual: Tensor) -> Derivation:
     measured = measure(variable)
     second_look = _SecondLook(variable, actual, measured)
     if not second_look.settled:
-        # Many disagree, and none of those measured again was confirmed: the one step suits too few of the entries.
+        # Many columns disagree, and none was confirmed to be wrong: the step does not suit most of the entries.
         second_look = _SecondLook(variable, actual, measure_twice(variable, second_look.suited_step))
     return Derivation(Method.CENTRAL_DIFFERENCE, second_look.jacobian, second_look.tolerance, second_look.kinked)
 
 
 class _SecondLook:
-    """Differences in which the columns that disagree with a derivation are measured again, and kinks are looked for.
+    """Measures again the columns that disagree with a derivation, and looks for kinks.
 
     Args:
         actual: the derivation that is judged, shape (M, P).
-        measured: the differences, which it changes.
+        measured: the differences; they are changed in place.
 
     Attributes:
-        jacobian, tolerance, kinked: the differences after that, and where there is no derivative; each of shape (M, P).
-        settled: whether the verdict can rest on them.
+        jacobian, tolerance: the differences after that; each of shape (M, P).
+        kinked: where there is no derivative, shape (M, P).
+        settled: whether a verdict is possible.
         suited_step: the step that suits the columns that were measured again.
     """
 
@@ -62,32 +65,38 @@ class _SecondLook:
         return median(self._steps)
 
     def _look(self, suspects: Tensor, worst_first: Tensor, agrees: Tensor) -> bool:
-        """Measure suspects again until the verdict can rest on them; whether it can."""
+        """Measure columns that disagree again, and look for kinks. Returns whether a verdict is possible.
+
+        Args:
+            suspects: the columns that disagree, in order.
+            worst_first: the same, the one that disagrees most first.
+            agrees: whether each column agrees, shape (P,).
+        """
         bent = self.kinked.clone() if self._measured.bent is None else self._measured.bent
         chosen = suspects
         if len(suspects) > REMEASURED:
             chosen = torch.cat([worst_first[: REMEASURED // 2], self._some(suspects, REMEASURED // 2)]).unique()
-        # If the worst and the most doubtful are all wrong, the ones in between need no second look.
+        # If the columns that disagree most and least are all wrong, so are those in between.
         few = worst_first
         if len(few) > SURE:
             few = torch.cat([worst_first[: SURE // 2], worst_first[-SURE // 2 :]])
         confirmed = (bool(len(few)) and self._all_wrong(few)) or self._any_wrong(chosen)
         if not confirmed and not self.kinked.any() and len(chosen) < len(suspects) <= REMEASURED_AT_MOST:
             confirmed, chosen = self._any_wrong(suspects[~torch.isin(suspects, chosen)]), suspects
-        # A kink need not show as a disagreement: in the middle of |x| the slopes have the mean 0, as the backward may
-        # have.
+        # A derivation may agree with the difference at a kink: at 0 the central difference of |x| is 0, and so is the
+        # gradient of PyTorch.
         for entry in self._may_be_kinks(bent, agrees):
             self.kinked[:, entry] = kink(self._variable, entry)
         if confirmed and len(chosen) == len(suspects):
             self.kinked |= kink_off_the_axes(self._variable, self.jacobian)[:, None]
         if self.kinked.any() and not confirmed:
-            # Too many to look at each: those that look like the kinks that were found count as kinks.
+            # There are too many to measure each: entries that look like the kinks that were found count as kinks.
             self.kinked |= bent.index_fill(1, chosen, False)
         return confirmed or bool(self.kinked.any()) or len(chosen) == len(suspects)
 
     def _all_wrong(self, entries: Tensor) -> bool:
-        """Whether the first of them is wrong over the whole ladder, and each other at steps near that of the first
-        measurement."""
+        """Whether all of these columns are wrong. The first is measured at every step of the ladder; the others at a
+        few steps near the one of the first measurement."""
         first, *others = entries.tolist()
         if not self._is_wrong(first, refine(self._variable, first)):
             return False
@@ -98,17 +107,17 @@ class _SecondLook:
         return any([self._is_wrong(entry, refine(self._variable, entry)) for entry in entries.tolist()])
 
     def _is_wrong(self, entry: int, column: Refined) -> bool:
-        """Whether a column is wrong by its second measurement, which replaces the first."""
+        """Whether a column disagrees with its second measurement as well, which replaces the first."""
         turns = self._actual[:, entry].abs() >= column.steepest
         self.jacobian[:, entry], self.kinked[:, entry] = column.derivative, column.kink
         self.tolerance[:, entry] = column.tolerance.masked_fill(turns, torch.inf)
         self._steps.append(float(column.step[self._rows[entry]]))
-        # A derivative that is not finite lies beyond the edge of the domain, and is no evidence.
+        # A derivative that is not finite was measured outside of the domain of f, and proves nothing.
         known = ~column.kink & ~turns & torch.isfinite(column.derivative)
         return bool(((excess(self._actual[:, entry], column.derivative, column.tolerance) > 1) & known).any())
 
     def _may_be_kinks(self, bent: Tensor, agrees: Tensor) -> list[int]:
-        """Columns to measure again: some of those that agree and have a kink, and those without one whose slopes to
+        """Further columns to look for kinks in: some that agree and seem to have a kink, and the others whose slopes to
         the left and to the right differ most."""
         found = self._some((bent.any(0) & agrees).nonzero()[:, 0], REMEASURED).tolist()
         if self._measured.gap is None:
@@ -118,6 +127,6 @@ class _SecondLook:
         return [*found, *faint[gaps[faint] > 0].tolist()]
 
     def _some(self, entries: Tensor, most: int) -> Tensor:
-        """At most so many of them, chosen at random."""
+        """At most so many of the entries, chosen at random."""
         generator = stream(self._variable.problem.seed, "measured again")
         return entries[torch.randperm(len(entries), generator=generator)][:most]

@@ -1,11 +1,11 @@
 """Central differences with their own error bars. They need nothing but the forward pass.
 
-    D(h) = (f(p + h) − f(p − h)) / 2h = f′ + h²/6 f‴ + O(h⁴)            an output with noise ε adds at most ε / h
+    D(h) = (f(p + h) − f(p − h)) / 2h = f′ + h²/6 f‴ + O(h⁴)            noise ε of f adds at most ε / h
     T(h) = (D(h) − D(2h)) / 3                                            measures the h² term of D(h)
     E(h) = (4 D(h) − D(2h)) / 3 = f′ + O(h⁴)                             is off by about T · T/|f′|, and 3/2 ε / h
 
-Every entry is measured once by D(h), at a step that suits the point. `refinement` measures an entry again by E(h) over
-a ladder of steps where it disagrees with the derivation that it is compared with.
+Every entry is measured once by D(h), at one step for the whole point. Where an entry disagrees with the derivation that
+it is compared with, `refinement` measures it again by E(h), at each step of a ladder.
 Source: Fornberg, Mathematics of Computation 51 (1988); Press et al., "Numerical Recipes", section 5.7.
 """
 
@@ -23,13 +23,15 @@ from nets.verification.derivations.slopes import SAFETY
 from nets.verification.derivations.variable import Variable
 
 LADDER = tuple(2.0**-k for k in range(2, 27, 3))
-"""Steps, in units of one and of the point's size. Powers of two, so that p + h is exact for most p."""
+"""The steps h that are tried, in units of 1 and of the size of the point. Powers of two, so that p + h is exact for
+most p."""
 
 PROBES = 4
-"""Entries on which the step is chosen."""
+"""The number of entries that are measured to choose the step."""
 
 SHARED = 1e-5
-"""The part of its largest entry by which a row may be off because others are: it hides no fault of a thousandth."""
+"""The truncation error of one row is a tolerance for every row, up to this part of the largest entry of that row. It is
+far below a thousandth, the smallest fault that is to be found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +40,12 @@ class Measured:
 
     Attributes:
         jacobian: shape (M, P).
-        tolerance: how far off each entry may be, of a shape that broadcasts to (M, P).
+        tolerance: the largest error of each entry, of a shape that broadcasts to (M, P).
         step: h of D(h).
-        bent: where the slopes to the two sides differ so much that there may be a kink, shape (M, P); None if not
-            looked at.
-        gap: by how much they differ in any output, if by more than noise, shape (P,); None if not looked at.
+        bent: whether the slopes to the left and to the right differ so much that there may be a kink, shape (M, P);
+            None if they were not compared.
+        gap: the largest difference of the two slopes in any output, 0 where it is noise, shape (P,); None if they were
+            not compared.
     """
 
     jacobian: Tensor
@@ -58,30 +61,30 @@ def measure(variable: Variable) -> Measured:
     jacobian, gap = _sweep_batched(variable, step) or _sweep(variable, step)
     gap.abs_()
     gap.masked_fill_(gap <= 4 * SAFETY * rounding[:, None] / step, 0)
-    # With the slopes D ± gap/2 on the two sides, the larger has the size |D| + |gap|/2. Bent is a gap of more than BENT
-    # of that.
+    # The slopes on the two sides are D ± gap/2, so the larger one has the size |D| + |gap|/2. An entry is bent if the
+    # gap is more than BENT of that.
     bent = gap * (1 / BENT - 1 / 2) > jacobian.abs()
-    # The largest truncation error of any row counts for each row, up to a part of the row's own size.
+    # The largest truncation error of any row is allowed in each row, up to a part of the row's own size.
     shared = (SHARED * jacobian.abs().amax(1).nan_to_num_(nan=torch.inf)).clamp(max=float(truncation.max()))
     tolerance = SAFETY * (rounding / step + torch.maximum(truncation, shared))
     return Measured(jacobian, tolerance[:, None], step, bent, gap.amax(0))
 
 
 def _suited_step(variable: Variable) -> tuple[float, Tensor, Tensor]:
-    """The step h with the smallest error on PROBES entries; the truncation error of D(h) there and its rounding, shape
-    (M,) each."""
+    """The step h with the smallest error on PROBES entries, and the truncation and rounding errors of D(h) there, each
+    of shape (M,)."""
     floor, count = variable.floor, len(variable.values)
     probes = torch.randperm(count, generator=variable.stream("steps"))[:PROBES].tolist()
     best, step, truncation, rounding = torch.inf, LADDER[0], torch.zeros_like(floor), floor
     wider, wide = None, 0.0
     for h in steps(variable.problem.points[variable.name]):
         if float(floor.max()) / h > best:
-            break  # noise alone is larger than the error so far, and grows with every smaller step
+            break  # the error by noise alone is larger than the best error, and grows as h shrinks
         slopes = [variable.slopes(entry, h) for entry in probes]
         found = torch.stack([slope.central for slope in slopes])
         noise = torch.stack([floor, *(slope.noise for slope in slopes)]).amax(0)
         if wider is not None:
-            # D(rh) − D(h) = (r² − 1) h² f‴/6, with r the ratio of two rungs.
+            # D(rh) − D(h) = (r² − 1) h² f‴/6, with r the ratio of two steps.
             second_order = (wider - found).abs() / (min(wide / h, 1e100) ** 2 - 1)
             error = float(torch.nan_to_num(second_order + noise / h, nan=torch.inf).max())
             if error < best:
@@ -102,12 +105,12 @@ def measure_twice(variable: Variable, step: float) -> Measured:
 
 
 def steps(point: Tensor) -> list[float]:
-    """The ladder in units of one and of the point's own size, largest first."""
+    """The steps of the ladder in each of the units of the point, largest first."""
     return sorted({h * unit for h in LADDER for unit in units(point)}, reverse=True)
 
 
 def units(point: Tensor) -> tuple[float, ...]:
-    """One, and where that is far from it, the size of the point's numbers as a power of two."""
+    """1; and the size of the point's numbers as a power of two, unless it is near 1."""
     largest = float(point.abs().max())
     # Divided by the largest, since the square of 1e200 overflows.
     size = largest * float((point / largest).square().mean().sqrt()) if largest > 0 else 0.0

@@ -1,5 +1,4 @@
-"""One column of a Jacobian by differences, measured with all care: E(h) over a ladder of steps, for each output at its
-best step."""
+"""One column of a Jacobian by differences at many steps: for each output E(h) at the step with the smallest error."""
 
 import math
 from dataclasses import dataclass
@@ -14,17 +13,18 @@ from nets.verification.derivations.slopes import SAFETY, Slopes
 from nets.verification.derivations.variable import Variable
 
 WIDER_LADDER = (2.0, *LADDER)
-"""Steps for one entry. A wider one is prepended, since the widest only serves as a comparison."""
+"""Steps for one entry. One more is at the front, since the widest step is only compared with the next."""
 
 FINER_LADDER = (*LADDER, *(2.0**-k for k in range(29, 45, 3)))
-"""Steps for an entry on which the ladder does not settle: fine enough for sin 10⁸x, which turns within most of its
-steps."""
+"""Steps for an entry that has a large error at every step of the ladder: fine enough for sin 10⁸x, which has several
+periods within most steps of the ladder."""
 
 NEAR_STEPS = (512.0, 64.0, 8.0, 1.0)
-"""Steps for one entry, in units of a step that suits D(h), where its neighbours were measured over the whole ladder."""
+"""Steps for one entry after another entry was measured at every step of the ladder; in units of a step that suits
+D(h)."""
 
 MOVES = 1e-2
-"""A step moves an output if that changes by this part of itself at least."""
+"""An output has moved in a step if it has changed by at least this part of itself."""
 
 SETTLED = 1e-3
 """An entry is settled if its relative error is smaller."""
@@ -36,10 +36,10 @@ class Refined:
 
     Attributes:
         derivative: E(h).
-        tolerance: how far off it may be.
-        kink: where f has no derivative at p.
-        step: the step at which it was measured.
-        steepest: a slope so steep that f would turn within the smallest step, so that no difference can measure it.
+        tolerance: the largest error of the derivative.
+        kink: whether f has no derivative at p.
+        step: the step h of E(h).
+        steepest: the slope from which on no difference can measure it: f would turn within the smallest step.
     """
 
     derivative: Tensor
@@ -55,8 +55,8 @@ def refine(variable: Variable, entry: int) -> Refined:
     units = _units_of_one(variable.size(entry))
     *found, near = _best_of(rungs, floor, sorted({h * unit for h in WIDER_LADDER for unit in units}, reverse=True))
     derivative, error, step = found
-    # Where the ladder settles, finer steps would add only the rounding within a kernel, which is not measured. They are
-    # needed where the ladder reaches across a kink beside the point.
+    # Finer steps are used only where the error is large or a kink is near, since they add rounding within a kernel,
+    # which the error does not contain.
     unsettled = SAFETY * error > SETTLED * derivative.abs()
     if bool(unsettled[derivative.abs().argmax()]) or bool(near.any()):
         unsettled |= near
@@ -66,10 +66,10 @@ def refine(variable: Variable, entry: int) -> Refined:
 
 
 def refine_near(variable: Variable, entry: int, step: float) -> Refined:
-    """One column by E(h), at a few steps that suit a similar one; over the whole ladder where these do not settle.
+    """One column by E(h) at a few steps near a given one; at every step of the ladder if the error is large.
 
     Args:
-        step: a step that suits D(h). A larger one suits E(h).
+        step: a step that suits D(h); E(h) needs a larger one.
     """
     rungs = _Rungs(variable, entry)
     *found, near = _best_of(rungs, variable.floor, [step * ratio for ratio in NEAR_STEPS])
@@ -91,10 +91,10 @@ class _Rungs(dict[float, tuple[Slopes, Slopes]]):
         return self[h]
 
     def steepest(self) -> Tensor:
-        """The slope at which f would go through an eighth of its range within the smallest step, shape (M,).
+        """The slope at which f would change by an eighth of its range within the smallest step, shape (M,).
 
-        The range is the one that the steps have seen. Infinite where it is a small part of f itself, and may be
-        rounding.
+        The range is the largest change of f at any step. Where it is a small part of f, it may be rounding, and the
+        result is infinite.
         """
         slopes = [(h, narrow) for h, (narrow, _) in self.items()]
         reach = (
@@ -108,17 +108,16 @@ class _Rungs(dict[float, tuple[Slopes, Slopes]]):
 
 
 def _units_of_one(size: float) -> tuple[float, ...]:
-    """The units of the steps along one number: one, and its own size, since a kink may lie as near to it as zero
-    does."""
+    """The units of the steps along one number: 1, and the number's own size unless it is near 1, since a kink may be at
+    zero."""
     return (1.0,) if size == 0 or 1 / 8 < size < 8 else (1.0, size)
 
 
 def _best_of(rungs: _Rungs, floor: Tensor, ladder: list[float]) -> tuple[Tensor, ...]:
-    """E(h), its error and h, for each output at the step with the smallest error; and whether a kink or jump seems to
-    be near.
+    """E(h), its error and h, for each output at the step with the smallest error; and whether a kink or jump is within
+    the steps.
 
-    Near means within the steps: the slopes to the two sides are as far apart at a smaller step as at the one before, or
-    farther.
+    It is where the slopes to the two sides do not approach each other from one step to the next smaller one.
     """
     pairs = [rungs[h] for h in ladder]
     found = [extrapolated(narrow.central, wide.central) for narrow, wide in pairs]
@@ -131,22 +130,22 @@ def _best_of(rungs: _Rungs, floor: Tensor, ladder: list[float]) -> tuple[Tensor,
     errors = (torch.maximum(errors, ahead) + noise[1:]).nan_to_num(nan=torch.inf)
     steps, gaps = torch.tensor(ladder, dtype=floor.dtype), torch.stack([narrow.gap.abs() for narrow, _ in pairs])
     clear = gaps > 4 * SAFETY * floor / steps[:, None]
-    # Across a kink the gap is the same at every step; across a jump it grows as the step shrinks; of a smooth function
-    # it is proportional to the step.
+    # The gap between the slopes to the two sides is the same at every step across a kink, grows as the step shrinks
+    # across a jump, and is proportional to the step for a smooth function.
     proportional = (steps[:-1] / steps[1:]).log2()[:, None]
     level = clear[1:] & clear[:-1] & ((gaps[1:] / gaps[:-1]).log2() > -(proportional / 2).clamp(max=1))
     near = level.any(0)
-    # Steps that reach across a kink do not measure the slope at the point, as long as others stay on this side of it.
+    # Steps across a kink do not measure the slope at the point. They are left out if other steps do not cross it.
     across = (level | torch.cat([level[1:], torch.zeros_like(level[:1])])) & ~level.all(0)
     error, choice = _consistent(derivatives[1:], errors.masked_fill(across, torch.inf)).min(0)
     return derivatives[1:].gather(0, choice[None])[0], error, steps[1:][choice], near
 
 
 def _still_moving(derivatives: Tensor, ladder: list[float]) -> Tensor:
-    """How far each E(h) but the first may still move, from how far it has moved since the last step.
+    """The error of each E(h) but the first, from its difference to E at the next larger step.
 
-    Where E is off by C hᵖ, it has moved by (rᵖ − 1) C hᵖ from a step r times as large. For a smooth f, p = 4. The order
-    p is taken from the last two moves, and lies between 1 and 4.
+    If the error of E(h) is C hᵖ, this difference is (rᵖ − 1) C hᵖ, with r the ratio of the two steps. For a smooth f,
+    p = 4. The order p is computed from the last two differences, and limited to 1 ≤ p ≤ 4.
     """
     moves = (derivatives[1:] - derivatives[:-1]).abs()
     ratios = torch.tensor([wide / narrow for wide, narrow in pairwise(ladder)], dtype=moves.dtype)[:, None]
@@ -156,9 +155,9 @@ def _still_moving(derivatives: Tensor, ladder: list[float]) -> Tensor:
 
 
 def _off_a_smaller_step(derivatives: Tensor, noise: Tensor, ladder: list[float]) -> Tensor:
-    """How far each E(h) is from that of the next step of half its size or less, beyond the noise there.
+    """The difference between each E(h) and E at the largest step of at most h/2, less the noise of the latter.
 
-    A kink between the two steps changes the one with the larger step.
+    If a kink lies between the two steps, E(h) is wrong by about this difference.
     """
     ahead = torch.zeros_like(derivatives)
     for wide, h in enumerate(ladder):
@@ -169,7 +168,8 @@ def _off_a_smaller_step(derivatives: Tensor, noise: Tensor, ladder: list[float])
 
 
 def _consistent(derivatives: Tensor, errors: Tensor) -> Tensor:
-    """The errors, infinite for a step that a smaller one contradicts, since f turns within it. Shape (steps, M)."""
+    """The errors, shape (steps, M); infinite for a step at which E differs from that at a smaller step by more than
+    their errors, since f turns within it."""
     found = errors.clone()
     for wide in range(len(errors) - 1):
         apart = (derivatives[wide] - derivatives[wide + 1 :]).abs() > SAFETY * (errors[wide] + errors[wide + 1 :])

@@ -1,9 +1,9 @@
-"""Points too large to check entry by entry: random directions, and what they would have seen.
+"""Checks of points too large to check entry by entry, along random directions.
 
 For a cotangent v and a direction t, both with random signs and sizes between 1/2 and 1, the number vᵀ(∂Y/∂p) t is
 computed twice: as the gradient of vᵀY, which the module's backward gives, times t; and as a difference of vᵀY along t.
-An error E of the gradient changes the first by E·t. A single wrong entry, row or scale cannot make E·t zero, and
-several can only by accident, since hardly two entries have the same weight. Each point is probed in blocks of rows, so
+An error E of the gradient changes the first by E·t. A single wrong entry, row or scale makes E·t differ from zero;
+several wrong entries cancel only by accident, since t has random sizes. Each point is probed in blocks of rows, so
 that the rounding of a large gradient in one block does not hide a small one in another, and at single entries.
 `bisection` finds the wrong entry behind a probe that fails.
 """
@@ -30,19 +30,20 @@ from nets.verification.problem.pytree import largest
 from nets.verification.problem.randomness import signed, stream
 
 REACHES = tuple(2.0**-k for k in (14, 17, 11, 20, 8, 23, 5))
-"""How far a point is moved, in the order of trial: far enough to be measured, and too near to cross many kinks."""
+"""How far a point is moved, in the order in which they are tried: far enough for a small rounding error, and near
+enough to cross few kinks."""
 
 CONFIRMATIONS = 2
-"""After so many precise reaches that disagree with the gradient and agree with each other, no other is tried."""
+"""No other reach is tried after so many precise ones that disagree with the gradient and agree with each other."""
 
 FINE_REACHES = tuple(2.0**-k for k in range(26, 44, 2))
-"""Reaches that are tried if every other seems to cross a kink, largest first."""
+"""Reaches that are tried if all others seem to cross a kink, largest first."""
 
 UNSURE = 1e-3
-"""A difference with a larger relative error decides nothing."""
+"""A difference with a larger relative error is too inaccurate for a verdict."""
 
 PRECISE = 1e-6
-"""With a smaller relative error of the difference, no other reach is tried."""
+"""If the relative error of a difference is smaller, no other reach is tried."""
 
 
 class Prober:
@@ -53,7 +54,7 @@ class Prober:
         backward: the same by the module's backward.
         searched: the number of points in which the wrong entry was searched for.
         noise: the rounding error of vᵀY.
-        declared: how far off the caller allows an entry of the gradient to be, in parts of the largest.
+        declared: the error that the caller allows in an entry of the gradient, in parts of the largest entry.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Prober:
         self.here = {name: point.reshape(-1).clone() for name, point in problem.points.items()}
         self.v = problem.cotangent
         self.backward = {name: gradient.reshape(-1) for name, gradient in problem.gradient.items()}
-        # A generator of its own, so that the directions are the same whatever the module does, faults included.
+        # A separate generator, so that the directions do not depend on what the module does.
         with StochasticRounding(stream(problem.seed, "rounding of the probed gradient")):
             noisy = self._pulled_back(self.v)
         self.rounding = {
@@ -87,24 +88,24 @@ class Prober:
         }
 
     def allowed(self, name: str) -> float:
-        """How far off the caller allows an entry of the gradient by a point to be."""
+        """The error that the caller allows in each entry of the gradient by a point."""
         return self.declared * largest(self.gradient[name])
 
     def allowed_along(self, name: str, t: Tensor) -> float:
-        """How far off the slope along a direction of random signs may be then: SAFETY times the length of the vector of
-        errors."""
+        """The error of the slope along t that follows from `allowed`: errors of random sign in each entry add up to
+        about the allowed error times ‖t‖; SAFETY times that."""
         return SAFETY * self.allowed(name) * length(t) if self.declared else 0.0
 
     def weights(self, count: int) -> Tensor:
-        """A fresh direction."""
+        """A new random direction with so many entries."""
         return signed(count, self.generator)
 
     def look(self, name: str, parts: list[tuple[slice, Tensor]]) -> tuple[Probe, list[Probe]]:
-        """The probe of a whole point along a fresh direction, and those of parts of it along given ones.
+        """The probe of a whole point along a new direction, and the probes of parts of it along given directions.
 
-        The parts are probed at the reach that suits the whole, and only if the whole agrees. All come from one call of
-        the module under vmap, if the point is not too large, the module can be batched and the first reach is precise
-        enough. A batched probe that disagrees is repeated unbatched, to rule out vmap.
+        The parts are probed at the reach that suits the whole point, and only if the whole point agrees. One call of
+        the module under vmap serves for all, if the point is not too large, the module works under vmap and the first
+        reach is precise enough. A probe under vmap that disagrees is repeated without vmap, which may be the cause.
         """
         everything, t, reach = slice(0, len(self.here[name])), self.weights(len(self.here[name])), REACHES[0]
         moves = [*doubled(everything, t, reach), *moves_of(parts, reach)]
@@ -120,17 +121,17 @@ class Prober:
         return whole, self._like(whole, name, parts, self._differences(name, moves_of(parts, whole.reach)))
 
     def measured(self, name: str, entries: slice, t: Tensor | None = None) -> Probe:
-        """The probe along a direction, a fresh one if none is given, at the first reach that is precise enough and
+        """The probe along a direction, a new one if none is given, at the first reach that is precise enough and
         agrees.
 
-        If there is none, the reach with the smallest tolerance counts, if possible one that crosses no kink. After a
-        reach that disagrees, perhaps since it crosses a kink, another that agrees counts only if it would have seen a
-        fault of that size.
+        If there is none, it is the probe with the smallest tolerance, if possible one that crosses no kink. After a
+        probe that disagrees, which may cross a kink, a probe that agrees is accepted only if its tolerance is at most
+        half of that disagreement.
         """
         t = self.weights(entries.stop - entries.start) if t is None else t
         found, doubted, doubt = list[Probe](), list[Probe](), math.inf
         point = self.problem.points[name]
-        # In units of one, then in units of the point's own size.
+        # First in units of 1, then in units of the size of the point.
         for reach in chain(REACHES, (unit * reach for unit in units(point)[1:] for reach in REACHES), FINE_REACHES):
             if reach == FINE_REACHES[0] and any(map(self._precise, found)):
                 break
@@ -146,16 +147,16 @@ class Prober:
         best = min(
             found, key=lambda probe: (probe.kinked, probe.tolerance if probe.tolerance == probe.tolerance else math.inf)
         )
-        # If longer moves cross a kink and shorter ones are lost in rounding, the kink hides the derivative.
+        # If larger moves cross a kink and smaller ones drown in rounding, the derivative cannot be measured.
         hidden = best.tolerance > UNSURE * abs(best.expected) and any(probe.kinked for probe in found)
         return replace(best, kinked=best.kinked or hidden)
 
     def at(self, name: str, entries: slice, t: Tensor, reach: float) -> Probe:
-        """The probe along t at that reach, with an error bar from another at twice the reach."""
+        """The probe along t at that reach; its error follows from a second difference at twice the reach."""
         return self._with_bar(name, entries, t, reach, *self._differences(name, doubled(entries, t, reach)))
 
     def singles(self, name: str, entries: list[int], reach: float) -> list[Probe]:
-        """The probe along each of these entries, all from one call of the module if it can be batched."""
+        """The probe along each of these entries, from one call of the module if it works under vmap."""
         one = torch.ones(1, dtype=torch.float64)
         parts = [slice(entry, entry + 1) for entry in entries]
         moves = [move for part in parts for move in doubled(part, one, reach)]
@@ -177,8 +178,8 @@ class Prober:
         return self._probe(name, entries, t, narrow, reach, truncation, kinked)
 
     def _like(self, whole: Probe, name: str, parts: list[tuple[slice, Tensor]], slopes: list[Slope]) -> list[Probe]:
-        """Probes at the reach of another, with its truncation error. One that disagrees is measured at a reach of its
-        own."""
+        """Probes of parts at the reach and with the truncation error of the whole. A part that disagrees is measured
+        again at reaches of its own."""
         probes = [
             self._probe(name, entries, t, slope, whole.reach, whole.truncation, kinked=False)
             for (entries, t), slope in zip(parts, slopes, strict=True)
@@ -187,14 +188,14 @@ class Prober:
 
     @staticmethod
     def _precise(probe: Probe) -> bool:
-        """Whether no other reach is needed, unless this one disagrees."""
+        """Whether the probe is so precise that no other reach is needed if it agrees."""
         return probe.tolerance <= PRECISE * abs(probe.expected) and not probe.kinked
 
     def _probe(
         self, name: str, entries: slice, t: Tensor, slope: Slope, reach: float, truncation: float, kinked: bool
     ) -> Probe:
         """The probe with its tolerance."""
-        # A sum of rounding errors of random sign is about as large as the length of the vector of them.
+        # Rounding errors of random sign add up to about the length of the vector of these errors.
         rounding = length(self.rounding[name][entries] * t)
         actual = float(self.gradient[name][entries] @ t)
         error = truncation + self.noise / slope.step
@@ -204,7 +205,7 @@ class Prober:
         return Probe(entries, t, actual, slope.mean, max(tolerance, 1e-300), reach, truncation, kinked)
 
     def _differences(self, name: str, moves: list[Move]) -> list[Slope]:
-        """The slopes by one call of the module for each side of each move."""
+        """The slope of each move, by one call of the module at each of its two ends."""
         return self._slopes(moves, [self._sides(name, *move) for move in moves])
 
     def _slopes(self, moves: list[Move], sides: list[tuple[Tensor, Tensor]]) -> list[Slope]:
@@ -226,9 +227,9 @@ class Prober:
             point.copy_(here)
 
     def _at_once(self, name: str, moves: list[Move]) -> list[tuple[Tensor, Tensor]] | None:
-        """The same for each move, from copies of the point under vmap.
+        """Y at both ends of each move, from copies of the point under vmap.
 
-        None if the copies are too large or the module cannot be batched.
+        None if the copies are too large or the module does not work under vmap.
         """
         if not self._batched or 2 * len(moves) * len(self.here[name]) > CHUNK:
             return None

@@ -1,4 +1,5 @@
-"""The memory layout of a tensor, and copies with the same layout: a kernel may be right for one layout alone."""
+"""The memory layout of a tensor, and copies with the same layout. A kernel may be right for one layout and wrong for
+another."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
@@ -15,14 +16,14 @@ from nets.verification.problem.pytree import input_names
 
 
 class Layout(Protocol):
-    """The place in memory of each number of a tensor."""
+    """Where the numbers of a tensor are in memory."""
 
     @property
     def strides(self) -> tuple[int, ...]:
         """The stride of each axis."""
 
     def lay(self, values: Tensor) -> Tensor:
-        """A tensor with these values that lies in memory like this."""
+        """A tensor with these values and this layout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +32,9 @@ class Strided:
 
     Attributes:
         axes: the axes of the tensor, the one with the largest stride first.
-        room: for each of these, the size of that axis in the tensor that it is a slice of.
+        room: the size of each of these axes in the larger tensor of which this one is a slice.
         step: the stride of the innermost axis.
-        offset: of the first number in its storage.
+        offset: the place of the first number in its storage.
     """
 
     axes: tuple[int, ...]
@@ -51,13 +52,13 @@ class Strided:
         return tuple(found[axis] for axis in sorted(found))
 
     def lay(self, values: Tensor) -> Tensor:
-        """A copy of a contiguous tensor that lies in memory like this; differentiable, also by forward mode and under
-        vmap."""
+        """A copy of a contiguous tensor with this layout. It can be differentiated, in forward mode and under vmap
+        too."""
         ordered = values.permute(self.axes)
         padding = [0, self.step - 1]
         for size, room in zip(reversed(ordered.shape), reversed(self.room), strict=True):
             padding += [0, room - size]
-        # The numbers in between belong to the larger tensor of which this one is a slice.
+        # The padding is the part of the larger tensor that is not in the slice.
         flat = F.pad(ordered.unsqueeze(-1), padding).reshape(-1)
         inner = F.pad(flat, (self.offset, 0))[self.offset :].view(*self.room, self.step).select(-1, 0)
         for axis, size in enumerate(ordered.shape):
@@ -73,21 +74,21 @@ class Expanded:
     strides: tuple[int, ...]
 
     def lay(self, values: Tensor) -> Tensor:
-        """The first numbers along these axes, expanded."""
+        """The values at index 0 of these axes, expanded along them."""
         first = values
         for axis in self.axes:
             first = first.narrow(axis, 0, 1)
         return first.contiguous().expand(values.shape)
 
     def summed(self, gradient: Tensor) -> Tensor:
-        """The gradient by the values given to `lay`, from the gradient by the expanded tensor: its sum for the first
-        numbers along these axes, and zero for the others."""
+        """The gradient by the values given to `lay`, from the gradient by the expanded tensor: the sum over these axes
+        at their index 0, and zero at every other index."""
         room = [gradient.shape[axis] - 1 if axis in self.axes else 0 for axis in range(gradient.ndim)]
         return F.pad(gradient.sum(self.axes, keepdim=True), [n for size in reversed(room) for n in (0, size)])
 
 
 class Layouts:
-    """The layouts of those of some named tensors that are not contiguous.
+    """The layouts of named tensors, of those that are not contiguous.
 
     Attributes:
         known: name → layout.
@@ -97,12 +98,12 @@ class Layouts:
         self.known: dict[str, Layout] = {name: found for name, x in tensors.items() if (found := layout_of(x))}
 
     def apply(self, name: str, values: Any) -> Any:
-        """The values in the layout that the tensor of that name has."""
+        """The values in the layout of the tensor with that name."""
         return self.known[name].lay(values) if name in self.known else values
 
     @contextlib.contextmanager
     def replaced(self, name: str, layout: Layout | None) -> Iterator[None]:
-        """Within this context the tensor of that name has another layout; None for contiguous."""
+        """Within this context the tensor with that name has another layout; None for contiguous."""
         before = self.known
         self.known = {n: own for n, own in before.items() if n != name} | ({} if layout is None else {name: layout})
         try:
@@ -112,8 +113,8 @@ class Layouts:
 
 
 def layout_of(tensor: Tensor) -> Strided | None:
-    """The layout of a tensor; None where it is contiguous, or has several numbers in one place, as an expanded tensor
-    has: these cannot be moved one at a time."""
+    """The layout of a tensor; None if it is contiguous. Also None if entries share memory, as in an expanded tensor:
+    they cannot be moved one at a time."""
     if tensor.layout != torch.strided or tensor.numel() == 0 or tensor.is_contiguous():
         return None
     sizes, strides = tensor.shape, tensor.stride()
@@ -132,7 +133,7 @@ def layout_of(tensor: Tensor) -> Strided | None:
 
 
 def duplicate(tensor: Tensor, original: Tensor | None = None) -> Tensor:
-    """A copy of a tensor that lies in memory as the original does, which is the tensor itself if none is given."""
+    """A copy of a tensor in the layout of the original; in its own layout if no original is given."""
     layout = layout_of(tensor if original is None else original)
     return tensor.clone() if layout is None else layout.lay(tensor.contiguous())
 
@@ -155,7 +156,7 @@ def expanded_inputs_note(inputs: tuple[Any, ...]) -> list[str]:
 
 
 def _expanded_axes(tensor: Tensor) -> tuple[int, ...]:
-    """The axes along which a tensor has its numbers in one place."""
+    """The axes along which all entries of a tensor share memory."""
     if tensor.layout != torch.strided:
         return ()
     return tuple(

@@ -4,7 +4,7 @@ import math
 
 POSITIVE, NEGATIVE, LENGTH = (43, 108, 176), (197, 76, 52), (112, 84, 168)
 NOT_FINITE = "#ffd24d"
-"""Of nodes and edges alike: such a gradient has no size to show."""
+"""The colour of a gradient that is NaN or infinite, for nodes and edges."""
 
 PALEST, STRONGEST = 0.1, 0.62
 """Share of the full colour for the smallest and the largest gradient of a node. Dark text is readable on both."""
@@ -42,14 +42,14 @@ class Scale:
         return mixed(colour(sign), PALEST + (STRONGEST - PALEST) * self.share(size)) if size > 0 else "#ffffff"
 
     def edge_stroke(self, size: float, sign: int) -> str:
-        """The colour of an edge that has carried a contribution of this size and sign."""
+        """The colour of an edge along which a contribution of this size and sign was sent backward."""
         if not math.isfinite(size):
             return NOT_FINITE
         return mixed(colour(sign), 0.45 + 0.55 * self.share(size)) if size > 0 else "#c9ced8"
 
 
 def colour(sign: int) -> tuple[int, int, int]:
-    """The full colour of a sign; 0 stands for a length."""
+    """The full colour for a sign: 1, −1, or 0 for a length, which has none."""
     return POSITIVE if sign > 0 else NEGATIVE if sign < 0 else LENGTH
 
 

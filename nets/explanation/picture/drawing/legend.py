@@ -1,4 +1,4 @@
-"""The legend beneath a picture: the colours of the gradients, and what stands on a line."""
+"""The legend beneath a picture: the colours of the gradients, and how to read the labels of the lines."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ WHITE = (255, 255, 255)
 def colour_bar(
     x: float, y: float, name: str, colours: Sequence[tuple[int, int, int]], ends: tuple[str, str], title: str
 ) -> str:
-    """A gradient of colours, from the lower to the upper end; `name` keeps its id apart from other bars."""
+    """A bar that runs through the colours, with a text at each end; `name` makes its id unique."""
     key = f"nets-{name}"
     stops = "".join(
         f'<stop offset="{number / (len(colours) - 1):.2f}" stop-color="{mixed(colour, 0.62)}"/>'
@@ -43,7 +43,7 @@ def not_finite_swatch(x: float, y: float) -> str:
 
 
 def edge_note(x: float, y: float, room: float, ratios: bool) -> str:
-    """What stands on a line, in one row if there is room.
+    """Says what the labels of the lines are, in one row if there is room.
 
     Args:
         x, y: of the first row.
