@@ -235,7 +235,7 @@ def _peak() -> int:
 def copies(setting: Setting) -> str:
     """What the recording of a step copies, in words."""
     network, batch = setting.made(), setting.samples.take(slice(0, setting.batch))
-    copied = Counter(Recording(*watched(lambda: backpropagate(network, nets.CrossEntropy(), batch))).copying)
+    copied = Counter(Recording(watched(lambda: backpropagate(network, nets.CrossEntropy(), batch))[0]).copying)
     return ", ".join(f"{count} of {name}" for name, count in copied.items()) or "no result"
 
 

@@ -97,7 +97,7 @@ def test_a_recording_equals_the_formulas(activation: str, loss: str) -> None:
 def test_a_recording_takes_no_new_memory() -> None:
     network = nets.mlp([64, 256, 10]).double()
     batch = Batch(torch.rand(64, 64), torch.rand(64, 10)).to(torch.float64)
-    recording = Recording(*watched(lambda: backpropagate(network, nets.MeanSquaredError(), batch)))
+    recording = Recording(watched(lambda: backpropagate(network, nets.MeanSquaredError(), batch))[0])
     with torch.profiler.profile(profile_memory=True, activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
         recording.replay()
     taken = sum(event.cpu_memory_usage for event in profile.events() if event.cpu_memory_usage > 0)
@@ -118,7 +118,7 @@ def test_a_decision_by_a_number_cannot_be_recorded() -> None:
     """A recording would repeat the first decision for ever."""
     x = torch.tensor([1.0, 2.0])
     with pytest.raises(RuntimeError, match="looks at a number"):
-        Recording(*watched(lambda: x * 2 if x.sum() > 0 else x))
+        Recording(watched(lambda: x * 2 if x.sum() > 0 else x)[0])
 
 
 def test_slopes_of_saturated_units_keep_their_digits() -> None:

@@ -123,7 +123,7 @@ def test_a_recorded_sum_has_the_right_entries(
     """Of positive numbers, to 2 K u of itself."""
     generator = torch.Generator().manual_seed(0)
     t = LAYOUTS[layout](torch.rand(shape, generator=generator).to(dtype))
-    recording = Recording(*watched(lambda: REDUCED[operation](t)))
+    recording = Recording(watched(lambda: REDUCED[operation](t))[0])
     t.copy_(torch.rand(shape, generator=generator))
     recording.replay()
     tolerance = t.numel() * torch.finfo(dtype).eps
@@ -136,6 +136,6 @@ def test_many_numbers_are_not_added_one_after_the_other() -> None:
     """PyTorch adds in pairs: 80,000 numbers to 2 u, where one after the other the roundings come to a hundred."""
     t = torch.rand(80_000, 3, generator=torch.Generator().manual_seed(0))
     exact = t.double().sum(0)
-    recording = Recording(*watched(lambda: t.sum(0)))
+    recording = Recording(watched(lambda: t.sum(0))[0])
     recording.replay()
     assert ((recording.result.double() - exact).abs() / exact).max() <= 8 * torch.finfo(torch.float32).eps / 2

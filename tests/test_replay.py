@@ -1,6 +1,7 @@
 """A replay answers only for what it has recorded: another network, loss or reduction, and a layer of the user's own."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from nets.data.batch import Batch
 from nets.training.gradients.backpropagation import backpropagate
 from nets.training.gradients.engines import ENGINES
 from nets.training.gradients.sample_norms import SAMPLED
+from nets.training.replay.recording import Recording
 from nets.training.replay.replayed import Replayed
 
 
@@ -225,15 +227,43 @@ def test_a_buffer_in_other_memory_is_read_there() -> None:
     assert recorded(engine)
 
 
-def test_a_recording_that_gives_other_numbers_leaves_the_first_result_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It writes over the result that it was compared with."""
+class Refusing:
+    """A recording that cannot be made."""
 
-    class Wrong:
-        def __init__(self, watch: object, returned: tuple[Tensor, dict[str, Tensor]]) -> None:
-            for gradient in returned[1].values():
-                gradient.zero_()
-            raise RuntimeError("the operations give other numbers when they are repeated")
+    def __init__(self, watch: object) -> None:
+        raise RuntimeError("an operation cannot be repeated")
 
-    monkeypatch.setattr("nets.training.replay.replayed.Recording", Wrong)
-    made, loss, batch = network(), nets.MeanSquaredError(), numbers(0)
-    close(Replayed(backpropagate)(made, loss, batch), backpropagate(made, loss, batch))
+
+class OneWrongNumber(Recording):
+    """A recording that gives another number from the second replay on."""
+
+    replays = 0
+
+    def replay(self) -> None:
+        super().replay()
+        self.replays += 1
+        if self.replays > 1:
+            self.result[1]["0.bias"][0] += 1
+
+
+@pytest.mark.parametrize("made", [Refusing, OneWrongNumber])
+def test_the_function_is_called_where_a_recording_is_wrong(made: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nets.training.replay.replayed.Recording", made)
+    of, loss, engine = network(), nets.MeanSquaredError(), Replayed(backpropagate)
+    for number in range(4):
+        close(engine(of, loss, numbers(number)), backpropagate(of, loss, numbers(number)))
+    assert not recorded(engine)
+
+
+def test_the_function_is_called_twice_for_each_shape() -> None:
+    calls = []
+
+    def counted(*at: Any) -> Any:
+        calls.append(len(at[2]))
+        return backpropagate(*at)
+
+    of, loss, engine = network(), nets.MeanSquaredError(), Replayed(counted)
+    for number in range(8):
+        engine(of, loss, numbers(number, samples=6 if number % 2 else 5))
+    assert sorted(calls) == [5, 5, 6, 6]
+    assert recorded(engine)

@@ -97,7 +97,7 @@ CASES: dict[Callable[[Tensor], Any], int | None] = {
 @pytest.mark.parametrize("function", CASES, ids=lambda function: function.__name__)
 def test_a_recording_gives_the_numbers_of_the_function(function: Callable[[Tensor], Any]) -> None:
     x = X.clone()
-    recording = Recording(*watched(lambda: function(x)))
+    recording = Recording(watched(lambda: function(x))[0])
     for scale in (1.0, -0.5, 3.0):
         x.copy_(scale * X)
         recording.replay()
@@ -110,15 +110,15 @@ def test_a_recording_gives_the_numbers_of_the_function(function: Callable[[Tenso
 
 @pytest.mark.parametrize("function", [f for f, count in CASES.items() if count is not None], ids=lambda f: f.__name__)
 def test_only_what_is_needed_is_repeated(function: Callable[[Tensor], Any]) -> None:
-    watch, result = watched(lambda: function(X))
-    kept = simplified(watch.operations, watch.values(result)).operations
+    watch, _ = watched(lambda: function(X))
+    kept = simplified(watch.operations, watch.result).operations
     left = [operation for operation in kept if not operation.views]
     assert len(left) == CASES[function], left
 
 
 def test_two_results_never_share_memory() -> None:
     """Someone who writes to one gradient must not change another."""
-    one, other = Recording(*watched(lambda: returned_twice(X))).result
+    one, other = Recording(watched(lambda: returned_twice(X))[0]).result
     assert one.data_ptr() != other.data_ptr()
 
 
@@ -133,9 +133,9 @@ def test_a_network_of_networks_is_recorded_without_computing_a_value_twice() -> 
     network = nets.Network([nets.Network([nets.mlp([3, 3])]), nets.Linear(3, 2)])
     batch = nets.Batch(torch.rand(5, 3), torch.rand(5, 2))
 
-    watch, result = watched(lambda: backpropagate(network, nets.MeanSquaredError(), batch))
+    watch, _ = watched(lambda: backpropagate(network, nets.MeanSquaredError(), batch))
     seen = [operation.function for operation in watch.operations]
-    kept = [operation.function for operation in simplified(watch.operations, watch.values(result)).operations]
+    kept = [operation.function for operation in simplified(watch.operations, watch.result).operations]
     assert seen.count(aten.tanh.default) > 1
     assert kept.count(aten.tanh.default) == 1
     # Forward, the weights' gradients, and one pullback.
@@ -154,7 +154,7 @@ def test_equal_values_stay_apart_where_one_is_written_to_or_both_are_returned() 
         return x * 2, x * 2
 
     for function in (written, returned):
-        recording = Recording(*watched(function))
+        recording = Recording(watched(function)[0])
         x.copy_(torch.rand(4))
         recording.replay()
         torch.testing.assert_close(recording.result, function())
@@ -186,7 +186,7 @@ def test_no_tensor_that_the_function_makes_is_kept() -> None:
     ],
 )
 def test_what_cannot_be_repeated_is_said(function: Callable[[], Any], word: str) -> None:
-    watch, result = watched(function)
+    watch, _ = watched(function)
     assert word in watch.obstacle
     with pytest.raises(RuntimeError, match=word):
-        Recording(watch, result)
+        Recording(watch)

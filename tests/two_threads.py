@@ -33,7 +33,7 @@ def test_there_are_two_threads() -> None:
 def test_a_recording_with_gaps_between_rows_gives_what_the_formulas_give(activation: str, dtype: torch.dtype) -> None:
     network = nets.mlp([64, WIDE, WIDE, 10], activation, generator=torch.Generator().manual_seed(1)).to(dtype)
     batch, loss = data(64, 64, dtype), nets.MeanSquaredError()
-    recording = Recording(*watched(lambda: backpropagate(network, loss, batch)))
+    recording = Recording(watched(lambda: backpropagate(network, loss, batch))[0])
     strides = {tensor.stride(0) for call in recording._calls for tensor in tensors(getattr(call, "keywords", {}))}
     assert any(stride % 4096 and stride > WIDE for stride in strides)
     batch.inputs.normal_(generator=torch.Generator().manual_seed(2))

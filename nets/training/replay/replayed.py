@@ -14,30 +14,32 @@ from nets.torch_internals import forward_hooks, is_view, own_buffers, own_module
 from nets.training.replay.cuda_graph import CudaGraph, warmed
 from nets.training.replay.operation import tensors
 from nets.training.replay.purity import BARE, Purity
-from nets.training.replay.recording import Recording, alike, watched
+from nets.training.replay.recording import Recording, Watch, alike, watched
 from nets.training.unchanged import Entries
 
 
 @dataclass(slots=True)
 class _Replay:
-    """How batches of one shape are computed.
+    """How batches of one shape are computed: by the function where there is neither a watch nor a recording.
 
     Attributes:
         batch: the memory that the recording reads.
-        recording: None where the function is called each time.
-        verified: whether a replay has been compared with a call of the function, at a batch that was not recorded.
+        watch: has seen the function run on the first batch, and waits for the second.
+        recording: repeats what the watch has seen.
     """
 
     batch: Batch
-    recording: Recording | CudaGraph | None
-    verified: bool = False
+    watch: Watch | None = None
+    recording: Recording | CudaGraph | None = None
 
 
 class Replayed:
     """`function(network, loss, batch)`, by a `Recording`, or on a GPU by a `CudaGraph`.
 
-    The function is called at the first batch of each shape, and at the second to verify the replay. It is called at
-    each batch where it cannot be recorded: with hooks, random numbers, a layer or a loss that decides by a number or
+    The function is called at the first batch of each shape, where its operations are seen. It is called at the second,
+    where they are recorded and their numbers are compared with those of the function: only then is the memory taken
+    that a recording needs, and the function has given its own back. It is called at each batch where it cannot be
+    recorded: with hooks, random numbers, a layer or a loss that decides by a number or
     writes to its own buffers, one whose code may read what changes (see `Layer.recordable`), or a replay that was found
     to be wrong. Another network, another loss, and a parameter, a layer, an attribute or a global that has been
     replaced, begin anew.
@@ -60,42 +62,47 @@ class Replayed:
         key = batch.inputs.shape, batch.targets.shape, batch.inputs.dtype
         found = self._replays.get(key)
         if found is None:
-            self._replays[key], result = self._recorded(network, loss, _whole(batch))
+            self._replays[key], result = self._first(network, loss, _whole(batch))
             return result
-        if found.recording is None:
+        if found.watch is None and found.recording is None:
             return self._function(network, loss, batch)
         if found.batch is not batch:
             found.batch.inputs.copy_(batch.inputs)
             found.batch.targets.copy_(batch.targets)
-        if not found.verified:
-            expected = self._function(network, loss, batch)
-            found.recording.replay()
-            found.verified = alike(tensors(expected), tensors(found.recording.result))
-            if not found.verified:
-                found.recording = None
-                return expected
-        else:
-            found.recording.replay()
+        if found.recording is None:
+            return self._second(found, network, loss)
+        found.recording.replay()
         return found.recording.result
 
-    def _recorded(self, network: Network, loss: Loss, batch: Batch) -> tuple[_Replay, Any]:
-        """A recording of the function, and its result for this batch."""
+    def _first(self, network: Network, loss: Loss, batch: Batch) -> tuple[_Replay, Any]:
+        """What the first batch of a shape shows, and the result."""
         assert self._constants is not None
         if not self._constants.recordable:
-            return _Replay(batch, None), self._function(network, loss, batch)
+            return _Replay(batch), self._function(network, loss, batch)
+        watch, result = watched(lambda: self._function(network, loss, batch))
+        recordable = not watch.obstacle and self._constants.hold(network, loss)
+        return _Replay(batch, watch if recordable else None), result
+
+    def _second(self, found: _Replay, network: Network, loss: Loss) -> Any:
+        """The result for the second batch of a shape, which is recorded if its numbers are those of the function."""
 
         def function() -> Any:
-            return self._function(network, loss, batch)
+            return self._function(network, loss, found.batch)
 
-        watch, result = watched(function)
-        if watch.obstacle or not self._constants.hold(network, loss):
-            return _Replay(batch, None), result
+        assert found.watch is not None
+        watch, found.watch, expected = found.watch, None, function()
+        on_cpu = found.batch.inputs.device.type == "cpu"
         try:
-            recording = Recording(watch, result) if batch.inputs.device.type == "cpu" else CudaGraph(warmed(function))
-        except RuntimeError:  # rounding that grows a thousandfold: two ways to compute the same cannot be compared
-            return _Replay(batch, None), function()  # `result` has been written over
-        recording.replay()
-        return _Replay(batch, recording), recording.result
+            recording = Recording(watch) if on_cpu else CudaGraph(warmed(function))
+        except RuntimeError:  # an operation cannot be repeated, or not in a CUDA graph
+            return expected
+        for _ in range(2):
+            recording.replay()
+            # Rounding that grows a thousandfold: two ways to compute the same cannot be compared.
+            if not alike(tensors(expected), tensors(recording.result)):
+                return expected
+        found.recording = recording
+        return recording.result
 
 
 def _whole(batch: Batch) -> Batch:
