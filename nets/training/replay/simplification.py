@@ -13,6 +13,7 @@ from torch import Tensor
 from nets.torch_internals import memory, pytree
 from nets.training.replay.layouts import without_copies
 from nets.training.replay.operation import Operation, Value, tensors, values
+from nets.training.replay.scheduling import scheduled
 
 aten = torch.ops.aten
 
@@ -54,7 +55,8 @@ def simplified(operations: list[Operation], result: Any) -> Simplified:
     merged = _Merged(operations, {value.memory for value in values(result) if value.memory is not None})
     result = _separated(merged.known(result), merged.repeated)
     returned = {memory(tensor) for tensor in tensors(result)}
-    return Simplified(merged.constants, without_copies(_needed(merged.repeated, returned), returned), result)
+    left = scheduled(without_copies(_needed(merged.repeated, returned), returned), returned)
+    return Simplified(merged.constants, left, result)
 
 
 class _Merged:
