@@ -49,7 +49,6 @@ def experiment(
     from rich.console import Console
 
     import nets
-    import nets.data
     from nets.calculus.architectures.registry import network_of, sibling_of
     from nets.calculus.losses.chosen import loss_of
     from nets.data.chosen import load
@@ -72,7 +71,7 @@ def experiment(
     precision = getattr(torch, one_of("dtype", dtype, ("float32", "float64")))
     place = device_of("device", device)
     objective = loss_of(loss)
-    samples = load(data, nets.data).to(precision)
+    samples = load(data).to(precision)
     model = network_of(network, samples.classes, seeded(seed)).to(precision)
     for part in (samples.train, samples.test):
         expect_fit(model, objective, part)

@@ -11,7 +11,6 @@ from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import nets
-import nets.data
 import train
 from nets.calculus.architectures.registry import network_of
 from nets.calculus.losses.chosen import loss_of
@@ -43,7 +42,7 @@ class Descent:
     def __init__(self, *overrides: str) -> None:
         settings = composed(*overrides)
         dtype = getattr(torch, settings["dtype"])
-        self.data = load(settings["data"], nets.data).to(dtype)
+        self.data = load(settings["data"]).to(dtype)
         self.loss = loss_of(settings["loss"])
         generator = torch.Generator().manual_seed(settings["seed"])
         self.network = network_of(settings["network"], self.data.classes, generator).to(dtype)

@@ -123,6 +123,9 @@ def test_a_dependence_between_samples_is_found_in_any_direction(matrix: Tensor) 
         nets.explain(network, x, "0.weight", (0, 0))
     with pytest.raises(nets.InputError, match=r"layer 1, a Mixture, .*; sample_norms expected"):
         descents(network, x, sample_norms=True)
+    named = nets.Network({"first": network[0], "body": network[1]})
+    with pytest.raises(nets.InputError, match=r"layer body, a Mixture, .*; explain expected"):
+        nets.explain(named, x, "first.weight", (0, 0))
     with pytest.raises(OutOfReachError, match="layer 1 makes the outputs for one sample depend on others"):
         available()[Method.NUMPY](network, x)
 

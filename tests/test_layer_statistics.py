@@ -181,7 +181,7 @@ def test_the_gain_of_a_large_jacobian_is_measured_by_random_signs(monkeypatch: p
     layer = Conv2d(2, 3, 3, padding=1)
     x = torch.randn(40, 2, 8, 8, generator=torch.Generator().manual_seed(1))
     exact = layer.backward_gain(x, layer(x))
-    monkeypatch.setattr("nets.calculus.layer.MOST_ENTRIES", 0)
+    monkeypatch.setattr("nets.calculus.layer.MOST_EXACT_ENTRIES", 0)
     # 7,680 signs: the mean of so many squares has a relative error of about 0.02.
     assert layer.backward_gain(x, layer(x)) == pytest.approx(exact, rel=0.05)
 

@@ -44,16 +44,41 @@ DROPOUTS: dict[str, tuple[Callable[[], nets.Layer], Tensor]] = {
     "one dropout in two places": (shared, X),
     "block": (block, SEQUENCES),
 }
+
+
+class Noise(nets.Layer):
+    """Y = X (1 + a random number), from a generator of the layer; Y / X is the derivative."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.source = torch.Generator().manual_seed(5)
+
+    @property
+    def draws(self) -> bool:
+        return True
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * (1 + torch.rand(x.shape, generator=self.source, dtype=x.dtype))
+
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return v * y / x
+
+
+NOISES: dict[str, tuple[Callable[[], nets.Layer], Tensor]] = {
+    "residual": (lambda: Residual([linear(), Noise(), Tanh()]), X),
+    "sum": (lambda: Sum([nets.Network([linear(), Noise()]), Noise()]), X),
+}
 NORMS: dict[str, tuple[Callable[[], nets.Layer], Tensor]] = {
     "residual": (lambda: Residual([linear(), BatchNorm1d(4), Tanh()]), X),
     "sum": (lambda: Sum([nets.Network([linear(), BatchNorm1d(4)]), BatchNorm1d(4)]), X),
     "a layer of a user's own": (lambda: OwnResidual(linear(), BatchNorm1d(4)), X),
 }
 EACH = [*(("dropout", name) for name in DROPOUTS), *(("norm", name) for name in NORMS)]
+MOVING = [*EACH, *(("noise", name) for name in NOISES)]
 
 
 def made(kind: str, name: str) -> tuple[nets.Network, nets.Batch]:
-    make, x = {"dropout": DROPOUTS, "norm": NORMS}[kind][name]
+    make, x = {"dropout": DROPOUTS, "norm": NORMS, "noise": NOISES}[kind][name]
     network = nets.Network([linear(), make(), Linear(4, 2, generator=torch.Generator().manual_seed(2))]).double()
     return network, nets.Batch(x, x[..., :2].cos())
 
@@ -62,7 +87,7 @@ def state(network: nets.Network) -> dict[str, Tensor]:
     return {name: buffer.clone() for name, buffer in network.named_buffers()}
 
 
-@pytest.mark.parametrize(("kind", "name"), EACH)
+@pytest.mark.parametrize(("kind", "name"), MOVING)
 def test_gradients_are_those_of_the_forward_pass_and_nothing_moves_twice(kind: str, name: str) -> None:
     (network, batch), (other, _), loss = made(kind, name), made(kind, name), nets.MeanSquaredError()
     for _ in range(3):
@@ -87,7 +112,7 @@ def test_norms_of_samples_are_those_of_the_same_masks(name: str) -> None:
     assert list(gradients) == [parameter for parameter, _ in other.named_parameters()]
 
 
-@pytest.mark.parametrize(("kind", "name"), EACH)
+@pytest.mark.parametrize(("kind", "name"), MOVING)
 def test_every_derivative_of_the_layer_repeats_one_forward_pass(kind: str, name: str) -> None:
     network, batch = made(kind, name)
     layer, x = network.layers[1], network.layers[0](batch.inputs).detach()
@@ -106,7 +131,7 @@ def test_every_derivative_of_the_layer_repeats_one_forward_pass(kind: str, name:
     torch.testing.assert_close(state(network), before, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(("kind", "name"), EACH)
+@pytest.mark.parametrize(("kind", "name"), MOVING)
 def test_both_engines_descend_alike(kind: str, name: str) -> None:
     ends = []
     for engine in ("closed_form", "autograd"):

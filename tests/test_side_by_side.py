@@ -76,7 +76,7 @@ def test_the_view_says_which_outputs_are_left_out(monkeypatch: pytest.MonkeyPatc
     whole = {one.parameter: one for one in jacobian_views(network, x)}
     assert whole["0.weight"].shown == "sample 0, the first 2 of 6 outputs k; rows k, i; columns j"
     assert whole["0.weight"].closed.shape == (2 * 4, 3) and whole["0.weight"].entries == 5 * 2 * 4 * 3
-    monkeypatch.setattr(side_by_side, "MOST_ENTRIES", 1)
+    monkeypatch.setattr(side_by_side, "MOST_COMPARED_ENTRIES", 1)
     monkeypatch.setattr(side_by_side, "MOST_ROWS", 0)
     fewer = {one.parameter: one for one in jacobian_views(network, x)}
     assert fewer["0.weight"].shown == "norm over 1 sample and the first 2 of 6 outputs; rows i, columns j"

@@ -107,7 +107,7 @@ def jacobians(network: nets.Network, x: Tensor) -> list[Tensor]:
     return [jacobian.dense() for jacobian in nets.jacobians(network, x).values()]
 
 
-def refusal(call: Callable[[nets.Network, Tensor], object], layers: list[nets.Layer]) -> str:
+def refusal(call: Callable[[nets.Network, Tensor], object], layers: list[nets.Layer] | dict[str, nets.Layer]) -> str:
     with pytest.raises(nets.InputError) as refused:
         call(nets.Network(layers).double(), X.clone())
     return str(refused.value)
@@ -124,6 +124,13 @@ def test_the_layer_and_its_method_are_named(
     said = refusal(call, layers)
     for fact in (f"layer {number}: ", *facts, "; expected "):
         assert fact in said, said
+
+
+@pytest.mark.parametrize("call", [nets.verify, jacobians])
+@pytest.mark.parametrize("case", UNFIT)
+def test_a_layer_with_a_name_is_named_by_it(case: str, call: Callable[[nets.Network, Tensor], object]) -> None:
+    said = refusal(call, {"first": Linear(3, 3), "body": UNFIT[case][0](), "head": Linear(3, 2)})
+    assert "layer body: " in said, said
 
 
 @pytest.mark.parametrize("call", [nets.verify, jacobians])
@@ -151,6 +158,8 @@ def test_a_forward_in_lower_precision_is_no_kink() -> None:
     assert certificate.verdict == "inconclusive"
     assert {check.reason for check in certificate.checks} == {None, Reason.LOWER_PRECISION}
     assert "layer 1, a Single, computes in float32" in certificate.sentence()
+    certificate = nets.verify(nets.Network({"first": Linear(3, 4), "body": Single(), "head": Linear(4, 2)}), X)
+    assert "layer body, a Single, computes in float32" in certificate.sentence()
 
 
 def test_a_layer_that_returns_a_lower_precision_is_named() -> None:

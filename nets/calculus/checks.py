@@ -10,6 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from nets.calculus.composite import Visit
 from nets.calculus.layer import Layer
 from nets.calculus.network import Network
 from nets.errors import InputError
@@ -67,22 +68,24 @@ def _whole_numbers_refused(network: Network, x: Tensor, layer: Layer) -> InputEr
     )
 
 
-def checked_cotangents(network: Network, v: Tensor, values: list[Tensor]) -> Iterator[tuple[int, Tensor]]:
-    """The number of each layer and the cotangent of its output, as `Network.pulled_back` yields them.
+def checked_visits(network: Network, v: Tensor, values: list[Tensor]) -> Iterator[Visit]:
+    """Each layer with the cotangent of its output, the last first, as `Network.visits_along` yields them.
 
     Raises:
         InputError: for a layer whose pullback fails, writes into its arguments, or returns another shape.
     """
-    for index in reversed(range(len(network))):
-        yield index, v
-        if index:
-            with naming(index):
-                v = network.layers[index].checked_pullback(v, values[index], values[index + 1])
+    names = {layer: name for name, layer in network.parts.items()}
+
+    def pullback(layer: Layer, *at: Tensor) -> Tensor:
+        with naming(names[layer]):
+            return layer.checked_pullback(*at)
+
+    return network.visits_along(v, values, pullback)
 
 
 @contextmanager
-def naming(layer: int | str, cause: str = "") -> Iterator[None]:
-    """Within this context an InputError begins with the number or the name of the layer."""
+def naming(layer: str, cause: str = "") -> Iterator[None]:
+    """Within this context an InputError begins with the name of the layer."""
     try:
         yield
     except InputError as error:
@@ -107,16 +110,16 @@ def expect_separate_samples(network: Network, x: Tensor, who: str) -> None:
     """
     with unchanged(network):
         found = coupling_layers(network, checked_trace(network, x))
-    for index in found:
+    for name in found:
         raise InputError(
-            f"layer {index}, a {type(network.layers[index]).__name__}, makes the outputs for one sample depend on the "
+            f"layer {name}, a {type(network.parts[name]).__name__}, makes the outputs for one sample depend on the "
             f"other samples; {who} expected samples that do not: call network.eval() if it then uses fixed statistics."
         )
 
 
 @torch.no_grad()
-def coupling_layers(network: Network, values: list[Tensor]) -> list[int]:
-    """The numbers of the layers whose outputs for one sample depend on other samples, such as batch normalizations.
+def coupling_layers(network: Network, values: list[Tensor]) -> list[str]:
+    """The names of the layers whose outputs for one sample depend on other samples, such as batch normalizations.
 
     Args:
         network: layers in sequence.
@@ -126,10 +129,10 @@ def coupling_layers(network: Network, values: list[Tensor]) -> list[int]:
         InputError: for a layer whose pullback fails, writes into its arguments, or returns another shape.
     """
     found = []
-    for index, layer in enumerate(network.layers):
-        with naming(index):
-            if _couples(layer, *values[index : index + 2]):
-                found.append(index)
+    for (name, layer), (x, y) in zip(network.parts.items(), pairwise(values), strict=True):
+        with naming(name):
+            if _couples(layer, x, y):
+                found.append(name)
     return found
 
 

@@ -15,7 +15,7 @@ from nets.calculus.jacobian import Jacobian, add_use
 from nets.calculus.layer import Layer
 from nets.calculus.norms import row_norms
 from nets.calculus.parameters import add_by_name, first_names, prefixed, separated
-from nets.calculus.repetition import copied, keep, moving
+from nets.calculus.repetition import keep, state_before
 from nets.errors import InputError
 
 Parts = Iterable[Layer] | Mapping[str, Layer]
@@ -66,7 +66,7 @@ class Composite(Layer):
 
     def __call__(self, x: Tensor) -> Tensor:
         """Y, as from every module of torch. What its parts drew is kept for the pullback, see `repetition`."""
-        before = copied(moving(self))
+        before = state_before(self)
         y = cast("Tensor", super().__call__(x))
         if before:
             keep(before, y)

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
-MOST_ENTRIES = 2**20
-"""Entries of the local Jacobians of a batch that are formed to measure how a layer changes the size of a cotangent."""
+MOST_EXACT_ENTRIES = 2**20
+"""The most entries of ∂Y/∂X of a batch from which `Layer.backward_gain` is computed exactly; beyond, it is
+estimated."""
 
 RANDOM_SIGNS = 2**16
 """Outputs with a random sign each. The relative error of the mean of so many squares is below a hundredth."""

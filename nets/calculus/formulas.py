@@ -110,29 +110,41 @@ def layer_outputs(network: Network) -> list[str]:
     return ["X", *(f"H{index + 1}" for index in range(len(network) - 1)), "Y"]
 
 
+def places_of(network: Network, values: Sequence[Tensor] | Sequence[None]) -> list[Place]:
+    """The place of each layer.
+
+    Args:
+        network: layers in sequence.
+        values: [X, output of layer 0, …, Y]; a None for each where only the text is asked for.
+    """
+    names = layer_outputs(network)
+    return [
+        Place(i, names[i], names[i + 1], x, y, path, "" if x is None or y is None else layer.symbol_fault(x, y))
+        for i, ((path, layer), x, y) in enumerate(zip(network.parts.items(), values, values[1:], strict=False))
+    ]
+
+
 class _Chain:
     """The layers of a network, each with its place."""
 
     def __init__(self, network: Network, x: Tensor | None) -> None:
         self.layers = network.layers
         last = len(self.layers)
-        names = layer_outputs(network)
         self.coupled = -1  # the last layer that makes the outputs for one sample depend on another
         values: list[Tensor] | list[None] = [None] * (last + 1)
         if x is not None:
             with unchanged(network):
                 values = checked_trace(network, x)
-                self.coupled = max(coupling_layers(network, values), default=-1)
-        paths = enumerate(network.parts)
-        self.places = [Place(i, names[i], names[i + 1], values[i], values[i + 1], path) for i, path in paths]
+                coupling = coupling_layers(network, values)
+            self.coupled = max((index for index, name in enumerate(network.parts) if name in coupling), default=-1)
+        self.places = places_of(network, values)
         self.x, self.y = values[0], values[-1]
 
     def left_out(self) -> Iterator[str]:
         """A sentence for each layer whose symbol is not the derivative, and stands in no formula."""
         for place, layer in zip(self.places, self.layers, strict=True):
-            fault = layer.symbol_fault(place)
-            if fault:
-                yield f"the formula of layer {place.path} ({type(layer).__name__}) is left out: {fault}"
+            if place.symbol_fault:
+                yield f"the formula of layer {place.path} ({type(layer).__name__}) is left out: {place.symbol_fault}"
 
     def by_parameter(self, index: int, name: str) -> Formula:
         """∂Y_k/∂θ, with θ a number of a parameter of layer `index`."""

@@ -12,7 +12,7 @@ formed unless `.dense()` is called. A layer without factors of its own has every
 import torch
 from torch import Tensor
 
-from nets.calculus.checks import checked_cotangents, checked_trace, coupling_layers, naming, unchanged
+from nets.calculus.checks import checked_trace, checked_visits, coupling_layers, naming, unchanged
 from nets.calculus.cotangents import unit_cotangents
 from nets.calculus.jacobian import DenseJacobian, InputJacobian, Jacobian, add_use
 from nets.calculus.network import Network
@@ -56,20 +56,19 @@ def _by_sample(network: Network, values: list[Tensor]) -> dict[str, Jacobian]:
     """The Jacobians where no sample depends on another, so that all samples are pulled back at once."""
     x, y = values[0], values[-1]
     # A has k in front, so that every layer's pullback broadcasts over it; it begins with ∂Y_nk/∂Y_ni = δ_ki.
-    found, names = dict[str, Jacobian](), network.parameter_names()
-    for index, a in checked_cotangents(network, unit_cotangents(y), values):
-        with naming(index):
-            own = network.layers[index].jacobians(a, values[index], values[index + 1])
+    found, names = dict[str, Jacobian](), network.names_by_part()
+    for part, layer, *at in checked_visits(network, unit_cotangents(y), values):
+        with naming(part):
+            own = layer.jacobians(*at)
         for name, jacobian in own.items():
-            add_use(found, names[index][name], _by_output(jacobian, y))
+            add_use(found, names[part][name], _by_output(jacobian, y))
     if x.is_floating_point():
         # The input's Jacobian is computed later, on request, and belongs to the parameters as they are now.
-        first, last = network.layers[0], a
-        first = first.at({name: parameter.detach().clone() for name, parameter in first.named_parameters()})
+        first = layer.at({name: parameter.detach().clone() for name, parameter in layer.named_parameters()})
 
         def by_input() -> Tensor:
-            with naming(0):
-                return first.checked_pullback(last, x, values[1]).transpose(0, 1)
+            with naming(part):
+                return first.checked_pullback(*at).transpose(0, 1)
 
         found["input"] = InputJacobian(y.shape, x.shape, by_input)
     return found
@@ -79,16 +78,16 @@ def _of_coupled_samples(network: Network, values: list[Tensor]) -> dict[str, Jac
     """The Jacobians where samples depend on one another: each output of each sample is pulled back by itself."""
     x, y = values[0], values[-1]
     units = torch.eye(y.numel(), dtype=y.dtype, device=y.device).reshape(-1, *y.shape)
-    rows, names = [dict[str, Tensor]() for _ in units], network.parameter_names()
-    for index, a in checked_cotangents(network, units, values):
+    rows, names = [dict[str, Tensor]() for _ in units], network.names_by_part()
+    for part, layer, a, *at in checked_visits(network, units, values):
         for row, v in zip(rows, a, strict=True):
-            with naming(index):
-                own = network.layers[index].checked_gradients(v, values[index], values[index + 1])
-            add_by_name(row, names[index], own)
+            with naming(part):
+                own = layer.checked_gradients(v, *at)
+            add_by_name(row, names[part], own)
     dense = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
     if x.is_floating_point():
-        with naming(0):
-            dense["input"] = network.layers[0].checked_pullback(a, x, values[1])
+        with naming(part):
+            dense["input"] = layer.checked_pullback(a, *at)
     return {name: DenseJacobian(d.reshape(*y.shape, *d.shape[1:]), y.ndim - 1) for name, d in dense.items()}
 
 

@@ -17,7 +17,7 @@ from torch.func import vjp
 from typing_extensions import Self
 
 from nets.calculus.checked import expect_gradients, misshapen, running
-from nets.calculus.cotangents import MOST_ENTRIES, RANDOM_SIGNS, random_signs, unit_cotangents
+from nets.calculus.cotangents import MOST_EXACT_ENTRIES, RANDOM_SIGNS, random_signs, unit_cotangents
 from nets.calculus.jacobian import DenseJacobian, Jacobian
 from nets.calculus.mathematics import TORCH, Mathematics
 from nets.calculus.notation.factors import Factor, Place, subscript
@@ -177,10 +177,10 @@ class Layer(ForwardState, nn.Module, ABC):
     def backward_gain(self, x: Tensor, y: Tensor) -> float:
         """‖v ∂Y/∂X‖ ÷ ‖v‖ for a cotangent v without a preferred direction: (Σ_n ‖∂Y_n/∂X_n‖_F² / (N I))^½.
 
-        Beyond MOST_ENTRIES of ∂Y/∂X it is that of one v of random signs, always the same, whose square is the same in
-        the mean; over the first samples, of RANDOM_SIGNS outputs together.
+        Beyond MOST_EXACT_ENTRIES of ∂Y/∂X it is estimated from one v of random signs, always the same, over the first
+        samples, which have RANDOM_SIGNS outputs together. The mean of its square over all signs is the exact square.
         """
-        if self.elementwise or x.numel() * y[0].numel() <= MOST_ENTRIES:
+        if self.elementwise or x.numel() * y[0].numel() <= MOST_EXACT_ENTRIES:
             passed = self.local_jacobian(x, y)
         else:
             samples = -(-RANDOM_SIGNS // y[0].numel())
@@ -214,7 +214,7 @@ class Layer(ForwardState, nn.Module, ABC):
             named = f"∂{y}/∂{place.x_name}_{subscript(j)}"
             return [Factor(named, (i, j), lambda n: self._at_sample(place, n))]
         x = f"{place.x_name}_{subscript(i)}"
-        if self.symbol is None or self.symbol_fault(place):
+        if self.symbol is None or place.symbol_fault:
             return [Factor(f"∂{y}/∂{x}", (i,), lambda n: self._at_sample(place, n))]
         slope = slope_function(self.symbol, type(self).__name__)
         found = Factor(
@@ -247,18 +247,18 @@ class Layer(ForwardState, nn.Module, ABC):
         named = f"∂{place.y_name}_{unit}/∂{written}"
         return written, unit, [Factor(named, (unit, *index), lambda n: self._parameter_at_sample(place, name, n))]
 
-    def symbol_fault(self, place: Place) -> str:
-        """An input at which the symbol is not the slope, in words; '' where there is none, or there are no samples."""
-        if self.symbol is None or place.x is None or place.y is None:
+    def symbol_fault(self, x: Tensor, y: Tensor) -> str:
+        """An input at which the symbol is not the slope, in words; '' if there is none."""
+        if self.symbol is None:
             return ""
-        tolerance = torch.finfo(place.y.dtype).eps ** 0.5
-        written = slope_function(self.symbol, type(self).__name__)(place.x, place.y).flatten(1)
-        slopes = self.local_jacobian(place.x, place.y)
+        tolerance = torch.finfo(y.dtype).eps ** 0.5
+        written = slope_function(self.symbol, type(self).__name__)(x, y).flatten(1)
+        slopes = self.local_jacobian(x, y)
         wrong = ~torch.isclose(written, slopes, rtol=tolerance, atol=tolerance, equal_nan=True)
         if not wrong.any():
             return ""
         one, other = distinct_digits(float(written[wrong][0]), float(slopes[wrong][0]))
-        z = six_digits(float(place.x.flatten(1)[wrong][0]))
+        z = six_digits(float(x.flatten(1)[wrong][0]))
         return f"the symbol '{self.symbol}' gives {one} at the input {z}, where the slope is {other}"
 
     def at(self, parameters: dict[str, Tensor]) -> Self:

@@ -1,6 +1,6 @@
 """Layers in sequence."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, cast
 
@@ -24,6 +24,14 @@ WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 MOST_CHAINED = 100
 """The most activations in a row that `mlp` accepts. The formula of twenty is already too long to read."""
+
+
+Pullback = Callable[[Layer, Tensor, Tensor, Tensor], Tensor]
+"""(layer, v, x, y) → the cotangent of the layer's input."""
+
+
+def _pullback(layer: Layer, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    return layer.pullback(v, x, y)
 
 
 class Network(nn.Sequential, Composite):
@@ -85,18 +93,21 @@ class Network(nn.Sequential, Composite):
             values.append(layer(values[-1]))
         return values
 
-    def pulled_back(self, v: Tensor, values: list[Tensor]) -> Iterator[tuple[int, Tensor]]:
+    def pulled_back(
+        self, v: Tensor, values: list[Tensor], pullback: Pullback = _pullback
+    ) -> Iterator[tuple[int, Tensor]]:
         """The number of each layer, last to first, and the cotangent of its output Z: v = ∂ℓ/∂Y for the last layer,
         then v_nj ← Σ_i v_ni ∂Z_ni/∂X_nj from each layer to the one before it.
 
         Args:
             v: ∂ℓ/∂Y_nk. It may have further axes in front, which stay.
             values: [X, output of layer 0, …, Y], as `trace` returns them.
+            pullback: (layer, v, x, y) → the pullback of the layer.
         """
         for index in reversed(range(len(self))):
             yield index, v
             if index:  # a caller that needs ∂ℓ/∂X pulls back through the first layer itself
-                v = self.layers[index].pullback(v, values[index], values[index + 1])
+                v = pullback(self.layers[index], v, values[index], values[index + 1])
 
     def parameter_names(self) -> tuple[dict[str, str], ...]:
         """For each layer: the name of a parameter in the layer → its name in the network."""
@@ -114,9 +125,11 @@ class Network(nn.Sequential, Composite):
 
     def pullback_along(self, v: Tensor, values: list[Tensor]) -> Tensor:
         """The pullback at the values of a forward pass, [X, output of layer 0, …, Y], as `trace` returns them."""
-        for index in reversed(range(len(self))):
-            v = self.layers[index].pullback(v, values[index], values[index + 1])
-        return v
+        if not self.layers:
+            return v
+        for _, own in self.pulled_back(v, values):
+            first = own
+        return self.layers[0].pullback(first, *values[:2])
 
     def pushforward(self, t: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """t_nj → Σ_j ∂Y_ni/∂X_nj t_nj, through each layer."""
@@ -136,10 +149,10 @@ class Network(nn.Sequential, Composite):
         """The gradients at the values of a forward pass."""
         return self._summed(Layer.checked_gradients, self.visits_along(v, values))
 
-    def visits_along(self, v: Tensor, values: list[Tensor]) -> Iterator[Visit]:
-        """The visits at the values of a forward pass."""
+    def visits_along(self, v: Tensor, values: list[Tensor], pullback: Pullback = _pullback) -> Iterator[Visit]:
+        """The visits at the values of a forward pass, see `pulled_back`."""
         names = list(self.parts)
-        for index, own in self.pulled_back(v, values):
+        for index, own in self.pulled_back(v, values, pullback):
             yield Visit(names[index], self.layers[index], own, values[index], values[index + 1])
 
     def _traced_again(self, x: Tensor, y: Tensor) -> list[Tensor]:

@@ -18,13 +18,15 @@ class ForwardState:
 
     @property
     def draws(self) -> bool:
-        """Whether the next forward pass draws random numbers, so that Y depends on the moving buffers."""
+        """Whether the next forward pass draws random numbers, so that Y depends on the moving buffers or on the
+        random generators."""
         return False
 
     def random_generators(self) -> dict[str, torch.Generator]:
         """The random generators that forward passes draw from, by name: those among the attributes of the layer.
 
-        A `TrainState` keeps their states. A layer that keeps a generator elsewhere, such as in a list, returns it here.
+        A `TrainState` keeps their states, and a layer around this one repeats a forward pass from the same states where
+        `draws` is True. A layer that keeps a generator elsewhere, such as in a list, returns it here.
         """
         return {name: value for name, value in vars(self).items() if isinstance(value, torch.Generator)}
 

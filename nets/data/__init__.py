@@ -3,8 +3,11 @@ them.
 
 batch.py holds the records `Batch` and `DataSet`. synthetic.py, sklearn_sets.py, images.py, tabular.py and text.py make
 data sets. csv_file.py, npz_file.py and idx.py read and check files for them; splitting.py holds out and standardises;
-one_hot.py encodes classes; chosen.py makes the data set that the settings of a run name. scikit-learn and torchvision
-are imported when a function that needs them is called.
+one_hot.py encodes classes; data_sets.py has the table of all data sets, and chosen.py makes the one that the settings
+of a run name. scikit-learn and torchvision are imported when a function that needs them is called.
+
+A new data set is one function in one file; `known_as` enters it in the table, and a file in configs/data makes it a
+setting of a run.
 """
 
 from nets.data.batch import Batch as Batch

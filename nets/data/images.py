@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nets.data import idx
 from nets.data.batch import Batch, DataSet
+from nets.data.data_sets import known_as
 from nets.data.one_hot import KINDS, encode
 from nets.data.splitting import standardise
 from nets.data.vision import vision_data_sets
@@ -82,10 +83,10 @@ class ImageSet:
             return data_set(unpacked, train=True), data_set(unpacked, train=False)
 
 
-mnist = ImageSet("MNIST").load
+mnist = known_as("mnist")(ImageSet("MNIST").load)
 """Handwritten digits. Source: Y. LeCun, C. Cortes and C. Burges, The MNIST database of handwritten digits (1998)."""
 
-fashion_mnist = ImageSet("FashionMNIST").load
+fashion_mnist = known_as("fashion_mnist")(ImageSet("FashionMNIST").load)
 """Pieces of clothing. Source: H. Xiao, K. Rasul and R. Vollgraf, Fashion-MNIST (2017), arXiv:1708.07747."""
 
 

@@ -3,11 +3,13 @@
 import torch
 
 from nets.data.batch import Batch, DataSet
+from nets.data.data_sets import known_as
 from nets.data.one_hot import KINDS, encode
 from nets.data.splitting import split, standardise
 from nets.validation import one_of
 
 
+@known_as("digits")
 def digits(*, targets: str = "signed", test_fraction: float = 0.2, seed: int = 0) -> DataSet:
     """1,797 handwritten digits, scanned to 8 x 8 pixels of 0 … 16.
 
@@ -44,6 +46,7 @@ def digits(*, targets: str = "signed", test_fraction: float = 0.2, seed: int = 0
     )
 
 
+@known_as("diabetes")
 def diabetes(*, test_fraction: float = 0.2, seed: int = 0) -> DataSet:
     """442 patients, ten measurements of each, and the progression of diabetes one year later.
 

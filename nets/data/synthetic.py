@@ -5,10 +5,12 @@ import math
 import torch
 
 from nets.data.batch import Batch, DataSet
+from nets.data.data_sets import known_as
 from nets.data.splitting import split
 from nets.validation import number, seeded, whole
 
 
+@known_as("teacher")
 def teacher(
     *,
     features: int = 8,
@@ -54,6 +56,7 @@ def teacher(
     return DataSet("teacher", every.take(train), every.take(test), truth={"0.weight": weight, "0.bias": bias})
 
 
+@known_as("sine")
 def sine(*, samples: int = 256, noise: float = 0.0, test_fraction: float = 0.2, seed: int = 0) -> DataSet:
     """y = sin x, with x drawn evenly from [-π, π].
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nets.data.batch import Batch, DataSet
 from nets.data.csv_file import CsvFile, read_csv
+from nets.data.data_sets import known_as
 from nets.data.npz_file import NpzFile, read_npz
 from nets.data.one_hot import KINDS, encode
 from nets.data.splitting import split
@@ -21,6 +22,7 @@ from nets.validation import one_of, refusal, yes_or_no
 Names = str | int | Sequence[str | int]
 
 
+@known_as("table")
 def table(
     *,
     path: str | os.PathLike[str],

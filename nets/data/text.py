@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from nets.data.batch import Batch, DataSet
+from nets.data.data_sets import known_as
 from nets.errors import InputError, quoted
 from nets.validation import number, seeded, whole
 
@@ -42,6 +43,7 @@ class Text(DataSet):
         return "".join(self.labels[token] for token in tokens[0].tolist())
 
 
+@known_as("characters")
 def characters(
     *,
     path: str | None = None,

@@ -62,7 +62,7 @@ class Paths:
 
     Attributes:
         shown: the largest ones, by the absolute value of their product.
-        rest: the sum of all others, added up without them and not as a difference.
+        rest: the sum of all others, computed directly and not as a difference.
         count: the number of all paths.
     """
 
@@ -103,7 +103,7 @@ def _local_jacobian(network: Network, index: int, x: Tensor, y: Tensor) -> Tenso
         error = f"fails with {one_line(failure)}"
     if error:
         raise InputError(
-            f"the pullback of layer {index}, {type(layer).__name__}, {error}; expected v of any shape (…, "
+            f"the pullback of layer {list(network.parts)[index]}, a {type(layer).__name__}, {error}; expected v of any shape (…, "
             f"{', '.join(map(str, y.shape))}) → Σ_i v_i ∂Y_i/∂X_j of the shape (…, {', '.join(map(str, x.shape))})."
         )
     return local

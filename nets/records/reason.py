@@ -82,7 +82,7 @@ class Reason(Explained):
     ROWS_UNSEEN = ("rows unseen",
         "rounding: {count} rows or columns, with {share} % of the gradient, cannot be told from zero here")
     LOWER_PRECISION = ("lower precision",
-        "rounding: layer {index}, a {layer}, computes in {precision}, which is too coarse for this check",
+        "rounding: layer {name}, a {layer}, computes in {precision}, which is too coarse for this check",
         "a cast in the forward, such as x.float()")
     OTHER_RANDOM_NUMBERS = ("other random numbers",
         "the module draws other random numbers in {precision} than in float64")

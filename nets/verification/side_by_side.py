@@ -18,8 +18,8 @@ from nets.verification.problem.problem import Problem
 MOST_ROWS, MOST_COLUMNS = 128, 160
 """Rows and columns of a picture in which single entries can still be seen."""
 
-MOST_ENTRIES = 2**26
-"""Entries of all Jacobians together that are computed, in whole samples."""
+MOST_COMPARED_ENTRIES = 2**26
+"""The most entries of all Jacobians together that are computed, in whole samples, of which there is at least one."""
 
 MOST_OUTPUTS = 64
 """Outputs of each sample whose derivatives are computed."""
@@ -45,7 +45,7 @@ def jacobian_views(network: Network, x: Tensor) -> tuple[JacobianView, ...]:
         shape = module(network_input(problem)).shape
     used = min(outputs, MOST_OUTPUTS)
     each = used * sum(point.numel() for point in problem.points.values())
-    taken = max(1, min(samples, MOST_ENTRIES // each))
+    taken = max(1, min(samples, MOST_COMPARED_ENTRIES // each))
     closed, (y, leaves) = jacobians(module, network_input(problem)), problem.record()
     texts = {name: str(formula) for name, formula in formulas(module, network_input(problem)).items()}
     sums = {name: _Rows(name, point, used) for name, point in problem.points.items()}

@@ -25,6 +25,8 @@ class Place:
         x, y: its input and output for a batch, of shape (N, *S); None where only the text is asked for, and samples are
             vectors.
         path: the name of the layer in the network, such as 'blocks'; '' where it is not known.
+        symbol_fault: an input at which the symbol of the layer is not its slope, in words; '' if there is none. Then a
+            formula names the derivative instead, see `Layer.symbol_fault`.
     """
 
     number: int | None
@@ -33,6 +35,7 @@ class Place:
     x: Tensor | None = None
     y: Tensor | None = None
     path: str = ""
+    symbol_fault: str = ""
 
     @property
     def of_vectors(self) -> bool:

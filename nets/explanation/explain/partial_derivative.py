@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nets.calculus.formulas import INDEX, layer_outputs
+from nets.calculus.formulas import INDEX, places_of
 from nets.calculus.network import Network
 from nets.calculus.notation.factors import Factor, Place
 
@@ -58,9 +58,7 @@ class PartialDerivative:
     @cached_property
     def places(self) -> list[Place]:
         """The place of each layer: its number and name, and the names and values of its input and output."""
-        names, values = layer_outputs(self.network), self.values
-        paths = enumerate(self.network.parts)
-        return [Place(i, names[i], names[i + 1], values[i], values[i + 1], path) for i, path in paths]
+        return places_of(self.network, self.values)
 
     def label(self, index: int) -> str:
         """How a layer is called: '1 Tanh', or 'head Linear' where the network has names."""

@@ -139,11 +139,11 @@ def _few_samples(network: Network, problem: Problem) -> Tensor:
 def _computes_coarsely(network: Network, x: Tensor) -> Finding | None:
     """The first layer that computes in a lower precision than the network; None if there is none."""
     own = coarsest_of([x.dtype] if x.is_floating_point() else [parameter.dtype for parameter in network.parameters()])
-    for index, layer in enumerate(network.layers):
+    for name, layer in network.parts.items():
         found = coarsest_of(results_of(lambda: layer(x)) | {own})  # noqa: B023
         if found != own:
             kind = type(layer).__name__
-            return Reason.LOWER_PRECISION.because(index=index, layer=kind, precision=precision_name(found))
+            return Reason.LOWER_PRECISION.because(name=name, layer=kind, precision=precision_name(found))
         x = layer(x)
     return None
 

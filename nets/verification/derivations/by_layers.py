@@ -38,7 +38,7 @@ def jacobians_by_layers(network: Network, problem: Problem, reverse: Mapping[str
         # Unless samples are coupled, no output depends on another sample: ∂Y_nk/∂X_mj = δ_nm ∂Y_nk/∂X_nj.
         by_sample = dense.reshape(len(x), outputs, -1)
         found[name] = torch.block_diag(*by_sample) if blocks else by_sample.flatten(0, 1)
-    differing = [name for name, gradient in trained.items() if name in found and _differ(found[name], gradient)]
+    differing = [name for name, gradient in trained.items() if name in found and _contradict(found[name], gradient)]
     rows = _rows(network, values, differing)
     return found | {name: _farther(reverse[name], found[name], own) for name, own in rows.items()}
 
@@ -49,7 +49,8 @@ def _farther(expected: Tensor, one: Tensor, other: Tensor) -> Tensor:
     return one if distance > far else other
 
 
-def _differ(jacobian: Tensor, gradient: Tensor) -> bool:
+def _contradict(jacobian: Tensor, gradient: Tensor) -> bool:
+    """Whether a Jacobian J, shape (M, P), and the gradient for the cotangent v of `_weights` are not Σ_m v_m J_mp."""
     expected = _weights(len(jacobian), jacobian) @ jacobian
     tolerance = torch.finfo(gradient.dtype).eps ** 0.5
     atol = tolerance * float(jacobian.abs().nan_to_num(0, 0, 0).sum(0).amax()) if jacobian.numel() else 0.0

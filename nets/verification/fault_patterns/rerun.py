@@ -4,7 +4,7 @@ from torch import Tensor
 
 from nets.verification.problem.graph import pull_back
 from nets.verification.problem.problem import Problem
-from nets.verification.problem.pytree import largest
+from nets.verification.problem.pytree import differ
 from nets.verification.problem.randomness import SOURCES, seeded
 
 DIFFERENT = 1e-6
@@ -17,7 +17,7 @@ def draws_again(problem: Problem) -> bool:
     """Whether the gradient depends on random numbers that the backward pass draws: it follows the seed of that pass."""
     # Twice with the same seed first: a backward that alternates between two results does not draw anything.
     first, same, other = (_gradient(problem, seed) for seed in (problem.seed, problem.seed, problem.seed + 1))
-    return not _differ(first, same) and _differ(first, other)
+    return not _any_differ(same, first) and _any_differ(other, first)
 
 
 def _gradient(problem: Problem, seed: int) -> Gradient:
@@ -26,5 +26,5 @@ def _gradient(problem: Problem, seed: int) -> Gradient:
         return pull_back(y, problem.cotangent, leaves)
 
 
-def _differ(one: Gradient, other: Gradient) -> bool:
-    return any(largest(one[name] - other[name]) > DIFFERENT * largest(one[name]) for name in one)
+def _any_differ(found: Gradient, expected: Gradient) -> bool:
+    return any(differ(found[name], expected[name], DIFFERENT) for name in expected)

@@ -17,7 +17,7 @@ from nets.calculus.network import Network
 from nets.records.location import Location
 from nets.verification.attempt import attempt
 from nets.verification.problem.graph import handed_out, pull_back
-from nets.verification.problem.pytree import differentiable, largest
+from nets.verification.problem.pytree import differ, differentiable
 from nets.verification.problem.randomness import signed, stream
 
 COTANGENTS = 3
@@ -87,7 +87,7 @@ def _wrong_methods(layer: Layer, x: Tensor, generator: torch.Generator) -> Wrong
         pulled = layer.pullback(cotangents, *place), torch.stack([layer.pullback(v, *place) for v in cotangents])
         found = {_pullback(layer): [{"input": one} for one in pulled], **found}
     wrong = {
-        method: [name for one in results for name in one if name in points and _differ(one[name], expected[name])]
+        method: [name for one in results for name in one if name in points and _wrong(one[name], expected[name])]
         for method, results in found.items()
     }
     if wrong["gradients"]:  # from which the Jacobians follow
@@ -107,7 +107,7 @@ def _wrong_derivatives(layer: Layer, x: Tensor, generator: torch.Generator) -> W
     wrong: Wrong = {}
     for name in ("input", *points):
         method = _pullback(layer) if name == "input" else "gradients"
-        by = [point for point in expected.get(name, ()) if _differ(found[name][point], expected[name][point])]
+        by = [point for point in expected.get(name, ()) if _wrong(found[name][point], expected[name][point])]
         if by:
             wrong[method] = list(dict.fromkeys((*wrong.get(method, ()), *by)))
     return wrong
@@ -144,7 +144,7 @@ def _stacked(each: list[dict[str, Tensor]]) -> dict[str, Tensor]:
     return {name: torch.stack([one[name] for one in each]) for name in each[0]}
 
 
-def _differ(found: Tensor, expected: Tensor) -> bool:
+def _wrong(found: Tensor, expected: Tensor) -> bool:
     """Whether the gradients of some cotangent, whose numbers are of size one, differ by more than rounding."""
     unit = torch.finfo(expected.dtype).eps
-    return not largest(found - expected) <= unit * max(SAME * largest(expected), ROUNDING)
+    return differ(found, expected, unit * SAME, unit * ROUNDING)

@@ -27,6 +27,12 @@ def largest(numbers: Tensor) -> float:
     return max(-float(low), float(high))
 
 
+def differ(found: Tensor, expected: Tensor, relative: float, absolute: float = 0.0) -> bool:
+    """Whether an entry differs by more than this part of the largest expected entry, and by more than `absolute`; also
+    where one is NaN."""
+    return not largest(found - expected) <= max(relative * largest(expected), absolute)
+
+
 def same_numbers(one: Tensor, other: Tensor) -> bool:
     """Whether two tensors hold the same numbers, NaN included."""
     # As real numbers, since complex ones in half precision cannot be compared.

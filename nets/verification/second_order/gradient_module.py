@@ -23,9 +23,9 @@ from nets.verification.second_order.held_constant import Pullback, held_constant
 Call = Callable[[Any, dict[str, Tensor], Any], Any]
 """(module, parameters, arguments) → its output, with a graph."""
 
-MOST_ENTRIES = 256
-"""Up to this many numbers in parameters and inputs, every entry of the gradient is an output; beyond, random sums of
-them are."""
+MOST_SEPARATE_ENTRIES = 256
+"""Up to so many numbers in parameters and inputs, every entry of the gradient is an output; beyond, random sums of the
+entries are."""
 
 SUMS = 8
 """The number of these sums."""
@@ -57,7 +57,7 @@ class GradientOf(nn.Module):
             torch.rand(len(problem.y), generator=stream(seed, "cotangent of the first order"), dtype=torch.float64)
             + 0.5
         )
-        self._hold(problem.module, frozenset(problem.points), v, sums if size > MOST_ENTRIES else None)
+        self._hold(problem.module, frozenset(problem.points), v, sums if size > MOST_SEPARATE_ENTRIES else None)
 
     def _hold(self, module: nn.Module, names: frozenset[str], v: Tensor, sums: Tensor | None) -> None:
         # Not by setattr: a parameter of the module may have one of these names.
