@@ -103,8 +103,9 @@ def _local_jacobian(network: Network, index: int, x: Tensor, y: Tensor) -> Tenso
         error = f"fails with {one_line(failure)}"
     if error:
         raise InputError(
-            f"the pullback of layer {list(network.parts)[index]}, a {type(layer).__name__}, {error}; expected v of any shape (…, "
-            f"{', '.join(map(str, y.shape))}) → Σ_i v_i ∂Y_i/∂X_j of the shape (…, {', '.join(map(str, x.shape))})."
+            f"the pullback of layer {list(network.parts)[index]}, a {type(layer).__name__}, {error}; expected v of any "
+            f"shape (…, {', '.join(map(str, y.shape))}) → Σ_i v_i ∂Y_i/∂X_j of the shape "
+            f"(…, {', '.join(map(str, x.shape))})."
         )
     return local
 
