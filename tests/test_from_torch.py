@@ -118,7 +118,6 @@ def deep() -> nn.Module:
         (Attention, r"^the module is Attention\(\)"),
         (lambda: nn.Sequential(Doubled(nn.Tanh())), "layer 0 is Doubled"),
         (lambda: nn.Sequential(encoder(batch_first=False)), r"layer 0\.layers\.0\.self_attn is .*batch_first=True"),
-        (lambda: encoder(dropout=0.1), r"layer layers\.0\.self_attn is .*dropout of 0 or evaluation mode"),
         (lambda: encoder_layer(activation=Attention()), r"layer activation is Attention\(\)"),
         (lambda: encoder_layer(activation=torch.sin), "'relu' or 'gelu'"),
         (lambda: nn.Sequential(nn.MultiheadAttention(4, 2)), "layer 0 is MultiheadAttention"),
@@ -224,8 +223,11 @@ def test_gpt2_becomes_the_same_network(settings: dict[str, Any]) -> None:
 def test_gpt2_in_evaluation_mode_has_no_dropout() -> None:
     module = seeded(lambda: gpt2(attn_pdrop=0.1, resid_pdrop=0.2, embd_pdrop=0.3).eval())
     hold_alike(module, TOKENS, lambda y: y.logits)
-    with pytest.raises(nets.InputError, match=r"layer transformer\.h\.0\.attn .*attn_pdrop=0 or evaluation mode"):
-        nets.Network.from_torch(module.train())
+
+
+def test_gpt2_in_training_leaves_out_what_it_leaves_out() -> None:
+    """Every weight of the attention: all masks are the same then."""
+    hold_alike(seeded(lambda: gpt2(attn_pdrop=1.0).train()), TOKENS, lambda y: y.logits)
 
 
 @pytest.mark.parametrize("setting", [{"scale_attn_by_inverse_layer_idx": True}, {"activation_function": "silu"}])

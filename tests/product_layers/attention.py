@@ -9,7 +9,7 @@ from torch.nn import functional as F
 import nets
 from nets.calculus.architectures.transformer import PostNormBlock, PreNormBlock, SelfAttention
 from nets.calculus.layers import LayerNorm, Linear, Tanh
-from nets.calculus.layers.attention import Attention, BlockedAttention
+from nets.calculus.layers.attention import Attention, AttentionWeights, BlockedAttention
 from tests.layer_case import BEFORE, LayerCase, positions
 
 
@@ -44,6 +44,29 @@ def turned(heads: Tensor, base: float) -> Tensor:
 
 
 nets.register(Torch, lambda module: module.layer[0])
+
+
+class TorchWeights(Torch):
+    """The weights alone: attention to values that are the rows of the unit matrix."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        (layer,) = self.layer
+        width = x.shape[-1] // (layer.heads + 2 * layer.groups)
+        queries, keys, _ = x.split([layer.heads * width, layer.groups * width, layer.groups * width], -1)
+        unit = torch.eye(x.shape[-2], dtype=x.dtype).expand(len(x), 1, -1, -1)
+        queries, keys = (one.unflatten(-1, (-1, width)).transpose(-3, -2) for one in (queries, keys))
+        keys = keys.repeat_interleave(layer.heads // layer.groups, -3)
+        return F.scaled_dot_product_attention(queries, keys, unit.expand(-1, layer.heads, -1, -1), is_causal=True)
+
+
+nets.register(TorchWeights, lambda module: module.layer[0])
+
+
+class WeightsWithoutRowSums(AttentionWeights):
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        one, ds = self._split(x), self._in_groups(y * v)
+        dk = ds.mT @ one.queries
+        return self._cotangent(ds @ self._scaled(one.keys), dk, torch.zeros_like(dk))
 
 
 class WithoutRowSums(Attention):
@@ -177,6 +200,13 @@ CASES = {
     ),
     "attention in blocks": of_heads(
         lambda: BlockedAttention(2, block=3), {"without the output": lambda: WithoutOutput(2, block=3)}, 12, 4
+    ),
+    "weights of attention": LayerCase(
+        lambda: AttentionWeights(4, 2),
+        lambda: TorchWeights(AttentionWeights(4, 2)),
+        {"without the row sums": (lambda: WeightsWithoutRowSums(4, 2), BEFORE)},
+        positions(3, 16, 4),
+        (4, 3),
     ),
     "self-attention": LayerCase(
         self_attention,

@@ -2,6 +2,7 @@
 
 combinators: Residual, Repeat, Concatenate, Sum, Product. Begin here.
 gated: swiglu, the gated perceptron.
+dropped_attention: attention that leaves out weights.
 transformer: SelfAttention with its projections, PreNormBlock, PostNormBlock.
 registry: the networks of a run, by name, and their siblings.
 gpt, lstm: continue text. conv: recognizes images. conversion: models of other packages.
@@ -14,6 +15,7 @@ from nets.calculus.architectures.combinators import Repeat as Repeat
 from nets.calculus.architectures.combinators import Residual as Residual
 from nets.calculus.architectures.combinators import Sum as Sum
 from nets.calculus.architectures.conv import conv as conv
+from nets.calculus.architectures.dropped_attention import DroppedAttention as DroppedAttention
 from nets.calculus.architectures.gated import swiglu as swiglu
 from nets.calculus.architectures.gpt import gpt as gpt
 from nets.calculus.architectures.lstm import lstm as lstm

@@ -24,6 +24,7 @@ from nets.calculus.layers.activations import Sin as Sin
 from nets.calculus.layers.activations import Softplus as Softplus
 from nets.calculus.layers.activations import Tanh as Tanh
 from nets.calculus.layers.attention import Attention as Attention
+from nets.calculus.layers.attention import AttentionWeights as AttentionWeights
 from nets.calculus.layers.attention import BlockedAttention as BlockedAttention
 from nets.calculus.layers.averaging import AdaptiveAvgPool1d as AdaptiveAvgPool1d
 from nets.calculus.layers.averaging import AdaptiveAvgPool2d as AdaptiveAvgPool2d

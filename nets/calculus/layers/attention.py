@@ -100,6 +100,17 @@ class Attention(Layer):
         self._check(x)
         return self._weights(self._split(x)).flatten(1, 2)
 
+    def mixed(self, p: Tensor, x: Tensor) -> Tensor:
+        """Σ_s P^h_nts V^g_ns, with any P of shape (…, N, H, T, T) and V of X."""
+        return self._joined(self._in_groups(p) @ self._split(x).values)
+
+    def unmixed(self, v: Tensor, p: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The cotangents of P, v_nt · V_ns, and of X: of V alone, Σ_t P_nts v_nt, summed over the heads of a group."""
+        v = self._by_head(v, self.heads // self.groups)
+        dv = self._in_groups(p).mT @ v
+        none = torch.zeros_like(dv)
+        return (v @ self._split(x).values.mT).flatten(-4, -3), self._cotangent(none, none, dv)
+
     def statistics(self, x: Tensor, y: Tensor) -> dict[str, float]:
         """Entropy and saturation of P_nt, see `distribution_statistics`, at the positions that see more than one."""
         hidden = self._hidden(x)
@@ -150,6 +161,10 @@ class Attention(Layer):
         """Q / √D, or K / √D."""
         return heads * heads.shape[-1] ** -0.5
 
+    def _in_groups(self, p: Tensor) -> Tensor:
+        """(…, H, T, T) → (…, G, R, T, T)."""
+        return p.unflatten(-3, (self.groups, -1))
+
     def _by_head(self, x: Tensor, each: int) -> Tensor:
         """(…, N, T, G R D) → (…, N, G, R, T, D), with R = each; keys and values have R = 1."""
         return x.unflatten(-1, (self.groups, each, -1)).movedim(-4, -2)
@@ -185,6 +200,30 @@ class Attention(Layer):
                 f"Attention with a rotary embedding was given heads of width {x.shape[-1] // parts}; expected an even "
                 "width: the embedding turns pairs of entries."
             )
+
+
+class AttentionWeights(Attention):
+    """Y^h_nts = P^h_nts, the weights of `Attention`; V has no part in them.
+
+    Shapes: X (N, T, (H + 2 G) D) as in `Attention`; Y (N, H, T, T). Arguments and errors are those of `Attention`.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """P^h_nts = exp S^h_nts / Σ_r exp S^h_ntr."""
+        return self.weights(x)
+
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """dS_ts = P_ts (v_ts − Σ_r P_tr v_tr), and from there to Q and K as in `Attention`."""
+        one, v, p = self._split(x), self._in_groups(v), self._in_groups(y)
+        ds = p * (v - (p * v).sum(-1, keepdim=True))
+        dk = ds.mT @ one.queries
+        return self._cotangent(ds @ self._scaled(one.keys), dk, torch.zeros_like(dk))
+
+    def pushforward(self, t: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """tS_ts = (tQ_t · K_s + Q_t · tK_s) / √D, tP_ts = P_ts (tS_ts − Σ_r P_tr tS_tr)."""
+        one, along, p = self._split(x), self._split(t), self._in_groups(y)
+        ts = along.queries @ one.keys.mT + one.queries @ along.keys.mT
+        return (p * (ts - (p * ts).sum(-1, keepdim=True))).flatten(-4, -3)
 
 
 class BlockedAttention(Attention):

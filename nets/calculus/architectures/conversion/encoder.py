@@ -5,6 +5,7 @@ from typing import Any
 from torch import nn
 from torch.nn import functional as F
 
+from nets.calculus.architectures.dropped_attention import DroppedAttention
 from nets.calculus.architectures.transformer import PostNormBlock, PreNormBlock
 from nets.calculus.layer import Layer
 from nets.calculus.layers import GELU, Attention, Linear, ReLU
@@ -20,11 +21,15 @@ def dropout(module: nn.Module, name: str) -> dict[str, Layer]:
     return children(module, name) if module.get_submodule(name).p and module.training else {}
 
 
+def attention_with_dropout(attention: Attention, p: float, training: bool) -> Layer:
+    """The attention, whose weights pass through Dropout in training."""
+    return DroppedAttention(attention, p) if p and training else attention
+
+
 def _attention(module: nn.MultiheadAttention) -> Network:
     """The joined projection of Q, K and V, the attention, and the projection of its output."""
     expected = {
         "batch_first=True": module.batch_first,
-        "a dropout of 0 or evaluation mode: attention drops no weights": not (module.dropout and module.training),
         "keys and values of the width of the queries": module.in_proj_weight is not None,
         "no further keys and values": module.bias_k is None and not module.add_zero_attn,
     }
@@ -34,7 +39,7 @@ def _attention(module: nn.MultiheadAttention) -> Network:
     width = module.embed_dim
     joined = Linear(width, 3 * width, bias=module.in_proj_bias is not None)
     joined.weight, joined.bias = module.in_proj_weight, module.in_proj_bias
-    attention = Attention(module.num_heads, causal=False)
+    attention = attention_with_dropout(Attention(module.num_heads, causal=False), module.dropout, module.training)
     return Network({"in_proj": joined, "attention": attention, **children(module, "out_proj")})
 
 

@@ -5,9 +5,8 @@ Source: Radford et al., "Language Models are Unsupervised Multitask Learners" (2
 
 from typing import Any
 
-from nets.calculus.architectures.conversion.encoder import dropout
+from nets.calculus.architectures.conversion.encoder import attention_with_dropout, dropout
 from nets.calculus.architectures.transformer import PreNormBlock
-from nets.calculus.layer import Layer
 from nets.calculus.layers import GELU, Attention, GELUTanh, Positions
 from nets.calculus.layers.conversion import NoLayerError, children, converted, register, sharing
 from nets.calculus.network import Network
@@ -41,12 +40,15 @@ def _block(module: Any) -> PreNormBlock:
 
 
 def _attention(module: Any) -> Network:
-    if module.attn_dropout.p and module.training:
-        raise NoLayerError("", module, "attn_pdrop=0 or evaluation mode: attention drops no weights.")
-    attention: dict[str, Layer] = {"attention": Attention(module.num_heads)}
+    attention = attention_with_dropout(Attention(module.num_heads), module.attn_dropout.p, module.training)
     projections = children(module, "c_attn", "c_proj")
     return Network(
-        {"c_attn": projections.pop("c_attn"), **attention, **projections, **dropout(module, "resid_dropout")}
+        {
+            "c_attn": projections.pop("c_attn"),
+            "attention": attention,
+            **projections,
+            **dropout(module, "resid_dropout"),
+        }
     )
 
 
