@@ -12,7 +12,7 @@ from nets.verification.accumulation.window.window import Closure
 from nets.verification.problem.pytree import largest
 
 MOST_TRIED = 12
-"""Values that a call changes, of which each is tried by itself."""
+"""The most values changed by a call that are tried one by one."""
 
 
 @dataclass(frozen=True, slots=True)

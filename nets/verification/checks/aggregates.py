@@ -15,7 +15,8 @@ from nets.verification.problem.problem import Problem
 from nets.verification.problem.randomness import signed, stream
 
 COTANGENTS = 16
-"""Random cotangents v for which vᵀ(∂Y/∂p) is computed. Each reaches all outputs, and so every row of a parameter."""
+"""The number of random cotangents v for which vᵀ(∂Y/∂p) is computed. No entry of v is zero, so each involves every row
+of a parameter."""
 
 Gradients = dict[str, Tensor]
 """Point → G_c = v_cᵀ(∂Y/∂point) for each cotangent v_c, in float64, shape (C, *point.shape)."""
@@ -37,13 +38,13 @@ class Wrong(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Power:
-    """The faults that the sums over the slices of one point would have shown.
+    """The smallest faults that the sums over the slices of one point would have shown.
 
     Attributes:
         scale: the smallest wrong scale of the whole; infinite if there is no gradient.
         slice: the smallest wrong scale of any one slice, of those in which a zero would be seen.
-        unknown: how many slices could be zero unseen.
-        share: the part of the gradient, of the sum of its squares, that these hold.
+        unknown: the number of slices that could be zero without being noticed.
+        share: the part of the sum of squares of the gradient that lies in these slices.
         zero: whether one of these is zero, which may come from rounding.
     """
 
@@ -89,8 +90,8 @@ class Aggregates:
         return bool(torch.isfinite(self._actual[name]).all())
 
     def wrong(self, name: str) -> Wrong | None:
-        """The whole, if a wrong scale of it explains every wrong sum, or else the slice with the largest error in units
-        of its tolerance; None if no sum is wrong."""
+        """The slice with the largest error in units of its tolerance; None if no sum is wrong. It is the whole gradient
+        if a wrong scale of the whole explains every wrong sum."""
         actual, sums = self._actual[name], self._sums[name]
         excess = self._excess(name, actual - sums.expected)
         if not (excess > 1).any() or not self.finite(name):
@@ -110,11 +111,12 @@ class Aggregates:
         return Wrong(part, allowed[1], f"{part.of(name)} is off by {much}")
 
     def power(self, name: str) -> Power:
-        """What would have been seen: a fault moves a sum from its present value to beyond its tolerance."""
+        """The smallest faults that would have been seen: those that move a sum from its present value beyond its
+        tolerance."""
         sums = self._sums[name]
         seen, rest = self._found(name).abs() + sums.tolerance
         alive, squares = sums.alive, sums.size.square()
-        # A slice that is zero is missing in the whole as well.
+        # A zeroed slice changes the sum over the whole gradient as well.
         share = squares / squares[0].clamp(min=1e-300)
         whole = (share >= seen[0]) | (share.sqrt() >= rest[0])
         unknown = alive & (seen >= 1) & ~whole

@@ -32,11 +32,13 @@ from nets.verification.problem.randomness import signed, stream
 
 FIRST_ORDER_BUDGET = 3_000
 SECOND_ORDER_BUDGET = 1_000
-"""Numbers in parameters and inputs up to which every entry is checked. The slow mode's time grows with their first and
-second power. Beyond, the fast mode checks one projection of all entries, and the check says so."""
+"""The most numbers in parameters and inputs for which every entry is checked, at first and at second order. The time of
+the slow mode is proportional to this number, or to its square. Beyond, the fast mode checks one projection of all
+entries, and the check says so."""
 
 STEPS = (1e-6, 1e-8, 1e-10, 1e-12)
-"""Steps that are tried, PyTorch's own first. The last gives a derivative of size one to about a thousandth."""
+"""The steps that are tried, PyTorch's default first. With the last one, a derivative of size one has an error of about
+a thousandth."""
 
 ATOL, RTOL = 1e-5, 1e-3
 """The default tolerances of the two tools for a difference, absolute and relative."""
@@ -45,7 +47,7 @@ DIRECTIONS, FAST_DIRECTIONS = 8, 2
 """Random directions in each point along which the step is chosen, in the slow mode and in the fast mode."""
 
 MARGIN = 2.0
-"""To choose the step, the point is moved farther by this factor than the tools will move it."""
+"""To choose the step, the point is moved this many times as far as the tools will move it."""
 
 Function = Callable[..., Tensor]
 Points = tuple[Tensor, ...]
@@ -57,8 +59,7 @@ class DirectionalSlopes:
 
     Attributes:
         central: (f(p + h t) − f(p − h t)) / 2h.
-        gap: by how much the slope on the right exceeds that on the left.
-        noise: the rounding error of the first, shape (steps,).
+        gap: the slope on the right less the slope on the left. noise: the rounding error of `central`, shape (steps,).
         exact: the slope along each direction by autograd, shape (directions,).
         twice: (direction, step) → the central difference with twice that step.
     """
@@ -87,7 +88,8 @@ class DirectionalSlopes:
         slope, other = self.central[:, step], self.central[:, finer]
         allowed = SAFETY * (self.noise[step] + (slope - other).abs()) + 1e-9 * slope.abs()
         error = (slope - self.exact).abs() - allowed
-        # The truncation grows with h². It may be less than the rounding of the smaller step; twice the step shows it.
+        # The truncation error is proportional to h². At the smaller step it may be hidden by rounding; twice the step
+        # shows it.
         return any(error[d] > abs(self.twice(d, step) - slope[d]) for d in (error > 0).nonzero()[:, 0].tolist())
 
 
@@ -110,7 +112,7 @@ def check_function(network: Network, problem: Problem, intended: Collection[str]
 
     def gradient(*arguments: Tensor) -> Tensor:
         *points, v = arguments
-        graph = torch.is_grad_enabled()  # differences need numbers alone, which take half of the time
+        graph = torch.is_grad_enabled()  # without a graph, which differences do not need, a call takes half of the time
         with torch.enable_grad():
             total = (v * function(*points)).sum()
             found = torch.autograd.grad(total, points, create_graph=graph, materialize_grads=True)
@@ -155,8 +157,7 @@ class _Tool:
     Attributes:
         name: of the tool.
         run: the tool.
-        entries: how many it compares.
-        slow: whether it checks every one of them.
+        entries: the number of entries that it compares. slow: whether it compares each of them.
         unsuited: why no step suits the tool; None where none is known.
     """
 
@@ -167,7 +168,8 @@ class _Tool:
     unsuited: Finding | None
 
     def check(self, function: Function, points: Points, moved: Function, arguments: Points, seed: int) -> Check:
-        """A pass if some step brings no objection; a failure if differences confirm the objection; else inconclusive.
+        """A pass if the tool has no objection with one of the steps; a failure if differences confirm the objection;
+        else inconclusive.
 
         Args:
             function: the function that the tool checks.
@@ -178,7 +180,7 @@ class _Tool:
         """
         slopes = _slopes(moved, arguments, self.slow, seed)
         settled = slopes.settled()
-        # If there is no such step, there is a kink at the point or very near, which the tool may not notice.
+        # If there is no such step, a kink is at the point or very near it. The tool may not notice it.
         first = int(settled.int().argmax())
         if not self.slow and bool(settled[first]) and slopes.confirm(first):
             # If the fast mode objects, it runs the slow mode to say where, which may take minutes.

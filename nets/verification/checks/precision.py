@@ -1,4 +1,4 @@
-"""A module in its own precision: its backward pass against that of its copy in float64."""
+"""A module in its own precision: its backward pass is compared with that of its copy in float64."""
 
 import math
 from dataclasses import replace
@@ -26,35 +26,34 @@ from nets.verification.problem.problem import Problem
 from nets.verification.problem.randomness import stream
 
 SAFETY = 8.0
-"""Units of rounding noise by which an entry may be off. Stochastic arithmetic in the module's own precision measures
-it."""
+"""The largest error of an entry, in units of rounding noise, which stochastic rounding in the module's own precision
+measures."""
 
 SUSPECTS = 16
-"""Outputs with a suspicious entry whose noise is measured again."""
+"""The most outputs with a suspicious entry whose noise is measured again."""
 
 MORE_RUNS = 16
-"""Stochastic runs in which it is measured."""
+"""Runs with stochastic rounding in which it is measured."""
 
 SCALE = 0.1
-"""A wrong scale that a check must have seen for a verdict, in any precision."""
+"""A check must be able to see a wrong scale of this size for a verdict, in any precision."""
 
 SHARE = 0.1
-"""The part of a gradient, of the sum of its squares, that rows may hold in which a fault of that row alone is
-unseen."""
+"""The largest part of the sum of squares of a gradient that may lie in rows whose zeroing would not be noticed."""
 
 
 def check_as_is(module: nn.Module, inputs: tuple[Any, ...], double: Problem) -> tuple[list[Check], list[str]]:
     """∂Y/∂p of the module as it stands against ∂Y/∂p of `double`, its copy in float64.
 
-    They are compared entry by entry, and in sums over whole parameters, rows and columns, in which more digits are
-    significant.
+    They are compared entry by entry, and in sums over whole parameters, rows and columns, which have more significant
+    digits.
 
-    There is a verdict if the check would have seen a wrong scale of 128 unit roundoffs, or of a tenth if that is less,
-    or of a thousandth if that is more; and if it would have seen a zeroed row, except for rows that hold less than a
-    tenth of the gradient together. The other checks prove the formula; these find what the precision does to it. Noise
-    comes from the float64 copy, with results moved by the roundoff of the coarsest type in the module's forward: a
-    backward that loses more digits than that must not widen its own tolerance. The module itself is measured only if
-    its output is noisier than that, as under autocast.
+    There is a verdict if the check would have seen a wrong scale of 128 unit roundoffs, limited to the range from a
+    thousandth to a tenth; and if it would have seen a zeroed row, except in rows that together have less than a tenth
+    of the gradient. The other checks prove the formula; these check its evaluation in this precision. Noise comes from
+    the float64 copy, with results moved by the roundoff of the coarsest type in the module's forward: a backward that
+    loses more digits than that must not widen its own tolerance. The module itself is measured only if its output is
+    noisier than that, as under autocast.
 
     Returns:
         A check for each point, and a note of what the sums would have shown.
@@ -124,7 +123,7 @@ class _Entries:
     def _measure_again(self) -> None:
         """Widen the tolerance of points with wrong rows to what more runs change in the worst of these rows.
 
-        A ReLU that rounding switches now and then may not have switched in the first runs.
+        Rounding may switch a ReLU in some runs only, and not in the first ones.
         """
         off = {name: self._off(name) for name in self._actual}
         ranks = zip_longest(*(rows.tolist() for rows in off.values()))

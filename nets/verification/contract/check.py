@@ -1,4 +1,4 @@
-"""What autograd asks of a backward besides the right numbers.
+"""Rules of autograd that a backward must keep, besides giving the right numbers.
 
 A backward that breaks these rules may give the right gradient of one call by itself, and a wrong one in a network:
 where the gradient that it writes into is used elsewhere as well, where the loss uses only some of its outputs, or where
@@ -55,8 +55,8 @@ def check_writes(problem: Problem) -> list[Check]:
 
 
 def check_contract(problem: Problem, inputs: tuple[Any, ...]) -> list[Check]:
-    """A failed check for the first circumstance in which the gradient changes, though the derivative does not; none if
-    there is none."""
+    """A failed check for the first rule that the backward breaks: a circumstance that changes the gradient, though not
+    the derivative. Empty if there is none."""
     passes = BackwardPasses(problem)
     if not passes.call.outputs:
         return []

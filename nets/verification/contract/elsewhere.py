@@ -1,7 +1,7 @@
-"""The gradient must also be right at other points, at which the module is called after the first.
+"""The gradient must also be right at points at which the module is called later.
 
-What a `Function` keeps from its very first call, on its class, in a global dict or in a cache by the shape of its
-input, is right at the point of that call and nowhere else. All other checks use that point.
+A `Function` may keep something from its first call, on its class, in a global dict or in a cache keyed by the shape of
+its input. It is right at the point of that call only, which is the point of all other checks.
 """
 
 import math
@@ -28,12 +28,12 @@ Move = Callable[[Tensor, torch.Generator], Tensor]
 """Makes another point from a point."""
 
 STEPS = (2.0**-10, 2.0**-13, 2.0**-16)
-"""Relative to the largest number of a point. Each is an eighth of the one before."""
+"""Steps of differences, relative to the largest number of a point. Each is an eighth of the one before."""
 
 ALL = "all points"
 
 VISIBLE = 1e-3
-"""A gradient that is off by more than this part of the slope is found."""
+"""An error of the gradient is found if it is more than this part of the slope."""
 
 ZERO = 1e-6
 """A slope below this part of the steepest one-sided slope is zero up to rounding."""
@@ -100,7 +100,7 @@ def _wrong_elsewhere(problem: Problem, names: list[str]) -> tuple[str, Slope] | 
 
 
 def _wrong_twice(problem: Problem, names: list[str], move: Move) -> tuple[str, Slope] | None:
-    """The fault at one other point, if there is one at a second point as well: a single point may lie beside a kink."""
+    """The fault at one other point, if there is a fault at a second point too: a single point may be near a kink."""
     first = _wrong_at(problem, names, move, "1")
     return first if first is not None and _wrong_at(problem, names, move, "2") is not None else None
 

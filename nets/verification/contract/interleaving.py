@@ -1,4 +1,4 @@
-"""Other calls, made before and after a call, must not change its gradient.
+"""The gradient of a call must not depend on other calls before its backward pass.
 
 A `Function` that keeps its tensors on its class, or a module that keeps them on itself, is right as long as each call
 is followed by its own backward. It is wrong where a loss uses two calls, as in a siamese network, a recurrent one, or a

@@ -1,4 +1,4 @@
-"""The gradient must not depend on how the incoming gradient lies in memory.
+"""The gradient must not depend on the memory layout of the incoming gradient.
 
 A loss returns gradients of many layouts: `y.sum()` one number expanded to the shape of y, `y.T @ w` a transposed
 gradient, a slice of a concatenation a part of a larger tensor. Autograd passes them on as they are, so each backward
@@ -143,7 +143,7 @@ def _permuted(order: Callable[[int], list[int]], least: int) -> Lay:
 
 def _sliced(v: Tensor) -> Tensor | None:
     room = tuple(size + 1 for size in v.shape)
-    # A vector has no rows with gaps between them, so it becomes every second number of a longer one.
+    # A vector has no rows that could have gaps between them, so it becomes every second number of a longer vector.
     return Strided(tuple(range(v.ndim)), room, 2 if v.ndim == 1 else 1, 1).lay(v) if v.ndim else None
 
 

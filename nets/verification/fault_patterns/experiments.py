@@ -29,10 +29,11 @@ PRECISE = 1e-7
 """With a smaller relative error of the slope, no other step is tried."""
 
 SEVERAL_DIGITS = 16.0
-"""Units in the last place by which a sum over many operations may be off, where the rounding of only one is known."""
+"""The error of a sum over many operations, in units in the last place, if the rounding of only one operation is
+known."""
 
 _KNOWN: WeakKeyDictionary[Problem, dict[str, Finding | None]] = WeakKeyDictionary()
-"""What was found before: one gradient is held against several derivations."""
+"""Results for each problem: one gradient is compared with several derivations."""
 
 
 class Slope(NamedTuple):
@@ -91,7 +92,7 @@ def _swapped(problem: Problem, name: str) -> Finding | None:
 
 
 def _surrogate(problem: Problem, name: str) -> Finding | None:
-    """A function that was differentiated in the place of the module: its slope is that of the module's gradient."""
+    """A function that was differentiated instead of the module: its slope equals the slope by the module's gradient."""
     v, t = problem.cotangent, _direction(problem, name)
     given = float(problem.gradient[name].reshape(-1) @ t)
     true = _slope(problem, name, v, t)

@@ -1,8 +1,8 @@
-"""Functions whose derivative a module gives on purpose in the place of its own.
+"""Functions whose derivative a module gives on purpose instead of its own.
 
-Some operations of the module are replaced. At the point, a replacement has the same result; off the point, it moves as
-a common surrogate gradient assumes. If the slopes of the resulting function are those of the gradient, that function
-was differentiated.
+Some operations of the module are replaced. At the point, a replacement has the same result; elsewhere it changes as a
+common surrogate gradient assumes. If the slopes of the resulting function are those of the gradient, that function was
+differentiated.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -20,10 +20,10 @@ from nets.verification.problem.pytree import largest
 from nets.verification.problem.randomness import stream
 
 MEASURED_ROWS = 64
-"""Rows that are measured where the backward pass cannot be batched, spread over all output tensors."""
+"""The number of rows that are measured if the backward pass cannot be batched, spread over all output tensors."""
 
 MEASURED_ROWS_PER_TENSOR = 4
-"""The least number of these in each output tensor."""
+"""The least number of measured rows in each output tensor."""
 
 MOST_BATCHED_ROWS = 4096
 """Above this number of rows, only some are measured even where the backward pass can be batched: a batch may be a loop
@@ -34,14 +34,14 @@ PASSES = 8
 cancel."""
 
 MOST_NUMBERS = 2**20
-"""Numbers of the Jacobians, over all runs. Larger Jacobians get fewer runs, but at least two."""
+"""The most numbers of the Jacobians in all runs together. Larger Jacobians get fewer runs, but at least two."""
 
 SUSPICIOUS = 1e-3
-"""Noise above this part of the largest entry may come from the mode itself, and is checked for that."""
+"""Noise above this part of the largest entry may come from the dispatch mode itself, so that this is checked."""
 
 SHARED = 1e-6 / ROUNDING_SAFETY
-"""A row is given the noise of other rows up to this part of its own size, so that a fault of a millionth of the row
-still shows."""
+"""The noise that a row gets from other rows is at most this part of its own size, so that a fault of a millionth of the
+row is still found."""
 
 
 def gradient_floor(problem: Problem, jacobians: Mapping[str, Tensor], seed: int, eps: float = 0.0) -> dict[str, Tensor]:
@@ -84,7 +84,7 @@ def gradient_floor(problem: Problem, jacobians: Mapping[str, Tensor], seed: int,
 
 def _same_in_a_mode(problem: Problem) -> bool:
     """Whether the gradient is the same while a dispatch mode is active. Autograd records nothing beneath a mode, so a
-    kernel that it differentiates otherwise is not differentiated there."""
+    kernel with a derivative formula of its own may be differentiated otherwise there."""
     with WithoutRounding():
         y, leaves = problem.record()
         found = pull_back(y, problem.cotangent, leaves)
@@ -120,7 +120,7 @@ def _all_rows(
         if noisy is None:
             return None
         for name, most in own.items():
-            # Compared with the batched pass, so that what batching itself changes does not count.
+            # Compared with the batched pass, so that the effect of batching is not included.
             change = torch.nan_to_num(noisy[name] - plain[name])
             own[name] = torch.maximum(most, _row_max(change))
     return own

@@ -1,7 +1,7 @@
 """Sums over many entries of a gradient: over a whole parameter, a row, a column, and their noise.
 
-One entry of a gradient in bfloat16 may be off by its own size. The entries of a row are not all off in the same
-direction, so far more digits are known of their sum.
+The error of one entry of a gradient in bfloat16 may be as large as the entry. The errors of the entries of a row have
+different signs, so their sum has far more correct digits.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ RUNS = 8
 """Runs with stochastic rounding by which the noise of each sum is measured."""
 
 MORE_RUNS = 16
-"""Further runs where a sum is off: rounding may switch a ReLU in some runs, and not in the first ones."""
+"""Further runs if a sum is wrong: rounding may switch a ReLU in some runs, and not in the first ones."""
 
 SAFETY = 3.0
 """A sum may be off by this many root mean squares of its noise. Stochastic rounding moves each result by 0.745 eps,

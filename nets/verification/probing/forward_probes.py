@@ -22,11 +22,12 @@ from nets.verification.probing.prober import Prober
 from nets.verification.problem.randomness import signed, stream
 
 DIRECTIONS = 4
-"""Random directions of each point along which the pushforward of a closed form is held against forward mode."""
+"""The number of random directions of each point along which the pushforward of a closed form is compared with forward
+mode."""
 
 
 def forward_of_module(prober: Prober, names: Sequence[str], oracle: str, forward: Forward) -> Judgement:
-    """The gradient of vᵀY times random directions against forward mode along them.
+    """Compare the gradient of vᵀY times random directions with forward mode along them.
 
     Args:
         prober: the gradient.

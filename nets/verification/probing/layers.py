@@ -1,7 +1,7 @@
 """Which layer of a `Network` has a wrong derivative: each is tried alone, at the input that it has within the network.
 
-The pullback and the gradients of a layer are held against reverse mode of its own forward, for a few random cotangents.
-If they are right in all layers, their own derivatives are held against those of reverse mode.
+The pullback and the gradients of a layer are compared with reverse mode of its own forward, for a few random
+cotangents. If they are right in all layers, their derivatives are compared with those of reverse mode.
 """
 
 from collections.abc import Callable
@@ -21,14 +21,15 @@ from nets.verification.problem.pytree import differ, differentiable
 from nets.verification.problem.randomness import signed, stream
 
 COTANGENTS = 3
-"""Random cotangents of the output of each layer."""
+"""The number of random cotangents of the output of each layer."""
 
 SAME = 2.0**22
 """Two gradients are the same if they differ by fewer units in the last place of the largest entry: in double precision,
 by less than 1e-9 of it."""
 
 ROUNDING = 2.0**9
-"""The rounding of a gradient that is zero, in units in the last place of one, which is the size of the cotangents."""
+"""The rounding error of a gradient that is zero, in units in the last place of 1, which is the size of the
+cotangents."""
 
 
 Wrong = dict[str, list[str]]

@@ -1,10 +1,9 @@
 """Which submodule of a deep module has a wrong gradient: each is tried alone, at the inputs that it has within the
 module.
 
-A call of the module is recorded as a tree of calls of its submodules. The vector-Jacobian product of each child is held
-against differences of that child alone, along random directions. The search goes on inside the first child that is
-wrong, until no child
-is: then the fault lies in that submodule, outside its children.
+A call of the module is recorded as a tree of calls of its submodules. The vector-Jacobian product of each child is
+compared with differences of that child alone, along random directions. The search continues inside the first child that
+is wrong. If no child of a submodule is wrong, the fault is in that submodule itself.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -89,8 +88,7 @@ def _finite(tensor: Tensor) -> Tensor:
 
 
 def locate(problem: Problem, checks: Sequence[Check]) -> Location | None:
-    """The submodule that a wrong backward pass comes from; of a `Network`, the layer that a wrong closed form comes
-    from.
+    """The submodule that causes a wrong backward pass; for a `Network`, the layer that causes a wrong closed form.
 
     None if the module has no children, or no part of it can be shown to be wrong alone.
 
@@ -222,8 +220,8 @@ def _is_wrong(prober: Prober, name: str) -> bool:
 
 
 def _bounds(names: Iterable[str], checks: Sequence[Check]) -> tuple[str, str]:
-    """The last submodule up to which all gradients are wrong, and the first from which on all are right; '' for both if
-    right and wrong ones are mixed.
+    """The last of the submodules whose gradients are wrong, and the first of those whose gradients are right; '' for
+    both if wrong ones also come after right ones.
 
     Args:
         names: of the submodules, in the order of the forward pass.

@@ -68,7 +68,7 @@ class Strided:
 
 @dataclass(frozen=True, slots=True)
 class Expanded:
-    """The layout of a tensor that is expanded along some axes: the numbers along them share one place in memory."""
+    """The layout of a tensor that is expanded along some axes: the entries along these axes share memory."""
 
     axes: tuple[int, ...]
     strides: tuple[int, ...]

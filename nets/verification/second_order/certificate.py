@@ -25,9 +25,9 @@ largest entry of all."""
 
 
 def second_order_certificate(second: SecondOrder, options: Options) -> Certificate:
-    """The derivatives of the gradient G against everything else.
+    """Compare the derivatives of the gradient G with every other derivation.
 
-    Of a `Network`, G and its derivatives are those of the layers' closed form, and are held against those of reverse
+    For a `Network`, G and its derivatives follow from the layers' closed form, and are compared with those by reverse
     mode of the forward.
     """
     if network_of(second.first) is None:

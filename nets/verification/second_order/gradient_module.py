@@ -28,7 +28,7 @@ MOST_SEPARATE_ENTRIES = 256
 entries are."""
 
 SUMS = 8
-"""The number of these sums."""
+"""The number of random sums."""
 
 
 class GradientOf(nn.Module):

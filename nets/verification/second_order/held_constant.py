@@ -1,4 +1,4 @@
-"""Why a second derivative is wrong: a backward that treats something as constant which depends on the point.
+"""Why a second derivative is wrong: the backward treats something as constant that depends on the point.
 
 The backward of a `torch.autograd.Function` is itself differentiated at second order. What it reads from ctx without a
 graph, what it detaches and what it computes under `no_grad` counts as constant there. An experiment decides whether
@@ -34,14 +34,15 @@ UsingPullback = Callable[[Pullback], contextlib.AbstractContextManager[None]]
 """A context in which the gradient is taken by that pullback."""
 
 STEPS = tuple(2.0**-k for k in (6, 9, 12, 15))
-"""How far the point is moved, relative to its largest number where that is more than one."""
+"""How far the point is moved, relative to its largest number if that is more than 1."""
 
 FITS = 1e-7
-"""The part of the largest derivative up to which the two must agree, besides the error of the differences."""
+"""The two agree if they differ by less than this part of the largest derivative, besides the error of the
+differences."""
 
 
 class Held(Enum):
-    """What each backward is given as it was at the first point."""
+    """Which of its values each backward is given as they were at the first point."""
 
     WITHOUT_A_GRAPH = auto()  # what it kept, except inputs and outputs, which bring their graph along
     EVERYTHING_KEPT = auto()  # as if it detached all of it
@@ -69,8 +70,8 @@ def pull_back(y: Tensor, v: Tensor, points: Mapping[str, Tensor]) -> dict[str, T
     """Σ_m v_m ∂Y_m/∂p of every point p, with a graph; zero where the graph of Y does not reach."""
     if not y.requires_grad:
         return {name: torch.zeros_like(point) for name, point in points.items()}
-    # With a graph even where it is not needed: without one PyTorch uses other formulas for some operations, such as det
-    # and solve, and dual numbers come out of these wrong.
+    # A graph is recorded even where it is not needed: without one PyTorch uses other formulas for some operations, such
+    # as det and solve, which give wrong dual numbers.
     found = torch.autograd.grad(
         y, list(points.values()), v, create_graph=True, allow_unused=True, materialize_grads=True
     )

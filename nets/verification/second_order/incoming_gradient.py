@@ -1,4 +1,4 @@
-"""order=2: the gradient differentiated by v, the gradient that reaches the output, which a backward may forget to do.
+"""order=2: the derivative of the gradient by v, the gradient that arrives at the output. A backward may miss it.
 
 G_p(v) = Σ_m v_m ∂Y_m/∂p is linear in v, so that with random w over all points ∂(Σ_p w_p·G_p)/∂v_m = Σ_p w_p·G_p(e_m). A
 second backward pass gives the left side; the gradient itself gives the right side. A backward that detaches v, or reads
@@ -39,7 +39,7 @@ def check_incoming(second: SecondOrder) -> list[Check]:
         return [_failed(Reason.NOT_DIFFERENTIABLE_BY_COTANGENT.because(error=sides.why))]
     found, expected = (side.detach() for side in sides.value)
     off = (found - expected).abs()
-    # Where the gradient is zero, both sides are rounding noise.
+    # If the gradient is zero, both sides are rounding noise.
     tolerance = max(POWER * largest(expected), NOISE * largest(second.first.y))
     if torch.isfinite(off).all() and largest(off) <= tolerance:
         return []

@@ -22,14 +22,14 @@ HALF_PRECISION_EPS = 1e-4
 """A loss whose precision has an eps above this is in half precision."""
 
 MOST_NAMED = 3
-"""Mistakes that are named where several explain the gradient."""
+"""The most mistakes that are named where several explain the gradient."""
 
 LEAST_LOSS_SCALE = 4
 """A constant factor of 2 to this power or more may be a loss scale."""
 
 
 def diagnose(evidence: Evidence) -> Finding:
-    """How far the gradient is off, and the mistake that explains it, if one is known."""
+    """The size of the error, and the mistake that explains it, if one is known."""
     if not evidence.finite:
         return _not_finite(evidence)
     off = LoopReason.OFF_BY.because(off=_distance(evidence.found, evidence.truth))
@@ -96,8 +96,7 @@ def _and(off: Finding, found: Finding) -> Finding:
 
 
 class _Sketch:
-    """A few random sums of the entries. They rule out most candidate sums of micro-batches without computing every
-    entry."""
+    """A few random sums of the entries. Comparing them rules out most candidates without computing every entry."""
 
     def __init__(self, evidence: Evidence) -> None:
         found = flat(evidence.found)

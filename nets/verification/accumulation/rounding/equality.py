@@ -1,5 +1,5 @@
-"""Whether two vectors are equal up to rounding. Where they differ by more than double precision does, rounding is
-measured."""
+"""Whether two vectors are equal up to rounding. Rounding is measured only where they differ by more than the rounding
+of a few operations in double precision."""
 
 from collections.abc import Callable
 

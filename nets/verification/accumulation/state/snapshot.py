@@ -1,9 +1,9 @@
 """Everything that calls of a module, a loss and a loop can change: found, put back after each call, and named.
 
-Found are: the attributes of modules, optimizers and the caller's own objects and classes; the cells, defaults and
-globals that the caller's functions use; the hooks of modules and tensors; random generators; and whatever lists, dicts
-and the like hold of these. State elsewhere, such as in a file or in C++, is not found. It shows when two calls from the
-same snapshot differ.
+It finds the attributes of modules, optimizers and the caller's own objects and classes; the cells, defaults and globals
+that the caller's functions use; the hooks of modules and tensors; random generators; and whatever lists, dicts and the
+like hold of these. State elsewhere, such as in a file or in C++, is not found. It shows when two calls from the same
+snapshot differ.
 """
 
 import collections
@@ -50,10 +50,10 @@ class _SavedTensor:
 
 
 class Snapshot:
-    """A context in which everything that some roots can reach is on the CPU, in double precision and without gradients.
+    """A context in which everything reachable from some roots is on the CPU, in double precision and without gradients.
 
-    `restore` puts all of it back to the start. After the context it is as before it, including the identity of each
-    tensor.
+    `restore` puts it back to the state at the start. After the context everything is as it was before, including the
+    identity of each tensor.
 
     Args:
         roots: name → module or function.

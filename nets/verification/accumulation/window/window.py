@@ -49,7 +49,7 @@ class Window:
         loss_eps: eps of the precision of the last loss; 0 before the first.
 
     Raises:
-        InputError: for micro-batches that are no pairs, that are empty, or that the module cannot be called with.
+        InputError: for micro-batches that are not pairs, that are all empty, or that the module cannot be called with.
     """
 
     def __init__(
@@ -174,8 +174,8 @@ class Window:
         return found
 
     def micro_batch_gradient(self, m: int, except_for: str = "") -> Gradients:
-        """G_m = ∂ℓ_m/∂θ of one micro-batch; zero where it has no samples, or its loss is not finite, as a mean over
-        none."""
+        """G_m = ∂ℓ_m/∂θ of one micro-batch; zero if it has no samples, or if its loss is not finite, such as a mean
+        over no samples."""
         given, target = self.pairs[m]
         if self.sizes[m]:
             found = self.gradient(lambda: self.loss_of(self.forward_with_graph(given), target), except_for)
@@ -195,15 +195,15 @@ class Window:
         return self._run(closure)
 
     def run_again(self, closure: Closure, clear: bool) -> Gradients:
-        """The same for a later call of the loop, from the state that earlier calls left; `clear` sets `.grad` to None
+        """What a loop leaves in a later call, from the state that earlier calls left. `clear` sets `.grad` to None
         before."""
         if clear:
             self.snapshot.clear_gradients()
         return self._run(closure)
 
     def run_rounded(self, closure: Closure, purpose: str) -> Gradients:
-        """The same for one call from the start, with stochastic rounding in its graphs; `purpose` names the random
-        stream."""
+        """What a loop leaves in one call from the state at the start, with stochastic rounding in its graphs. `purpose`
+        names the random stream."""
         self.reset()
         return self._run(closure, GraphRounding(stream(self.seed, purpose)))
 
@@ -263,7 +263,7 @@ class Window:
         return any(isinstance(one, Tensor) and not torch.equal(one, other) for one, other in pairs)
 
     def _raises(self, action: Callable[[list[Pair]], object]) -> bool:
-        """Whether an action raises in the precision that everything was given in, too."""
+        """Whether an action raises an error in the original precision, too."""
         with self.snapshot.in_original_precision(), seeded(tuple(SOURCES), self.seed):
             try:
                 action([cloned(tuple(pair)) for pair in self._given])

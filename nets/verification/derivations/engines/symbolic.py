@@ -24,13 +24,14 @@ from nets.verification.derivations.engines.mathematics import NUMPY
 from nets.verification.derivations.engines.reading import Array, OutOfReachError, forward, read, tensors
 
 BUDGET = 2**15
-"""Most terms and evaluations of a network: of each stage the derivatives of a unit, times its inputs and units."""
+"""The most terms and evaluations of a network: for each stage, the derivatives of a unit times the inputs and units."""
 
 LONGEST = 5
 """Layers in a stage: the derivative of f∘f∘f∘… grows exponentially for some f, and SymPy recurses into its depth."""
 
 DIGITS = 400
-"""1 − tanh² has sixteen digits left wherever it does not round to zero: the smallest float64 is 5e-324."""
+"""With so many digits, 1 − tanh² has sixteen digits left wherever it is not zero in float64, whose smallest number is
+5e-324."""
 
 Evaluated = Callable[[list[float]], list[float]]
 """The values of the symbols of a unit → the unit, then its derivative by each of them."""
@@ -44,7 +45,7 @@ class Stage:
     parameters: Mapping[str, Array]
 
     def cost(self, x: Array, y: Array) -> int:
-        """Numbers of a unit, times inputs and units, where each unit has its share of the parameters."""
+        """The numbers in a unit times the inputs and units, if the parameters are divided evenly among the units."""
         inputs, units = x[0].size, y[0].size
         mixes = any(not layer.elementwise for layer in self.layers.values())
         numbers = (inputs if mixes else 1) + sum(p.size for p in self.parameters.values()) // max(1, units)

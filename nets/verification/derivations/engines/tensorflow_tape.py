@@ -19,7 +19,7 @@ def jacobians(network: Network, x: Tensor) -> dict[str, Tensor]:
             tape.watch([x0, *theta.values()])
             # The tape has no Jacobian by a tensor that is its own output, such as that of a network without layers.
             y = forward(network.parts, m, theta, tf.identity(x0))
-        # Without pfor, which compiles the loop over the outputs, and which warns on stderr from its fifth use on.
+        # Without pfor: it compiles the loop over the outputs, and from its fifth use on it writes warnings to stderr.
         found = tape.jacobian(y, theta, experimental_use_pfor=False) if theta else {}
         by_input = tape.batch_jacobian(y, x0, experimental_use_pfor=False)
         return tensors(network, {**found, "input": by_input})
