@@ -7,7 +7,7 @@ from nets.records.reason import Explained
 class LoopReason(Explained):
     """The outcomes of a check of a loop over micro-batches, and the mistakes that a wrong loop may look like.
 
-    A check has the most specific one that is known. The names of facts stand in braces.
+    A check has the most specific one that is known. The names of facts are in braces.
     """
 
     # The gradient is wrong.

@@ -1,4 +1,4 @@
-"""Whether samples fit a network and a loss: asked before a descent, at a few samples for the network."""
+"""Whether samples fit a network and a loss. The network is tried with a few samples before a descent."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ from nets.calculus.network import Network
 from nets.data.batch import Batch
 
 MOST_PASSED = 256
-"""Samples that are passed through the network: all would take as long as a part of the descent."""
+"""The number of samples that are passed through the network. All of them would take too long."""
 
 
 def expect_fit(network: Network, loss: Loss, batch: Batch) -> None:

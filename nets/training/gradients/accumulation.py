@@ -1,5 +1,5 @@
-"""Gradients that are sums: a batch is cut into micro-batches, and each weighs by its share of the samples that the loss
-counts."""
+"""Gradients that are sums over the micro-batches of a batch. The weight of each is its share of the samples that the
+loss counts."""
 
 from functools import lru_cache
 
@@ -65,7 +65,7 @@ def accumulate(
         value, gradients = engine(network, loss, micro)
         if block is None:
             block, row = accumulator.start(names, gradients)
-            mean = torch.zeros_like(value)  # its precision is not that of tokens
+            mean = torch.zeros_like(value)  # in the precision of the parameters; X may be tokens
         accumulator.add(block.rows[row][number], value, gradients, part / whole, part)
         mean.add_(value, alpha=part / whole)
     assert block is not None
@@ -76,7 +76,7 @@ def accumulate(
 def shares(loss: Loss, counts: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
     """Whole numbers N_m and N such that ℓ = Σ_m N_m/N ℓ_m, from the samples that count in each micro-batch."""
     if loss.reduction == "sum":
-        # 3/3 and not 1/1: the second sum of the accumulator must have other roundings than the first.
+        # 3/3 and not 1/1, so that the second sum of the accumulator is rounded differently from the first.
         return (3,) * len(counts), 3
     return counts, max(1, sum(counts))
 

@@ -1,4 +1,4 @@
-"""The gradient of one batch, derived in two ways that share nothing but the forward pass.
+"""The gradient of one batch by two engines that share only the forward pass.
 
 An engine takes (network, loss, batch) and returns ℓ, a scalar tensor, and ∂ℓ/∂θ_p by the name of each parameter.
 """
@@ -19,7 +19,7 @@ Engine = Callable[[Network, Loss, Batch], tuple[Tensor, dict[str, Tensor]]]
 
 
 class Autograd:
-    """Reverse mode by PyTorch: the graph is recorded in the forward pass and walked back.
+    """Reverse mode by PyTorch: the forward pass records a graph, and the backward pass goes through it.
 
     The gradient by a parameter that the loss does not depend on is zero.
     """

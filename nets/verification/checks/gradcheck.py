@@ -59,7 +59,8 @@ class DirectionalSlopes:
 
     Attributes:
         central: (f(p + h t) − f(p − h t)) / 2h.
-        gap: the slope on the right less the slope on the left. noise: the rounding error of `central`, shape (steps,).
+        gap: the slope on the right less the slope on the left.
+        noise: the rounding error of `central`, shape (steps,).
         exact: the slope along each direction by autograd, shape (directions,).
         twice: (direction, step) → the central difference with twice that step.
     """
@@ -157,7 +158,8 @@ class _Tool:
     Attributes:
         name: of the tool.
         run: the tool.
-        entries: the number of entries that it compares. slow: whether it compares each of them.
+        entries: the number of entries that it compares.
+        slow: whether it compares each of them.
         unsuited: why no step suits the tool; None where none is known.
     """
 

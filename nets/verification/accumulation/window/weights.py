@@ -33,8 +33,8 @@ def weights_from_cotangents(
     The weight is 0 where ℓ_m is 0/0 or a constant, as where all targets are masked.
 
     Args:
-        whole: u_m, a vector for each micro-batch; empty for a micro-batch without outputs. alone: v_m, in the same
-            form.
+        whole: u_m, a vector for each micro-batch; empty for a micro-batch without outputs.
+        alone: v_m, in the same form.
         same: whether two vectors are equal up to rounding.
     """
     found, separable = list[float](), True
