@@ -20,7 +20,7 @@ from nets.calculus.network import Network, mlp
 from nets.errors import InputError
 from nets.verification.derivations import engines
 from nets.verification.derivations.engines import OutOfReachError, available, symbolic
-from nets.verification.derivations.engines.loading import load
+from nets.verification.derivations.engines.loading import load_package
 from tests.cases import NETWORKS, Case
 
 ROOT = Path(__file__).parents[1]
@@ -169,7 +169,7 @@ def test_sympy_refuses_at_once_a_network_that_would_take_minutes(
     def fails(name: str) -> None:
         raise AssertionError(f"{name} was loaded")
 
-    monkeypatch.setattr(symbolic, "load", fails)
+    monkeypatch.setattr(symbolic, "load_package", fails)
     with pytest.raises(OutOfReachError, match=r"its budget is 32,768"):
         available()["SymPy"](mlp(sizes), torch.ones(4, sizes[0]))
 
@@ -211,15 +211,15 @@ def test_messages_and_settings_of_a_package_being_loaded_do_not_reach_the_caller
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
     before, filters = dict(os.environ), list(warnings.filters)
-    assert load("talkative").level == "3"
+    assert load_package("talkative").level == "3"
     assert capfd.readouterr().err == ""
     with pytest.raises(ImportError, match="broken"):
-        load("broken")
+        load_package("broken")
     assert capfd.readouterr().err == "no such instruction\n"
     assert (dict(os.environ), warnings.filters) == (before, filters)
     monkeypatch.delitem(sys.modules, "talkative")
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")  # the caller sets how much compiled code writes
-    assert load("talkative").level == "0"
+    assert load_package("talkative").level == "0"
     monkeypatch.delitem(sys.modules, "talkative")
 
 

@@ -26,7 +26,7 @@ MOST_CHAINED = 100
 """The most activations in a row that `mlp` accepts. The formula of twenty is already too long to read."""
 
 
-Pullback = Callable[[Layer, Tensor, Tensor, Tensor], Tensor]
+LayerPullback = Callable[[Layer, Tensor, Tensor, Tensor], Tensor]
 """(layer, v, x, y) → the cotangent of the layer's input."""
 
 
@@ -94,7 +94,7 @@ class Network(nn.Sequential, Composite):
         return values
 
     def pulled_back(
-        self, v: Tensor, values: list[Tensor], pullback: Pullback = _pullback
+        self, v: Tensor, values: list[Tensor], pullback: LayerPullback = _pullback
     ) -> Iterator[tuple[int, Tensor]]:
         """The number of each layer, last to first, and the cotangent of its output Z: v = ∂ℓ/∂Y for the last layer,
         then v_nj ← Σ_i v_ni ∂Z_ni/∂X_nj from each layer to the one before it.
@@ -149,7 +149,7 @@ class Network(nn.Sequential, Composite):
         """The gradients at the values of a forward pass."""
         return self._summed(Layer.checked_gradients, self.visits_along(v, values))
 
-    def visits_along(self, v: Tensor, values: list[Tensor], pullback: Pullback = _pullback) -> Iterator[Visit]:
+    def visits_along(self, v: Tensor, values: list[Tensor], pullback: LayerPullback = _pullback) -> Iterator[Visit]:
         """The visits at the values of a forward pass, see `pulled_back`."""
         names = list(self.parts)
         for index, own in self.pulled_back(v, values, pullback):

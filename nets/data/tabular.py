@@ -13,7 +13,7 @@ from nets.data.batch import Batch, DataSet
 from nets.data.csv_file import CsvFile, read_csv
 from nets.data.data_sets import known_as
 from nets.data.npz_file import NpzFile, read_npz
-from nets.data.one_hot import KINDS, encode
+from nets.data.one_hot import TARGET_KINDS, encode
 from nets.data.splitting import split
 from nets.data.splitting import standardise as to_standard
 from nets.errors import InputError
@@ -55,7 +55,7 @@ def table(
         InputError: the file is missing, empty, damaged or not rectangular; a column is unknown, named twice, or has
             something that is no finite number; there are too few samples; an argument is out of range.
     """
-    kind = one_of("targets", targets, ("values", *KINDS))
+    kind = one_of("targets", targets, ("values", *TARGET_KINDS))
     scaled = yes_or_no("standardise", standardise)
     source = _open(Path(os.path.expanduser(str(path))))
     wanted = _known(source, "target", target)

@@ -35,7 +35,7 @@ MEASURES = (
 )
 """The fields of a check that are a number or None."""
 
-KINDS: dict[str, tuple[type, ...]] = {
+FIELD_TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("parameter", "oracle", "against", "message", "verdict"), (str,)),
     **dict.fromkeys(("entries", "wrong"), (int,)),
     **dict.fromkeys(("worst_index", "output_index", "parameter_index"), (list, type(None))),
@@ -160,7 +160,7 @@ def declared_tolerance(document: Mapping[str, Any]) -> float | None:
 
 def _read(name: str, value: Any) -> Any:
     read = float(value) if value in ("inf", "-inf", "nan") and name in MEASURES else value
-    kinds = (int, float, type(None)) if name in MEASURES else KINDS[name]
+    kinds = (int, float, type(None)) if name in MEASURES else FIELD_TYPES[name]
     entries = value if isinstance(value, list) else []
     # In Python, True is an int.
     odd = [one for one in (read, *entries) if isinstance(one, bool)]

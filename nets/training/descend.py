@@ -14,7 +14,7 @@ from nets.training.async_update import AsyncUpdate
 from nets.training.batches import Batches
 from nets.training.fitting import expect_fit
 from nets.training.gradients.accumulation import MicroBatches
-from nets.training.gradients.engines import ENGINES
+from nets.training.gradients.engines import GRADIENT_ENGINES
 from nets.training.gradients.source import GradientSource, GradientSpec, prepared
 from nets.training.loop import Descent
 from nets.training.optimizers.clipping import Clipped
@@ -104,7 +104,7 @@ def descend(
     rule = _rule(rule, learning_rate, momentum, weight_decay)
     if clip_norm is not None or clip_value is not None:
         rule = Clipped(rule, clip_norm, clip_value)
-    one_of("engine", engine, tuple(ENGINES))
+    one_of("engine", engine, tuple(GRADIENT_ENGINES))
     yes_or_no("sample_norms", sample_norms)
     if gradient_source is not None and not isinstance(gradient_source, GradientSource):
         raise refusal("gradient_source", gradient_source, "an object with a method prepare(spec), see GradientSource")

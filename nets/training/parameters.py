@@ -56,15 +56,15 @@ def contiguous(tensors: Sequence[Tensor]) -> bool:
     return all(tensor.is_contiguous() and tensor.dtype == tensors[0].dtype for tensor in tensors)
 
 
-def described(value: object) -> str:
+def shape_and_precision(value: object) -> str:
     """The shape and precision of a tensor, in words; for any other value its repr."""
     return f"{value.dtype} of shape {tuple(value.shape)}" if isinstance(value, Tensor) else quoted(value)
 
 
 def check_like(what: str, value: object, parameter: Tensor) -> None:
     """Raise InputError unless `value` is a tensor of the parameter's shape and precision."""
-    if described(value) != described(parameter):
+    if shape_and_precision(value) != shape_and_precision(parameter):
         raise InputError(
-            f"{what} is {described(value)}; expected {described(parameter)}: return a tensor of the shape and "
-            "precision of its parameter."
+            f"{what} is {shape_and_precision(value)}; expected {shape_and_precision(parameter)}: return a "
+            "tensor of the shape and precision of its parameter."
         )

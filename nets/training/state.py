@@ -10,7 +10,7 @@ from nets.calculus.network import Network
 from nets.calculus.state import ForwardState
 from nets.errors import InputError, quoted
 from nets.training.optimizers.update_rule import RuleState
-from nets.training.parameters import described
+from nets.training.parameters import shape_and_precision
 from nets.validation import refusal, whole
 
 SIZES = {name: f"sizes.{name}" for name in ("samples", "batch_size", "micro_batch_size")}
@@ -165,7 +165,7 @@ def _flat(rule: RuleState) -> dict[str, Tensor]:
 def _check_alike(what: str, saved: dict[str, Tensor], needed: dict[str, Tensor]) -> None:
     """Raise InputError unless both have the same names, shapes and precisions."""
     for name in (*needed, *saved):
-        ours, theirs = (described(own[name]) if name in own else "nothing" for own in (saved, needed))
+        ours, theirs = (shape_and_precision(own[name]) if name in own else "nothing" for own in (saved, needed))
         if ours != theirs:
             raise InputError(
                 f"the state has {ours} for '{name}' where {what} has {theirs}; expected a state of the same settings."

@@ -41,7 +41,7 @@ from nets.verification.second_order.certificate import second_order_certificate
 from nets.verification.second_order.gradient_module import SecondOrder
 from nets.verification.second_order.incoming_gradient import check_incoming
 
-BUDGET = 5_000
+MOST_ENTRYWISE_NUMBERS = 5_000
 """The most numbers in parameters and inputs for which coverage='auto' checks every entry."""
 
 
@@ -70,9 +70,9 @@ def verify(
         inputs: its arguments: tensors, or nested lists, tuples and dicts of them. A few samples are enough, since every
             entry is checked for each. The derivative is taken by all floating-point inputs, or by those that require a
             gradient, if some do.
-        coverage: 'full' to check every entry; 'auto' to do so up to BUDGET numbers in parameters and inputs, and to
-            probe beyond (see `nets.verification.probing.coverage`). The certificate then states with what probability
-            it would have seen a fault.
+        coverage: 'full' to check every entry; 'auto' to do so up to MOST_ENTRYWISE_NUMBERS numbers in parameters and
+            inputs, and to probe beyond (see `nets.verification.probing.coverage`). The certificate then states with
+            what probability it would have seen a fault.
         seed: of the module's own random numbers and of every random choice made here.
         order: 1 for the gradient; 2 for the gradient of the gradient. Then the module that is checked has the output
             G_p = Σ_m v_m ∂Y_m/∂p, for every parameter and input p and a random v. G is differentiated by v as well.
@@ -207,8 +207,10 @@ def _problem(module: nn.Module, inputs: tuple[Any, ...], seed: int, dtype: str) 
 def _first_order(problem: Problem, coverage: str, options: Options) -> Certificate:
     """The certificate of the Jacobians: by probes if there are too many entries, else by each entry."""
     size = sum(point.numel() for point in problem.points.values())
-    if coverage == "auto" and size > BUDGET:
-        return probed_certificate(problem, options, f"more than {BUDGET:,} numbers, so probed at random")
+    if coverage == "auto" and size > MOST_ENTRYWISE_NUMBERS:
+        return probed_certificate(
+            problem, options, f"more than {MOST_ENTRYWISE_NUMBERS:,} numbers, so probed at random"
+        )
     return entrywise_certificate(problem, options)
 
 

@@ -15,11 +15,11 @@ from nets.records.layer_statistics import Snapshot
 from nets.records.step import Step
 from nets.telemetry.diagnosis import sentences
 from nets.telemetry.diagnosis.attenuation import dead, first_not_finite, passage, saturated, saturated_softmax
-from nets.telemetry.diagnosis.sentences import Fault
+from nets.telemetry.diagnosis.sentences import GradientFault
 from nets.telemetry.diagnosis.thresholds import LAYER_FACTOR, UPDATE_RATIO
 
 
-def diagnose(step: Step, snapshot: Snapshot | None = None) -> dict[Fault, str]:
+def diagnose(step: Step, snapshot: Snapshot | None = None) -> dict[GradientFault, str]:
     """Fault → sentence; empty where the gradients are healthy.
 
     Numbers that are not finite make all others meaningless, and are then the only fault.
@@ -31,15 +31,18 @@ def diagnose(step: Step, snapshot: Snapshot | None = None) -> dict[Fault, str]:
     """
     broken = not_finite(step, snapshot)
     if broken is not None:
-        return {Fault.NOT_FINITE: broken}
+        return {GradientFault.NOT_FINITE: broken}
     local = (
         {}
         if snapshot is None
-        else {Fault.SATURATED: saturated(snapshot) or saturated_softmax(snapshot), Fault.DEAD: dead(snapshot)}
+        else {
+            GradientFault.SATURATED: saturated(snapshot) or saturated_softmax(snapshot),
+            GradientFault.DEAD: dead(snapshot),
+        }
     )
     # A layer that is named as saturated or dead is not named again as the reason of another fault.
     rest = None if any(local.values()) else snapshot
-    found = {**local, Fault.VANISHING: vanishing(step, rest), Fault.EXPLODING: exploding(step, rest)}
+    found = {**local, GradientFault.VANISHING: vanishing(step, rest), GradientFault.EXPLODING: exploding(step, rest)}
     return {fault: sentence for fault, sentence in found.items() if sentence is not None}
 
 

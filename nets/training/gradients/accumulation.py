@@ -11,7 +11,7 @@ from nets.calculus.network import Network
 from nets.data.batch import Batch
 from nets.records.contributions import Accumulation, single_contribution
 from nets.training.gradients.accumulator import Accumulator
-from nets.training.gradients.engines import ENGINES, Engine
+from nets.training.gradients.engines import GRADIENT_ENGINES, GradientEngine
 from nets.training.gradients.sample_norms import SampleNormEngine
 from nets.training.gradients.source import BatchGradient, GradientFunction, GradientSpec
 from nets.training.parameters import trained
@@ -24,7 +24,7 @@ class MicroBatches:
         """See `accumulate`."""
         network, loss, size, accumulator = spec.network, spec.loss, spec.micro_batch_size, Accumulator()
         if not spec.sample_norms:
-            engine = ENGINES[spec.engine]()
+            engine = GRADIENT_ENGINES[spec.engine]()
             return lambda batch: BatchGradient(*accumulate(engine, network, loss, batch, size, accumulator))
         sampled, names = SampleNormEngine(spec.engine), tuple(trained(network))
 
@@ -36,7 +36,7 @@ class MicroBatches:
 
 
 def accumulate(
-    engine: Engine,
+    engine: GradientEngine,
     network: Network,
     loss: Loss,
     batch: Batch,

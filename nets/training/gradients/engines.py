@@ -15,7 +15,7 @@ from nets.training.gradients.backpropagation import backpropagate
 from nets.training.replay.replayed import Replayed
 from nets.training.unchanged import SameParameters
 
-Engine = Callable[[Network, Loss, Batch], tuple[Tensor, dict[str, Tensor]]]
+GradientEngine = Callable[[Network, Loss, Batch], tuple[Tensor, dict[str, Tensor]]]
 
 
 class Autograd:
@@ -39,5 +39,8 @@ class Autograd:
         return value.detach(), {name: torch.zeros_like(p) if g is None else g for (name, p), g in each}
 
 
-ENGINES: dict[str, Callable[[], Engine]] = {"closed_form": lambda: Replayed(backpropagate), "autograd": Autograd}
+GRADIENT_ENGINES: dict[str, Callable[[], GradientEngine]] = {
+    "closed_form": lambda: Replayed(backpropagate),
+    "autograd": Autograd,
+}
 """The engines by the names that `descend` takes."""

@@ -45,7 +45,7 @@ def backpropagate_with_norms(network: Network, loss: Loss, batch: Batch) -> tupl
     return loss(values[-1], batch.targets), {name: gradients[name] for name in moved}, found
 
 
-class ClosedForm:
+class ClosedFormNorms:
     """The closed form, recorded."""
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ class VectorisedAutograd:
         return value, gradients, torch.stack([row_norms(g.reshape(len(g), -1)) for g in each.values()])
 
 
-SAMPLED: dict[str, Callable[[], SampledEngine]] = {"closed_form": ClosedForm, "autograd": VectorisedAutograd}
+SAMPLED: dict[str, Callable[[], SampledEngine]] = {"closed_form": ClosedFormNorms, "autograd": VectorisedAutograd}
 """The engines with sample norms by the names that `descend` takes."""
 
 

@@ -17,14 +17,19 @@ from nets.records.reason import PASSED, Finding, Reason
 from nets.records.verdict import Verdict
 from nets.text import one_line
 from nets.validation import refusal, whole
-from nets.verification.accumulation.faults.diagnosis import diagnose, looks_like, matching_mistakes, sample_coupling
+from nets.verification.accumulation.faults.diagnosis import (
+    diagnose_loop,
+    looks_like,
+    matching_mistakes,
+    sample_coupling,
+)
 from nets.verification.accumulation.faults.evidence import Evidence
 from nets.verification.accumulation.notes import notes
 from nets.verification.accumulation.repeated_calls import statefulness_of_loop, statefulness_of_module_and_loss
-from nets.verification.accumulation.state.snapshot import Snapshot
+from nets.verification.accumulation.state.snapshot import StateSnapshot
 from nets.verification.accumulation.tolerance import loop_tolerance, whole_batch_tolerance
 from nets.verification.accumulation.unknown_weights import check_without_weights
-from nets.verification.accumulation.window.micro_batches import call
+from nets.verification.accumulation.window.micro_batches import call_module
 from nets.verification.accumulation.window.weights import Weights
 from nets.verification.accumulation.window.whole_batch import WholeBatch
 from nets.verification.accumulation.window.window import Closure, Window
@@ -106,11 +111,11 @@ def check_accumulation(
         seed)
     ):  # fmt: skip
         given = _listed(micro_batches)
-        with Snapshot(module=module, loss=loss, closure=closure) as snapshot:
+        with StateSnapshot(module=module, loss=loss, closure=closure) as snapshot:
             window = Window(snapshot, module, loss, given, seed)
             if not window.draws:
                 return _certificate(window, closure)
-        with _eval_mode(module), Snapshot(module=module, loss=loss, closure=closure) as snapshot:
+        with _eval_mode(module), StateSnapshot(module=module, loss=loss, closure=closure) as snapshot:
             window = Window(snapshot, module, loss, given, seed)
             return _of_random_module(_certificate(window, closure), window.draws)
 
@@ -162,7 +167,7 @@ def _certificate(window: Window, closure: Closure | None) -> Certificate:
         evidence = Evidence(found, truth, state.parts, weights, tolerance, whole_batch, loop)
         return Certificate(tuple(_of_stateful(checks, stateful, matching_mistakes(evidence))))
     if any(check.verdict == Verdict.FAIL for check in checks):
-        reason = diagnose(Evidence(found, truth, parts, weights, tolerance, whole_batch, loop))
+        reason = diagnose_loop(Evidence(found, truth, parts, weights, tolerance, whole_batch, loop))
         checks = [
             check.explained(check.verdict, reason) if check.verdict == Verdict.FAIL else check for check in checks
         ]
@@ -183,7 +188,7 @@ def _weighted_loop(window: Window, weights: Weights) -> Closure:
     def loop(module: nn.Module, loss: Callable[..., Tensor], micro_batches: list[Any]) -> None:
         for (given, target), weight in zip(micro_batches, values, strict=True):
             if weight:
-                (weight * loss(call(module, given, window.single), target)).backward()
+                (weight * loss(call_module(module, given, window.single), target)).backward()
 
     return loop
 

@@ -20,7 +20,7 @@ from nets.verification.problem.problem import Problem
 from nets.verification.problem.pytree import largest, like
 from nets.verification.problem.randomness import stream
 
-SAME = 1e-9
+SAME_AT_POINT = 1e-9
 """Two gradients at the same point are equal if they differ by less than this part of the largest entry."""
 
 Gradients = Mapping[str, Tensor]
@@ -46,8 +46,8 @@ def accumulated(problem: Problem) -> tuple[list[Check], Gradients]:
             return [raised(backward)], {}
         for name, leaf in leaves.items():
             first, found = problem.gradient[name], dense(leaf.grad, leaf)
-            if largest(found - (1 + held) * first) > SAME * largest(first):
-                overwritten = largest(found - first) <= SAME * largest(first)
+            if largest(found - (1 + held) * first) > SAME_AT_POINT * largest(first):
+                overwritten = largest(found - first) <= SAME_AT_POINT * largest(first)
                 reason = Reason.GRAD_OVERWRITTEN if overwritten else Reason.OTHER_SECOND_GRADIENT
                 return [failed(name, reason.because()).looks_like(drawn_again(problem))], {}
     finally:
@@ -79,12 +79,12 @@ def first_call_matters(
         return Preconditions([], [])
     y, leaves = moved.record()
     # The outputs may differ by rounding, since PyTorch may use other kernels when it records a graph.
-    if (y.detach() - problem.y).abs().max() > SAME * problem.y.abs().max():
+    if (y.detach() - problem.y).abs().max() > SAME_AT_POINT * problem.y.abs().max():
         return Preconditions([failed_output(Reason.OUTPUT_REMEMBERS.because())], [])
     multiple, deferred = _multiple(problem), list[Check]()
     for name, found in handed_out(y, multiple * problem.cotangent, leaves).items():
         expected = multiple * problem.gradient[name]
-        size = SAME * largest(expected)
+        size = SAME_AT_POINT * largest(expected)
         if largest(found - second_pass[name]) > size:
             reason = Reason.OTHER_SECOND_WALK if largest(found - expected) <= size else Reason.GRADIENT_REMEMBERS
             return Preconditions([failed(name, reason.because()).looks_like(drawn_again(problem))], [])

@@ -17,7 +17,7 @@ from nets.verification.problem.problem import Problem
 from nets.verification.problem.pytree import largest
 from nets.verification.problem.randomness import stream
 
-LAST_DIGITS = 1e-13
+EQUAL_SUMS = 1e-13
 """The part of the largest number by which a gradient and the sum of its rows may differ."""
 
 
@@ -88,7 +88,7 @@ class _Sum:
         rounding = v.abs() @ noise + units @ jacobian.abs()
         # A gradient that is zero by cancellation has the rounding error of the terms that cancel: at most a unit of the
         # output.
-        least = max(LAST_DIGITS * largest(size), float(units @ problem.y.abs()))
+        least = max(EQUAL_SUMS * largest(size), float(units @ problem.y.abs()))
         self._tolerance = (ROUNDING_SAFETY * rounding).clamp(min=least)
 
     def difference(self, name: str, gradient: Tensor) -> str:

@@ -25,14 +25,14 @@ from nets.verification.problem.graph import rows_of
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.randomness import stream
 
-SAFETY = 8.0
+ENTRY_SAFETY = 8.0
 """The largest error of an entry, in units of rounding noise, which stochastic rounding in the module's own precision
 measures."""
 
 SUSPECTS = 16
 """The most outputs with a suspicious entry whose noise is measured again."""
 
-MORE_RUNS = 16
+ROW_RUNS = 16
 """Runs with stochastic rounding in which it is measured."""
 
 SCALE = 0.1
@@ -64,7 +64,7 @@ def check_as_is(module: nn.Module, inputs: tuple[Any, ...], double: Problem) -> 
         return failed, []
     kept = coarsest(low)
     precision, eps = precision_name(kept), torch.finfo(kept).eps
-    off = (low.y - double.y).abs() > SAFETY * output_noise(double, kept, double.seed)
+    off = (low.y - double.y).abs() > ENTRY_SAFETY * output_noise(double, kept, double.seed)
     if off.any() and low.random:
         names = (f"{Method.FORWARD_PASS} in {precision}", f"{Method.FORWARD_PASS} in float64")
         found = Reason.OTHER_RANDOM_NUMBERS.because(precision=precision)
@@ -89,7 +89,7 @@ class _Entries:
                 name: torch.maximum(noise, own[name].double()) for name, noise in self._tolerance.items()
             }
         self._actual = {name: jacobian.double() for name, jacobian in self._actual.items()}
-        self._tolerance = {name: SAFETY * noise for name, noise in self._tolerance.items()}
+        self._tolerance = {name: ENTRY_SAFETY * noise for name, noise in self._tolerance.items()}
         if any(len(self._off(name)) for name in self._actual):
             self._measure_again()
 
@@ -130,13 +130,13 @@ class _Entries:
         suspects = list(dict.fromkeys(row for rank in ranks for row in rank if row is not None))[:SUSPECTS]
         problem = self._noisy.problem
         still = self._expected if self._noisy.dtype is not None else self._actual
-        for _ in range(MORE_RUNS):
+        for _ in range(ROW_RUNS):
             with self._noisy.rounding(self._generator):
                 moved = list(rows_of(problem.record, suspects))
             for name in (name for name, rows in off.items() if len(rows)):
                 found = torch.stack([gradients[name].reshape(-1).double() for gradients in moved])
                 change = (found - still[name][suspects]).abs().nan_to_num()
-                self._tolerance[name].clamp_(min=SAFETY * float(change.max()))
+                self._tolerance[name].clamp_(min=ENTRY_SAFETY * float(change.max()))
 
 
 def _judged(check: Check, aggregates: Aggregates, eps: float) -> Check:

@@ -23,7 +23,7 @@ from nets.verification.problem.graph import nodes_of
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.pytree import largest
 
-LAST_DIGITS = 1e-13
+EQUAL_CALLS = 1e-13
 """The part of the largest number by which two calls at the same point may differ."""
 
 
@@ -80,7 +80,7 @@ def _same_output_twice(problem: Problem) -> list[Check]:
     except OtherOutputsError as error:
         return [failed_output(Reason.OTHER_SHAPE.because(first=error.first, now=error.now))]
     # The rounding of a linear solver may depend on the addresses of its arguments.
-    if largest(again - problem.y) <= LAST_DIGITS * largest(problem.y):
+    if largest(again - problem.y) <= EQUAL_CALLS * largest(problem.y):
         return []
     row = int((again - problem.y).abs().argmax())
     one, other = distinct_digits(float(problem.y[row]), float(again[row]))

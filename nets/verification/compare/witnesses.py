@@ -22,10 +22,10 @@ from nets.verification.noise.rounding import ROUNDING_SAFETY
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.randomness import stream
 
-DIRECTIONS = 16
+FORWARD_DIRECTIONS = 16
 """Random directions of forward mode, where a point is too large for each of its entries."""
 
-SAME = 1e-6
+AGREEING = 1e-6
 """Two witnesses agree if they differ by less than this part of the largest entry."""
 
 
@@ -36,7 +36,7 @@ def corroborated(doubted: list[Derivation], difference: Derivation) -> bool:
         return False
     first = doubted[0].jacobian
     # The noise of the judged derivation is no measure here: it is zero where that derivation gives zero.
-    same = all(bool((first - other.jacobian).abs().max() <= SAME * first.abs().max()) for other in doubted[1:])
+    same = all(bool((first - other.jacobian).abs().max() <= AGREEING * first.abs().max()) for other in doubted[1:])
     return same and all(agree(other, difference) for other in doubted)
 
 
@@ -56,17 +56,17 @@ def slopes_by_forward_mode(
     The second result says whether differences contradict forward mode.
     """
     point = problem.points[name]
-    signs = torch.randint(0, 2, (DIRECTIONS, *point.shape), generator=stream(problem.seed, "directions", name))
+    signs = torch.randint(0, 2, (FORWARD_DIRECTIONS, *point.shape), generator=stream(problem.seed, "directions", name))
     t = signs.to(point.dtype) * 2 - 1
     forward = forward_along(problem, name, t)
     if forward is None:
         return None, False
-    flat = t.reshape(DIRECTIONS, -1).mT
+    flat = t.reshape(FORWARD_DIRECTIONS, -1).mT
     ours = subject.jacobian @ flat
     error = (ours - forward).abs().nan_to_num_(nan=torch.inf)
     # P rounding errors of random sign add up to about √P times one of them.
     off = error > ROUNDING_SAFETY * noise * point.numel() ** 0.5
-    found = Reason.SLOPES_ALONG.because(directions=DIRECTIONS, off=int(off.sum()), slopes=off.numel())
+    found = Reason.SLOPES_ALONG.because(directions=FORWARD_DIRECTIONS, off=int(off.sum()), slopes=off.numel())
     verdict = Verdict.FAIL if off.any() else Verdict.PASS
     check = Check.without_entry(name, subject.name, Method.FORWARD_MODE, verdict, found, entries=off.numel())
     worst = int(error.argmax())

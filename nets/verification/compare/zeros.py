@@ -12,22 +12,22 @@ import torch
 from torch import Tensor
 
 from nets.errors import InputError
-from nets.verification.derivations.slopes import SAFETY
+from nets.verification.derivations.slopes import DIFFERENCE_SAFETY
 from nets.verification.derivations.variable import Variable
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.randomness import stream
 
-ZERO = 1e-6
+ZERO_BOUND = 1e-6
 """A gradient is called zero if its bound is at most this part of the module's own slopes nearby."""
 
-FAR = 1 / 8
+NEARBY_DISTANCE = 1 / 8
 """How far each number of the point is moved to see these slopes."""
 
 NOISY = 1e-6
 """If the noise of an output is above this part of the largest output, it is not rounding: the output jumps at this
 point."""
 
-MOVES = 4
+NEARBY_DIRECTIONS = 4
 """Random directions in which the point is moved."""
 
 
@@ -39,7 +39,7 @@ def bound_of_zero(problem: Problem, name: str, jacobian: Tensor, tolerance: Tens
     slope = far_slope(problem, name)
     # At least the rounding error of the slopes, even where the differences happen to be exact.
     bound = max(float((jacobian.abs() + tolerance).max()), slope * 2.0**-52)
-    return bound if 0 < bound <= ZERO * slope else None
+    return bound if 0 < bound <= ZERO_BOUND * slope else None
 
 
 def far_slope(problem: Problem, name: str) -> float:
@@ -52,7 +52,9 @@ def far_slope(problem: Problem, name: str) -> float:
     generator, largest = stream(problem.seed, "slopes far away", name), 0.0
     for others_too in (False, True):
         for before, after in _moves(problem, name, generator, others_too):
-            largest = max(largest, float(((after - before).abs() / FAR).nan_to_num(nan=0.0, posinf=0.0).max()))
+            largest = max(
+                largest, float(((after - before).abs() / NEARBY_DISTANCE).nan_to_num(nan=0.0, posinf=0.0).max())
+            )
     return largest
 
 
@@ -65,7 +67,9 @@ def is_constant(variable: Variable) -> bool:
     problem, name, floor = variable.problem, variable.name, variable.floor
     generator = variable.stream("far moves")
     moves = list(_moves(problem, name, generator, others_too=False))
-    if len(moves) < MOVES or any(((after - before).abs() > SAFETY * floor).any() for before, after in moves):
+    if len(moves) < NEARBY_DIRECTIONS or any(
+        ((after - before).abs() > DIFFERENCE_SAFETY * floor).any() for before, after in moves
+    ):
         return False
     if all(torch.equal(before, after) for before, after in moves):
         return True
@@ -89,9 +93,9 @@ def _moves(
 
         def move(point: str) -> None:
             sign = torch.randint(0, 2, here[point].shape, generator=generator).to(here[point].dtype) * 2 - 1
-            problem.points[point].copy_(here[point] + FAR * sign)
+            problem.points[point].copy_(here[point] + NEARBY_DISTANCE * sign)
 
-        for _ in range(MOVES):
+        for _ in range(NEARBY_DIRECTIONS):
             problem.points[name].copy_(here[name])
             try:
                 for other in [n for n in here if n != name] if others_too else ():

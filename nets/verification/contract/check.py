@@ -23,7 +23,7 @@ from nets.verification.contract.graph_nodes import WatchWrites
 from nets.verification.contract.interleaving import check_interleaved
 from nets.verification.contract.later_writes import check_later_writes
 from nets.verification.contract.layouts import check_expanded, check_layouts
-from nets.verification.contract.recorded import BackwardPasses, Choice, record
+from nets.verification.contract.recorded import BackwardPasses, CotangentChoice, record
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.pytree import same_numbers
 
@@ -85,7 +85,7 @@ def _check_missing_gradients(passes: BackwardPasses) -> list[Check]:
     return []
 
 
-def _only(used: tuple[int, ...], *, missing: bool) -> Choice:
+def _only(used: tuple[int, ...], *, missing: bool) -> CotangentChoice:
     """The usual cotangents at some outputs, and None or zeros at the others."""
 
     def choose(cotangents: list[Tensor]) -> list[Tensor | None]:

@@ -17,7 +17,7 @@ from nets.records.reason import Finding, Reason
 from nets.text import listed
 from nets.verification.attempt import attempt
 from nets.verification.contract.disagreement import disagreement, find_disagreement
-from nets.verification.contract.recorded import BackwardPasses, Choice, record
+from nets.verification.contract.recorded import BackwardPasses, CotangentChoice, record
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.strides import Strided, expanded_inputs
 
@@ -85,7 +85,7 @@ def _check_layout(passes: BackwardPasses, layout: CotangentLayout) -> Check | No
     if expected is None:  # the backward raises for contiguous cotangents, too
         return None
     # An operation of PyTorch may raise for a layout that it does not support, as view_as_real does.
-    choose: Choice = layout.choose
+    choose: CotangentChoice = layout.choose
     found = find_disagreement(passes, choose, expected, own_errors=False)
     if found is None or (layout.lazy and found.raised):
         return None

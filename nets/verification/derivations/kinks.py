@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nets.verification.derivations.slopes import SAFETY, Slopes, slopes_along
+from nets.verification.derivations.slopes import DIFFERENCE_SAFETY, Slopes, slopes_along
 from nets.verification.derivations.variable import Variable
 
 BENT = 1e-2
@@ -61,14 +61,14 @@ def _has_kink(found: list[Slopes], floor: Tensor, steps: Sequence[float]) -> Ten
     """Whether slopes at the first of these steps show a kink or a jump. Shape (M,)."""
     # A jump of the same size to both sides, such as that of sign at 0, has no gap; its slope is proportional to 1/h.
     heights = torch.stack([slopes.central.abs() * h for slopes, h in zip(found, steps, strict=False)])
-    jump = _stays_level(heights, (4 * SAFETY * floor).expand_as(heights), 0.01)
+    jump = _stays_level(heights, (4 * DIFFERENCE_SAFETY * floor).expand_as(heights), 0.01)
     return jump | _stays([slopes.gap.abs() for slopes in found], floor, steps)
 
 
 def _stays(gaps: list[Tensor], floor: Tensor, tried: Sequence[float]) -> Tensor:
     """Whether a gap is the same at every step, as at a kink, or proportional to 1/h, as at a jump. Shape (M,)."""
     steps = torch.tensor(tried[: len(gaps)], dtype=floor.dtype)[:, None]
-    sizes, noise = torch.stack(gaps), 4 * SAFETY * floor / steps
+    sizes, noise = torch.stack(gaps), 4 * DIFFERENCE_SAFETY * floor / steps
     return _stays_level(sizes, noise, 1.0) | _stays_level(sizes * steps, noise * steps, 0.01)
 
 
@@ -77,7 +77,7 @@ def _shrinks_slowly(gaps: list[Tensor], floor: Tensor, steps: Sequence[float]) -
 
     Then one of several kinks may lie between the two steps, and another at the point.
     """
-    clear = gaps[1] > 4 * SAFETY * floor / steps[1]
+    clear = gaps[1] > 4 * DIFFERENCE_SAFETY * floor / steps[1]
     return clear & (gaps[1] > (steps[1] / steps[0]) ** 0.5 * gaps[0])
 
 

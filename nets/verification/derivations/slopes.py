@@ -8,7 +8,7 @@ from torch import Tensor
 from nets.errors import InputError
 from nets.verification.problem.problem import Problem
 
-SAFETY = 8.0
+DIFFERENCE_SAFETY = 8.0
 """Rounding and truncation errors are estimates, not bounds: a derivative is wrong if its error is this many times as
 large."""
 

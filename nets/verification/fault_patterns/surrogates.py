@@ -62,11 +62,11 @@ def _dirichlet(at: AtThePoint, given: tuple[Any, ...]) -> Tensor:
     return x + moved - x * moved.sum(-1, keepdim=True)
 
 
-ROUNDING = (aten.round, aten.floor, aten.ceil, aten.trunc, aten.sign, aten.heaviside)
+ROUNDING_OPERATIONS = (aten.round, aten.floor, aten.ceil, aten.trunc, aten.sign, aten.heaviside)
 QUANTIZING = (aten.fake_quantize_per_tensor_affine_cachemask, aten.fake_quantize_per_channel_affine_cachemask)
 SAMPLERS: Mapping[Any, Rule] = {aten._standard_gamma: _gamma, aten._sample_dirichlet: _dirichlet}
-IDENTITY: Mapping[Any, Rule] = dict.fromkeys(ROUNDING, _identity) | dict.fromkeys(QUANTIZING, _masked)
-CLIPPED: Mapping[Any, Rule] = dict.fromkeys(ROUNDING, _clipped)
+IDENTITY: Mapping[Any, Rule] = dict.fromkeys(ROUNDING_OPERATIONS, _identity) | dict.fromkeys(QUANTIZING, _masked)
+CLIPPED: Mapping[Any, Rule] = dict.fromkeys(ROUNDING_OPERATIONS, _clipped)
 DETACHED: Mapping[Any, Rule] = {aten.detach: _constant}
 
 

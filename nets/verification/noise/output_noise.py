@@ -13,7 +13,7 @@ from nets.verification.noise.rounding import StochasticRounding
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.randomness import signed, stream
 
-PASSES = 16
+OUTPUT_PASSES = 16
 """Runs with stochastic rounding. The noise of an output is its largest deviation in all of them, since two errors may
 cancel in one run."""
 
@@ -28,7 +28,7 @@ LINE_POINTS, LINE_SPACING, ORDERS = 16, 2.0**-34, range(3, 9)
 point, and the orders of the differences that show the jitter."""
 
 
-def output_floor(problem: Problem, seed: int, passes: int = PASSES, eps: float = 0.0) -> Tensor:
+def output_floor(problem: Problem, seed: int, passes: int = OUTPUT_PASSES, eps: float = 0.0) -> Tensor:
     """The noise of each output: max over the passes of |Y′_m − Y_m|, and at least u |Y_m|. Shape (M,).
 
     At the point itself numbers may be whole, or equal and cancel, so that nothing is rounded there. Differences are

@@ -17,7 +17,7 @@ ROUNDING_SAFETY = 32.0
 """Two derivations without truncation error agree to a few units of the rounding noise. An entry is wrong if they differ
 by this many units."""
 
-STEP = 0.745
+ROUNDING_MOVE = 0.745
 """The part of eps by which a result is moved: this is between half a unit in the last place and one and a half."""
 
 EXACT_INTEGERS = 64
@@ -29,7 +29,7 @@ SATURATING = operators("tanh sigmoid erf _softmax")
 ADDS_ONE = operators("gelu gelu_backward")
 """Functions that compute 1 + erf(X/√2) in one kernel."""
 
-EXACT = operators("abs neg amax amin aminmax max min median nanmedian scatter_reduce index_reduce segment_reduce")
+UNROUNDED = operators("abs neg amax amin aminmax max min median nanmedian scatter_reduce index_reduce segment_reduce")
 """Functions that return numbers of their arguments, up to sign. Nothing is rounded, and a backward may compare the
 result with the arguments."""
 
@@ -79,7 +79,7 @@ class StochasticRounding(TorchDispatchMode):
         # numbers.
         if (
             returns_alias(func)
-            or func.overloadpacket in EXACT
+            or func.overloadpacket in UNROUNDED
             or any(isinstance(arg, float) and math.isinf(arg) for arg in args)
         ):
             return result
@@ -101,7 +101,7 @@ class StochasticRounding(TorchDispatchMode):
             -(2**63), None, generator=self.generator
         )
         direction = ((words.view(torch.int8)[: value.numel()] >> 7) | 1).view(value.shape).to(value.dtype)
-        step = units * STEP * max(torch.finfo(value.dtype).eps, self.eps)
+        step = units * ROUNDING_MOVE * max(torch.finfo(value.dtype).eps, self.eps)
         if not value.is_complex() and not integers_too:
             # Labels, masks and counts are small whole numbers, which are exact and must stay so.
             whole = value == value.round()

@@ -29,7 +29,7 @@ MOST_BATCHED_ROWS = 4096
 """Above this number of rows, only some are measured even where the backward pass can be batched: a batch may be a loop
 over rows."""
 
-PASSES = 8
+ROW_PASSES = 8
 """Runs with stochastic rounding for each row: a row may have a single entry, in which two rounding errors may
 cancel."""
 
@@ -39,7 +39,7 @@ MOST_NUMBERS = 2**20
 SUSPICIOUS = 1e-3
 """Noise above this part of the largest entry may come from the dispatch mode itself, so that this is checked."""
 
-SHARED = 1e-6 / ROUNDING_SAFETY
+SHARED_NOISE = 1e-6 / ROUNDING_SAFETY
 """The noise that a row gets from other rows is at most this part of its own size, so that a fault of a millionth of the
 row is still found."""
 
@@ -49,8 +49,8 @@ def gradient_floor(problem: Problem, jacobians: Mapping[str, Tensor], seed: int,
 
     It is at least two units in the last place of the row's largest entry, which two more operations would bring. Errors
     may cancel in all runs of a row. So it is also at least the median over the rows of the same output tensor, up to
-    SHARED of the row's own size. A row that is smaller than that median is zero up to rounding, and has the median as
-    its noise.
+    SHARED_NOISE of the row's own size. A row that is smaller than that median is zero up to rounding, and has the
+    median as its noise.
 
     Args:
         problem: the function.
@@ -77,7 +77,9 @@ def gradient_floor(problem: Problem, jacobians: Mapping[str, Tensor], seed: int,
         # A number that underflows is off by up to the smallest number of its type.
         noise = torch.maximum(own[name], 2 * unit * sizes[name]).clamp(min=numbers.smallest_normal * numbers.eps)
         for rows in problem.outputs.rows:
-            noise[rows] = torch.maximum(noise[rows], _typical(noise[rows], sizes[name][rows], max(SHARED, 4 * unit)))
+            noise[rows] = torch.maximum(
+                noise[rows], _typical(noise[rows], sizes[name][rows], max(SHARED_NOISE, 4 * unit))
+            )
         floor[name] = noise[:, None]
     return floor
 
@@ -114,7 +116,7 @@ def _all_rows(
         return None
     numbers = sum(jacobian.numel() for jacobian in jacobians.values())
     own = {name: jacobian.new_zeros(len(jacobian)) for name, jacobian in jacobians.items()}
-    for _ in range(max(2, min(PASSES, MOST_NUMBERS // max(1, numbers)))):
+    for _ in range(max(2, min(ROW_PASSES, MOST_NUMBERS // max(1, numbers)))):
         with StochasticRounding(generator, eps):
             noisy = batched_reverse(problem)
         if noisy is None:

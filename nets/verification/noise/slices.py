@@ -13,10 +13,10 @@ from torch import Tensor
 RUNS = 8
 """Runs with stochastic rounding by which the noise of each sum is measured."""
 
-MORE_RUNS = 16
+SLICE_RUNS = 16
 """Further runs if a sum is wrong: rounding may switch a ReLU in some runs, and not in the first ones."""
 
-SAFETY = 3.0
+SUM_SAFETY = 3.0
 """A sum may be off by this many root mean squares of its noise. Stochastic rounding moves each result by 0.745 eps,
 about 3.6 times the root mean square error of rounding to nearest, so this is about eleven standard deviations of the
 latter."""
@@ -116,7 +116,7 @@ class Sums:
         """The largest error of scale and rest that rounding explains, shape (2, S): the noise of the runs, and a unit
         in the last place of each entry, all in the same direction."""
         seen = torch.stack(self._runs)
-        noise = SAFETY * seen.square().mean(0).sqrt()
+        noise = SUM_SAFETY * seen.square().mean(0).sqrt()
         noise = noise if len(seen) <= RUNS else torch.maximum(noise, RARE * seen.amax(0))
         return noise + self._unit()
 

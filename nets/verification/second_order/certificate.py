@@ -19,7 +19,7 @@ from nets.verification.problem.outputs import EntryIndex
 from nets.verification.problem.pytree import largest
 from nets.verification.second_order.gradient_module import SecondOrder
 
-SAME, ROUNDING = 1e-9, 1e-13
+SAME_GRADIENT, SAME_GRADIENT_OF_ALL = 1e-9, 1e-13
 """Two gradients are the same if they differ by less than these parts of the largest entry by the same point, and of the
 largest entry of all."""
 
@@ -46,7 +46,9 @@ def _wrong_gradients(second: SecondOrder, closed: Tensor) -> list[Check]:
     found = []
     for rows in second.outputs.rows:
         actual, expected = closed[rows], second.y[rows]
-        tolerance = torch.tensor(max(SAME * largest(expected), ROUNDING * largest(second.y)), dtype=expected.dtype)
+        tolerance = torch.tensor(
+            max(SAME_GRADIENT * largest(expected), SAME_GRADIENT_OF_ALL * largest(second.y)), dtype=expected.dtype
+        )
         error = (actual - expected).abs().nan_to_num(nan=torch.inf)
         if largest(error) <= tolerance:
             continue

@@ -21,14 +21,14 @@ from nets.verification.problem.randomness import stream
 HALF_PRECISION_EPS = 1e-4
 """A loss whose precision has an eps above this is in half precision."""
 
-MOST_NAMED = 3
+MOST_MISTAKES = 3
 """The most mistakes that are named where several explain the gradient."""
 
 LEAST_LOSS_SCALE = 4
 """A constant factor of 2 to this power or more may be a loss scale."""
 
 
-def diagnose(evidence: Evidence) -> Finding:
+def diagnose_loop(evidence: Evidence) -> Finding:
     """The size of the error, and the mistake that explains it, if one is known."""
     if not evidence.finite:
         return _not_finite(evidence)
@@ -63,7 +63,7 @@ def matching_mistakes(evidence: Evidence) -> list[Finding]:
             if sketch.allows(c) and not _same(c, right) and evidence.matches(weighted_sum(c, evidence.parts))
         ]
         if found:
-            return list(dict.fromkeys(found))[:MOST_NAMED]
+            return list(dict.fromkeys(found))[:MOST_MISTAKES]
     return []
 
 

@@ -49,7 +49,7 @@ class _SavedTensor:
     start: Tensor
 
 
-class Snapshot:
+class StateSnapshot:
     """A context in which everything reachable from some roots is on the CPU, in double precision and without gradients.
 
     `restore` puts it back to the state at the start. After the context everything is as it was before, including the
@@ -78,7 +78,7 @@ class Snapshot:
                     waiting.extend((root, container.path_of(name), inner) for name, inner in content.items())
             waiting.extend((root, inner_path, inner) for inner_path, inner in components(value, path))
 
-    def __enter__(self) -> "Snapshot":
+    def __enter__(self) -> "StateSnapshot":
         for saved in self._tensors:
             saved.tensor.data, saved.tensor.grad = saved.start.clone(), None
         return self

@@ -13,11 +13,11 @@ from nets.errors import InputError
 from nets.torch_internals import TorchDispatchMode, pytree
 from nets.verification.accumulation.rounding.modes import GraphRounding
 from nets.verification.accumulation.state.random_draws import CannotReplay, drawing_from
-from nets.verification.accumulation.state.snapshot import Snapshot, equal
+from nets.verification.accumulation.state.snapshot import StateSnapshot, equal
 from nets.verification.accumulation.window.errors import backward_error, closure_error, loss_error, module_error
 from nets.verification.accumulation.window.micro_batches import (
     Pair,
-    call,
+    call_module,
     cloned,
     copied_pair,
     is_single_argument,
@@ -25,7 +25,7 @@ from nets.verification.accumulation.window.micro_batches import (
 )  # fmt: skip
 from nets.verification.accumulation.window.weights import Gradients
 from nets.verification.attempt import callers_errors_as
-from nets.verification.problem.pytree import as_real, described, differentiable
+from nets.verification.problem.pytree import as_real, differentiable, output_in_words
 from nets.verification.problem.randomness import SOURCES, Watched, seeded, stream
 from nets.verification.progress import following
 
@@ -54,7 +54,7 @@ class Window:
 
     def __init__(
         self,
-        snapshot: Snapshot,
+        snapshot: StateSnapshot,
         module: nn.Module,
         loss: Callable[..., Tensor],
         micro_batches: Iterable[Any],
@@ -114,7 +114,7 @@ class Window:
 
     def forward_with_graph(self, given: Any) -> Any:
         """The output for an input, from the state as it is."""
-        return call(self.module, cloned(given), self.single)
+        return call_module(self.module, cloned(given), self.single)
 
     def forward(self, given: Any) -> Any:
         """The output for an input, without a graph, from the state at the start."""
@@ -136,7 +136,9 @@ class Window:
         except (InputError, CannotReplay):
             raise
         except Exception as error:  # a loss of the caller's may raise anything
-            everywhere = self._raises(lambda pairs: [self.loss(call(self.module, x, self.single), t) for x, t in pairs])
+            everywhere = self._raises(
+                lambda pairs: [self.loss(call_module(self.module, x, self.single), t) for x, t in pairs]
+            )
             raise loss_error(error, everywhere) from error
         if not isinstance(value, Tensor) or value.numel() != 1:
             shape = tuple(value.shape) if isinstance(value, Tensor) else f"a {type(value).__name__}"
@@ -240,14 +242,14 @@ class Window:
         """
 
         def refusal(error: Exception) -> InputError:
-            everywhere = self._raises(lambda pairs: call(self.module, pairs[m][0], self.single))
+            everywhere = self._raises(lambda pairs: call_module(self.module, pairs[m][0], self.single))
             return module_error(error, m + 1, [given for given, _ in self.pairs], everywhere)
 
         with callers_errors_as(refusal):
             outputs = self.forward(self.pairs[m][0])
         if not any(map(differentiable, pytree.tree_leaves(outputs))):
             raise InputError(
-                f"the module returns {described(outputs)}; expected tensors of floating-point or complex numbers."
+                f"the module returns {output_in_words(outputs)}; expected tensors of floating-point or complex numbers."
             )
         return outputs
 

@@ -16,7 +16,7 @@ import numpy as np
 from nets.errors import InputError
 
 
-def load(name: str) -> Any:
+def load_package(name: str) -> Any:
     """The module `name`, which the extra 'oracles' installs.
 
     Raises:

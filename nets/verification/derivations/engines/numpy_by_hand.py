@@ -19,7 +19,7 @@ from nets.calculus.network import Network
 from nets.verification.derivations.engines.mathematics import NUMPY, sigmoid
 from nets.verification.derivations.engines.reading import Array, OutOfReachError, forward, read, tensors
 
-BLOCK = 2**21
+MOST_TANGENT_NUMBERS = 2**21
 """Numbers in the largest derivative that is held at once: the directions are taken in blocks."""
 
 
@@ -225,6 +225,6 @@ def jacobians(network: Network, x: Tensor) -> dict[str, Tensor]:
 def _directions(point: Array) -> list[Array]:
     """The unit vectors of a point, in blocks of shape (*point.shape, directions)."""
     size = point.size
-    width = max(1, BLOCK // size)
+    width = max(1, MOST_TANGENT_NUMBERS // size)
     every = [np.arange(start, min(start + width, size)) for start in range(0, size, width)]
     return [(np.arange(size)[:, None] == columns).astype(np.float64).reshape(*point.shape, -1) for columns in every]

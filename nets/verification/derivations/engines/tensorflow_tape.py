@@ -4,14 +4,14 @@ from torch import Tensor
 
 from nets.calculus.network import Network
 from nets.verification.derivations.engines import mathematics
-from nets.verification.derivations.engines.loading import load
+from nets.verification.derivations.engines.loading import load_package
 from nets.verification.derivations.engines.reading import forward, read, tensors
 
 
 def jacobians(network: Network, x: Tensor) -> dict[str, Tensor]:
     """The Jacobians of a network, see `Engine` in this package. Its layers are written over `Mathematics`."""
     parameters, points = read(network, x)
-    tf, m = load("tensorflow"), mathematics.tensorflow()
+    tf, m = load_package("tensorflow"), mathematics.tensorflow()
     with tf.device("/CPU:0"):
         theta = {name: tf.constant(numbers) for name, numbers in parameters.items()}
         x0 = tf.constant(points)
