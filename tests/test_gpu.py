@@ -93,7 +93,7 @@ def test_the_monitor_writes_the_norms_of_the_gradients(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("engine", list(GRADIENT_ENGINES))
-def test_the_command(engine: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_command_runs_on_a_gpu(engine: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     functools.partial(command_line, monkeypatch, tmp_path)(
         "device=cuda", f"descent.engine={engine}", "descent.epochs=2"
     )

@@ -135,7 +135,7 @@ class _Applied(nn.Module):
         return self.function(x)  # type: ignore[operator]
 
 
-def test_kinks_beside_the_point_do_not_matter() -> None:
+def test_kinks_beside_the_point_do_not_change_the_verdict() -> None:
     """A rectified network has thousands of kinks near every point, and none at it."""
     for seed in range(20):
         generator = torch.Generator().manual_seed(seed)
@@ -145,7 +145,7 @@ def test_kinks_beside_the_point_do_not_matter() -> None:
         assert nets.verify(module, torch.randn(32, 100, generator=generator), seed=seed).passed
 
 
-def test_a_probe_that_fails_by_accident_is_no_fault() -> None:
+def test_a_probe_that_fails_by_accident_is_not_a_fault() -> None:
     """A fault shows along every direction. Here only the difference of one probe is wrong."""
     module, x = _problem(None, 0)
     problem = Problem(module, (x,))
@@ -226,7 +226,7 @@ def test_a_gradient_below_the_noise_is_inconclusive() -> None:
 
 
 @pytest.mark.parametrize("factor", [1.0, 1.001])
-def test_a_stated_closed_form_is_held_against_the_gradient(factor: float) -> None:
+def test_a_stated_closed_form_is_compared_with_the_gradient(factor: float) -> None:
     module, x = (
         nn.Linear(80, 80).double(),
         torch.randn(2, 80, dtype=torch.float64, generator=torch.Generator().manual_seed(0)),

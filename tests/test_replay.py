@@ -247,7 +247,7 @@ class OneWrongNumber(Recording):
 
 
 @pytest.mark.parametrize("made", [Refusing, OneWrongNumber])
-def test_the_function_is_called_where_a_recording_is_wrong(made: type, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_function_is_called_instead_of_a_wrong_recording(made: type, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nets.training.replay.replayed.Recording", made)
     of, loss, engine = network(), nets.MeanSquaredError(), Replayed(backpropagate)
     for number in range(4):
