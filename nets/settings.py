@@ -1,4 +1,4 @@
-"""Settings of a run, as a YAML file gives them: each is held against the signature of the function that it is for."""
+"""Settings of a run, as a YAML file gives them. Each is compared with the signature of the function that takes it."""
 
 import difflib
 import inspect

@@ -1,4 +1,4 @@
-"""What a user can get wrong on the command line, and what they are told: one sentence, and nothing is written.
+"""Each mistake on the command line gives one sentence, and nothing is written.
 
 bad_input.txt lists the command lines and the sentences. One program, which need load torch but once, runs them all.
 """

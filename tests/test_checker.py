@@ -23,7 +23,7 @@ EACH_SEED = pytest.mark.parametrize("seed", first_in_test(SEEDS))
 """One of the seeds at every `make test`, all of them at `make matrix`."""
 
 VISIBLE = 1e-4
-"""How far off a wrong gradient must be along a random direction, relative to its norm, to stand in the table."""
+"""The least error of a wrong gradient of the table along a random direction, relative to its norm."""
 
 
 def made(record: WrongBackward | BrokenContract | RightModule, seed: int) -> tuple[nn.Module, tuple[Tensor, ...]]:

@@ -1,5 +1,5 @@
-"""Modules that can be verified though a part of what verifies them cannot follow; and what is told where nothing can
-be."""
+"""Modules that can be verified though a part of what verifies them cannot follow; and what is reported where nothing
+can be."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""A CSV file as named columns of text, of which each is read as numbers or as labels."""
+"""A CSV file as named columns of text. Each is read as numbers or as labels."""
 
 import csv
 import io

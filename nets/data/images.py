@@ -47,8 +47,8 @@ class ImageSet:
             targets: "classes": shape (N,), int64; "signed": T_nk = +1 for the right class, -1 for the others, shape (N,
                 10).
             train_samples: take only so many training images, drawn by the seed; None for all, in the order of the file.
-            test_samples: likewise of the held-out images.
-            seed: decides which are drawn.
+            test_samples: the same for the held-out images.
+            seed: of the images that are drawn.
 
         Raises:
             InputError: a file is missing, cut short, empty or not what its name says, or a download fails.

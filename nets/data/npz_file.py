@@ -1,4 +1,4 @@
-"""A NumPy archive as named arrays, of which each is read as numbers or as labels."""
+"""A NumPy archive as named arrays. Each is read as numbers or as labels."""
 
 import zipfile
 import zlib

@@ -51,7 +51,7 @@ def diabetes(*, test_fraction: float = 0.2, seed: int = 0) -> DataSet:
     """442 patients, ten measurements of each, and the progression of diabetes one year later.
 
     Inputs, shape (N, 10), and target, shape (N, 1), are standardised with the mean and deviation of the training part:
-    a mean squared error of 1 is that of always answering the mean.
+    always answering the mean has a mean squared error of 1.
 
     Raises:
         InputError: a fraction out of range.

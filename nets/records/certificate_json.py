@@ -111,7 +111,7 @@ def _with_different_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def checks_of(document: Mapping[str, Any]) -> tuple[Check, ...]:
-    """The checks of a certificate, of which there is at least one.
+    """The checks of a certificate; there is at least one.
 
     Raises:
         ValueError: if there are none, or a field has a value that no check can have.

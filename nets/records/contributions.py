@@ -1,7 +1,7 @@
 """The record of a gradient that is a sum: the norm of each contribution, and whether the sum is right.
 
 A window is the sum of one step: its contributions are micro-batches or ranks. A contribution costs one call for all
-norms and one addition to a second sum, whatever the number of parameters. The numbers of many windows lie in one block
+norms and one addition to a second sum, whatever the number of parameters. The numbers of many windows are in one block
 of memory, on the device of the gradients, until they are read.
 """
 

@@ -77,7 +77,7 @@ class LoopReason(Explained):
         "never summed over ranks: only the micro-batches of one of {ranks} ranks ({own})",
     )
 
-    # Micro-batches cannot stand for the whole batch.
+    # The whole batch cannot be divided into micro-batches.
     BATCH_STATISTICS = (
         "batch statistics",
         "BatchNorm statistics: each micro-batch is normalised by its own mean and variance, not by those of the "

@@ -4,10 +4,10 @@ from nets.records.text_enum import TextEnum
 
 
 class Method(TextEnum):
-    """A derivation of ∂Y/∂p, or what stands in its place in a check.
+    """A derivation of ∂Y/∂p, or what a check names instead of one.
 
-    An engine or a derivation of the caller's own has the name that the caller gives it, as plain text. No decision
-    rests on such a name, and none may be that of a member here.
+    An engine or a derivation of the caller's own has the name that the caller gives it, as plain text. No code depends
+    on such a name, and it must not be the text of a member.
     """
 
     CLOSED_FORM = "closed form"

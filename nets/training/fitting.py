@@ -15,8 +15,8 @@ MOST_PASSED = 256
 def expect_fit(network: Network, loss: Loss, batch: Batch) -> None:
     """Raise InputError unless the network accepts the samples, and the loss its outputs and every target.
 
-    The network stays as it is. The samples of the smallest and the largest whole number, such as a token, are among
-    those that are passed through it.
+    The network stays as it is. The samples with the smallest and the largest whole number, such as a token, are always
+    passed through it.
     """
     x = batch.inputs
     rows = torch.arange(min(len(x), MOST_PASSED), device=x.device)

@@ -70,9 +70,9 @@ def verify(
         inputs: its arguments: tensors, or nested lists, tuples and dicts of them. A few samples are enough, since every
             entry is checked for each. The derivative is taken by all floating-point inputs, or by those that require a
             gradient, if some do.
-        coverage: 'full' to check every entry; 'auto' to do so up to MOST_ENTRYWISE_NUMBERS numbers in parameters and
-            inputs, and to probe beyond (see `nets.verification.probing.coverage`). The certificate then states with
-            what probability it would have seen a fault.
+        coverage: 'full' to check every entry; 'auto' to do so for at most MOST_ENTRYWISE_NUMBERS (5,000) numbers in
+            parameters and inputs, and to probe larger modules (see `nets.verification.probing.coverage`). The
+            certificate then states with what probability it would have seen a fault.
         seed: of the module's own random numbers and of every random choice made here.
         order: 1 for the gradient; 2 for the gradient of the gradient. Then the module that is checked has the output
             G_p = Σ_m v_m ∂Y_m/∂p, for every parameter and input p and a random v. G is differentiated by v as well.
@@ -181,7 +181,7 @@ def verify(
 
 
 def _unused_layers(module: nn.Module) -> list[str]:
-    """A note if layers with a closed form stand in a module that autograd differentiates."""
+    """A note if a module that autograd differentiates contains layers with a closed form."""
     if isinstance(module, Network):
         return []
     unused = [f"{name} ({type(inner).__name__})" for name, inner in module.named_modules() if isinstance(inner, Layer)]

@@ -245,7 +245,7 @@ def _eval_mode(module: nn.Module) -> Iterator[None]:
 
 
 def _of_random_module(in_eval_mode: Certificate, draws: bool) -> Certificate:
-    """The certificate of a module whose output is random, from that of the same module in eval mode.
+    """The certificate of a module whose output is random, from the certificate of the same module in eval mode.
 
     In training mode the whole batch draws other random numbers than its micro-batches, so their gradients cannot be
     compared.

@@ -12,7 +12,7 @@ from nets.verification.problem.pytree import largest
 from nets.verification.problem.randomness import stream
 
 TOLERANCE_PASSES = 3
-"""Runs with stochastic rounding, of which the largest deviation is the noise of the gradient."""
+"""Runs with stochastic rounding. The noise of the gradient is the largest deviation in them."""
 
 
 def whole_batch_tolerance(

@@ -18,8 +18,8 @@ class Preconditions(NamedTuple):
     """Checks that do not pass.
 
     Attributes:
-        fatal: those that end the verification; one at most.
-        deferred: those that are reported only if all others pass, since others may say more.
+        fatal: checks that end the verification; at most one.
+        deferred: checks that are reported only if all others pass, since others are more specific.
     """
 
     fatal: list[Check]

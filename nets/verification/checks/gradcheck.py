@@ -177,7 +177,7 @@ class _Tool:
         Args:
             function: the function that the tool checks.
             points: its arguments.
-            moved: the function of which the tool takes differences.
+            moved: the function whose differences the tool computes.
             arguments: of that function.
             seed: of the random directions.
         """

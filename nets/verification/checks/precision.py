@@ -43,7 +43,7 @@ SHARE = 0.1
 
 
 def check_as_is(module: nn.Module, inputs: tuple[Any, ...], double: Problem) -> tuple[list[Check], list[str]]:
-    """∂Y/∂p of the module as it stands against ∂Y/∂p of `double`, its copy in float64.
+    """Compare ∂Y/∂p of the module in its own precision with ∂Y/∂p of `double`, its copy in float64.
 
     They are compared entry by entry, and in sums over whole parameters, rows and columns, which have more significant
     digits.
@@ -98,7 +98,8 @@ class _Entries:
         check = self._compared(name, self._tolerance[name], aggregates.zero(name))
         wrong = aggregates.wrong(name)
         if check.verdict != Verdict.FAIL and wrong is not None:
-            # If a sum is off, so are some of its entries: those that are off by more than the sum may be.
+            # If a sum is wrong, so are some of its entries: those with an error above the relative tolerance of the
+            # sum.
             inside = wrong.slice.mask(tuple(self._low.points[name].shape))
             allowed = wrong.relative * float(self._expected[name][:, inside].square().mean().sqrt())
             tolerance = torch.where(inside, self._tolerance[name].clamp(max=allowed), self._tolerance[name])

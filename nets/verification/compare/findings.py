@@ -18,7 +18,7 @@ class Doubt:
     """A witness that disagrees with a judged derivation that differences do not contradict.
 
     Attributes:
-        check: the judged derivation (its `oracle`) held against the witness (its `against`).
+        check: the comparison of the judged derivation (`oracle`) with the witness (`against`).
         refuted: whether differences contradict the witness; if not, they are too inaccurate to decide.
         where: what the two numbers of the check are the derivatives of.
     """

@@ -20,7 +20,7 @@ from nets.verification.problem.pytree import largest
 from nets.verification.problem.randomness import stream
 
 GRADIENT_PASSES = 8
-"""Runs with stochastic rounding, of which the largest deviation is the noise of a gradient."""
+"""Runs with stochastic rounding. The noise of a gradient is the largest deviation in them."""
 
 EQUAL_GRADIENTS = 1e-9
 """Gradients that differ by less than this part of the largest entry are equal; noise is measured only beyond it."""

@@ -94,7 +94,7 @@ class Surrogate:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Replace the operations of the module, and not those that are applied to its output."""
+        """Replace the operations within the module, but not operations on its output."""
         module, mode = self._problem.module, self._replacing
 
         def enter(*_: object) -> None:

@@ -107,7 +107,7 @@ class StochasticRounding(TorchDispatchMode):
             whole = value == value.round()
             if whole.any():
                 size = value.abs()
-                # The largest number of the type stands for infinity.
+                # The largest number of the type is treated as infinity.
                 direction.masked_fill_((whole & (size <= EXACT_INTEGERS)) | (size == torch.finfo(value.dtype).max), 0)
                 # An infinite number, as in an attention mask, stays as it is.
                 return torch.where(value.isinf(), value, torch.addcmul(value, value, direction, value=step))

@@ -164,7 +164,7 @@ def _spread(size: Tensor, most: int) -> tuple[Tensor, Tensor]:
 
 
 def _between(noise: Tensor, order: Tensor, measured: Tensor) -> Tensor:
-    """The noise of every row from that of the measured rows, a subsequence of `order`."""
+    """The noise of every row, from the noise of the measured rows, a subsequence of `order`."""
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order))
     above = torch.searchsorted(rank[measured], rank).clamp(max=len(measured) - 1)

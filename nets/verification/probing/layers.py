@@ -77,7 +77,7 @@ def _wrong_methods(layer: Layer, x: Tensor, generator: torch.Generator) -> Wrong
     cotangents = signed(COTANGENTS_PER_LAYER * y.numel(), generator).to(y).reshape(COTANGENTS_PER_LAYER, *y.shape)
     expected = _stacked([pull_back(y, v, points) for v in cotangents])
     place = x, y.detach()
-    # A layer may have cheaper Jacobians than those that follow from its gradients.
+    # A layer may have its own, cheaper Jacobians, which do not follow from its gradients.
     jacobians = {name: jacobian.dense().sum(0) for name, jacobian in layer.jacobians(cotangents, *place).items()}
     found = {
         "gradients": [_stacked([layer.gradients(v, *place) for v in cotangents])],

@@ -137,7 +137,7 @@ class _Tried(NamedTuple):
 
 
 def _wrong_children(call: SubmoduleCall, seed: int) -> tuple[list[_Tried], list[str]]:
-    """The children that are wrong alone, and the names of those that cannot be called alone.
+    """The children that are wrong alone, and the names of the children that cannot be called alone.
 
     The children of a child that cannot be called alone take its place.
     """

@@ -5,6 +5,6 @@
   numbers.
 - `copies`: copies of a module and its inputs. `points`: which tensors are differentiated, and what is refused.
 - `outputs`: which row of Y belongs to which output tensor. `pytree`: the tensors in nested inputs and outputs.
-- `graph`: gradients from a recorded graph. `strides`: how a tensor lies in memory. `randomness`: random number
+- `graph`: gradients from a recorded graph. `strides`: the memory layout of a tensor. `randomness`: random number
   generators.
 """

@@ -240,7 +240,7 @@ class Problem:
 
     @property
     def layouts(self) -> Mapping[str, Layout]:
-        """How those parameters and inputs lie in memory that are not contiguous."""
+        """The memory layouts of the parameters and inputs that are not contiguous."""
         return self._copy.layouts.known | self._inputs.layouts.known
 
     def laid_out(self, name: str, layout: Layout | None) -> contextlib.AbstractContextManager[None]:

@@ -88,7 +88,7 @@ class Expanded:
 
 
 class Layouts:
-    """The layouts of named tensors, of those that are not contiguous.
+    """The layouts of those named tensors that are not contiguous.
 
     Attributes:
         known: name → layout.

@@ -91,7 +91,7 @@ class GradientOf(nn.Module):
             return self.sums @ torch.cat([as_real(gradient).reshape(-1) for gradient in found.values()])
 
     def _record(self, inputs: tuple[Any, ...]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Y, shape (M,), and the tensors that stand for the points in its graph."""
+        """Y, shape (M,), and the leaves of its graph, which have the values of the points."""
         parameters = {name: _tracked(p) for name, p in self.first.named_parameters() if name in self.names}
         found, structure = pytree.tree_flatten_with_path(inputs)
         names = input_names([path for path, _ in found])
@@ -150,7 +150,7 @@ class SecondOrder(Problem):
 
     @contextlib.contextmanager
     def by_autograd(self) -> Iterator[None]:
-        """Within this context the gradient of a `Network` is that of reverse mode, and not that of its closed form."""
+        """Within this context the gradient of a `Network` is computed by reverse mode, and not by its closed form."""
         closed = self.y
         with self._using("call", _by_autograd):
             self.y = self.evaluate()

@@ -73,8 +73,8 @@ def looks_like(mistakes: list[Finding]) -> str:
 
 
 def sample_coupling(window: Window) -> Finding:
-    """Why the output of a sample depends on the others in its batch, so that micro-batches cannot stand for the whole
-    batch."""
+    """Why the output of a sample depends on the others in its batch, so that the whole batch cannot be divided into
+    micro-batches."""
     return (LoopReason.BATCH_STATISTICS if window.has_batch_norm else LoopReason.SAMPLES_INTERACT).because()
 
 

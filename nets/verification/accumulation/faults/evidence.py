@@ -26,7 +26,7 @@ class Evidence:
     Attributes:
         found: what the loop left.
         truth: the gradient of the whole batch.
-        parts: G_m, that of each micro-batch alone; empty where it is not known.
+        parts: G_m, the gradient of each micro-batch alone; empty if it is not known.
         weights: w_m, with which the parts make the whole.
         tolerance: the error that rounding explains, for each parameter.
         whole_batch: the loss over all micro-batches.

@@ -17,7 +17,7 @@ def jacobians(network: Network, x: Tensor) -> dict[str, Tensor]:
         x0 = tf.constant(points)
         with tf.GradientTape(persistent=True) as tape:
             tape.watch([x0, *theta.values()])
-            # The tape has no Jacobian by a tensor that is its own output, such as that of a network without layers.
+            # The tape has no Jacobian of a tensor by itself, which is what a network without layers needs.
             y = forward(network.parts, m, theta, tf.identity(x0))
         # Without pfor: it compiles the loop over the outputs, and from its fifth use on it writes warnings to stderr.
         found = tape.jacobian(y, theta, experimental_use_pfor=False) if theta else {}
