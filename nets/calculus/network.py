@@ -40,7 +40,7 @@ class Network(nn.Sequential, Composite):
     Shapes: X (N, *S) → Y (N, *S'), in most networks (N, J) → (N, K). Parameters have the names of `torch.nn.Sequential`
     ('0.weight', '0.bias'), so state dicts load into and from the same sequence of `torch.nn` modules.
 
-    A network is a layer itself, and may stand in another network or in a layer of your own.
+    A network is a layer itself, and may be a part of another network or of a layer of your own.
 
     Args:
         layers: in order; in a dictionary they have its names instead of numbers, as in 'head.weight'.

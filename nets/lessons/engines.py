@@ -33,8 +33,8 @@ class Found:
 
 
 Engine = Callable[[Function, Sequence[Array], Array | None], Found]
-"""(f, its arguments, v) → Found, in float64; v = None stands for ones. Raises OutOfReachError if the engine cannot
-derive f."""
+"""(f, its arguments, v) → Found, in float64; v = None means ones. Raises OutOfReachError if the engine cannot derive
+f."""
 
 
 def pytorch(function: Function, at: Sequence[Array], v: Array | None) -> Found:
@@ -66,7 +66,7 @@ def symbolic(function: Function, *shapes: tuple[int, ...]) -> tuple[Any, tuple[A
 
     Args:
         function: made of operations that SymPy has.
-        shapes: of each argument; () stands for a number.
+        shapes: of each argument; () for a number.
 
     Raises:
         OutOfReachError: for a function whose control flow depends on numbers, which symbols do not have.
