@@ -100,7 +100,7 @@ def _open(path: Path) -> CsvFile | NpzFile:
 
 
 def _known(source: CsvFile | NpzFile, argument: str, given: object) -> list[str]:
-    """The names in `given`, which are one or a list, once all are known to be in the file and none is there twice."""
+    """The names in `given`, one or a list. Raises InputError unless all are in the file and each is given once."""
     listed = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
     if not listed or any(isinstance(name, bool) or not isinstance(name, (str, int)) for name in listed):
         raise refusal(argument, given, "the name of a column or a list of names")

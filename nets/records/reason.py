@@ -79,7 +79,7 @@ class Reason(Explained):
         "rounding: a probe is off by {error:.3g}, and none of {tries} others is as sharp")
     SCALE_UNSEEN = ("scale unseen", "rounding: a scale that is off by less than {scale} cannot be seen here")
     ROWS_UNSEEN = ("rows unseen",
-        "rounding: {count} rows or columns, with {share} % of the gradient, cannot be told from zero here")
+        "rounding: {count} rows or columns, with {share} % of the gradient, cannot be distinguished from zero here")
     LOWER_PRECISION = ("lower precision",
         "rounding: layer {name}, a {layer}, computes in {precision}, which is too coarse for this check",
         "a cast in the forward, such as x.float()")
