@@ -51,7 +51,7 @@ def experiment(
     import nets
     from nets.calculus.architectures.registry import network_of, sibling_of
     from nets.calculus.losses.chosen import loss_of
-    from nets.data.chosen import load
+    from nets.data.chosen import data_set_of
     from nets.lessons import mistakes
     from nets.settings import call
     from nets.telemetry import exit_on_sigterm
@@ -71,7 +71,7 @@ def experiment(
     precision = getattr(torch, one_of("dtype", dtype, ("float32", "float64")))
     place = device_of("device", device)
     objective = loss_of(loss)
-    samples = load(data).to(precision)
+    samples = data_set_of(data).to(precision)
     model = network_of(network, samples.classes, seeded(seed)).to(precision)
     for part in (samples.train, samples.test):
         expect_fit(model, objective, part)

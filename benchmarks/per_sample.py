@@ -14,7 +14,7 @@ import nets
 from benchmarks import eager, layers
 from benchmarks.measuring import Loop, Row, interleaved, ratios, row
 from benchmarks.steps import BATCH, WIDTHS, data, plain
-from nets.training.gradients.engines import ENGINES
+from nets.training.gradients.engines import GRADIENT_ENGINES
 from nets.training.gradients.sample_norms import SAMPLED
 from nets.training.loop import MULTITHREAD_FROM
 
@@ -147,7 +147,7 @@ def rows(runs: int) -> Iterator[Row]:
     for setting, threads in itertools.product(settings(), (1, 2)):
         torch.set_num_threads(threads)
         loops = {name: PEERS[name](setting) for name in setting.targets}
-        loops |= {"ours": ours(setting), "without": ours(setting, ENGINES["closed_form"])}
+        loops |= {"ours": ours(setting), "without": ours(setting, GRADIENT_ENGINES["closed_form"])}
         seconds = interleaved(loops, steps=setting.steps, runs=runs)
         share = sorted(ratios(seconds, "without", "ours"))[runs // 2]
         for name, target in setting.targets.items():

@@ -1,4 +1,4 @@
-"""Settings of a run, as a YAML file gives them: each is held against the signature of the function that it is for."""
+"""Settings of a run, as a YAML file gives them. Each is compared with the signature of the function that takes it."""
 
 import difflib
 import inspect
@@ -34,7 +34,7 @@ def call(function: Callable[..., Any], settings: Mapping[str, Any], section: str
             known = [prefix + parameter for parameter in parameters]
             raise InputError(f"'{prefix}{name}' is not a setting; {suggestion(prefix + name, known)}")
     for name, parameter in parameters.items():
-        expected = described(kinds[name])
+        expected = type_in_words(kinds[name])
         if name not in settings and parameter.default is parameter.empty:
             raise InputError(f"'{prefix}{name}' is missing; expected {expected}: set it, as {prefix}{name}=VALUE.")
         if name in settings and not fits(settings[name], kinds[name]):
@@ -64,11 +64,13 @@ def fits(value: Any, kind: Any) -> bool:
     return isinstance(value, get_origin(kind) or kind) and (kind in (bool, object) or not isinstance(value, bool))
 
 
-def described(kind: Any) -> str:
+def type_in_words(kind: Any) -> str:
     """An annotated type in English."""
     words = {int: "a whole number", float: "a finite number", str: "text", bool: "true or false", object: "a value"}
     if get_origin(kind) in UNIONS:
-        return " or ".join(described(one) for one in get_args(kind) if get_origin(one) not in (os.PathLike, Callable))
+        return " or ".join(
+            type_in_words(one) for one in get_args(kind) if get_origin(one) not in (os.PathLike, Callable)
+        )
     if get_origin(kind) is Sequence:
-        return f"a list in which each entry is {described(get_args(kind)[0])}"
+        return f"a list in which each entry is {type_in_words(get_args(kind)[0])}"
     return words.get(kind, "a section of settings" if kind is dict else "null")

@@ -137,7 +137,7 @@ class Positions(Part):
 
 
 class Gpt(Part):
-    """Three blocks, of which the second has the fault; the head has the weight of the embedding."""
+    """Three blocks; the second has the fault. The head shares the weight of the embedding."""
 
     def __init__(self, fault: str = "") -> None:
         super().__init__(fault)

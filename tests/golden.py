@@ -123,7 +123,7 @@ def descents() -> Iterator[tuple[str, str]]:
 
 
 def sections(pool: ProcessPoolExecutor) -> dict[str, list[tuple[str, str]]]:
-    """File → (title, text) of all that stands in it."""
+    """File → (title, text) of each of its sections."""
     found: dict[str, list[tuple[str, str]]] = {}
     for table, records in tables().items():
         made = list(pool.map(certificate, [(table, number) for number in range(len(records))], chunksize=8))

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-"""The precisions; 'autocast' stands for a module in float32 that computes in bfloat16."""
+"""The precisions; 'autocast' is a module in float32 that computes in bfloat16."""
 
 PRECISIONS = (*HALF, "autocast")
 

@@ -12,10 +12,10 @@ def only_in_matrix(value: Any) -> Any:
 
 
 def first_in_test(values: Iterable[Any], count: int = 1) -> list[Any]:
-    """The values, of which `make test` takes the first `count`, and `make matrix` all."""
+    """The parametrised values: `make test` runs the first `count` of them, `make matrix` all."""
     return [value if place < count else only_in_matrix(value) for place, value in enumerate(values)]
 
 
 def chosen_in_test(values: Iterable[Any], chosen: Callable[[Any], bool]) -> list[Any]:
-    """The values, of which `make test` takes the chosen ones, and `make matrix` all."""
+    """The parametrised values: `make test` runs the chosen ones, `make matrix` all."""
     return [value if chosen(value) else only_in_matrix(value) for value in values]

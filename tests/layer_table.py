@@ -39,7 +39,7 @@ def said(kind: type[nets.Layer]) -> str:
 
 
 def table() -> str:
-    """The table, and the classes that a layer of another name or a whole network stands for."""
+    """The table, and the classes that become a layer of another name or a whole network."""
     known = registered()
     rows = [(kind.__name__, said(kind)) for module in (layers, architectures) for kind in classes(module)]
     lines = ["| layer | what it computes | in `torch.nn` |", "| --- | --- | --- |"]

@@ -8,7 +8,7 @@ from nets.errors import quoted
 
 
 def named(value: object) -> str:
-    """The value as it stands in a message; a tensor by its shape."""
+    """The value as a message writes it; a tensor by its shape."""
     return (
         f"tensor{tuple(value.shape)}" if isinstance(value, Tensor) else re.sub(r" at 0x[0-9A-Fa-f]+", "", quoted(value))
     )

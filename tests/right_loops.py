@@ -86,7 +86,7 @@ def samples(sizes: tuple[int, ...], *shape: int, seed: int = 0) -> list[tuple[Te
 
 
 def sentences(counts: tuple[int, ...]) -> list[tuple[Tensor, Tensor]]:
-    """Micro-batches of one sentence of twenty tokens, of which so many count."""
+    """Micro-batches of one sentence of twenty tokens; so many of these count."""
     g = torch.Generator().manual_seed(1)
     made = []
     for count in counts:

@@ -14,7 +14,7 @@ import nets
 import train
 from nets.calculus.architectures.registry import network_of
 from nets.calculus.losses.chosen import loss_of
-from nets.data.chosen import load
+from nets.data.chosen import data_set_of
 from nets.training.evaluation import Evaluation, evaluate
 from nets.training.rule_settings import descent_of, rule_of
 
@@ -42,7 +42,7 @@ class Descent:
     def __init__(self, *overrides: str) -> None:
         settings = composed(*overrides)
         dtype = getattr(torch, settings["dtype"])
-        self.data = load(settings["data"]).to(dtype)
+        self.data = data_set_of(settings["data"]).to(dtype)
         self.loss = loss_of(settings["loss"])
         generator = torch.Generator().manual_seed(settings["seed"])
         self.network = network_of(settings["network"], self.data.classes, generator).to(dtype)

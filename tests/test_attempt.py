@@ -64,7 +64,7 @@ def test_a_defect_of_verification_is_raised(source: str, kind: type[Exception]) 
         attempt(in_own_code(source))
 
 
-def test_what_pytorch_refuses_is_unavailable_in_own_code_as_well() -> None:
+def test_an_operation_that_pytorch_refuses_is_unavailable_in_code_of_nets_too() -> None:
     found = attempt(in_own_code("import torch\ndef function(): return torch.ones(2) @ torch.ones(3)"))
     assert isinstance(found, Unavailable)
 

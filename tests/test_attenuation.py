@@ -225,7 +225,7 @@ def test_the_thresholds_of_saturation_and_death() -> None:
     assert "so predicted attenuation 50 (after" in str(saturated(blind))
 
 
-def test_a_well_fitted_saturated_output_is_no_fault() -> None:
+def test_a_well_fitted_saturated_output_is_not_a_fault() -> None:
     # Where 1 − Y² is small, the error is small too, so no large error is without a gradient.
     right = snapshot_of(layer("0", (1.3, 1.0, 1.0), replace(TANH, flat=0.97), slope=1 / 78))
     assert saturated(right) is None and dead(right) is None

@@ -1,4 +1,4 @@
-"""What a user can get wrong on the command line, and what they are told: one sentence, and nothing is written.
+"""Each mistake on the command line gives one sentence, and nothing is written.
 
 bad_input.txt lists the command lines and the sentences. One program, which need load torch but once, runs them all.
 """
@@ -82,7 +82,9 @@ def ends(files: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dic
 
 
 @pytest.mark.parametrize("command", SENTENCES)
-def test_one_sentence_and_nothing_written(command: str, ends: dict[str, dict[str, Any]], files: Path) -> None:
+def test_bad_input_gives_one_sentence_and_writes_nothing(
+    command: str, ends: dict[str, dict[str, Any]], files: Path
+) -> None:
     expected = SENTENCES[command].replace("{files}", str(files))
     said = ends[command]["said"]
     assert re.fullmatch(".+".join(map(re.escape, expected.split("…"))) + "\n", said), said
@@ -93,14 +95,14 @@ def test_one_sentence_and_nothing_written(command: str, ends: dict[str, dict[str
     assert [path for path in ends[command]["left"] if not re.fullmatch(note, path)] == []
 
 
-def test_what_was_there_stays_as_it_was(ends: dict[str, dict[str, Any]], files: Path) -> None:
+def test_existing_files_stay_unchanged(ends: dict[str, dict[str, Any]], files: Path) -> None:
     # Among the commands are some that would make their run directory of this folder, or of a file in it.
     assert ends and {name: (files / name).read_text("utf-8") for name in FILES} == FILES
     assert {path.name for path in files.iterdir()} == {*FILES, "good.npz", "short.npz"}
 
 
 @pytest.mark.parametrize("setting", ["descent.learning_rat=1", "descent.learning_rate=-1"])
-def test_a_traceback_for_those_who_ask(setting: str, tmp_path: Path) -> None:
+def test_a_traceback_is_shown_on_request(setting: str, tmp_path: Path) -> None:
     # The first fails before there is a configuration, the second with one.
     done = program(setting, cwd=tmp_path, HYDRA_FULL_ERROR="1")
     assert done.returncode == 1
@@ -108,7 +110,7 @@ def test_a_traceback_for_those_who_ask(setting: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_help(tmp_path: Path) -> None:
+def test_help_lists_the_settings(tmp_path: Path) -> None:
     done = program("--help", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     for name in ("tanh_linear", "teacher", "learning_rate: 0.05", "HYDRA_FULL_ERROR"):

@@ -91,7 +91,7 @@ class Unregistered(nn.Module):
         ((nn.Linear, lambda module: None), r"Linear, which has the converter nets\.\S+ already; .* make a subclass"),
     ],
 )
-def test_what_cannot_be_registered_is_refused(arguments: Any, fact: str) -> None:
+def test_a_wrong_registration_is_refused(arguments: Any, fact: str) -> None:
     with pytest.raises(nets.InputError, match=fact):
         nets.register(*arguments)
 

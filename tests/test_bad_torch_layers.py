@@ -50,7 +50,7 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_it_is_one_sentence(name: str) -> None:
+def test_a_layer_or_input_that_does_not_fit_is_refused_in_one_sentence(name: str) -> None:
     act, fact = BAD[name]
     with pytest.raises(nets.InputError, match=fact) as caught:
         act()

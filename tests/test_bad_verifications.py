@@ -22,7 +22,7 @@ LINEAR = nn.Linear(2, 1)
 HUGE = [2**63, 10**400, 10**5_000]
 
 
-def told(error: BaseException) -> None:
+def expect_one_sentence(error: BaseException) -> None:
     text = str(error)
     assert "\n" not in text and text.endswith(".") and len(text) < 600
     text.encode("utf-8")
@@ -77,7 +77,7 @@ MODULES: dict[str, Callable[[], Any]] = {
 def test_modules_that_cannot_be_verified_are_input_errors(name: str) -> None:
     with pytest.raises(InputError) as error:
         nets.verify(MODULES[name](), X)
-    told(error.value)
+    expect_one_sentence(error.value)
 
 
 INPUTS: dict[str, Callable[[], tuple[Any, ...]]] = {
@@ -111,7 +111,7 @@ INPUTS: dict[str, Callable[[], tuple[Any, ...]]] = {
 def test_inputs_that_cannot_be_used_are_input_errors(name: str) -> None:
     with pytest.raises(InputError) as error:
         nets.verify(LINEAR, *INPUTS[name]())
-    told(error.value)
+    expect_one_sentence(error.value)
 
 
 SHAPE = (1, 1, 1, 2)
@@ -136,7 +136,7 @@ OPTIONS: dict[str, list[Any]] = {
 def test_unknown_options_are_input_errors(name: str, value: Any) -> None:
     with pytest.raises(InputError) as error:
         nets.verify(LINEAR, X, **{name: value})
-    told(error.value)
+    expect_one_sentence(error.value)
 
 
 HOSTILE = st.one_of(
@@ -159,7 +159,7 @@ def test_every_argument_gives_a_certificate_or_an_input_error(inputs: tuple[Any,
         try:
             certificate = nets.verify(module, *inputs, **options)
         except InputError as error:
-            told(error)
+            expect_one_sentence(error)
         else:
             assert certificate.sentence().encode() and str(certificate).encode()
     assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())

@@ -28,7 +28,7 @@ def drawn(shape: tuple[int, ...], seed: int) -> Tensor:
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_it_is_that_of_torch_with_its_statistics_and_both_gradients(name: str) -> None:
+def test_outputs_statistics_and_both_gradients_equal_those_of_torch(name: str) -> None:
     make, shape = MODULES[name]
     module, layer = seeded(make), nets.Network.from_torch(seeded(make)).layers[0]
     for seed in range(3):
@@ -140,6 +140,6 @@ def test_a_sample_has_no_gradient_of_its_own() -> None:
     ("shape", "fact"),
     [((1, 4), "one number of each channel"), ((5, 3), "4 channels"), ((5, 4, 2, 2), "2 axes or 3 axes")],
 )
-def test_bad_input_is_a_sentence(shape: tuple[int, ...], fact: str) -> None:
+def test_bad_input_is_refused_in_a_sentence(shape: tuple[int, ...], fact: str) -> None:
     with pytest.raises(nets.InputError, match=fact):
         BatchNorm1d(4)(torch.zeros(shape))

@@ -126,7 +126,7 @@ def test_the_padding_row_is_named() -> None:
     assert nets.verify(module, x, intended=("weight",)).passed
 
 
-def test_a_small_error_of_one_entry_is_no_constant_factor() -> None:
+def test_a_small_error_of_one_entry_is_not_a_constant_factor() -> None:
     entry = torch.zeros(3, 3, dtype=torch.float64).index_put(
         (torch.tensor(1), torch.tensor(2)), torch.tensor(1e-7).double()
     )

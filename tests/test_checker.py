@@ -23,7 +23,7 @@ EACH_SEED = pytest.mark.parametrize("seed", first_in_test(SEEDS))
 """One of the seeds at every `make test`, all of them at `make matrix`."""
 
 VISIBLE = 1e-4
-"""How far off a wrong gradient must be along a random direction, relative to its norm, to stand in the table."""
+"""The least error of a wrong gradient of the table along a random direction, relative to its norm."""
 
 
 def made(record: WrongBackward | BrokenContract | RightModule, seed: int) -> tuple[nn.Module, tuple[Tensor, ...]]:
@@ -144,7 +144,7 @@ def forward_products(record: WrongBackward, seed: int, directions: Tensor) -> Te
 
 @pytest.mark.parametrize("record", WRONG, ids=str)
 @EACH_SEED
-def test_each_fault_of_the_table_is_a_fault(record: WrongBackward, seed: int) -> None:
+def test_each_wrong_module_of_the_table_is_wrong(record: WrongBackward, seed: int) -> None:
     """vᵀ (∂Y/∂θ) t is off by 1e-4 of ‖vᵀ ∂Y/∂θ‖ ‖t‖ at least, and by ten times what the difference may be off."""
     module, inputs = whose_backward_is_wrong(record, seed)
     size = called(module, inputs).numel()
@@ -171,7 +171,7 @@ def test_each_fault_of_the_table_is_a_fault(record: WrongBackward, seed: int) ->
 
 @pytest.mark.parametrize("record", [*CONTRACTS, *LATER_WRITES, *ELSEWHERE], ids=str)
 @EACH_SEED
-def test_each_contract_of_the_table_is_broken(record: BrokenContract, seed: int) -> None:
+def test_each_module_of_the_table_breaks_its_contract(record: BrokenContract, seed: int) -> None:
     """Where the fault shows, the gradient is off by 1e-4 of its size at least, or there is none."""
     found, right = record.shows(*made(record, seed))
     assert not (found - right).abs().max() <= VISIBLE * right.abs().max()
@@ -252,7 +252,7 @@ def test_the_float32_constant_in_hardsigmoid_is_found() -> None:
 
 
 @pytest.mark.matrix
-def test_the_counts(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_tables_have_the_stated_numbers_of_modules(capsys: pytest.CaptureFixture[str]) -> None:
     seen = sum(judged(record, seed).verdict == "fail" for record in WRONG for seed in SEEDS)
     alarms = sum(not judged(record, seed).passed for record in RIGHT for seed in SEEDS)
     wrong, right = (len(table) * len(SEEDS) for table in (WRONG, RIGHT))

@@ -54,7 +54,7 @@ def test_a_clipped_descent_equals_that_of_torch(rule: UpdateRule, limits: dict[s
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
-def test_both_norms_are_recorded_and_the_gradient_is_unchanged() -> None:
+def test_both_norms_are_recorded_and_the_gradient_stays_unclipped() -> None:
     of = network()
     steps = nets.descend(of, DATA, loss=nets.MeanSquaredError(), learning_rate=0.1, steps=3, clip_norm=0.1)
     records = list(steps)

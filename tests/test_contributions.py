@@ -13,7 +13,7 @@ from nets.calculus.losses import Loss
 from nets.data.batch import Batch
 from nets.training.gradients.accumulation import accumulate
 from nets.training.gradients.accumulator import Accumulator
-from nets.training.gradients.engines import ENGINES
+from nets.training.gradients.engines import GRADIENT_ENGINES
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(10, 3, generator=GENERATOR, dtype=torch.float64)
@@ -42,13 +42,13 @@ def flat(gradients: dict[str, Tensor], name: str) -> "np.ndarray":
     return gradients[name].double().flatten().numpy()
 
 
-@pytest.mark.parametrize("engine", list(ENGINES))
+@pytest.mark.parametrize("engine", list(GRADIENT_ENGINES))
 @pytest.mark.parametrize("size", [1, 3, 4, 9])
 @pytest.mark.parametrize("loss_name", list(LOSSES))
 def test_the_weighted_sum_is_the_gradient_of_the_whole(loss_name: str, size: int, engine: str) -> None:
     loss, batch = LOSSES[loss_name]
-    whole = ENGINES[engine]()(network(), loss, batch)
-    value, gradients, accumulation = accumulate(ENGINES[engine](), network(), loss, batch, size)
+    whole = GRADIENT_ENGINES[engine]()(network(), loss, batch)
+    value, gradients, accumulation = accumulate(GRADIENT_ENGINES[engine](), network(), loss, batch, size)
     torch.testing.assert_close(value, whole[0], rtol=1e-13, atol=0)
     torch.testing.assert_close(gradients, whole[1], rtol=1e-12, atol=1e-15)
     counts = [loss.counted(piece.targets) for piece in pieces(batch, size)]
@@ -59,7 +59,7 @@ def test_the_weighted_sum_is_the_gradient_of_the_whole(loss_name: str, size: int
 def test_a_fully_masked_window_changes_no_parameter() -> None:
     batch = Batch(X, torch.full((10,), -100))
     value, gradients, accumulation = accumulate(
-        ENGINES["closed_form"](), network(), nets.MaskedCrossEntropy(), batch, 4
+        GRADIENT_ENGINES["closed_form"](), network(), nets.MaskedCrossEntropy(), batch, 4
     )
     assert value == 0 and not any(g.any() for g in gradients.values()) and accumulation.weights == (0, 0, 0)
     assert accumulation.is_the_sum and set(accumulation.agreement.values()) == {1.0}
@@ -74,10 +74,10 @@ def test_a_fully_masked_window_changes_no_parameter() -> None:
 def test_the_record_has_every_number_of_a_window(loss_name: str, dtype: torch.dtype) -> None:
     loss, batch = LOSSES[loss_name]
     batch = batch.to(dtype)
-    accumulation = accumulate(ENGINES["closed_form"](), network(dtype), loss, batch, 4)[2]
+    accumulation = accumulate(GRADIENT_ENGINES["closed_form"](), network(dtype), loss, batch, 4)[2]
     unit = 2.0**-53 if dtype == torch.float64 else 2.0**-24
     assert accumulation.names == ("micro-batch 1", "micro-batch 2", "micro-batch 3")
-    found = [ENGINES["closed_form"]()(network(dtype), loss, piece) for piece in pieces(batch, 4)]
+    found = [GRADIENT_ENGINES["closed_form"]()(network(dtype), loss, piece) for piece in pieces(batch, 4)]
     assert accumulation.losses == pytest.approx([float(value) for value, _ in found], rel=1e-6)
     for name in found[0][1]:
         vectors = [flat(gradients, name) for _, gradients in found]
@@ -138,7 +138,7 @@ def test_a_wrong_sum_has_a_residual(fault: float, monkeypatch: pytest.MonkeyPatc
             self.total["0.weight"].mul_(fault)
 
     monkeypatch.setattr(Accumulator, "add", changed)
-    accumulation = accumulate(ENGINES["closed_form"](), network(), nets.MeanSquaredError(), NUMBERS, 4)[2]
+    accumulation = accumulate(GRADIENT_ENGINES["closed_form"](), network(), nets.MeanSquaredError(), NUMBERS, 4)[2]
     assert (
         not accumulation.is_the_sum
         and accumulation.residual["0.weight"] > 1e-4

@@ -60,14 +60,14 @@ def test_samples_that_depend_on_one_another_have_the_jacobians_of_autograd() -> 
     assert nets.jacobians(network.eval(), x)["input"].shape == (4, 2, 3)
 
 
-def test_statistics_taken_to_be_constant_fail() -> None:
+def test_a_pullback_with_constant_statistics_fails() -> None:
     network, x = normalised(ConstantStatistics)
     failed = {check.parameter for check in nets.verify(network, x).checks if check.verdict == "fail"} - {"all"}
     # A shift of all samples is taken out again, so that the bias does not show the mistake.
     assert failed >= {"0.weight", "input"} and not failed & {"3.weight", "3.bias"}
 
 
-def test_formulas_end_where_the_way_leads_through_other_samples() -> None:
+def test_there_is_no_formula_through_a_layer_that_couples_samples() -> None:
     network, x = normalised()
     assert set(formulas(network, x)) == {"3.weight", "3.bias"}
     assert set(formulas(network.eval(), x)) == {"0.weight", "0.bias", "3.weight", "3.bias", "input"}
@@ -82,7 +82,7 @@ def test_a_network_with_running_statistics_is_trained_and_the_check_of_the_data_
     assert torch.equal(network.layers[1].mean, kept)
 
 
-def test_what_needs_separate_samples_says_so() -> None:
+def test_functions_that_need_separate_samples_refuse_coupled_ones() -> None:
     network, x = normalised()
     with pytest.raises(nets.InputError, match=r"layer 1, a BatchNorm, .*; explain expected .*network\.eval\(\)"):
         nets.explain(network, x, "0.weight", (0, 0))
@@ -130,7 +130,7 @@ def test_a_dependence_between_samples_is_found_in_any_direction(matrix: Tensor) 
         available()[Method.NUMPY](network, x)
 
 
-def test_groups_of_samples_part_every_two_samples_of_a_few_and_halve_many() -> None:
+def test_groups_separate_any_two_of_few_samples_and_halve_many() -> None:
     for samples in (2, 3, 4, 5, 33, FEW_SAMPLES):
         groups, v = grouped_cotangents(torch.zeros(samples, 2))
         assert torch.equal(v.ne(0).all(2), groups) and torch.equal(v.ne(0).any(2), groups)

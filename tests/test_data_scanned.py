@@ -36,9 +36,9 @@ def test_digits_pair_each_scan_with_its_class() -> None:
     distance, nearest = torch.cdist(given * scale, centred).min(1)
     assert distance.max() < 1e-3  # in units of grey, of which there are 16
     assert sorted(nearest.tolist()) == list(range(1797))
-    told = torch.cat([by_class.train.targets, by_class.test.targets])
-    assert torch.equal(told, torch.tensor(classes)[nearest])
-    assert torch.equal(torch.cat([data.train.targets, data.test.targets]).argmax(1), told)
+    expected = torch.cat([by_class.train.targets, by_class.test.targets])
+    assert torch.equal(expected, torch.tensor(classes)[nearest])
+    assert torch.equal(torch.cat([data.train.targets, data.test.targets]).argmax(1), expected)
     assert set(data.train.targets.unique().tolist()) == {-1.0, 1.0}
     assert (data.train.targets.sum(1) == 1 - 9).all()
 
@@ -54,8 +54,8 @@ def test_only_the_training_part_scales_the_digits() -> None:
 
 def test_digits_hold_out_a_fifth_of_each_class() -> None:
     data = digits(targets="classes")
-    told = torch.bincount(torch.tensor(load_digits(return_X_y=True)[1]))
-    assert (torch.bincount(data.test.targets) - told * 359 / 1797).abs().max() < 1
+    expected = torch.bincount(torch.tensor(load_digits(return_X_y=True)[1]))
+    assert (torch.bincount(data.test.targets) - expected * 359 / 1797).abs().max() < 1
 
 
 def test_one_layer_of_tanh_learns_the_digits() -> None:

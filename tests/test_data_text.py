@@ -30,7 +30,7 @@ def test_the_target_of_a_character_is_the_next_one(path: str) -> None:
     assert torch.equal(data.test.inputs.flatten(), torch.tensor([data.labels.index(c) for c in TEXT[288:318]]))
 
 
-def test_ragged_windows_end_where_the_seed_says(path: str) -> None:
+def test_the_seed_decides_where_ragged_windows_end(path: str) -> None:
     whole = characters(path=path, context=10, stride=3).train
     one, same, other = (characters(path=path, context=10, stride=3, shortest=4, seed=seed).train for seed in (1, 1, 2))
     lengths = (one.targets != IGNORED).sum(1)
@@ -58,7 +58,7 @@ def test_a_network_continues_the_text_held_out(path: str) -> None:
     assert max(seen) == 10  # as many characters as a window has
 
 
-def test_the_draws_of_a_text_are_those_of_the_generator(path: str) -> None:
+def test_a_text_is_drawn_from_the_generator(path: str) -> None:
     data = characters(path=path, context=10)
 
     def even(x: Tensor) -> Tensor:

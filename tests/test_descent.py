@@ -14,7 +14,7 @@ from nets.data.batch import Batch
 from nets.training.descend import count_steps
 from nets.training.evaluation import evaluate
 from nets.training.gradients.accumulation import accumulate
-from nets.training.gradients.engines import ENGINES
+from nets.training.gradients.engines import GRADIENT_ENGINES
 from tests.cases import NETWORKS, Case
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -39,7 +39,7 @@ def _descend(
     return list(nets.descend(network, data, **(defaults | settings)))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("engine", list(ENGINES))
+@pytest.mark.parametrize("engine", list(GRADIENT_ENGINES))
 @pytest.mark.parametrize("loss_name", list(LOSSES))
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_a_full_batch_descent_equals_torch_sgd(engine: str, loss_name: str, settings: dict) -> None:
@@ -65,17 +65,19 @@ def test_a_full_batch_descent_equals_torch_sgd(engine: str, loss_name: str, sett
 @pytest.mark.parametrize("case", [case for case in NETWORKS if any(True for _ in case.network.parameters())], ids=str)
 def test_both_engines_derive_the_same_gradient(case: Case) -> None:
     target = torch.zeros_like(case.network(case.x))
-    results = [engine()(case.network, MeanSquaredError(), Batch(case.x, target)) for engine in ENGINES.values()]
+    results = [
+        engine()(case.network, MeanSquaredError(), Batch(case.x, target)) for engine in GRADIENT_ENGINES.values()
+    ]
     torch.testing.assert_close(results[0], results[1], rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("engine", list(ENGINES))
+@pytest.mark.parametrize("engine", list(GRADIENT_ENGINES))
 @pytest.mark.parametrize("loss_name", list(LOSSES))
 @pytest.mark.parametrize("size", [1, 3, 4, 9, 10, 50])
 def test_micro_batches_of_any_size_give_the_gradient_of_the_whole(engine: str, loss_name: str, size: int) -> None:
     loss, data = LOSSES[loss_name]
-    whole = accumulate(ENGINES[engine](), _network(), loss, data, None)
-    pieces = accumulate(ENGINES[engine](), _network(), loss, data, size)
+    whole = accumulate(GRADIENT_ENGINES[engine](), _network(), loss, data, None)
+    pieces = accumulate(GRADIENT_ENGINES[engine](), _network(), loss, data, size)
     torch.testing.assert_close(pieces[0], whole[0], rtol=1e-13, atol=0)
     torch.testing.assert_close(pieces[1], whole[1], rtol=1e-13, atol=1e-16)
     assert sum(pieces[2].sizes) == 10 and math.isclose(sum(pieces[2].weights), 1)
@@ -83,7 +85,7 @@ def test_micro_batches_of_any_size_give_the_gradient_of_the_whole(engine: str, l
 
 def test_the_weights_of_ragged_micro_batches_are_their_shares_of_the_samples() -> None:
     """[4, 4, 2]: dividing by three instead, as is often done, gives a gradient with an error of tens of per cent."""
-    engine, loss = ENGINES["closed_form"](), MeanSquaredError()
+    engine, loss = GRADIENT_ENGINES["closed_form"](), MeanSquaredError()
     _, right, accumulation = accumulate(engine, _network(), loss, DATA, 4)
     assert accumulation.sizes == (4, 4, 2) and accumulation.weights == (0.4, 0.4, 0.2)
     pieces = [engine(_network(), loss, DATA.take(slice(start, start + 4)))[1] for start in (0, 4, 8)]

@@ -77,7 +77,7 @@ def test_masks_come_from_the_layers_own_stream() -> None:
 
 
 @pytest.mark.parametrize(("p", "scale"), [(0.0, 1.0), (1.0, 0.0)])
-def test_nothing_and_everything_is_left_out(p: float, scale: float) -> None:
+def test_a_probability_of_zero_keeps_everything_and_of_one_nothing(p: float, scale: float) -> None:
     layer, x = Dropout(p), torch.tensor([[-1.0, -0.0, 0.0, 2.0]])
     y = layer(x)
     assert torch.equal(y, x * scale) and torch.equal(layer.pullback(x, x, y), x * scale)
@@ -98,7 +98,7 @@ def test_both_engines_descend_alike() -> None:
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
 
 
-def test_the_norms_of_the_samples_are_those_of_the_masks_of_the_batch() -> None:
+def test_sample_norms_use_the_masks_of_the_batch() -> None:
     made = network()
     loss, data, mask = nets.MeanSquaredError(), nets.Batch(X, X[:, :2]), made.layers[1].mask((5, 4), 0)
     *_, terms = backpropagate_with_norms(made, loss, data)
@@ -109,7 +109,7 @@ def test_the_norms_of_the_samples_are_those_of_the_masks_of_the_batch() -> None:
         torch.testing.assert_close(found, torch.stack([g.norm() for g in gradients]), rtol=1e-10, atol=1e-12)
 
 
-def test_the_norms_of_the_samples_by_autograd_are_a_sentence() -> None:
+def test_sample_norms_by_autograd_are_refused_in_a_sentence() -> None:
     with pytest.raises(nets.InputError, match=r"Dropout .*closed_form"):
         trained("autograd", 1, sample_norms=True)
 
@@ -122,6 +122,6 @@ def test_it_is_evaluated_without_a_mask() -> None:
     assert found == loss(made.eval()(X), data.targets).item()
 
 
-def test_an_impossible_probability_is_a_sentence() -> None:
+def test_an_impossible_probability_is_refused_in_a_sentence() -> None:
     with pytest.raises(nets.InputError, match=r"p is 1\.5; expected .*1"):
         Dropout(1.5)

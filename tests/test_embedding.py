@@ -28,7 +28,7 @@ def failed(certificate: nets.Certificate) -> set[tuple[str, str]]:
     return {(str(c.oracle), str(c.against)) for c in certificate.checks if c.verdict == "fail"}
 
 
-def test_it_passes_where_the_gradient_of_the_table_is_declared() -> None:
+def test_an_embedding_passes_if_the_gradient_of_its_table_is_declared() -> None:
     assert nets.verify(network(), X, intended=("0.weight",)).passed
     assert ("closed form", "reverse mode") not in failed(nets.verify(network(), X))
 
@@ -43,7 +43,7 @@ def test_a_padding_row_that_is_trained_differs_from_reverse_mode() -> None:
     assert place is not None and (place.module, place.kind, place.by) == ("0", "PaddingTrained", ("weight",))
 
 
-def test_it_stays_as_it_is_in_training_by_each_engine() -> None:
+def test_the_padding_row_stays_unchanged_by_each_engine() -> None:
     for engine in ("closed_form", "autograd"):
         trained = network()
         before = trained.layers[0].weight.detach().clone()

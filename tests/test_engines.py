@@ -11,7 +11,7 @@ from nets.calculus.layers import ACTIVATIONS, Tanh
 from nets.calculus.losses import LOSSES
 from nets.data.batch import Batch
 from nets.training.gradients.backpropagation import backpropagate
-from nets.training.gradients.engines import ENGINES
+from nets.training.gradients.engines import GRADIENT_ENGINES
 from nets.training.replay.recording import Recording, watched
 from tests.in_matrix import chosen_in_test
 from tests.loss_rows import ROWS
@@ -34,7 +34,7 @@ TABLE = [
 """Each pair of an activation and a loss, and each setting. `make test` takes each of them with one of the others."""
 
 
-replayed = ENGINES["closed_form"]
+replayed = GRADIENT_ENGINES["closed_form"]
 
 
 def data(loss: str, dtype: torch.dtype) -> Batch:

@@ -20,7 +20,7 @@ from nets.calculus.network import Network, mlp
 from nets.errors import InputError
 from nets.verification.derivations import engines
 from nets.verification.derivations.engines import OutOfReachError, available, symbolic
-from nets.verification.derivations.engines.loading import load
+from nets.verification.derivations.engines.loading import load_package
 from tests.cases import NETWORKS, Case
 
 ROOT = Path(__file__).parents[1]
@@ -48,7 +48,7 @@ def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 
 @EACH
 @pytest.mark.parametrize("case", NETWORKS, ids=str)
-def test_each_entry_is_that_of_the_closed_form(name: str, case: Case) -> None:
+def test_each_entry_equals_the_closed_form(name: str, case: Case) -> None:
     assert_same(derived(name, case.network, case.x), closed_form(case.network, case.x))
 
 
@@ -71,7 +71,7 @@ def test_numbers_of_the_source_document(name: str) -> None:
 
 
 @EACH
-def test_no_derivative_of_a_layer_is_used(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engines_use_no_derivative_of_a_layer(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without any derivative of the layers, and without their forward in PyTorch, an engine still knows the
     Jacobian."""
     network = next(case.network for case in NETWORKS if case.name == "every activation")
@@ -90,7 +90,7 @@ def test_no_derivative_of_a_layer_is_used(name: str, monkeypatch: pytest.MonkeyP
 
 
 @EACH
-def test_a_wrong_derivative_of_a_layer_has_no_part_in_it(name: str) -> None:
+def test_a_wrong_derivative_of_a_layer_does_not_change_an_engine(name: str) -> None:
     class Halved(Tanh):
         def slope(self, z: Tensor, y: Tensor) -> Tensor:
             return (1 - y * y) / 2
@@ -113,7 +113,7 @@ def test_far_from_zero_nothing_overflows(name: str, activation: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["NumPy by hand", "SymPy"])
-def test_a_tail_keeps_its_digits(name: str) -> None:
+def test_the_slope_in_the_tail_of_tanh_keeps_its_digits(name: str) -> None:
     """1 − tanh² z = 4 e^−2z (1 − 2 e^−2z + …): what 1 − Y² loses in float64, a part in 6,000 at z = 15, is there."""
     x = torch.tensor([[15.0], [40.0], [300.0]], dtype=torch.float64)
     expected = [4 * math.exp(-2 * z) * (1 - 2 * math.exp(-2 * z)) for z in (15, 40, 300)]
@@ -121,7 +121,7 @@ def test_a_tail_keeps_its_digits(name: str) -> None:
 
 
 @EACH
-def test_at_a_kink_the_convention_is_that_of_the_closed_form(name: str) -> None:
+def test_engines_use_the_convention_of_the_closed_form_at_a_kink(name: str) -> None:
     x = torch.tensor([[-1.0, 0.0, 1.0]], dtype=torch.float64)
     assert derived(name, Network([ReLU()]), x)["input"][0].diagonal().tolist() == [0, 0, 1]
 
@@ -169,7 +169,7 @@ def test_sympy_refuses_at_once_a_network_that_would_take_minutes(
     def fails(name: str) -> None:
         raise AssertionError(f"{name} was loaded")
 
-    monkeypatch.setattr(symbolic, "load", fails)
+    monkeypatch.setattr(symbolic, "load_package", fails)
     with pytest.raises(OutOfReachError, match=r"its budget is 32,768"):
         available()["SymPy"](mlp(sizes), torch.ones(4, sizes[0]))
 
@@ -188,7 +188,7 @@ def test_an_engine_that_is_not_installed_is_absent(monkeypatch: pytest.MonkeyPat
     assert list(available()) == ["NumPy by hand"]
 
 
-def test_the_engines_that_come_with_torch_are_there() -> None:
+def test_the_engines_that_are_installed_with_torch_are_available() -> None:
     assert list(available())[:2] == ["NumPy by hand", "SymPy"]
 
 
@@ -211,15 +211,15 @@ def test_messages_and_settings_of_a_package_being_loaded_do_not_reach_the_caller
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
     before, filters = dict(os.environ), list(warnings.filters)
-    assert load("talkative").level == "3"
+    assert load_package("talkative").level == "3"
     assert capfd.readouterr().err == ""
     with pytest.raises(ImportError, match="broken"):
-        load("broken")
+        load_package("broken")
     assert capfd.readouterr().err == "no such instruction\n"
     assert (dict(os.environ), warnings.filters) == (before, filters)
     monkeypatch.delitem(sys.modules, "talkative")
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")  # the caller sets how much compiled code writes
-    assert load("talkative").level == "0"
+    assert load_package("talkative").level == "0"
     monkeypatch.delitem(sys.modules, "talkative")
 
 

@@ -39,7 +39,7 @@ def test_the_accuracy_of_tokens_is_that_of_the_tokens_that_count(at_once: int, m
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
-def test_parts_give_the_loss_of_the_whole(reduction: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loss_in_parts_equals_the_loss_of_the_whole(reduction: str, monkeypatch: pytest.MonkeyPatch) -> None:
     network, loss = nets.mlp([3, 4, 2]), nets.MeanSquaredError(reduction)
     batch = nets.Batch(torch.randn(7, 3), torch.randn(7, 2))
     whole = evaluate(network, loss, batch)

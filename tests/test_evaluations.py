@@ -43,7 +43,7 @@ def layers(size: int, factor: float) -> nn.Module:
 
 
 @pytest.mark.parametrize("size", [4, 8, 40], ids=["small", "every entry", "probed"])
-def test_a_failing_run_calls_the_module_three_times_as_often_at_most(size: int) -> None:
+def test_a_failing_run_calls_the_module_at_most_three_times_as_often(size: int) -> None:
     x = torch.randn(2, size)
     right, wrong = (calls(layers(size, factor), x, verdict) for factor, verdict in ((1.0, "pass"), (1.1, "fail")))
     assert wrong <= 3 * right, (wrong, right)

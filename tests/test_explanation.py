@@ -53,7 +53,7 @@ def test_every_number_agrees_with_reverse_mode(case: Case) -> None:
                 assert (explanation.zero != "") == (explanation.value == 0)
 
 
-def test_the_exercise() -> None:
+def test_the_exercise_of_the_source_document() -> None:
     explanation = explain(exercise(), X, "0.weight", (2, 1), sample=0, output=2)
     y = float(exercise().double()(X.double())[0, 2].detach())
     assert explanation.value == pytest.approx((1 - y * y) * -1.0, rel=1e-15)

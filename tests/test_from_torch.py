@@ -124,7 +124,7 @@ def deep() -> nn.Module:
         (lambda: nn.Sequential(nn.LSTM(2, 2, num_layers=2, batch_first=True)), "layer 0 is LSTM"),
     ],
 )
-def test_what_has_no_layer_is_named_with_its_path(module: Callable[[], nn.Module], place: str) -> None:
+def test_a_module_without_a_layer_is_named_with_its_path(module: Callable[[], nn.Module], place: str) -> None:
     with pytest.raises(nets.InputError, match=place):
         nets.Network.from_torch(module())
 
@@ -231,7 +231,7 @@ def test_gpt2_in_training_leaves_out_what_it_leaves_out() -> None:
 
 
 @pytest.mark.parametrize("setting", [{"scale_attn_by_inverse_layer_idx": True}, {"activation_function": "silu"}])
-def test_what_gpt2_may_have_besides_is_named(setting: dict[str, Any]) -> None:
+def test_an_unsupported_option_of_gpt2_is_named(setting: dict[str, Any]) -> None:
     place = {
         "activation_function": r"transformer\.h\.0\.mlp\.act is",
         "scale_attn_by_inverse_layer_idx": "layer transformer is",

@@ -131,7 +131,7 @@ class Made(TorchDispatchMode):
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_no_gradient_of_a_sample_is_formed_where_rows_are_few(layer: Layer, x: Tensor) -> None:
+def test_few_rows_form_no_gradient_of_a_sample(layer: Layer, x: Tensor) -> None:
     layer = layer.double()
     y = layer(x).detach()
     with Made() as made:
@@ -140,7 +140,7 @@ def test_no_gradient_of_a_sample_is_formed_where_rows_are_few(layer: Layer, x: T
 
 
 @pytest.mark.parametrize(("rows", "i", "j"), [(2, 8, 8), (3, 8, 8), (4, 8, 8), (9, 3, 40), (2, 3, 40)])
-def test_the_way_with_fewer_multiplications_is_taken(rows: int, i: int, j: int) -> None:
+def test_the_method_with_fewer_multiplications_is_used(rows: int, i: int, j: int) -> None:
     v, x = numbers(5, rows, i), numbers(5, rows, j)
     with Made() as made:
         found = norms_of_products(v, x)

@@ -26,6 +26,6 @@ def test_an_engine_that_returns_no_jacobians_is_an_input_error(engine: Callable[
         nets.verify(nets.mlp([2, 2]), torch.ones(1, 2), engines={"mine": engine})
 
 
-def test_an_engine_may_not_have_the_name_of_a_derivation_that_decisions_rest_on() -> None:
+def test_an_engine_must_not_have_the_name_of_a_derivation_of_verify() -> None:
     with pytest.raises(nets.InputError, match="'forward mode'"):
         nets.verify(nets.mlp([2, 2]), torch.ones(1, 2), engines={"forward mode": lambda network, x: {}})

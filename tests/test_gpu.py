@@ -11,7 +11,7 @@ from torch import nn
 import nets
 from nets.calculus.losses import LOSSES
 from nets.data.batch import Batch
-from nets.training.gradients.engines import ENGINES
+from nets.training.gradients.engines import GRADIENT_ENGINES
 from tests.loss_rows import ROWS
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
@@ -40,7 +40,7 @@ def descended(device: str, engine: str, loss: str, **settings: object) -> tuple[
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 @pytest.mark.parametrize("loss", list(LOSSES))
-@pytest.mark.parametrize("engine", list(ENGINES))
+@pytest.mark.parametrize("engine", list(GRADIENT_ENGINES))
 def test_a_descent_equals_that_of_the_cpu(engine: str, loss: str, settings: dict[str, object]) -> None:
     (here, mine), (there, theirs) = (descended(device, engine, loss, **settings) for device in ("cpu", "cuda"))
     for one, other in zip(here.parameters(), there.parameters(), strict=True):
@@ -51,7 +51,7 @@ def test_a_descent_equals_that_of_the_cpu(engine: str, loss: str, settings: dict
         assert other.update_ratio == pytest.approx(step.update_ratio, rel=1e-8)
 
 
-@pytest.mark.parametrize("engine", list(ENGINES))
+@pytest.mark.parametrize("engine", list(GRADIENT_ENGINES))
 def test_sample_norms_equal_those_of_the_cpu(engine: str) -> None:
     mine, theirs = (descended(device, engine, "mean_squared_error", sample_norms=True)[1] for device in ("cpu", "cuda"))
     for step, other in zip(mine, theirs, strict=True):
@@ -59,7 +59,7 @@ def test_sample_norms_equal_those_of_the_cpu(engine: str) -> None:
         torch.testing.assert_close(step.sample_norms.values, other.sample_norms.values.cpu(), rtol=1e-8, atol=1e-12)
 
 
-@pytest.mark.parametrize("engine", list(ENGINES))
+@pytest.mark.parametrize("engine", list(GRADIENT_ENGINES))
 def test_divergence_is_raised_and_the_network_keeps_its_last_finite_parameters(engine: str) -> None:
     told = []
     for device in ("cpu", "cuda"):
@@ -92,8 +92,8 @@ def test_the_monitor_writes_the_norms_of_the_gradients(tmp_path: Path) -> None:
     assert last.step == 5 and last.value == pytest.approx(float(module.weight.grad.norm()), rel=1e-6)
 
 
-@pytest.mark.parametrize("engine", list(ENGINES))
-def test_the_command(engine: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", list(GRADIENT_ENGINES))
+def test_the_command_runs_on_a_gpu(engine: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     functools.partial(command_line, monkeypatch, tmp_path)(
         "device=cuda", f"descent.engine={engine}", "descent.epochs=2"
     )

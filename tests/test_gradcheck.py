@@ -57,7 +57,7 @@ def test_both_tools_are_inconclusive_at_a_kink() -> None:
     assert first.verdict == "inconclusive" and first.reason is Reason.KINK
 
 
-def test_the_certificate_of_a_network_with_small_weights_is_no_failure() -> None:
+def test_a_network_with_small_weights_does_not_fail() -> None:
     generator = torch.Generator().manual_seed(0)
     network = nets.mlp([4, 8, 8, 3], activation="relu", gain=1e-3, generator=generator)
     x: Tensor = torch.randn(16, 4, generator=generator)

@@ -130,7 +130,7 @@ def test_float32_keeps_its_power(factor: float) -> None:
     assert {check.parameter for check in certificate.checks if check.verdict == "fail"} == {"qkv.weight"}
 
 
-def test_other_random_numbers_in_another_precision_are_no_fault() -> None:
+def test_other_random_numbers_in_another_precision_are_not_a_fault() -> None:
     module = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5)).to(torch.bfloat16)
     x = made("LayerNorm", "bfloat16", 0)[1]
     assert as_is(module, x, 0).verdict != "fail"
@@ -147,7 +147,7 @@ class Faint(nn.Module):
         return torch.sin(x) * self.size
 
 
-def test_an_underflow_in_float16_is_no_fault() -> None:
+def test_an_underflow_in_float16_is_not_a_fault() -> None:
     for seed in SEEDS:
         x = made("LayerNorm", "float16", seed)[1]
         assert as_is(Faint(2.0**-22), x, seed).verdict != "fail"

@@ -53,7 +53,7 @@ TEXT = WHOLE.to_json()
     ],
     ids=lambda value: value if isinstance(value, str) and value.isprintable() and len(value) < 60 else "text",
 )
-def test_a_hostile_text_is_a_sentence(text: Any, said: str) -> None:
+def test_a_hostile_text_is_refused_in_a_sentence(text: Any, said: str) -> None:
     with pytest.raises(InputError) as refused:
         Certificate.from_json(text)
     assert said in str(refused.value)

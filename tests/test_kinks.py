@@ -106,7 +106,7 @@ class Half(torch.autograd.Function):
         return v * (ctx.saved_tensors[0] > 0) / 2  # type: ignore[attr-defined]
 
 
-def test_a_kink_elsewhere_hides_no_wrong_entry() -> None:
+def test_a_wrong_entry_is_found_beside_a_kink_of_another_entry() -> None:
     x = torch.tensor([0.0, 0.0, 1.5, -0.5, 2.0], dtype=torch.float64)
     certificate = nets.verify(Written(Half.apply), x)
     assert certificate.verdict == "fail"
@@ -126,7 +126,7 @@ def test_a_function_that_turns_within_the_steps_has_no_kink() -> None:
 
 
 @pytest.mark.parametrize("distance", [1e-4, 1e-8, 1e-10, 1e-15])
-def test_a_kink_that_every_long_probe_crosses_is_no_fault(distance: float) -> None:
+def test_a_kink_that_every_long_probe_crosses_is_not_a_fault(distance: float) -> None:
     """A hidden unit near zero, of more parameters than are checked one by one: a shorter probe finds the derivative, or
     rounding hides it and the kink is what is named."""
     generator = torch.Generator().manual_seed(0)
@@ -165,7 +165,7 @@ SATURATED = {
 
 
 @pytest.mark.parametrize("case", list(SATURATED))
-def test_a_slope_lost_in_rounding_is_no_fault(case: str) -> None:
+def test_a_slope_below_the_rounding_error_is_not_a_fault(case: str) -> None:
     """The complex step knows it to 1e-300; the backward knows it to the rounding of the output that it is computed
     from."""
     module, x = SATURATED[case]
@@ -207,6 +207,6 @@ def test_jumps_kinks_and_curves_do_not_count_as_noise(function: Callable[[Tensor
 
 
 @pytest.mark.parametrize("scale", [1e-160, 1e-161, 1e-162])
-def test_a_gradient_that_underflows_is_no_fault(scale: float) -> None:
+def test_a_gradient_that_underflows_is_not_a_fault(scale: float) -> None:
     x = torch.tensor([0.3, 0.7, 2.1], dtype=torch.float64)
     assert nets.verify(Written(lambda x: (x * scale).square()), x).verdict != "fail"

@@ -123,7 +123,7 @@ def test_initial_weights_come_from_the_generator_alone() -> None:
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-def test_at_does_not_change_the_layer() -> None:
+def test_a_layer_with_other_parameters_leaves_the_layer_unchanged() -> None:
     layer = Linear(2, 2)
     weight = layer.weight
     moved = layer.at({"weight": torch.zeros(2, 2)})

@@ -38,7 +38,7 @@ FUNCTIONS: dict[str, tuple[Callable[[], Tensor], int]] = {
 
 
 @pytest.mark.parametrize("case", list(FUNCTIONS))
-def test_copies_that_are_needed_stay_and_the_numbers_are_right(case: str) -> None:
+def test_needed_copies_stay_and_the_numbers_are_right(case: str) -> None:
     function, copies = FUNCTIONS[case]
     watch, _ = watched(function)
     left = [one.function for one in simplified(watch.operations, watch.result).operations]

@@ -107,7 +107,7 @@ def test_tokens_with_smoothing_equal_those_of_torch(
     )  # fmt: skip
 
 
-def test_ragged_micro_batches_weigh_as_many_tokens_as_count() -> None:
+def test_the_weight_of_a_ragged_micro_batch_is_its_number_of_counted_tokens() -> None:
     loss = MaskedCrossEntropy()
     weights = [loss.counted(part) / loss.counted(RAGGED) for part in RAGGED.split(1)]
     assert weights == [5 / 9, 3 / 9, 1 / 9] and loss.counts(RAGGED).tolist() == [5, 3, 1]  # type: ignore[union-attr]
@@ -136,7 +136,7 @@ class Positions(nets.Layer):
 
 @pytest.mark.parametrize("engine", SAMPLED)
 @BOTH
-def test_the_norm_of_a_sample_of_tokens_is_that_of_its_loss_alone(engine: str, reduction: str) -> None:
+def test_the_norm_of_a_sample_of_tokens_belongs_to_its_own_loss(engine: str, reduction: str) -> None:
     network, loss = nets.Network(Positions()), MaskedCrossEntropy(reduction)
     expected = []
     for x, t in zip(TOKENS, RAGGED, strict=True):

@@ -12,7 +12,7 @@ SHAPES = [(3,), (2, 5), (), (1, 1), (BLOCK,), (BLOCK + 1,), (130, 129), (0,), (0
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("count", [1, 4, len(SHAPES)])
-def test_norms_are_those_of_the_numbers_as_they_are_now(dtype: torch.dtype, count: int) -> None:
+def test_norms_follow_changes_of_the_numbers(dtype: torch.dtype, count: int) -> None:
     """To the rounding of a sum of squares."""
     generator = torch.Generator().manual_seed(0)
     tensors = [torch.empty(shape, dtype=dtype) for shape in SHAPES[:count]]
@@ -30,7 +30,7 @@ def test_norms_are_those_of_the_numbers_as_they_are_now(dtype: torch.dtype, coun
     [torch.rand(4, 3).mT, torch.rand(3).half() * 1e4, torch.rand(3).bfloat16()],
     ids=["transposed", "half", "bfloat16"],
 )
-def test_norms_of_what_is_not_contiguous_or_of_half_precision(tensor: Tensor) -> None:
+def test_norms_of_tensors_that_are_not_contiguous_or_in_half_precision(tensor: Tensor) -> None:
     """The square of 1e4 is too large for float16."""
     found = norms_of([torch.rand(2), tensor])
     tensor.mul_(2)

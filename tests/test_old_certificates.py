@@ -56,7 +56,7 @@ def test_the_reason_of_an_older_check_is_read_from_its_text(schema: str, kept: s
     assert [check.message for check in certificate.checks] == [check["reason"] for check in old["checks"]]
 
 
-def test_what_schema_1_did_not_know_is_absent() -> None:
+def test_fields_that_schema_1_did_not_have_are_absent() -> None:
     """It knew nothing of single entries, and had one index for the output and the parameter together."""
     paths = {path.stem: path for path in KEPT}
     passed = Certificate.from_json(as_written_by("nets.certificate/1", paths["schema_3_network"]))

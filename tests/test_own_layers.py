@@ -126,7 +126,7 @@ def test_its_function_is_differentiated_by_the_tools_of_autograd(name: str) -> N
 
 
 @EACH
-def test_every_formula_is_what_it_computes(name: str) -> None:
+def test_every_formula_computes_the_entry_that_it_writes(name: str) -> None:
     case = CASES[name]
     network = case.network()
     jacobians = nets.jacobians(network, case.x)
@@ -201,7 +201,7 @@ def test_a_module_of_torch_becomes_the_layer(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "engine"), list(itertools.product(CASES, ["NumPy by hand", "SymPy", "TensorFlow", "JAX"]))
 )
-def test_engines_derive_what_is_written_over_their_functions(name: str, engine: str) -> None:
+def test_engines_differentiate_a_forward_over_their_functions(name: str, engine: str) -> None:
     if engine not in available():
         pytest.skip(f"{engine} is not installed: it comes with the extra 'oracles'")
     case = CASES[name]

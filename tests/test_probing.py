@@ -15,7 +15,7 @@ from nets.verification.probing.bisection import located
 from nets.verification.probing.probe import Move
 from nets.verification.probing.prober import Prober
 from nets.verification.problem.problem import Problem
-from nets.verification.verify import BUDGET
+from nets.verification.verify import MOST_ENTRYWISE_NUMBERS
 
 FAULTS = {
     "zeroed row": lambda g: g.index_fill(0, torch.tensor([7]), 0.0),
@@ -135,7 +135,7 @@ class _Applied(nn.Module):
         return self.function(x)  # type: ignore[operator]
 
 
-def test_kinks_beside_the_point_do_not_matter() -> None:
+def test_kinks_beside_the_point_do_not_change_the_verdict() -> None:
     """A rectified network has thousands of kinks near every point, and none at it."""
     for seed in range(20):
         generator = torch.Generator().manual_seed(seed)
@@ -145,7 +145,7 @@ def test_kinks_beside_the_point_do_not_matter() -> None:
         assert nets.verify(module, torch.randn(32, 100, generator=generator), seed=seed).passed
 
 
-def test_a_probe_that_fails_by_accident_is_no_fault() -> None:
+def test_a_probe_that_fails_by_accident_is_not_a_fault() -> None:
     """A fault shows along every direction. Here only the difference of one probe is wrong."""
     module, x = _problem(None, 0)
     problem = Problem(module, (x,))
@@ -188,7 +188,7 @@ def test_a_right_module_passes_at_every_seed_and_states_its_power() -> None:
     for seed in range(8):
         certificate = nets.verify(*_problem(None, seed), seed=seed)
         assert certificate.passed
-    assert sum(point.numel() for point in _problem(None, 0)[0].parameters()) > BUDGET
+    assert sum(point.numel() for point in _problem(None, 0)[0].parameters()) > MOST_ENTRYWISE_NUMBERS
     assert "numbers, so probed at random; least sure of" in certificate.notes[0]
     reason = certificate.checks[0].message
     assert "one zeroed entry is seen with probability 0.99" in reason or "probability 1.0000" in reason
@@ -226,7 +226,7 @@ def test_a_gradient_below_the_noise_is_inconclusive() -> None:
 
 
 @pytest.mark.parametrize("factor", [1.0, 1.001])
-def test_a_stated_closed_form_is_held_against_the_gradient(factor: float) -> None:
+def test_a_stated_closed_form_is_compared_with_the_gradient(factor: float) -> None:
     module, x = (
         nn.Linear(80, 80).double(),
         torch.randn(2, 80, dtype=torch.float64, generator=torch.Generator().manual_seed(0)),

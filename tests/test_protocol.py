@@ -212,7 +212,7 @@ class WithoutTheMask(Dropout):
 
 
 @pytest.mark.parametrize(("layer", "verdict"), [(Dropout, "pass"), (WithoutTheMask, "fail")])
-def test_the_closed_form_draws_what_the_other_derivations_draw(layer: type[nets.Layer], verdict: str) -> None:
+def test_all_derivations_draw_the_same_random_numbers(layer: type[nets.Layer], verdict: str) -> None:
     network = nets.Network([Linear(3, 3, generator=generator()), layer(), Linear(3, 2)]).double()
     before = torch.random.get_rng_state()
     x = torch.randn(4, 3, generator=generator(), dtype=torch.float64)
@@ -255,7 +255,7 @@ class Deciding(Unchanged):
 
 
 @pytest.mark.parametrize("layer", [Counting, Deciding])
-def test_sample_norms_of_autograd_refuse_what_cannot_be_taken_sample_by_sample(layer: Callable[[], nets.Layer]) -> None:
+def test_sample_norms_by_autograd_refuse_a_network_that_vmap_cannot_run(layer: Callable[[], nets.Layer]) -> None:
     data = nets.Batch(torch.ones(4, 3), torch.ones(4, 2))
     settings = {"loss": nets.MeanSquaredError(), "learning_rate": 0.1, "steps": 1, "sample_norms": True}
     descent = nets.descend(nets.Network([Linear(3, 2), layer()]), data, engine="autograd", **settings)  # type: ignore[arg-type]

@@ -196,7 +196,7 @@ SEEN = [ByGlobalNumber, ByClassAttribute, ByProperty, ByMethod, by_closure]
 
 
 @pytest.mark.parametrize("make", [*VARIABLE, *SEEN], ids=lambda make: make.__name__)
-def test_a_layer_is_never_replayed_with_values_that_have_changed(make: Callable[[], Scaled]) -> None:
+def test_a_layer_is_never_replayed_with_changed_values(make: Callable[[], Scaled]) -> None:
     of, loss, engine = own(make()), nets.MeanSquaredError(), Replayed(backpropagate)
     found = []
     for _ in range(4):

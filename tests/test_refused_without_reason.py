@@ -1,5 +1,5 @@
-"""Modules that can be verified though a part of what verifies them cannot follow; and what is told where nothing can
-be."""
+"""Modules that can be verified though a part of what verifies them cannot follow; and what is reported where nothing
+can be."""
 
 from collections.abc import Callable
 from typing import Any
@@ -56,7 +56,7 @@ def test_a_residual_that_differentiates_by_its_input_passes() -> None:
     assert nets.verify(Residual(), torch.tensor([[0.3], [-0.8]], requires_grad=True)).passed
 
 
-def test_a_kernel_of_one_precision_is_verified_in_that() -> None:
+def test_a_kernel_of_one_precision_is_verified_in_this_precision() -> None:
     right, wrong = (Written(lambda m, x, factor=factor: OnlySingle.apply(x, factor)) for factor in (1.0, 1.01))
     assert nets.verify(right, X[0], dtype="as is").passed
     assert nets.verify(wrong, X[0], dtype="as is").verdict == "fail"
@@ -75,7 +75,7 @@ def test_a_kernel_of_one_precision_is_verified_in_that() -> None:
     ],
     ids=["shape", "too few", "too many"],
 )
-def test_a_wrong_call_is_told_as_one(inputs: tuple[Tensor, ...], sentence: str) -> None:
+def test_a_call_with_wrong_arguments_is_reported_as_such(inputs: tuple[Tensor, ...], sentence: str) -> None:
     with pytest.raises(nets.InputError, match=sentence) as told:
         nets.verify(nn.Linear(3, 2), *inputs)
     assert "float64" not in str(told.value)
@@ -106,7 +106,7 @@ def test_a_gradient_at_the_end_of_the_range_is_not_stateful(exponent: float) -> 
     assert "stateful" not in nets.verify(Written(lambda m, x: x.exp2()), torch.tensor([exponent]).double()).sentence()
 
 
-def test_what_a_copy_leaves_out_is_said_and_does_not_pass() -> None:
+def test_parts_that_the_copy_lacks_are_named_and_do_not_pass() -> None:
     compiled, hooked = nn.Linear(3, 2), nn.Linear(3, 2)
     compiled.compile(backend="eager")
     hooked.register_forward_hook(lambda layer, inputs, output: output * hooked.weight.sum())

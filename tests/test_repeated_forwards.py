@@ -152,7 +152,7 @@ def test_it_is_verified_in_training(kind: str, name: str) -> None:
     torch.testing.assert_close(state(network), before, rtol=0, atol=0)
 
 
-def test_a_pullback_without_a_forward_pass_is_a_sentence() -> None:
+def test_a_pullback_without_a_forward_pass_is_refused_in_a_sentence() -> None:
     layer = Residual([linear(), Dropout(0.4)]).double()
     with pytest.raises(nets.InputError, match=r"Residual .*forward pass.*eval\(\)"):
         layer.pullback(X, X, layer(X).clone())

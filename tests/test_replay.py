@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import nets
 from nets.data.batch import Batch
 from nets.training.gradients.backpropagation import backpropagate
-from nets.training.gradients.engines import ENGINES
+from nets.training.gradients.engines import GRADIENT_ENGINES
 from nets.training.gradients.sample_norms import SAMPLED
 from nets.training.replay.recording import Recording
 from nets.training.replay.replayed import Replayed
@@ -45,7 +45,7 @@ CHANGES: dict[str, Callable[[nets.Network, nets.Loss], tuple[nets.Network, nets.
 
 @pytest.mark.parametrize("change", list(CHANGES))
 def test_a_changed_network_or_loss_is_differentiated_anew(change: str) -> None:
-    engine, of, loss = ENGINES["closed_form"](), network(), nets.MeanSquaredError()
+    engine, of, loss = GRADIENT_ENGINES["closed_form"](), network(), nets.MeanSquaredError()
     for seed in range(3):
         engine(of, loss, numbers(seed))
     before = backpropagate(of, loss, numbers(7))
@@ -65,7 +65,7 @@ def recorded(engine: Replayed) -> bool:
 @pytest.mark.parametrize("reduction", ["mean", "sum"])
 def test_a_masked_loss_is_replayed_and_counts_the_targets_of_each_batch(reduction: str, sampled: bool) -> None:
     of, loss = network(), nets.MaskedCrossEntropy(reduction)
-    engine = SAMPLED["closed_form"]() if sampled else ENGINES["closed_form"]()
+    engine = SAMPLED["closed_form"]() if sampled else GRADIENT_ENGINES["closed_form"]()
     counts = [
         [0, 1, -100, 1, -100, 0],
         [1, -100, -100, -100, -100, -100],
@@ -191,7 +191,7 @@ def test_a_layer_that_cannot_be_replayed_is_called_at_each_batch(kind: type[Scal
 
 
 def test_a_layer_that_draws_random_numbers_draws_at_each_batch() -> None:
-    of, loss, engine = own(Noisy(1.0)), nets.MeanSquaredError(), ENGINES["closed_form"]()
+    of, loss, engine = own(Noisy(1.0)), nets.MeanSquaredError(), GRADIENT_ENGINES["closed_form"]()
     torch.manual_seed(0)
     found = [float(engine(of, loss, numbers(0))[0]) for _ in range(4)]
     torch.manual_seed(0)
@@ -200,7 +200,7 @@ def test_a_layer_that_draws_random_numbers_draws_at_each_batch() -> None:
 
 @pytest.mark.parametrize("registered", ["before the first batch", "after it"])
 def test_a_hook_is_called_at_each_batch(registered: str) -> None:
-    of, calls, loss, engine = network(), list[int](), nets.MeanSquaredError(), ENGINES["closed_form"]()
+    of, calls, loss, engine = network(), list[int](), nets.MeanSquaredError(), GRADIENT_ENGINES["closed_form"]()
     if registered == "after it":
         for number in range(3):
             engine(of, loss, numbers(number))
@@ -247,7 +247,7 @@ class OneWrongNumber(Recording):
 
 
 @pytest.mark.parametrize("made", [Refusing, OneWrongNumber])
-def test_the_function_is_called_where_a_recording_is_wrong(made: type, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_function_is_called_instead_of_a_wrong_recording(made: type, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nets.training.replay.replayed.Recording", made)
     of, loss, engine = network(), nets.MeanSquaredError(), Replayed(backpropagate)
     for number in range(4):

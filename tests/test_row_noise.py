@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import nets
 from nets.verification.derivations.reverse_mode import reverse_mode
-from nets.verification.noise.row_noise import SHARED, gradient_floor
+from nets.verification.noise.row_noise import SHARED_NOISE, gradient_floor
 from nets.verification.problem.problem import Problem
 from tests.building import Written
 from tests.in_matrix import first_in_test
@@ -60,7 +60,7 @@ def test_the_noise_of_a_row_scales_with_that_row(batched: bool) -> None:
     jacobians = reverse_mode(problem)
     for name, floor in gradient_floor(problem, jacobians, seed=0).items():
         row = jacobians[name].abs().amax(1, keepdim=True)
-        assert bool((floor >= 4 * UNIT * row).all()) and bool((floor <= SHARED * row).all())
+        assert bool((floor >= 4 * UNIT * row).all()) and bool((floor <= SHARED_NOISE * row).all())
 
 
 class _Rows(torch.autograd.Function):

@@ -52,7 +52,7 @@ def test_a_gradient_of_a_vector_has_the_axes_of_x_first() -> None:
 
 
 @pytest.mark.parametrize("shape", [(3,), (), (2, 2, 2)])
-def test_what_is_no_matrix_is_refused(shape: tuple[int, ...]) -> None:
+def test_a_value_that_is_not_a_matrix_is_refused(shape: tuple[int, ...]) -> None:
     for rule in (rules.product, rules.row_product, rules.to_jacobian):
         with pytest.raises(InputError, match=rf"the argument of {rule.__name__} has the shape"):
             rule.__wrapped__(torch.zeros(shape))  # without the shapes that tests check

@@ -43,7 +43,7 @@ def one_by_one(case: Case, loss: Loss, target: Tensor) -> Tensor:
 @pytest.mark.parametrize("engine", SAMPLED)
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("case", WITH_PARAMETERS, ids=str)
-def test_each_norm_is_that_of_the_gradient_of_one_sample(case: Case, loss: str, engine: str) -> None:
+def test_each_norm_equals_the_norm_of_the_gradient_of_one_sample(case: Case, loss: str, engine: str) -> None:
     """Two batches, since the second is replayed. The gradients of the batch are compared as well."""
     target, found = targets(case, LOSSES[loss]), SAMPLED[engine]()
     whole = torch.autograd.grad(LOSSES[loss](case.network(case.x), target), list(case.network.parameters()))

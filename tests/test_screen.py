@@ -192,7 +192,7 @@ def test_summary_is_aligned_and_keeps_the_lines_of_a_text() -> None:
     ]
 
 
-def test_say_prints_what_it_is_given() -> None:
+def test_say_prints_its_arguments() -> None:
     table = "parameter  " + "formula " * 30 + "\n0.weight   [red]δ_ki X_j[/red] :smile: 1e-16"
     for console in (file_console(), terminal()):
         say(console, table)

@@ -77,7 +77,7 @@ def test_many_entries_are_summed_at_random() -> None:
     ],
     ids=lambda option: next(iter(option)),
 )
-def test_what_the_second_order_does_not_use_is_refused(option: dict) -> None:
+def test_an_argument_that_the_second_order_does_not_use_is_refused(option: dict) -> None:
     with pytest.raises(nets.InputError, match=f"order=2 was given with {next(iter(option))}.*to a call with order=1"):
         nets.verify(nn.Tanh(), torch.ones(2, 2), order=2, **option)
 
@@ -95,7 +95,7 @@ SQUARE = torch.tensor([[1.3, 0.4], [-0.7, 0.9]], dtype=torch.float64)
     "function",
     [torch.linalg.det, torch.linalg.inv, lambda a: torch.linalg.slogdet(a)[1], lambda a: torch.linalg.solve(a, a.mT)],
 )
-def test_forward_mode_through_linear_algebra_is_no_false_alarm(function: Callable[[Tensor], Tensor]) -> None:
+def test_forward_mode_through_linear_algebra_gives_no_false_alarm(function: Callable[[Tensor], Tensor]) -> None:
     """Without a graph of the gradient, forward mode says that the second derivative of a determinant is zero."""
     certificate = nets.verify(Written(lambda _, a: function(a)), SQUARE, order=2)
     assert certificate.passed, str(certificate)
@@ -155,13 +155,13 @@ def test_an_output_that_depends_on_nothing_has_a_gradient_of_zero() -> None:
 
 @pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
 @pytest.mark.parametrize("order", [1, 2])
-def test_complex_numbers_in_half_precision_are_no_traceback(order: int) -> None:
+def test_complex_numbers_in_half_precision_give_no_traceback(order: int) -> None:
     x = torch.tensor([0.5 + 1j, 2.0], dtype=torch.complex128)
     assert nets.verify(Written(lambda _, x: x.chalf()), x, order=order).verdict != "fail"
 
 
 @pytest.mark.parametrize("order", [1, 2])
-def test_complex_numbers_may_stand_behind_a_single_real_one(order: int) -> None:
+def test_complex_numbers_may_follow_a_single_real_one(order: int) -> None:
     """The variance is real and the mean complex; `view_as_real` cannot take a gradient from an odd place in memory."""
     x = torch.tensor([1 + 2j, 0.5 - 1j, -1 + 0.3j], dtype=torch.complex128)
     certificate = nets.verify(Written(lambda _, x: torch.var_mean(x)), x, order=order)

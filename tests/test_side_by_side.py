@@ -70,7 +70,7 @@ def test_a_wrong_slope_shows_in_the_difference(rows: int, monkeypatch: pytest.Mo
     assert weight.apart > 0.1 and weight.apart <= weight.largest
 
 
-def test_the_view_says_which_outputs_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_view_names_the_outputs_that_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     network, x = nets.mlp([3, 4, 6], "tanh", "identity"), torch.ones(5, 3)
     monkeypatch.setattr(side_by_side, "MOST_OUTPUTS", 2)
     whole = {one.parameter: one for one in jacobian_views(network, x)}

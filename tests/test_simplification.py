@@ -109,7 +109,7 @@ def test_a_recording_gives_the_numbers_of_the_function(function: Callable[[Tenso
 
 
 @pytest.mark.parametrize("function", [f for f, count in CASES.items() if count is not None], ids=lambda f: f.__name__)
-def test_only_what_is_needed_is_repeated(function: Callable[[Tensor], Any]) -> None:
+def test_only_needed_operations_are_repeated(function: Callable[[Tensor], Any]) -> None:
     watch, _ = watched(lambda: function(X))
     kept = simplified(watch.operations, watch.result).operations
     left = [operation for operation in kept if not operation.views]
@@ -185,7 +185,7 @@ def test_no_tensor_that_the_function_makes_is_kept() -> None:
         (lambda: X.sum().item(), "number"),
     ],
 )
-def test_what_cannot_be_repeated_is_said(function: Callable[[], Any], word: str) -> None:
+def test_the_reason_why_operations_cannot_be_repeated_is_given(function: Callable[[], Any], word: str) -> None:
     watch, _ = watched(function)
     assert word in watch.obstacle
     with pytest.raises(RuntimeError, match=word):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import nets
-from nets.verification.verify import BUDGET
+from nets.verification.verify import MOST_ENTRYWISE_NUMBERS
 
 ROWS, COLUMNS, MODULES, FAULTS = 96, 64, 20, 40
 """Twenty modules; forty faults are put into each of them, one after the other."""
@@ -63,7 +63,7 @@ def test_the_stated_probabilities_are_right_in_800_trials(fault: str) -> None:
         x = torch.randn(4, COLUMNS, generator=generator, dtype=torch.float64)
         x *= torch.logspace(0, columns, COLUMNS, dtype=torch.float64)
         module = Mixed(outputs, generator)
-        assert module.weight.numel() + x.numel() > BUDGET
+        assert module.weight.numel() + x.numel() > MOST_ENTRYWISE_NUMBERS
         probability = _stated(nets.verify(module, x, seed=seed))[int(fault != "a zeroed entry")]
         for _ in range(FAULTS):
             module.factor = torch.ones_like(module.factor)

@@ -9,7 +9,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 
-def test_what_depends_on_the_number_of_threads() -> None:
+def test_tests_that_depend_on_the_number_of_threads_pass_with_two() -> None:
     command = [
         sys.executable,
         "-m",

@@ -153,7 +153,7 @@ class Single(Tanh):
         return torch.tanh(x.float()).to(x.dtype)
 
 
-def test_a_forward_in_lower_precision_is_no_kink() -> None:
+def test_a_forward_in_lower_precision_is_not_taken_for_a_kink() -> None:
     certificate = nets.verify(nets.Network([Linear(3, 4), Single(), Linear(4, 2)]), X)
     assert certificate.verdict == "inconclusive"
     assert {check.reason for check in certificate.checks} == {None, Reason.LOWER_PRECISION}

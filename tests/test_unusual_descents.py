@@ -10,7 +10,7 @@ import nets
 from nets.calculus.losses import MeanSquaredError
 from nets.calculus.norms import EXACT_SUM, norm_tensors, norms_now
 from nets.data.batch import Batch
-from nets.training.gradients.engines import ENGINES
+from nets.training.gradients.engines import GRADIENT_ENGINES
 
 X = torch.randn(10, 3, generator=torch.Generator().manual_seed(0))
 T = torch.rand(10, 2, generator=torch.Generator().manual_seed(1))
@@ -33,7 +33,7 @@ def descended(of: nets.Network, data: Batch, **settings: object) -> list[nets.St
     return list(nets.descend(of, data, **(defaults | settings)))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("engine", list(ENGINES))
+@pytest.mark.parametrize("engine", list(GRADIENT_ENGINES))
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_data_of_any_kind_train_as_plain_tensors(kind: str, engine: str) -> None:
     ours, plain = network(), network()
@@ -46,7 +46,7 @@ def test_data_of_any_kind_train_as_plain_tensors(kind: str, engine: str) -> None
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("engine", list(ENGINES))
+@pytest.mark.parametrize("engine", list(GRADIENT_ENGINES))
 def test_half_precision_trains(engine: str, dtype: torch.dtype) -> None:
     """Equal up to the rounding of a dozen operations a step on numbers below 2."""
     ours, plain = network().to(dtype), network().double()
@@ -57,7 +57,7 @@ def test_half_precision_trains(engine: str, dtype: torch.dtype) -> None:
 
 
 @pytest.mark.parametrize("settings", [{}, {"momentum": 0.9}, {"micro_batch_size": 3}, {"sample_norms": True}], ids=str)
-@pytest.mark.parametrize("engine", list(ENGINES))
+@pytest.mark.parametrize("engine", list(GRADIENT_ENGINES))
 def test_a_frozen_parameter_does_not_change(engine: str, settings: dict) -> None:
     """The others move as in `torch.optim.SGD` over the parameters that require a gradient."""
     ours, theirs = network(), network()
@@ -76,7 +76,7 @@ def test_a_frozen_parameter_does_not_change(engine: str, settings: dict) -> None
     assert steps[0].sample_norms is None or list(steps[0].sample_norms.norms) == list(steps[0].gradient_norm)
 
 
-@pytest.mark.parametrize("engine", list(ENGINES))
+@pytest.mark.parametrize("engine", list(GRADIENT_ENGINES))
 def test_a_gradient_that_the_caller_clears_is_set_again(engine: str) -> None:
     of = network()
     for step in nets.descend(of, Batch(X, T), loss=MeanSquaredError(), learning_rate=0.1, steps=5, engine=engine):
@@ -107,7 +107,7 @@ CHANGES: dict[str, tuple[Callable[[nets.Network], object], str]] = {
 }
 
 
-@pytest.mark.parametrize("engine", list(ENGINES))
+@pytest.mark.parametrize("engine", list(GRADIENT_ENGINES))
 @pytest.mark.parametrize("settings", [{}, {"micro_batch_size": 2, "momentum": 0.9}, {"sample_norms": True}], ids=str)
 @pytest.mark.parametrize("change", list(CHANGES))
 def test_parameters_that_change_during_a_descent_are_refused(change: str, settings: dict, engine: str) -> None:
@@ -126,7 +126,7 @@ def test_parameters_that_change_during_a_descent_are_refused(change: str, settin
     assert all(map(torch.equal, of.parameters(), before))
 
 
-@pytest.mark.parametrize("engine", list(ENGINES))
+@pytest.mark.parametrize("engine", list(GRADIENT_ENGINES))
 def test_a_frozen_parameter_and_an_activation_may_be_replaced(engine: str) -> None:
     """Both engines continue with the new ones, like a descent that starts there."""
     ours, twin = network(), network()
@@ -164,7 +164,7 @@ def test_an_unused_parameter_has_a_zero_gradient_in_both_engines(unused: str) ->
         def gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
             return {"scale": torch.zeros_like(self.scale)}
 
-    for engine in ENGINES:
+    for engine in GRADIENT_ENGINES:
         for settings in ({}, {"sample_norms": True}):
             of = nets.Network([network()[0], network()[1], network()[2], Unused()])
             for layer in list(of)[:3]:
@@ -174,7 +174,7 @@ def test_an_unused_parameter_has_a_zero_gradient_in_both_engines(unused: str) ->
             assert torch.equal(of[3].scale, torch.ones(2))
 
 
-@pytest.mark.parametrize("engine", list(ENGINES))
+@pytest.mark.parametrize("engine", list(GRADIENT_ENGINES))
 def test_a_large_weight_does_not_count_as_divergence(engine: str) -> None:
     """The square of 1e20 is too large for float32; loss and gradient are finite."""
     of = network()
@@ -201,7 +201,7 @@ def test_a_network_that_cannot_be_trained_is_refused(change: Callable[[nets.Netw
         descended(of, Batch(X, T))
 
 
-@pytest.mark.parametrize("engine", list(ENGINES))
+@pytest.mark.parametrize("engine", list(GRADIENT_ENGINES))
 def test_targets_of_another_precision_are_refused(engine: str) -> None:
     with pytest.raises(nets.InputError, match=r"type torch\.float64 and the outputs torch\.float32"):
         descended(network(), Batch(X, T.double()), engine=engine)
@@ -227,7 +227,7 @@ def test_both_engines_record_the_same_norms_of_large_layers(settings: dict) -> N
     """To 1e-6 at every step, also sample by sample."""
     x, t = torch.randn(8, 1024, generator=torch.Generator().manual_seed(0)), torch.rand(8, 1024)
     told = []
-    for engine in ENGINES:
+    for engine in GRADIENT_ENGINES:
         of = nets.mlp([1024, 1024], output="identity", generator=torch.Generator().manual_seed(1))
         steps = descended(of, Batch(x, t), engine=engine, steps=3, batch_size=None, learning_rate=1e-3, **settings)
         told.append([n for s in steps for n in (*s.gradient_norm.values(), *s.update_ratio.values())])

@@ -63,10 +63,10 @@ def test_a_seed(value: object) -> None:
 def test_a_union_is_the_same_in_either_spelling(value: object, kind: tuple[Any, Any]) -> None:
     written, handed_out = kind
     assert settings.fits(value, handed_out) == settings.fits(value, written)
-    assert settings.described(handed_out) == settings.described(written)
+    assert settings.type_in_words(handed_out) == settings.type_in_words(written)
 
 
 def test_a_union_takes_what_one_of_its_kinds_takes() -> None:
     optional = Optional[int]  # noqa: UP045
     assert [settings.fits(value, optional) for value in (None, 3, True, 3.0, "3")] == [True, True, False, False, False]
-    assert settings.described(optional) == "a whole number or null"
+    assert settings.type_in_words(optional) == "a whole number or null"

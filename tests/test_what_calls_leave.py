@@ -43,7 +43,7 @@ def test_an_output_that_grows_with_each_call_is_stateful() -> None:
     assert certificate.sentence().count("9 and 18 numbers") == 1
 
 
-def test_an_in_place_write_that_autograd_refuses_is_not_taken_for_an_unseen_one() -> None:
+def test_an_in_place_write_that_autograd_refuses_is_reported_as_such() -> None:
     certificate = nets.verify(Written(lambda m, x: x.exp().add_(1)), randn(3))
     assert "modified by an inplace operation" in certificate.sentence()
     assert all(check.reason is not Reason.SAVED_TENSOR_OVERWRITTEN for check in certificate.checks)

@@ -228,7 +228,7 @@ def test_a_straight_through_estimator_fails_unless_it_is_intended() -> None:
     assert not nets.verify(module, x, intended=("input",), closed_form=lambda module, x: double).passed
 
 
-def test_intended_gradients_are_held_against_the_stated_closed_form() -> None:
+def test_intended_gradients_are_compared_with_the_stated_closed_form() -> None:
     module = Written(lambda m, x: Rounded.apply(m.weight) + x, weight=torch.linspace(0, 9, 6_000).double())
     x, eye = torch.zeros(1).double(), torch.eye(6_000).double()
     every = ("weight", "input")

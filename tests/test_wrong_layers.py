@@ -112,7 +112,7 @@ def test_a_layer_of_a_network_with_names_is_named_by_them() -> None:
     assert certificate.location.methods == ("slope",) and "`bend`" in certificate.sentence()
 
 
-def test_the_sides_of_the_layer_are_told() -> None:
+def test_the_failing_and_the_passing_side_of_the_layer_are_named() -> None:
     place = located(Linear(4, 4), Tripled(), Linear(4, 2))
     assert (place.failing, place.passing) == ("0", "2")
 
@@ -131,7 +131,7 @@ class DetachedSlope(Tanh):
         return (1 - y * y).detach()
 
 
-def test_the_second_order_holds_the_gradient_itself_against_reverse_mode() -> None:
+def test_the_second_order_compares_the_gradient_with_reverse_mode() -> None:
     certificate = nets.verify(nets.Network([Linear(4, 2), WithoutAPullback()]), X, order=2)
     assert certificate.location is not None and certificate.location.methods == ("pullback",)
     gradients = [check for check in certificate.checks if check.output == "(Σ_m v_m Y_m)"]
@@ -198,7 +198,7 @@ def test_the_second_order_of_many_numbers_is_checked_by_sums() -> None:
 
 @pytest.mark.usefixtures("fast_gradcheck")
 @pytest.mark.parametrize(("name", "fault"), WRONG)
-def test_a_wrong_one_fails_where_it_is_wrong(name: str, fault: str) -> None:
+def test_a_wrong_layer_fails_at_the_wrong_points_only(name: str, fault: str) -> None:
     case = CASES[name]
     make, expected = case.wrong[fault]
     certificate = nets.verify(case.network(make()), case.x)

@@ -62,7 +62,7 @@ def test_a_bound_is_never_below_the_slope(slope: float) -> None:
     assert certificate.verdict != "pass" or (bounds and min(bounds) >= slope), str(certificate)
 
 
-def test_a_function_that_hardly_moves_is_inconclusive() -> None:
+def test_a_function_that_hardly_changes_is_inconclusive() -> None:
     certificate = nets.verify(Written(lambda m, x: 1 + 1e-12 * x**2), torch.zeros(1).double())
     assert all(check.bound is None for check in certificate.checks)
 

@@ -9,7 +9,7 @@ import torch
 import nets
 from nets.data.batch import Batch
 from nets.training.gradients.backpropagation import backpropagate
-from nets.training.gradients.engines import ENGINES
+from nets.training.gradients.engines import GRADIENT_ENGINES
 from nets.training.loop import MULTITHREAD_FROM
 from nets.training.replay.recording import Recording, tensors, watched
 
@@ -46,7 +46,7 @@ def test_a_recording_with_gaps_between_rows_gives_what_the_formulas_give(activat
         assert (one - other).abs().max() <= 1e3 * eps * other.abs().max()
 
 
-@pytest.mark.parametrize("engine", list(ENGINES))
+@pytest.mark.parametrize("engine", list(GRADIENT_ENGINES))
 @pytest.mark.parametrize("width", [16, WIDE])
 def test_a_step_takes_one_thread_where_it_is_small_and_gives_the_others_back(engine: str, width: int) -> None:
     seen: list[int] = []
@@ -84,7 +84,7 @@ def test_an_error_in_a_step_gives_the_threads_back() -> None:
 @pytest.mark.parametrize("settings", [{}, {"momentum": 0.9}, {"micro_batch_size": 24}, {"sample_norms": True}], ids=str)
 def test_engines_follow_one_trajectory(settings: dict[str, object]) -> None:
     found = []
-    for engine in ENGINES:
+    for engine in GRADIENT_ENGINES:
         network = nets.mlp([64, WIDE, 10], output="identity", generator=torch.Generator().manual_seed(1)).double()
         steps = nets.descend(
             network, data(640, 64, torch.float64), loss=nets.MeanSquaredError(), learning_rate=0.01, batch_size=64,

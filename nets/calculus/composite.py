@@ -1,7 +1,8 @@
-"""A layer made of layers: its derivatives are those of its parts, along the chain rule.
+"""A layer made of layers: its derivatives follow from those of its parts by the chain rule.
 
-A parameter has the name of its part in front, as in `torch.nn`: 'attention.query.weight'. A layer, or a parameter, may
-stand in several parts: it is one parameter under the first of its names, and its gradients and Jacobians add up.
+A parameter has the name of its part in front, as in `torch.nn`: 'attention.query.weight'. Several parts may contain the
+same layer or parameter. It is then one parameter, under the first of its names, and its gradients and Jacobians are
+summed over its uses.
 """
 
 from abc import abstractmethod
@@ -37,14 +38,14 @@ class Visit(NamedTuple):
 class Composite(Layer):
     """A layer made of layers. A subclass defines `forward`, `pullback` and `visits`.
 
-    As a layer it computes the values between its parts again for each pullback, in the context `repeating`; a recording
-    computes them once.
+    Each pullback computes the values between the parts again, in the context `repeating`; a recording computes them
+    once.
 
     Args:
         parts: the layers, see `Parts`.
 
     Raises:
-        InputError: for a part that is no layer, or a name that cannot be that of a part.
+        InputError: for a part that is not a layer, or a name that a part cannot have.
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -65,7 +66,7 @@ class Composite(Layer):
             self.add_module(name, layer)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Y, as from every module of torch. What its parts drew is kept for the pullback, see `repetition`."""
+        """Y. The random numbers of the parts are kept for the pullback, see `repetition`."""
         before = state_before(self)
         y = cast("Tensor", super().__call__(x))
         if before:

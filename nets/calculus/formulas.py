@@ -49,7 +49,7 @@ class WrittenFormulas:
     Attributes:
         formulas: see `formulas`.
         left_out: a sentence without its full stop for each layer whose symbol is not the derivative.
-        legend: what the letters stand for: A, δ, H1 and those of the symbols. '' where there are none.
+        legend: definitions of the letters: A, δ, H1 and the letters of symbols; '' if there are none.
     """
 
     formulas: dict[str, Formula]
@@ -79,7 +79,7 @@ def written_formulas(network: Network, x: Tensor | None = None) -> WrittenFormul
 
 
 def _legend(found: Mapping[str, Formula], between: Sequence[str]) -> str:
-    """What the letters of formulas stand for.
+    """Definitions of the letters of formulas.
 
     Args:
         found: the formulas.
@@ -141,7 +141,7 @@ class _Chain:
         self.x, self.y = values[0], values[-1]
 
     def left_out(self) -> Iterator[str]:
-        """A sentence for each layer whose symbol is not the derivative, and stands in no formula."""
+        """A sentence for each layer whose symbol is not the derivative, so that no formula contains it."""
         for place, layer in zip(self.places, self.layers, strict=True):
             if place.symbol_fault:
                 yield f"the formula of layer {place.path} ({type(layer).__name__}) is left out: {place.symbol_fault}"

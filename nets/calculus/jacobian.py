@@ -18,7 +18,7 @@ from nets.errors import InputError
 
 
 class Jacobian(ABC):
-    """∂Y_nk/∂θ with the axes (n, k, *θ.shape); where a sample of Y has several axes, they stand in place of k."""
+    """∂Y_nk/∂θ with the axes (n, k, *θ.shape); if a sample of Y has several axes, these replace k."""
 
     @property
     @abstractmethod
@@ -142,7 +142,8 @@ class InputJacobian(Jacobian):
     """∂Y_nk/∂X_nj: a sample's outputs depend on that sample alone, so there is one n, and no sum over it.
 
     Args:
-        y_shape, x_shape: (N, *K) and (N, *S). Below, k and j stand for all axes of a sample of Y and of X.
+        y_shape, x_shape: (N, *K) and (N, *S). Below, k means all axes of a sample of Y, and j all axes of a sample of
+            X.
         pulled_back: computes ∂Y_nk/∂X_nj, of shape (N, K, *S). It is called at the first use, since this last step of
             the chain rule takes as long as those for all parameters together.
     """

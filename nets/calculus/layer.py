@@ -1,8 +1,8 @@
 """What a layer is: a forward pass and its derivative; everything else follows from these.
 
-Index letters: n sample, i output of the layer, j input of the layer. One letter stands for all axes of a sample: X_nj
-is any tensor of shape (N, *S), and Y_ni any tensor of shape (N, *S'). A cotangent v_ni and a tangent t_nj may carry
-further axes in front, such as the outputs k of a whole network; a pullback broadcasts over them.
+Index letters: n sample, i output of the layer, j input of the layer. One letter means all axes of a sample: X_nj is any
+tensor of shape (N, *S), and Y_ni any tensor of shape (N, *S'). A cotangent v_ni and a tangent t_nj may carry further
+axes in front, such as the outputs k of a whole network; a pullback broadcasts over them.
 """
 
 import functools
@@ -66,7 +66,7 @@ class Layer(ForwardState, nn.Module, ABC):
     that nothing else changes; False forbids a recording."""
 
     unit_axis: ClassVar[int] = -1
-    """The axis of Y that counts its units, all others of which are samples and positions: 1 for channels."""
+    """The axis of Y that counts its units, such as 1 for channels. All other axes are samples and positions."""
 
     def forward(self, x: Tensor) -> Tensor:
         """X_nj → Y_ni. Define this method, or `function`."""

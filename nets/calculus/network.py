@@ -26,7 +26,7 @@ MOST_CHAINED = 100
 """The most activations in a row that `mlp` accepts. The formula of twenty is already too long to read."""
 
 
-Pullback = Callable[[Layer, Tensor, Tensor, Tensor], Tensor]
+LayerPullback = Callable[[Layer, Tensor, Tensor, Tensor], Tensor]
 """(layer, v, x, y) → the cotangent of the layer's input."""
 
 
@@ -40,7 +40,7 @@ class Network(nn.Sequential, Composite):
     Shapes: X (N, *S) → Y (N, *S'), in most networks (N, J) → (N, K). Parameters have the names of `torch.nn.Sequential`
     ('0.weight', '0.bias'), so state dicts load into and from the same sequence of `torch.nn` modules.
 
-    A network is a layer itself, and may stand in another network or in a layer of your own.
+    A network is a layer itself, and may be a part of another network or of a layer of your own.
 
     Args:
         layers: in order; in a dictionary they have its names instead of numbers, as in 'head.weight'.
@@ -94,7 +94,7 @@ class Network(nn.Sequential, Composite):
         return values
 
     def pulled_back(
-        self, v: Tensor, values: list[Tensor], pullback: Pullback = _pullback
+        self, v: Tensor, values: list[Tensor], pullback: LayerPullback = _pullback
     ) -> Iterator[tuple[int, Tensor]]:
         """The number of each layer, last to first, and the cotangent of its output Z: v = ∂ℓ/∂Y for the last layer,
         then v_nj ← Σ_i v_ni ∂Z_ni/∂X_nj from each layer to the one before it.
@@ -149,7 +149,7 @@ class Network(nn.Sequential, Composite):
         """The gradients at the values of a forward pass."""
         return self._summed(Layer.checked_gradients, self.visits_along(v, values))
 
-    def visits_along(self, v: Tensor, values: list[Tensor], pullback: Pullback = _pullback) -> Iterator[Visit]:
+    def visits_along(self, v: Tensor, values: list[Tensor], pullback: LayerPullback = _pullback) -> Iterator[Visit]:
         """The visits at the values of a forward pass, see `pulled_back`."""
         names = list(self.parts)
         for index, own in self.pulled_back(v, values, pullback):

@@ -37,7 +37,7 @@ def _with(module: ModuleType, parameters: Mapping[str, Tensor]) -> ModuleType:
 def separated(modules: Iterable[ModuleType]) -> list[ModuleType]:
     """The modules, in which every place has a module of its own; parameters and buffers stay shared.
 
-    `torch.func.functional_call` leaves wrong values in a module that stands in two places.
+    `torch.func.functional_call` leaves wrong values in a module that is registered in two places.
     """
     seen: set[nn.Module] = set()
 

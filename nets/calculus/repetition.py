@@ -20,17 +20,17 @@ from nets.torch_internals import address, own_buffers
 MOST_KEPT = 4_096
 """The most forward passes whose state is kept. The oldest is given up first."""
 
-Place = tuple[int, str]
+StatePlace = tuple[int, str]
 """The identity of a module's table of buffers, and a name in it. Layers with other parameters share the table. Or the
 identity of a random generator, and its name."""
 
-_KEPT: OrderedDict[tuple[int | None, tuple[Place, ...]], dict[Place, Tensor]] = OrderedDict()
+_KEPT: OrderedDict[tuple[int | None, tuple[StatePlace, ...]], dict[StatePlace, Tensor]] = OrderedDict()
 """What was kept, for all layers of the process. It is no attribute of a layer: a layer with other parameters, see
 `Layer.at`, is another object, which repeats the same forward passes; and an attribute that changes at each call would
 be state of the module for a recording and for `verify`. The places in the key keep the layers apart."""
 
 
-def state_before(layer: Layer) -> dict[Place, Tensor]:
+def state_before(layer: Layer) -> dict[StatePlace, Tensor]:
     """A copy of all that a forward pass of a layer, or of its parts, now changes: moving buffers and generators."""
     buffers, generators = _moving(layer)
     if not buffers and not generators:
@@ -38,17 +38,17 @@ def state_before(layer: Layer) -> dict[Place, Tensor]:
     return _copied({place: buffer for place, (_, buffer) in buffers.items()}) | _states(generators)
 
 
-def _copied(buffers: dict[Place, Tensor]) -> dict[Place, Tensor]:
+def _copied(buffers: dict[StatePlace, Tensor]) -> dict[StatePlace, Tensor]:
     """The same numbers in other memory. A buffer that has several places is still one."""
     copies = {id(buffer): buffer.detach().clone() for buffer in buffers.values()}
     return {place: copies[id(buffer)] for place, buffer in buffers.items()}
 
 
-def _states(generators: dict[Place, torch.Generator]) -> dict[Place, Tensor]:
+def _states(generators: dict[StatePlace, torch.Generator]) -> dict[StatePlace, Tensor]:
     return {place: generator.get_state() for place, generator in generators.items()}
 
 
-def keep(before: dict[Place, Tensor], y: Tensor) -> None:
+def keep(before: dict[StatePlace, Tensor], y: Tensor) -> None:
     """Keep the state before the forward pass that made Y."""
     key = address(y), tuple(before)
     _KEPT[key] = before
@@ -91,13 +91,13 @@ def repeating(layer: Layer, y: Tensor) -> Iterator[None]:
             generator.set_state(states[place])
 
 
-Buffers = dict[Place, tuple[dict[str, Tensor | None], Tensor]]
+Buffers = dict[StatePlace, tuple[dict[str, Tensor | None], Tensor]]
 """Place → the table, and the buffer in it."""
 
 
-def _moving(layer: Layer) -> tuple[Buffers, dict[Place, torch.Generator]]:
+def _moving(layer: Layer) -> tuple[Buffers, dict[StatePlace, torch.Generator]]:
     """What a forward pass of a layer, or of its parts, now changes."""
-    buffers, generators = Buffers(), dict[Place, torch.Generator]()
+    buffers, generators = Buffers(), dict[StatePlace, torch.Generator]()
     for part in layer.modules():
         if not isinstance(part, Layer):
             continue

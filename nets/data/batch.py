@@ -39,7 +39,7 @@ class Batch:
         return [self.take(slice(start, start + size)) for start in range(0, len(self), size)]
 
     def spread(self, count: int | None) -> "Batch":
-        """At most so many samples, at equal distances from the first on; all of them where `count` is None."""
+        """At most so many samples, at equal distances beginning with the first; all of them if `count` is None."""
         if count is None or count >= len(self):
             return self
         return self.take(torch.arange(count, device=self.inputs.device) * len(self) // count)
@@ -99,7 +99,7 @@ class DataSet:
             regression.
         truth: the parameters that made the targets, where they are known, under the names of `named_parameters()`.
         labels: the name of each class c, `labels[c]`, where it is known.
-        counted: what has a class: 'samples', or 'characters' of samples that are text.
+        counted: the name of what has a class: 'samples', or 'characters' of samples that are text.
     """
 
     name: str
@@ -111,7 +111,7 @@ class DataSet:
     counted: str = "samples"
 
     def continued(self, network: Callable[[Tensor], Tensor], generator: torch.Generator) -> str:
-        """A text that the network makes of its own, where the samples are text; '' where they are not."""
+        """A text that the network continues, if the samples are text, else ''."""
         return ""
 
     def to(self, kind: torch.dtype | torch.device) -> "DataSet":

@@ -9,7 +9,7 @@ from nets.settings import call
 from nets.validation import one_of
 
 
-def load(settings: Mapping[str, Any]) -> DataSet:
+def data_set_of(settings: Mapping[str, Any]) -> DataSet:
     """The data set that `data._target_` names.
 
     Args:

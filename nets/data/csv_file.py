@@ -1,4 +1,4 @@
-"""A CSV file as named columns of text, of which each is read as numbers or as labels."""
+"""A CSV file as named columns of text. Each is read as numbers or as labels."""
 
 import csv
 import io
@@ -22,7 +22,7 @@ class CsvFile:
     """Rows of as many fields as there are names.
 
     Attributes:
-        path: where it lies, as it was given.
+        path: of the file, as it was given.
         names: of the columns, from the header.
         rows: the fields of each sample, as text without the space around it.
         lines: the line that each row begins on, counted from 1.
@@ -34,7 +34,8 @@ class CsvFile:
     lines: tuple[int, ...]
 
     def numbers(self, name: str, hint: str) -> npt.NDArray[np.float64]:
-        """A column as shape (N, 1); InputError for what is no finite number, with `hint` on how to mend it."""
+        """A column as shape (N, 1); InputError for an entry that is not a finite number, with `hint` on how to mend
+        it."""
         column = [row[self.names.index(name)] for row in self.rows]
         values = np.array([_number(text) for text in column])
         usable = np.abs(values) <= LARGEST  # False for NaN
@@ -130,7 +131,7 @@ def _ragged(path: Path, records: list[tuple[tuple[str, ...], int]]) -> str:
 
 
 def _number(text: str) -> float:
-    """The number that `text` spells; NaN where it spells none. Python's 1_000 counts as text."""
+    """The number written in `text`; NaN if it is not a number. Python's 1_000 counts as text."""
     try:
         return float("nan" if "_" in text else text)
     except ValueError:

@@ -99,7 +99,7 @@ def _unpack(folder: Path, file: str, raw: Path, sample: tuple[int, ...]) -> int:
 
 
 def _count(source: Path, plain: Path, sample: tuple[int, ...]) -> int:
-    """The number of samples, once magic number, lengths of the axes and size of the file agree.
+    """The number of samples. Raises InputError unless magic number, lengths of the axes and size of the file agree.
 
     torchvision compares neither the size with the header nor the width with 28.
     """

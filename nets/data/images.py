@@ -11,7 +11,7 @@ from torch import Tensor
 from nets.data import idx
 from nets.data.batch import Batch, DataSet
 from nets.data.data_sets import known_as
-from nets.data.one_hot import KINDS, encode
+from nets.data.one_hot import TARGET_KINDS, encode
 from nets.data.splitting import standardise
 from nets.data.vision import vision_data_sets
 from nets.errors import InputError
@@ -47,13 +47,13 @@ class ImageSet:
             targets: "classes": shape (N,), int64; "signed": T_nk = +1 for the right class, -1 for the others, shape (N,
                 10).
             train_samples: take only so many training images, drawn by the seed; None for all, in the order of the file.
-            test_samples: likewise of the held-out images.
-            seed: decides which are drawn.
+            test_samples: the same for the held-out images.
+            seed: of the images that are drawn.
 
         Raises:
             InputError: a file is missing, cut short, empty or not what its name says, or a download fails.
         """
-        kind = one_of("targets", targets, KINDS)
+        kind = one_of("targets", targets, TARGET_KINDS)
         train, test = self._read(Path(os.path.expanduser(str(root))).absolute(), yes_or_no("download", download))
         train_pixels, train_classes = _draw(train.data, train.targets, "train_samples", train_samples, seed)
         test_pixels, test_classes = _draw(test.data, test.targets, "test_samples", test_samples, seed)

@@ -1,4 +1,4 @@
-"""A NumPy archive as named arrays, of which each is read as numbers or as labels."""
+"""A NumPy archive as named arrays. Each is read as numbers or as labels."""
 
 import zipfile
 import zlib
@@ -18,15 +18,16 @@ class NpzFile:
     """Arrays whose first axis counts the samples.
 
     Attributes:
-        path: where it lies, as it was given.
-        names: of the arrays in it. They are read when they are asked for.
+        path: of the file, as it was given.
+        names: of the arrays in it. An array is read at its first use.
     """
 
     path: Path
     names: tuple[str, ...]
 
     def numbers(self, name: str, hint: str) -> npt.NDArray[np.float64]:
-        """An array of shape (N,) or (N, J) as shape (N, 1) or (N, J); InputError for what is no finite number."""
+        """An array of shape (N,) or (N, J) as shape (N, 1) or (N, J); InputError for an entry that is not a finite
+        number."""
         array = self._read(name)
         if array.dtype.kind not in "biuf":
             raise InputError(f"Array '{name}' of {self.path} holds {array.dtype} where numbers are expected: {hint}.")

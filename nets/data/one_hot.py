@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Int64, Shaped
 from torch import Tensor
 
-KINDS = ("signed", "classes")
+TARGET_KINDS = ("signed", "classes")
 
 
 def encode(classes: Int64[Tensor, " n"], count: int, kind: str) -> Shaped[Tensor, "n ..."]:

@@ -4,7 +4,7 @@ import torch
 
 from nets.data.batch import Batch, DataSet
 from nets.data.data_sets import known_as
-from nets.data.one_hot import KINDS, encode
+from nets.data.one_hot import TARGET_KINDS, encode
 from nets.data.splitting import split, standardise
 from nets.validation import one_of
 
@@ -32,7 +32,7 @@ def digits(*, targets: str = "signed", test_fraction: float = 0.2, seed: int = 0
     """
     from sklearn.datasets import load_digits
 
-    kind = one_of("targets", targets, KINDS)
+    kind = one_of("targets", targets, TARGET_KINDS)
     pixels, classes = (torch.tensor(array) for array in load_digits(return_X_y=True))
     train, test = split(len(pixels), test_fraction, seed, classes)
     train_inputs, test_inputs = standardise(pixels[train], pixels[test], common_scale=True)
@@ -51,7 +51,7 @@ def diabetes(*, test_fraction: float = 0.2, seed: int = 0) -> DataSet:
     """442 patients, ten measurements of each, and the progression of diabetes one year later.
 
     Inputs, shape (N, 10), and target, shape (N, 1), are standardised with the mean and deviation of the training part:
-    a mean squared error of 1 is that of always answering the mean.
+    always answering the mean has a mean squared error of 1.
 
     Raises:
         InputError: a fraction out of range.

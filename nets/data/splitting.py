@@ -11,7 +11,8 @@ from nets.validation import number, seeded
 def split(
     samples: int, test_fraction: float, seed: int, labels: Int64[Tensor, " n"] | None = None
 ) -> tuple[Int64[Tensor, " n_train"], Int64[Tensor, " n_test"]]:
-    """Indices to learn from and indices held out: disjoint, together all of 0 … N-1, each in random order.
+    """Indices of the training samples and of the held-out samples: disjoint, together all of 0 … N-1, each in random
+    order.
 
     M = round(test_fraction · N) samples are held out, at least one, and at least two are left to learn from. With
     `labels`, every class gives its share of them to within one sample: the shuffled samples are sorted by class, and
@@ -64,7 +65,7 @@ def standardise(
     mean = train.mean(0, dtype=torch.float64)
     centred = train - mean.to(train.dtype)
     variance = centred.square().mean(0, dtype=torch.float64)
-    # Equality decides, not the deviation: the mean of equal numbers is rounded, and their deviation seldom exactly 0.
+    # Columns are compared for equality: the mean of equal numbers is rounded, so their deviation is seldom exactly 0.
     constant = (train.amin(0) == train.amax(0)) | (variance == 0)
     if common_scale:
         variance = variance.mean().expand_as(variance)

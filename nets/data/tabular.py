@@ -13,7 +13,7 @@ from nets.data.batch import Batch, DataSet
 from nets.data.csv_file import CsvFile, read_csv
 from nets.data.data_sets import known_as
 from nets.data.npz_file import NpzFile, read_npz
-from nets.data.one_hot import KINDS, encode
+from nets.data.one_hot import TARGET_KINDS, encode
 from nets.data.splitting import split
 from nets.data.splitting import standardise as to_standard
 from nets.errors import InputError
@@ -55,7 +55,7 @@ def table(
         InputError: the file is missing, empty, damaged or not rectangular; a column is unknown, named twice, or has
             something that is no finite number; there are too few samples; an argument is out of range.
     """
-    kind = one_of("targets", targets, ("values", *KINDS))
+    kind = one_of("targets", targets, ("values", *TARGET_KINDS))
     scaled = yes_or_no("standardise", standardise)
     source = _open(Path(os.path.expanduser(str(path))))
     wanted = _known(source, "target", target)
@@ -100,7 +100,7 @@ def _open(path: Path) -> CsvFile | NpzFile:
 
 
 def _known(source: CsvFile | NpzFile, argument: str, given: object) -> list[str]:
-    """The names in `given`, which are one or a list, once all are known to be in the file and none is there twice."""
+    """The names in `given`, one or a list. Raises InputError unless all are in the file and each is given once."""
     listed = given if isinstance(given, Sequence) and not isinstance(given, str) else [given]
     if not listed or any(isinstance(name, bool) or not isinstance(name, (str, int)) for name in listed):
         raise refusal(argument, given, "the name of a column or a list of names")

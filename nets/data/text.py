@@ -55,13 +55,13 @@ def characters(
 ) -> Text:
     """Every character and the one after it: x_nt is the t-th character of window n, and its target is x_n,t+1.
 
-    The text is that of Python's own help, `pydoc_data.topics`, which every CPython has; or that of a file in UTF-8. Its
-    last part is held out, in windows that do not overlap. Characters are numbered in sorted order.
+    The text is Python's own help, `pydoc_data.topics`, which every CPython has; or a file in UTF-8. Its last part is
+    held out, in windows that do not overlap. Characters are numbered in sorted order.
 
     Args:
         path: a file of text; None for Python's help.
         context: T, the characters in a window.
-        stride: characters from the beginning of one training window to that of the next.
+        stride: characters from the beginning of one training window to the beginning of the next.
         shortest: ragged windows for training: each ends after a number of characters that is drawn from `shortest` to
             T, with the character 0 and the target −100 behind, for a masked loss. None for windows of T characters.
         test_fraction: share of the text that is held out.

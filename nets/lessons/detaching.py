@@ -11,7 +11,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from nets.verification.derivations.engines.jax_grad import in_double
-from nets.verification.derivations.engines.loading import load
+from nets.verification.derivations.engines.loading import load_package
 from nets.verification.derivations.engines.reading import Array
 
 
@@ -27,7 +27,7 @@ def pytorch(x: ArrayLike) -> tuple[Array, Array]:
 
 def tensorflow(x: ArrayLike) -> tuple[Array, Array]:
     """`tf.stop_gradient`, on a persistent tape, since it is used twice."""
-    tf = load("tensorflow")
+    tf = load_package("tensorflow")
     with tf.device("/CPU:0"):
         point = tf.Variable(x, dtype=tf.float64)
         with tf.GradientTape(persistent=True) as tape:
@@ -38,7 +38,7 @@ def tensorflow(x: ArrayLike) -> tuple[Array, Array]:
 
 def jax(x: ArrayLike) -> tuple[Array, Array]:
     """`jax.lax.stop_gradient`; the two gradients are the pullbacks of two cotangents of one pair (z, y)."""
-    j = load("jax")
+    j = load_package("jax")
 
     def pair(point: Any) -> tuple[Any, Any]:
         y = point * point
@@ -50,7 +50,7 @@ def jax(x: ArrayLike) -> tuple[Array, Array]:
         return np.array(*pullback((ones, nothing))), np.array(*pullback((nothing, ones)))
 
 
-ENGINES: dict[str, Callable[[ArrayLike], tuple[Array, Array]]] = {
+DETACHING_ENGINES: dict[str, Callable[[ArrayLike], tuple[Array, Array]]] = {
     "PyTorch": pytorch,
     "TensorFlow": tensorflow,
     "JAX": jax,

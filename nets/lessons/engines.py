@@ -15,7 +15,7 @@ from nets.errors import InputError
 from nets.lessons.function import Function
 from nets.verification.derivations.engines import available, mathematics
 from nets.verification.derivations.engines.jax_grad import in_double
-from nets.verification.derivations.engines.loading import load
+from nets.verification.derivations.engines.loading import load_package
 from nets.verification.derivations.engines.reading import Array, OutOfReachError
 
 
@@ -33,8 +33,8 @@ class Found:
 
 
 Engine = Callable[[Function, Sequence[Array], Array | None], Found]
-"""(f, its arguments, v) → Found, in float64; v = None stands for ones. Raises OutOfReachError if the engine cannot
-derive f."""
+"""(f, its arguments, v) → Found, in float64; v = None means ones. Raises OutOfReachError if the engine cannot derive
+f."""
 
 
 def pytorch(function: Function, at: Sequence[Array], v: Array | None) -> Found:
@@ -66,12 +66,12 @@ def symbolic(function: Function, *shapes: tuple[int, ...]) -> tuple[Any, tuple[A
 
     Args:
         function: made of operations that SymPy has.
-        shapes: of each argument; () stands for a number.
+        shapes: of each argument; () for a number.
 
     Raises:
         OutOfReachError: for a function whose control flow depends on numbers, which symbols do not have.
     """
-    sp = load("sympy")
+    sp = load_package("sympy")
     symbols = tuple(_symbols(sp, name, shape) for name, shape in zip(function.arguments, shapes, strict=True))
     try:
         y = np.asarray(function.forward(mathematics.sympy(), *symbols))
@@ -87,7 +87,7 @@ def symbolic(function: Function, *shapes: tuple[int, ...]) -> tuple[Any, tuple[A
 
 def tensorflow(function: Function, at: Sequence[Array], v: Array | None) -> Found:
     """`tape.gradient(y, x, output_gradients=v)`."""
-    tf, m = load("tensorflow"), mathematics.tensorflow()
+    tf, m = load_package("tensorflow"), mathematics.tensorflow()
     with tf.device("/CPU:0"):
         points = [tf.constant(point) for point in at]
         with tf.GradientTape() as tape:
@@ -99,7 +99,7 @@ def tensorflow(function: Function, at: Sequence[Array], v: Array | None) -> Foun
 
 def jax(function: Function, at: Sequence[Array], v: Array | None) -> Found:
     """`y, pullback = jax.vjp(f, x)`, then `pullback(v)`."""
-    j, m = load("jax"), mathematics.jax()
+    j, m = load_package("jax"), mathematics.jax()
     with in_double(j):
         y, pullback = j.vjp(lambda *x: function.forward(m, *x), *map(j.numpy.asarray, at))
         gradients = pullback(j.numpy.ones_like(y) if v is None else j.numpy.asarray(v))

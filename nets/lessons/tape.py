@@ -5,13 +5,13 @@ from numpy.typing import ArrayLike
 
 from nets.lessons.function import Function
 from nets.verification.derivations.engines import mathematics
-from nets.verification.derivations.engines.loading import load
+from nets.verification.derivations.engines.loading import load_package
 from nets.verification.derivations.engines.reading import Array
 
 
 def variable(outer: Function, inner: Function, x: ArrayLike) -> dict[str, Array]:
     """z = g(y), y = f(x) of a Variable, which is tracked unasked; a persistent tape gives several gradients."""
-    tf, m = load("tensorflow"), mathematics.tensorflow()
+    tf, m = load_package("tensorflow"), mathematics.tensorflow()
     with tf.device("/CPU:0"):
         point = tf.Variable(x, dtype=tf.float64)
         with tf.GradientTape(persistent=True) as tape:
@@ -22,7 +22,7 @@ def variable(outer: Function, inner: Function, x: ArrayLike) -> dict[str, Array]
 
 def constant(function: Function, x: ArrayLike) -> dict[str, Array | None]:
     """A constant has no gradient, unless the tape watches it."""
-    tf, m = load("tensorflow"), mathematics.tensorflow()
+    tf, m = load_package("tensorflow"), mathematics.tensorflow()
     found: dict[str, Array | None] = {}
     with tf.device("/CPU:0"):
         point = tf.constant(x, dtype=tf.float64)
@@ -38,7 +38,7 @@ def constant(function: Function, x: ArrayLike) -> dict[str, Array | None]:
 
 def repeated(function: Function, x: ArrayLike, times: int) -> list[Array]:
     """The gradient of one recording, computed several times: each is a new array, and nothing is added up."""
-    tf, m = load("tensorflow"), mathematics.tensorflow()
+    tf, m = load_package("tensorflow"), mathematics.tensorflow()
     with tf.device("/CPU:0"):
         point = tf.Variable(x, dtype=tf.float64)
         with tf.GradientTape(persistent=True) as tape:
@@ -48,7 +48,7 @@ def repeated(function: Function, x: ArrayLike, times: int) -> list[Array]:
 
 def summed(function: Function, x: ArrayLike, v: ArrayLike | None = None) -> Array:
     """The gradient of a vector: Σ_i ∂y_i/∂x, or Σ_i v_i ∂y_i/∂x with v as `output_gradients`."""
-    tf, m = load("tensorflow"), mathematics.tensorflow()
+    tf, m = load_package("tensorflow"), mathematics.tensorflow()
     with tf.device("/CPU:0"):
         point = tf.Variable(x, dtype=tf.float64)
         with tf.GradientTape() as tape:

@@ -72,7 +72,7 @@ class Certificate:
 
     @property
     def decisive(self) -> Check | None:
-        """The check that the sentence is about; None of a pass."""
+        """The check that the sentence is about; None for a pass."""
         culprits = [check for check in self.checks if check.verdict == self.verdict != Verdict.PASS]
         return min(culprits, key=_rank, default=None)
 
@@ -86,12 +86,12 @@ class Certificate:
         return f"{self.verdict}: {where}{worst}{declared}"
 
     def _declared(self, words: str) -> str:
-        """The caller's tolerance in words."""
+        """The tolerance of the caller in words."""
         return f"{words} {self.tolerance:.3g} of the largest entry" if self.tolerance is not None else ""
 
     def _passed(self) -> str:
-        """What was shown and what was not: the derivations that every checked parameter agrees with, and the parameters
-        that were not checked."""
+        """The sentence of a pass: the derivations that every checked parameter agrees with, and the parameters that
+        were not checked."""
         declared = [check.parameter for check in self.checks if check.against == Method.INTENTION]
         unchecked = f"{listed(declared)}: declared by the caller, not checked" if declared else ""
         checked = [check for check in self.checks if check.against != Method.INTENTION]
@@ -107,7 +107,7 @@ class Certificate:
         return "; ".join(filter(None, (shown, self._zeros(), unchecked))) + "."
 
     def _zeros(self) -> str:
-        """The gradients that are zero at this point alone, with their bounds."""
+        """The gradients that are zero at this point but not everywhere, with their bounds."""
         bounds: dict[str, float] = {}
         for check in self.checks:
             if check.bound is not None:
@@ -115,7 +115,8 @@ class Certificate:
         return f"{listed(list(bounds))}: zero, to within {rounded_up(max(bounds.values()))}" if bounds else ""
 
     def _power(self) -> str:
-        """The faults that would have been seen, in the copy in float64 and in the module in its own precision."""
+        """The smallest faults that would have been seen, in the copy in float64 and in the module in its own
+        precision."""
         words = _seen(self.detects, self.detects_entry)
         if not words:
             return ""
@@ -130,12 +131,11 @@ class Certificate:
             raise GradientError(self.sentence())
 
     def __str__(self) -> str:
-        """The table, the outcome in one sentence, and what that usually comes from."""
+        """The table, the outcome in one sentence, and its likely causes."""
         return "\n".join(filter(None, (self.table(), self.sentence(), self.likely_causes())))
 
     def likely_causes(self) -> str:
-        """What the reason of the decisive check usually comes from: 'Likely causes: (a) …; (b) …', or '' if not
-        known."""
+        """The likely causes of the decisive check's reason: 'Likely causes: (a) …; (b) …', or '' if none are known."""
         worst = self.decisive
         likely = () if worst is None or worst.reason is None else worst.reason.likely
         causes = [f"({letter}) {cause}" for letter, cause in zip("abcdef", likely, strict=False)]
@@ -169,7 +169,7 @@ class Certificate:
         """The certificate that `to_json` wrote.
 
         Raises:
-            InputError: if the text is no such document, or one of an unknown schema.
+            InputError: if the text is not such a document, or has an unknown schema.
         """
         try:
             document = parsed(text)
@@ -216,8 +216,8 @@ def _written(value: Any) -> Any:
 
 
 def _rank(check: Check) -> tuple[bool, bool, bool, bool]:
-    """The order of checks that do not pass: a wrong backward pass before a wrong witness, one that shows an entry
-    before one that does not, and one against differences before one against another derivation."""
+    """The order of checks that do not pass: a wrong backward pass before a wrong witness, a check with an entry before
+    one without, and a comparison with differences before one with another derivation."""
     return (
         check.oracle in WITNESSES,
         check.worst_index is None,

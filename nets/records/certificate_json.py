@@ -1,4 +1,4 @@
-"""Reads a certificate from JSON, and refuses every document that could not be shown, printed and written again."""
+"""Reads a certificate from JSON. A document that could not be shown, printed or written again is refused."""
 
 import json
 import math
@@ -16,11 +16,11 @@ from nets.records.text_enum import TextEnum
 from nets.records.verdict import Verdict
 
 SCHEMA = "nets.certificate/4"
-"""Of `Certificate.to_json`, see docs/certificate.md; the number goes up when a field is added, changes its meaning or
-goes away."""
+"""The schema that `Certificate.to_json` writes, see docs/certificate.md. It is increased when a field is added, removed
+or changed in meaning."""
 
 READABLE = (*OLDER, SCHEMA)
-"""What `Certificate.from_json` reads."""
+"""The schemas that `Certificate.from_json` reads."""
 
 MEASURES = (
     "max_abs_error",
@@ -35,7 +35,7 @@ MEASURES = (
 )
 """The fields of a check that are a number or None."""
 
-KINDS: dict[str, tuple[type, ...]] = {
+FIELD_TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("parameter", "oracle", "against", "message", "verdict"), (str,)),
     **dict.fromkeys(("entries", "wrong"), (int,)),
     **dict.fromkeys(("worst_index", "output_index", "parameter_index"), (list, type(None))),
@@ -57,8 +57,8 @@ def parsed(text: str) -> dict[str, Any]:
     """The object in a text.
 
     Raises:
-        ValueError: if it is no text, no JSON or no object; if it is nested deeper than Python follows, names a key
-            twice, or has a number that is not finite or takes more than 64 bits, or letters that no text in UTF-8 has.
+        ValueError: if it is not a text, not JSON or not an object; if it is nested too deeply for Python's parser, has
+            a key twice, a number that is not finite or has more than 64 bits, or characters that UTF-8 does not have.
     """
     if not isinstance(text, str | bytes | bytearray):
         raise ValueError(f"it is a {type(text).__name__}, and no text")
@@ -70,7 +70,7 @@ def parsed(text: str) -> dict[str, Any]:
             parse_constant=_no_number,
             object_pairs_hook=_with_different_keys,
         )
-        # JSON can hold half of a surrogate pair, which can be neither printed nor saved.
+        # JSON can contain half of a surrogate pair, which can be neither printed nor saved.
         json.dumps(found, ensure_ascii=False).encode("utf-8")
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
@@ -91,7 +91,7 @@ def _finite(text: str) -> float:
 
 
 def _whole(text: str) -> int:
-    # Longer ones are not parsed: Python refuses more than 4,300 digits with a sentence of its own.
+    # Longer numbers are not parsed: for more than 4,300 digits Python raises an error of its own.
     number = int(text) if len(text) <= 20 else 2**63
     if not -(2**63) <= number < 2**63:
         raise ValueError(f"{text[:40]} takes more than 64 bits")
@@ -111,10 +111,10 @@ def _with_different_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def checks_of(document: Mapping[str, Any]) -> tuple[Check, ...]:
-    """The checks of a certificate, of which there is at least one.
+    """The checks of a certificate; there is at least one.
 
     Raises:
-        ValueError: if there are none, or a field has a value that no check has.
+        ValueError: if there are none, or a field has a value that no check can have.
     """
     checks = document.get("checks")
     if not isinstance(checks, list) or not checks:
@@ -148,7 +148,7 @@ def declared_tolerance(document: Mapping[str, Any]) -> float | None:
     """The tolerance that the caller declared; None if there is none.
 
     Raises:
-        ValueError: if it is no number between 0 and 1.
+        ValueError: if it is not a number between 0 and 1.
     """
     tolerance = document.get("tolerance")
     if tolerance is None:
@@ -160,7 +160,7 @@ def declared_tolerance(document: Mapping[str, Any]) -> float | None:
 
 def _read(name: str, value: Any) -> Any:
     read = float(value) if value in ("inf", "-inf", "nan") and name in MEASURES else value
-    kinds = (int, float, type(None)) if name in MEASURES else KINDS[name]
+    kinds = (int, float, type(None)) if name in MEASURES else FIELD_TYPES[name]
     entries = value if isinstance(value, list) else []
     # In Python, True is an int.
     odd = [one for one in (read, *entries) if isinstance(one, bool)]

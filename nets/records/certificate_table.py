@@ -24,10 +24,10 @@ NONE = "–"
 
 
 def rows(checks: Sequence[Check], formulas: Mapping[str, str]) -> list[str]:
-    """A row for each parameter with entries, and for each other one that does not pass or is not checked.
+    """A row for each parameter with entries, and for each other parameter that does not pass or is not checked.
 
-    The verdict of a row is that of all checks of its parameter, including those that show no entry: a certificate that
-    fails has a row that fails, and one that passes has none.
+    The verdict of a row is the common verdict of all checks of its parameter, including those without an entry: a
+    certificate that fails has a row that fails, and one that passes has none.
     """
     entrywise = [check for check in checks if check.worst_index is not None]
     if not entrywise:
@@ -37,8 +37,8 @@ def rows(checks: Sequence[Check], formulas: Mapping[str, str]) -> list[str]:
     cells = [["parameter", "entries", *(SHORT.get(column, column) for column in columns), "verdict"]]
     beneath = [""]
     for name, own in _by_parameter(checks).items():
-        # Of two checks against one derivation the judged one has the column: another may be held against differences as
-        # well.
+        # If two checks compare with the same derivation, the column shows the check of the judged one: another
+        # derivation may be compared with differences, too.
         shown = {c.against: c for c in sorted(own, key=lambda c: c.oracle == title) if c.worst_index is not None}
         verdict = "not checked" if all(c.against == Method.INTENTION for c in own) else overall(c.verdict for c in own)
         if not shown and verdict == Verdict.PASS:
@@ -51,7 +51,7 @@ def rows(checks: Sequence[Check], formulas: Mapping[str, str]) -> list[str]:
 
 
 def answers(checks: Sequence[Check]) -> list[str]:
-    """Lines for the checks without an entry that pass: one for each check of all parameters, and one for each
+    """Lines for the checks without an entry that pass: one for each check of all parameters together, and one for each
     derivation."""
     plain = [c for c in checks if c.worst_index is None and c.verdict == Verdict.PASS and c.against != Method.INTENTION]
     lines = [str(check) for check in plain if check.parameter == "all"]
@@ -79,8 +79,8 @@ def _shown_beneath(own: list[Check]) -> str:
 
 
 def _with_formulas(cells: list[list[str]], beneath: list[str], title: str) -> list[str]:
-    """The aligned cells, the title above the columns of errors, and beneath each row its formula and its worst
-    entry."""
+    """The lines of the table: aligned cells, a title above the columns of errors, and below each row its formula and
+    its worst entry."""
     first, second = (max(len(row[column]) for row in cells) for column in (0, 1))
     lines = [" " * (first + second + 4) + title]
     for row, formula in zip(aligned(cells, right=range(1, len(cells[0]) - 1)), beneath, strict=True):
@@ -89,7 +89,7 @@ def _with_formulas(cells: list[list[str]], beneath: list[str], title: str) -> li
 
 
 def rests_on_differences(check: Check) -> bool:
-    """Whether a check that does not pass rests on differences, which rely on no other derivative."""
+    """Whether a check that does not pass compares with differences, which rely on no other derivative."""
     return check.verdict != Verdict.PASS and check.against == Method.CENTRAL_DIFFERENCE
 
 

@@ -1,4 +1,4 @@
-"""One derivation of a Jacobian held against another: the record of what was found."""
+"""The record of a comparison of two derivations of a Jacobian."""
 
 import math
 from dataclasses import dataclass, replace
@@ -14,38 +14,39 @@ from nets.text import distinct_digits, index_text
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One derivation of ∂Y/∂parameter held against another.
+    """The comparison of one derivation of ∂Y/∂parameter with another.
 
     Attributes:
-        parameter: its name, as in `named_parameters()`; 'input' or 'input[0]', …; 'all' or 'output' where none is
-            singled out.
-        oracle: the derivation that is judged: a `Method`, or the name of an engine of the caller's.
-        against: the derivation that it is held against.
-        entries: how many entries of the Jacobian were compared.
-        wrong: how many of them differ by more than the tolerance.
-        max_abs_error: the largest |actual − expected|; None where the oracle only answers yes or no.
-        max_rel_error: the same over the largest |expected|.
-        worst_index: the wrong entry with the largest error, or else the one that comes nearest to its tolerance: the
-            key of the output where there are several, the index of the output (n, k), then of the parameter (i, j).
-        expected: what `against` gives there.
-        actual: what `oracle` gives there.
-        tolerance: the error that rounding and truncation explain there.
+        parameter: its name, as in `named_parameters()`; 'input' or 'input[0]', …; 'all' or 'output' if the check is
+            about no single one.
+        oracle: the derivation that is judged: a `Method`, or the name of an engine of the caller.
+        against: the derivation that it is compared with.
+        entries: the number of entries of the Jacobian that were compared.
+        wrong: the number of these that differ by more than the tolerance.
+        max_abs_error: the largest |actual − expected|; None if the check only answers yes or no.
+        max_rel_error: the same divided by the largest |expected|.
+        worst_index: the wrong entry with the largest error, or else the entry with the largest error in units of its
+            tolerance. It consists of the key of the output if there are several, the index of the output (n, k), then
+            the index of the parameter (i, j).
+        expected: the value of `against` at this entry.
+        actual: the value of `oracle` at this entry.
+        tolerance: the error at this entry that rounding and truncation explain.
         detects: the smallest relative fault common to all entries, such as a wrong scale, that this check would have
-            seen at this point; None where the gradient is truly zero.
+            seen at this point; None if the gradient is exactly zero.
         verdict: PASS, FAIL, or INCONCLUSIVE where there is no derivative or the check could not have seen a fault.
         reason: why; None for a plain pass.
         message: the reason in words, with its facts; '' for a plain pass. No code reads it.
         ulp: in low precision, the largest error in units in the last place of the largest entry.
-        detects_entry: the smallest fault of one entry alone, in parts of the largest entry, that this check would have
-            seen whichever entry it were; by probes, of an entry of the gradient of a random sum of the outputs.
+        detects_entry: the smallest fault of any single entry, in parts of the largest entry, that this check would have
+            seen; by probes, of an entry of the gradient of a random sum of the outputs.
         bound: the absolute bound on a gradient that is zero where the output does depend on the parameter; None
             elsewhere.
-        output: what is differentiated there: 'Y', or "Y[1]" or "Y['key']" where the module returns several tensors;
-            None where no entry is shown.
+        output: the name of the differentiated output: 'Y', or "Y[1]" or "Y['key']" if the module returns several
+            tensors; None if no entry is shown.
         output_index: the part of `worst_index` that is the index in that output.
         parameter_index: the part of `worst_index` that is the index in the parameter or input.
-        precision: the precision of the module as it stands, such as 'bfloat16', where that is what is judged; None of a
-            copy in float64.
+        precision: the precision of the module, such as 'bfloat16', if the module in its own precision is judged; None
+            for a copy in float64.
     """
 
     parameter: str
@@ -99,14 +100,14 @@ class Check:
         """A check with an entry to show, from two derivations of the same numbers.
 
         Args:
-            actual: what the oracle gives.
-            expected: what it is held against; of the same shape.
-            tolerance: what rounding and truncation explain, broadcasting to that shape.
-            shown: the place of the entry to show, counted along the flattened numbers; the one that is off by the most
-                in units of its tolerance if it is not given.
-            wrong: how many entries are wrong; those that are off by more than their tolerance if it is not given.
-            entries: how many entries these numbers stand for; as many as there are if it is not given.
-            scale: the largest |expected| of the Jacobian; that of these numbers if it is not given.
+            actual: the values of the oracle.
+            expected: the values that they are compared with, of the same shape.
+            tolerance: the errors that rounding and truncation explain, broadcasting to that shape.
+            shown: the place of the entry to show, among the flattened numbers; by default the entry with the largest
+                error in units of its tolerance.
+            wrong: the number of wrong entries; by default of those whose error exceeds the tolerance.
+            entries: the number of entries that these numbers represent; by default their own number.
+            scale: the largest |expected| of the Jacobian; by default of these numbers.
             fields: of the check, such as those of `EntryIndex.fields()`, which say where the entry stands.
         """
         error, tolerance = (actual - expected).abs_().nan_to_num_(nan=torch.inf), tolerance.expand_as(expected)
@@ -159,8 +160,8 @@ class Check:
         return replace(self, message=self.message + more)
 
     def looks_like(self, mistake: Finding | None) -> "Check":
-        """The same check with the mistake that explains what is wrong, which is its reason from now on; itself where
-        none does."""
+        """The same check with a mistake that explains the fault as its reason; the check itself if `mistake` is
+        None."""
         if mistake is None:
             return self
         return replace(self, reason=mistake.reason, message=f"{self.message}; it looks like {mistake.message}")

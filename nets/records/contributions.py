@@ -1,7 +1,7 @@
-"""The record of a gradient that is a sum: what each contribution brought, and whether the sum is right.
+"""The record of a gradient that is a sum: the norm of each contribution, and whether the sum is right.
 
 A window is the sum of one step: its contributions are micro-batches or ranks. A contribution costs one call for all
-norms and one addition to a second sum, whatever the number of parameters. The numbers of many windows lie in one block
+norms and one addition to a second sum, whatever the number of parameters. The numbers of many windows are in one block
 of memory, on the device of the gradients, until they are read.
 """
 
@@ -196,14 +196,15 @@ def metrics_of(windows: Sequence[Accumulation]) -> ContributionMetrics | None:
         )
         whole = added.sum(1)
         agreement, residual = sums[:, -1] / whole, table[:, count * wide :] / whole
-        # A sum of zeros: the contributions agree, and the sum is right.
+        # For a sum of zeros: the contributions agree, and the sum is right.
         agreement[whole == 0], residual[whole == 0] = 1, 0
         shares = np.where(whole[:, None] == 0, 1 / count, added / whole[:, None])
     return ContributionMetrics(parts[:, :, 0], norms, cosines, shares, sums[:, -1], agreement, residual)
 
 
 def rounding(block: ContributionBlock) -> float:
-    """The largest residual that rounding explains: each product, addition and norm is off by u at most."""
+    """The largest residual that rounding explains: the relative error of each product, addition and norm is at most
+    u."""
     return 4 * (len(block.contributions) + 2) * block.unit
 
 
@@ -217,7 +218,7 @@ def noise_of(found: ContributionMetrics, windows: Sequence[Accumulation]) -> lis
         if counted.sum() < 2:
             noises.append(None)
             continue
-        # G_m of a mean. Of a sum all are N times as long, which leaves their ratio the same.
+        # These are G_m of a mean. The G_m of a sum are all N times as long; their ratio is the same.
         factors = weights[counted] * sizes.sum() / sizes[counted]
         small = float(np.square(factors[:, None] * norms[counted]).sum(1).mean())
         harmonic = float(counted.sum() / (1 / sizes[counted]).sum())

@@ -1,8 +1,8 @@
 """The statistics of each layer of a network at one moment of a run; `nets.training.gradients.layer_statistics` computes
 them.
 
-A layer means here what textbooks call one: a layer that mixes units with the elementwise layers behind it, such as
-X → Z = W X + B → Y = f(Z). It has the name of the first of them.
+Here a layer is what textbooks call one: a layer that mixes units, and the elementwise layers after it, such as X → Z =
+W X + B → Y = f(Z). It has the name of the first of them.
 """
 
 import math
@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 FLAT = 0.01
-"""A slope below it in size passes next to nothing back. tanh reaches it at |Z| = 3, where it is within 0.5 % of ±1."""
+"""A slope is called flat if its absolute value is below this. The slope of tanh is that small beyond |Z| = 3, where
+tanh is within 0.5 % of ±1."""
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """The quantiles of |f′| that are kept for a picture."""
@@ -44,15 +45,15 @@ class SlopeStatistics:
 
 @dataclass(frozen=True, slots=True)
 class LayerStatistics:
-    """One layer, X → Z → Y, and the gradient on its way back through it.
+    """One layer, X → Z → Y, and how it changes the gradient in the backward pass.
 
     Attributes:
         name: its place in the network, such as '0', as in the names of its parameters.
         units: I, the width of Y, or its channels.
         activations: the slopes of each elementwise layer, in order; empty where there is none.
         input_norm: ‖X‖.
-        not_finite: how many of the numbers in Y are not finite.
-        broken_parameters: how many of the numbers in its parameters are not finite.
+        not_finite: the number of entries of Y that are not finite.
+        broken_parameters: the number of entries of its parameters that are not finite.
         weight: the factor by which X → Z changes the norm of a cotangent, ‖W‖_F / √I of a Linear; 1 where X is Z.
         slope: (mean f′²)^½, where f′ is the product of the slopes of all its elementwise layers; 1 where there is none.
         cotangents: ‖∂ℓ/∂Y‖, ‖∂ℓ/∂Z‖, ‖∂ℓ/∂X‖.
@@ -77,12 +78,12 @@ class LayerStatistics:
 
     @property
     def measured(self) -> float:
-        """The measured attenuation: ‖∂ℓ/∂Y‖ / ‖∂ℓ/∂X‖. Below 1 the gradient grows on its way back."""
+        """The measured attenuation: ‖∂ℓ/∂Y‖ / ‖∂ℓ/∂X‖. Below 1 the layer makes the gradient larger."""
         return ratio(self.cotangents[0], self.cotangents[2])
 
     @property
     def measured_slope(self) -> float:
-        """The part of the attenuation that the slopes cause: ‖∂ℓ/∂Y‖ / ‖∂ℓ/∂Z‖, predicted as 1 / slope."""
+        """The part of the attenuation by the slopes: ‖∂ℓ/∂Y‖ / ‖∂ℓ/∂Z‖, predicted as 1 / slope."""
         return ratio(self.cotangents[0], self.cotangents[1])
 
 
@@ -94,7 +95,7 @@ class Snapshot:
         updates: the number of updates made before.
         samples: N, the samples that were passed through the network.
         layers: from input to output.
-        statistics: of each layer that has some, and of their parts, see `Layer.statistics`: name → {what: number}.
+        statistics: name of a layer, or of a part of a layer → its `Layer.statistics`, of those that have some.
     """
 
     updates: int

@@ -15,17 +15,16 @@ class Location:
     Attributes:
         module: its dotted name; '' for the module that was verified.
         kind: the name of its class.
-        itself: whether it has children and none of them is wrong alone: then the fault lies in the code between them.
-        by: its parameters and inputs by which its gradient is wrong; () if the whole backward pass is.
+        itself: whether it has children and none of them is wrong alone: the fault is then in its own code.
+        by: its parameters and inputs by which its gradient is wrong; () if its backward pass fails.
         also: other submodules that are wrong alone.
-        untried: children that cannot be called alone, and may hold the fault.
-        failing: in the order of the forward pass, the last submodule up to which all gradients are wrong; '' if
-            unknown.
-        passing: the first submodule from which on all gradients are right; '' if unknown.
-        methods: of a `nets.Layer`, its methods whose results are wrong: 'pullback', or 'slope' of an activation;
-            'gradients', 'jacobians'. () of any other module.
-        order: 1 if its gradient is wrong; 2 if that is right and wrong derivatives come from differentiating it again,
-            which matters for gradients of gradients. Then `by` may have 'v', the gradient that reaches its output.
+        untried: children that cannot be called alone, so that the fault may be in them.
+        failing: in the order of the forward pass, the last of the submodules whose gradients are wrong; '' if unknown.
+        passing: the first of the submodules whose gradients are right; '' if unknown.
+        methods: for a `nets.Layer`, its methods whose results are wrong: 'pullback', or 'slope' of an activation;
+            'gradients', 'jacobians'. () for any other module.
+        order: 1 if its gradient is wrong; 2 if its gradient is right and the derivatives of its gradient are wrong.
+            Then `by` may have 'v', the gradient that reaches its output.
     """
 
     module: str
@@ -42,7 +41,7 @@ class Location:
     def __str__(self) -> str:
         """A sentence without its full stop."""
         known = [f"everything up to `{self.failing}` fails"] if self.failing else []
-        # The wrong submodule may have parameters of its own whose gradients are right.
+        # Some parameters of the wrong submodule may have right gradients.
         passes = "every parameter" if self.passing == self.module else "everything"
         known += [f"{passes} from `{self.passing}` on passes"] if self.passing else []
         where = f"`{self.module}` ({self.kind})" if self.module else f"the code of {self.kind}"

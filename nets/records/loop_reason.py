@@ -7,7 +7,7 @@ from nets.records.reason import Explained
 class LoopReason(Explained):
     """The outcomes of a check of a loop over micro-batches, and the mistakes that a wrong loop may look like.
 
-    A check has the most specific one that is known. The names of facts stand in braces.
+    A check has the most specific one that is known. The names of facts are in braces.
     """
 
     # The gradient is wrong.
@@ -77,7 +77,7 @@ class LoopReason(Explained):
         "never summed over ranks: only the micro-batches of one of {ranks} ranks ({own})",
     )
 
-    # Micro-batches cannot stand for the whole batch.
+    # The whole batch cannot be divided into micro-batches.
     BATCH_STATISTICS = (
         "batch statistics",
         "BatchNorm statistics: each micro-batch is normalised by its own mean and variance, not by those of the "

@@ -1,13 +1,13 @@
-"""The derivations that a check names: what is judged, and what it is held against."""
+"""The derivations that a check names: the judged one, and the one that it is compared with."""
 
 from nets.records.text_enum import TextEnum
 
 
 class Method(TextEnum):
-    """A derivation of ∂Y/∂p, or what stands in its place in a check.
+    """A derivation of ∂Y/∂p, or what a check names instead of one.
 
-    An engine or a derivation of the caller's own has the name that the caller gives it, as plain text. No decision
-    rests on such a name, and none may be that of a member here.
+    An engine or a derivation of the caller's own has the name that the caller gives it, as plain text. No code depends
+    on such a name, and it must not be the text of a member.
     """
 
     CLOSED_FORM = "closed form"
@@ -21,9 +21,9 @@ class Method(TextEnum):
     GRADCHECK = "gradcheck"
     GRADGRADCHECK = "gradgradcheck"
     REVERSE_IN_FLOAT64 = "reverse mode in float64"
-    """The backward pass of the copy in float64, which the module in its own precision is held against."""
+    """The backward pass of the copy in float64, which the module in its own precision is compared with."""
     FORWARD_PASS = "forward"
-    """The output itself, where that is not fit to be differentiated."""
+    """The output itself, if it cannot be differentiated."""
     ITSELF = "itself"
     """The same derivation under other circumstances, or nothing else."""
     INTENTION = "intention"
@@ -42,12 +42,12 @@ ENGINE_METHODS = (Method.NUMPY, Method.SYMPY, Method.JAX, Method.TENSORFLOW)
 """Libraries with derivatives of their own, in which a `Network` is computed once more."""
 
 INDEPENDENT = (Method.CENTRAL_DIFFERENCE, Method.WHOLE_BATCH)
-"""What relies on no other derivative. Only checks against these count towards `Certificate.detects`."""
+"""Derivations that rely on no other derivative. Only comparisons with these count for `Certificate.detects`."""
 
 WITNESSES = (Method.FORWARD_MODE, Method.COMPLEX_STEP)
-"""Derivations that no training step runs. A fault of one of these is reported last."""
+"""Derivations that no training step runs. Their faults are reported last."""
 
 
 def named(text: str) -> "Method | str":
-    """The member whose text this is, or else the text: the name of a derivation of the caller's."""
+    """The member with this text; or the text itself, as the name of a derivation of the caller."""
     return Method(text) if text in {str(method) for method in Method} else text

@@ -1,4 +1,4 @@
-"""How much of a gradient is noise: the gradient noise scale, from the norms of gradients of two batch sizes.
+"""The gradient noise scale: how noisy a gradient is, from the norms of gradients of two batch sizes.
 
 The gradient of B samples drawn at random is G_B = G + noise, with G the gradient over all data and Σ the covariance of
 the gradient of one sample, so that E‖G_B‖² = ‖G‖² + tr Σ / B. Two batch sizes give both unknowns.
@@ -27,8 +27,8 @@ class GradientNoise:
     def scale(self) -> float:
         """B = tr Σ / ‖G‖², in samples: the gradient of a batch of B has as much noise as signal.
 
-        Steps of far smaller batches are mostly noise; far larger batches take more samples for the same progress. NaN
-        where the signal is not above zero.
+        With far smaller batches, steps are mostly noise; with far larger ones, the same progress takes more samples.
+        NaN where the signal is not above zero.
         """
         return self.noise / self.signal if self.signal > 0 else math.nan
 
@@ -41,8 +41,8 @@ class GradientNoise:
 def gradient_noise(small_square: float, small: float, large_square: float, large: float) -> GradientNoise:
     """‖G‖² = (B₂ ‖G₂‖² − B₁ ‖G₁‖²) / (B₂ − B₁) and tr Σ = (‖G₁‖² − ‖G₂‖²) / (1/B₁ − 1/B₂).
 
-    A ratio of two estimates is biased, and for a single step it says little: average signal and noise over many steps,
-    each on its own, and then divide.
+    The ratio of the two estimates is biased, and a single step is too noisy. Average signal and noise separately over
+    many steps, and then divide.
 
     Args:
         small_square: ‖G₁‖², the mean over the small batches (or over the samples).
@@ -55,7 +55,7 @@ def gradient_noise(small_square: float, small: float, large_square: float, large
 
 
 MEMORY = 100
-"""Steps over which a running average forgets: a step so long ago weighs 1/e."""
+"""The memory of a running average: a step so many steps ago has the weight 1/e."""
 
 
 class RunningNoise:

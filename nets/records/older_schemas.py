@@ -1,5 +1,5 @@
-"""Certificates of schemas 1 to 3, which had no `Reason` and no precision: both stood in texts, whose beginnings were
-documented."""
+"""Certificates of schemas 1 to 3. They had no `Reason` and no precision: both were the beginning of texts, as
+documented then."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,8 +10,8 @@ from nets.records.method import Method
 from nets.records.reason import Explained, Reason
 
 OLDER = ("nets.certificate/1", "nets.certificate/2", "nets.certificate/3")
-"""In the first, no check says what it would have seen of a single entry. In the first two, the index of the output and
-that of the parameter stand in one list alone. In all three, `reason` is what `message` is now."""
+"""Schema 1 has no `detects_entry`. Schemas 1 and 2 have one list with the index of the output and of the parameter. In
+all three, `reason` is what `message` is now."""
 
 BEGINNINGS: dict[str, Explained] = {
     "wrong derivative": Reason.WRONG_DERIVATIVE,
@@ -29,7 +29,7 @@ BEGINNINGS: dict[str, Explained] = {
     "weights unknown": LoopReason.WEIGHTS_UNKNOWN,
     "declared by the caller": Reason.DECLARED,
 }
-"""How the text began → what it meant."""
+"""The beginning of a text → its meaning."""
 
 
 def upgraded(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,7 @@
 """Why a check has its verdict: the table of all reasons, each with its sentence and, if known, its likely causes.
 
-Code decides by the member, `check.reason is Reason.KINK`, and never by the sentence. A sentence may be mended without
-changing what any code does. The field names in braces are the facts that a check fills in:
-`Reason.OVERFLOW.because(what=...)`.
+Code compares members, `check.reason is Reason.KINK`, and never sentences. A sentence can be changed without an effect
+on any code. The field names in braces are the facts that a check fills in: `Reason.OVERFLOW.because(what=...)`.
 """
 
 from typing import NamedTuple
@@ -14,8 +13,8 @@ class Finding(NamedTuple):
     """A reason, and its sentence with the facts of one case filled in.
 
     Attributes:
-        reason: None of a plain pass.
-        message: the sentence, without a full stop; '' of a plain pass.
+        reason: None for a plain pass.
+        message: the sentence, without a full stop; '' for a plain pass.
     """
 
     reason: "Explained | None" = None
@@ -27,7 +26,7 @@ class Explained(TextEnum):
 
     Attributes:
         sentence: with the names of the facts in braces.
-        likely: causes that are frequent in practice. They are experience, and nothing checks them.
+        likely: causes that are frequent in practice. They are experience and are not checked.
     """
 
     sentence: str
@@ -80,7 +79,7 @@ class Reason(Explained):
         "rounding: a probe is off by {error:.3g}, and none of {tries} others is as sharp")
     SCALE_UNSEEN = ("scale unseen", "rounding: a scale that is off by less than {scale} cannot be seen here")
     ROWS_UNSEEN = ("rows unseen",
-        "rounding: {count} rows or columns, with {share} % of the gradient, cannot be told from zero here")
+        "rounding: {count} rows or columns, with {share} % of the gradient, cannot be distinguished from zero here")
     LOWER_PRECISION = ("lower precision",
         "rounding: layer {name}, a {layer}, computes in {precision}, which is too coarse for this check",
         "a cast in the forward, such as x.float()")
@@ -197,7 +196,7 @@ class Reason(Explained):
         "wrong derivative: the gradient by the incoming gradient v: along {where} reverse mode gives {gives} where "
         "the gradient itself, which is linear in v, gives {right}{why}")
 
-    # What autograd asks of a backward besides the right numbers.
+    # Rules of autograd that a backward must keep, besides giving the right numbers.
     WRITES_INTO_COTANGENT = ("writes into the cotangent",
         "{who} writes into grad_output: the gradient{where} is used elsewhere, too, and may be expanded from one "
         "number; clone it")

@@ -1,4 +1,4 @@
-"""The record of an update. The numbers of many steps lie in one block of memory: a step writes one row of it.
+"""The record of an update. The numbers of many steps are in one block of memory; each step writes one row.
 
 A row is turned into named numbers only when it is read.
 """
@@ -55,8 +55,8 @@ class Block:
         rates: η of each step.
         recorded: what the update rule records of its own.
         width: the number of values in a row.
-        known: the number of values in a row that are known before the update: all but the ‖D_p‖.
-        decisive: the number of values that decide whether the update is made: ℓ and the ‖G_p‖.
+        known: the number of values in a row that are known before the update: all except ‖D_p‖.
+        decisive: the number of values that decide whether the update is made: ℓ and ‖G_p‖.
         place: parameter → p.
         item: (row, column) → one of the values.
         scale: row → one of the scales.
@@ -71,7 +71,7 @@ class Block:
         self.known, self.decisive = 1 + 2 * count, 1 + count
         self.place = {name: place for place, name in enumerate(names)}
         self._array = self.values.numpy() if like.device.type == "cpu" else None
-        # Bound once: a call of these costs less than an index.
+        # These methods are bound once, since calling them takes less time than indexing.
         self.item: Callable[[int, int], float] = self._fetched_item if self._array is None else self._array.item
         self.scale: Callable[[int], float] = self.scales.item
         self._fetched: tuple[int, NDArray[np.floating]] | None = None
@@ -102,7 +102,7 @@ class Block:
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             moved = self.scales[list(rows), None] * values[:, 1 + 2 * count : 1 + 3 * count]
             ratios, total = moved / sizes, np.sqrt((gradients * gradients).sum(1))
-        # A parameter that is zero and stays zero has moved by nothing.
+        # A parameter that is zero and stays zero has the ratio 0.
         ratios[(moved == 0) & (sizes == 0)] = 0
         own = dict(zip(self.recorded, values[:, 1 + 3 * count :].T, strict=True))
         return StepNumbers(self.names, values[:, 0], gradients, total, ratios, self.rates[list(rows)], own)
@@ -209,7 +209,7 @@ class Step:
 
     @property
     def clipped_gradient_norm(self) -> float | None:
-        """The same norm of the clipped gradients, which make the update; None where nothing is clipped."""
+        """The same norm of the clipped gradients, which the update uses; None if nothing is clipped."""
         recorded = self.block.recorded
         place = self.block.width - len(recorded)
         known = dict(zip(recorded, self.block.row(self.row)[place:], strict=True))
@@ -217,7 +217,7 @@ class Step:
 
     @property
     def update_ratio(self) -> Mapping[str, float]:
-        """Parameter → ‖Δθ_p‖ / ‖θ_p‖; infinite where θ_p = 0 and moves. A view: nothing is copied."""
+        """Parameter → ‖Δθ_p‖ / ‖θ_p‖; infinite if θ_p was 0 and is not any more. A view: nothing is copied."""
         return _UpdateRatios(self.block, self.row)
 
     @property

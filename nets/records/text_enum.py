@@ -1,10 +1,10 @@
-"""Enumerations whose members are text: `enum.StrEnum`, which Python has only from 3.11 on."""
+"""Enumerations whose members are text, as `enum.StrEnum` of Python 3.11."""
 
 from enum import Enum
 
 
 class TextEnum(str, Enum):
-    """A member equals its value, `Verdict.PASS == "pass"`, and prints as it, also in an f-string and in JSON."""
+    """A member equals its value, `Verdict.PASS == "pass"`, and is printed as its value, in f-strings and JSON too."""
 
     def __str__(self) -> str:
         return str(self.value)

@@ -6,7 +6,7 @@ from nets.records.text_enum import TextEnum
 
 
 class Verdict(TextEnum):
-    """What a check says of a derivative. INCONCLUSIVE: there is no derivative, or the check could not have seen a
+    """The verdict of a check on a derivative. INCONCLUSIVE: there is no derivative, or the check could not have seen a
     fault."""
 
     PASS = "pass"
@@ -15,7 +15,7 @@ class Verdict(TextEnum):
 
 
 def overall(verdicts: Iterable[Verdict]) -> Verdict:
-    """FAIL if any is, else INCONCLUSIVE if any is or there is none, else PASS."""
+    """FAIL if any verdict is FAIL; else INCONCLUSIVE if any is, or if there are none; else PASS."""
     found = set(verdicts)
     if Verdict.FAIL in found:
         return Verdict.FAIL

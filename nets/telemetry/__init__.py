@@ -1,4 +1,4 @@
-"""What can be seen of a run. Nothing here feeds back into it.
+"""Shows what happens in a run. Nothing here changes the run.
 
 ==================  ===================================================================================
 monitor             `GradientMonitor`: the gradient norms of any model in any loop

@@ -48,6 +48,6 @@ def accumulation_summary(steps: Sequence[Step], counted: str = "samples") -> dic
         rows["noise scale"] = (
             f"{average.scale:.3g} {counted}, so batches of about {average.batch_size:,.0f}; these have {size:,}"
             if average.signal > 0
-            else "no signal can be told from the noise of the gradient: larger batches, or more steps, would show one"
+            else "no signal was measured above the noise of the gradient: larger batches, or more steps, would show one"
         )
     return rows

@@ -19,7 +19,7 @@ from nets.validation import refusal, whole
 
 
 class _Row(NamedTuple):
-    """What one step leaves: its number, the tags, and ℓ and the norms on the device of the gradients."""
+    """The record of one step: its number, the tags, and ℓ and the norms on the device of the gradients."""
 
     step: int
     tags: tuple[str, ...]
@@ -50,7 +50,7 @@ class GradientMonitor:
     Args:
         model: its parameters are watched: those that require a gradient now.
         log_dir: the directory for `tensorboard --logdir`; it is made where it does not exist.
-        every: steps from one look at the gradients to the next.
+        every: the number of steps between two records.
 
     Raises:
         InputError: for a model with nothing to watch, or a directory that cannot be written.

@@ -1,4 +1,4 @@
-"""What is left of a run when it ends: its pictures, in the run directory and on the board, and the faults of its
+"""The report at the end of a run: its pictures, in the run directory and on the board, and the faults of its
 gradients."""
 
 import os

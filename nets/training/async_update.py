@@ -1,4 +1,4 @@
-"""An update on a GPU, which is queued and not waited for."""
+"""An update on a GPU. The CPU queues it and does not wait for it."""
 
 from collections.abc import Callable
 
@@ -13,20 +13,21 @@ from nets.training.replay.cuda_graph import CudaGraph
 from nets.training.update import Update
 
 SYNC_EVERY = 16
-"""Updates after which the CPU waits for the GPU, to see whether all numbers were finite. It divides ROWS."""
+"""The CPU waits for the GPU after so many updates, to read whether all numbers were finite. ROWS is a multiple of
+it."""
 
 assert ROWS % SYNC_EVERY == 0
 
 MOST_GRAPHS = 4
-"""Sizes of batches whose updates are kept as CUDA graphs."""
+"""The most batch sizes whose updates are kept as CUDA graphs."""
 
 
 class AsyncUpdate(Update):
     """The same update on a GPU. The GPU itself decides whether the numbers are finite.
 
-    Operations are queued one by one for gradients in new memory. Gradients that come a second time in the same memory
-    are captured with their update as one CUDA graph, which is launched from then on. After numbers that are not finite
-    the GPU makes no further update; the CPU sees it at the next multiple of SYNC_EVERY.
+    Operations are queued one by one for gradients in new memory. When gradients are in the same memory a second time,
+    they and their update are captured as one CUDA graph, which is launched from then on. Once a number is not finite,
+    the GPU makes no further update; the CPU reads this at the next multiple of SYNC_EVERY.
 
     Args:
         parameters: are moved in place.

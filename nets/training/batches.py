@@ -1,4 +1,4 @@
-"""The batches of a descent, epoch after epoch, and the place that it has reached in them."""
+"""The batches of a descent, epoch after epoch, and the present position in them."""
 
 from collections.abc import Callable, Iterator
 
@@ -12,7 +12,7 @@ from nets.data.batch import Batch, Indices
 class Batches:
     """An endless iterator. Each epoch takes all samples once, in an order drawn at its start.
 
-    Batches of one size share one memory: each overwrites the last.
+    Batches of the same size share memory: each overwrites the previous one.
 
     Args:
         data: all samples.
@@ -30,14 +30,14 @@ class Batches:
         self._memory: dict[int, tuple[Batch, Callable[[Indices], None]]] = {}
 
     def go_to(self, epoch: int, remaining: Tensor) -> None:
-        """Go on in an epoch of which these samples are still to come, in order; shape (R,)."""
+        """Go to the position in an epoch at which these samples remain, in order; shape (R,)."""
         here = self._data.inputs.device
         self._order = remaining.cpu().clone().numpy() if here.type == "cpu" else remaining.to(here)
         self.epoch, self._taken = epoch, 0
 
     @property
     def remaining(self) -> Tensor:
-        """The samples of this epoch that are still to come, in order; on the CPU."""
+        """The samples of this epoch that remain, in order; on the CPU."""
         return torch.as_tensor(self._order[self._taken :]).cpu().clone()
 
     @property

@@ -14,7 +14,7 @@ from nets.training.async_update import AsyncUpdate
 from nets.training.batches import Batches
 from nets.training.fitting import expect_fit
 from nets.training.gradients.accumulation import MicroBatches
-from nets.training.gradients.engines import ENGINES
+from nets.training.gradients.engines import GRADIENT_ENGINES
 from nets.training.gradients.source import GradientSource, GradientSpec, prepared
 from nets.training.loop import Descent
 from nets.training.optimizers.clipping import Clipped
@@ -54,8 +54,8 @@ def descend(
     record `parameter.grad` holds G.
 
     Args:
-        network: is trained, from its present parameters on. Those that require a gradient are moved, in the memory
-            where they are.
+        network: is trained, starting at its present parameters. Parameters that require a gradient are changed in
+            place.
         data: X (N, J) and targets; of a `DataSet` the training split. Every epoch visits all samples once, in an order
             drawn from `seed`.
         loss: ℓ(Y, T), a mean or a sum over samples.
@@ -65,30 +65,30 @@ def descend(
         steps: updates after which to stop; with both given, whichever comes first.
         batch_size: samples in an update, None for all of them (full batch); the last batch of an epoch may be smaller.
         micro_batch_size: samples in a micro-batch; the gradients of a batch's micro-batches are accumulated. None for
-            one piece.
+            the whole batch at once.
         momentum: μ of SGD.
         weight_decay: λ of SGD.
         clip_norm: the largest ‖G‖ over all parameters that the rule is given, see `nets.training.optimizers.Clipped`.
-        clip_value: the largest |entry| of G that it is given; this comes first.
+        clip_value: the largest |entry| of G that the rule is given; entries are clipped before the norm.
         engine: 'closed_form' (the layers' own derivatives, see `nets.training.gradients.backpropagate`) or 'autograd'.
         seed: of the order of the samples. The trajectory depends on the initial parameters, the data and this seed
             alone.
         sample_norms: whether each record has the norm of every sample's own gradient, see `SampleNorms`.
         rule: an optimizer in place of SGD, such as `nets.training.optimizers.Adam(1e-3)`; it has its own learning rate.
-        state: a descent to go on from, see `TrainState`. The network is given its parameters at once. `steps` and
-            `epochs` count from the beginning of that descent, and `seed` has no effect. `batch_size`,
+        state: a descent to resume, see `TrainState`. Its parameters are copied into the network by this call. `steps`
+            and `epochs` count from the beginning of that descent, and `seed` has no effect. `batch_size`,
             `micro_batch_size` and the number of samples must be those of that descent.
         gradient_source: gives G in place of the engine: the ranks of a run, or a loop with a mistake, see
             `GradientSource`.
 
     Returns:
-        An iterator of frozen `Step` records, whose `state` is the `TrainState` that it has reached. No update is made
-        before the first record is asked for, but the arguments are checked.
+        An iterator of frozen `Step` records. Its `state` is the present `TrainState`. Arguments are checked by this
+        call; the first update is made with the first `next`.
 
     Raises:
         InputError: for an argument out of range, or data or a state that do not fit network, loss and rule.
-        DivergenceError: after the record of a step whose loss or gradient is not finite; that step's update is not
-            made.
+        DivergenceError: by the `next` after the record of a step whose loss or gradient is not finite. The update of
+            that step is not made.
     """
     if not isinstance(network, Network):
         raise InputError(
@@ -104,7 +104,7 @@ def descend(
     rule = _rule(rule, learning_rate, momentum, weight_decay)
     if clip_norm is not None or clip_value is not None:
         rule = Clipped(rule, clip_norm, clip_value)
-    one_of("engine", engine, tuple(ENGINES))
+    one_of("engine", engine, tuple(GRADIENT_ENGINES))
     yes_or_no("sample_norms", sample_norms)
     if gradient_source is not None and not isinstance(gradient_source, GradientSource):
         raise refusal("gradient_source", gradient_source, "an object with a method prepare(spec), see GradientSource")
@@ -141,7 +141,7 @@ def count_steps(samples: int, epochs: int | None, steps: int | None, batch_size:
 
 
 def _checked(data: object, network: Network, loss: Loss) -> Batch:
-    """The samples to train on, without graphs, once they are known to fit network and loss."""
+    """The samples to train on, without graphs. Raises InputError unless they fit network and loss."""
     batch = data.train if isinstance(data, DataSet) else data
     if not isinstance(batch, Batch) or not isinstance(batch.inputs, Tensor) or not isinstance(batch.targets, Tensor):
         raise refusal("the data", data, "a nets.Batch of two tensors, inputs and targets, or a nets.DataSet")

@@ -1,4 +1,4 @@
-"""Loss and accuracy of a network, on samples held out for example; and a text that it writes."""
+"""Loss and accuracy of a network, for example on held-out samples; and a text that it writes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,18 +13,17 @@ from nets.data.batch import Batch, DataSet
 from nets.validation import seeded
 
 AT_ONCE = 1024
-"""Samples that pass through the network together."""
+"""The number of samples that pass through the network together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """How well a network does on a batch.
+    """Loss and accuracy of a network on a batch.
 
     Attributes:
         loss: ℓ of the batch.
-        accuracy: the share of samples, or of tokens, whose largest output is that of their class; None where there are
-            no classes.
-        counted: how many samples, or tokens, the accuracy is of.
+        accuracy: the share of samples, or of tokens, whose largest output belongs to their class; None without classes.
+        counted: the number of samples, or tokens, in that share.
     """
 
     loss: float
@@ -49,8 +48,8 @@ def evaluate(network: Network, loss: Loss, batch: Batch, classes: int | None = N
     """Loss, and with `classes` the accuracy 1/C Σ_n [argmax_k Y_nk = class of n] over the C samples, or tokens, that
     count.
 
-    The class of n is T_n, or argmax_k T_nk. The layers are in evaluation mode meanwhile: no number is dropped, and
-    nothing is normalized by the statistics of this batch.
+    The class of n is T_n, or argmax_k T_nk. The layers are in evaluation mode: nothing is dropped out, and
+    normalizations use fixed statistics.
     """
     parts = batch.split(AT_ONCE)
     with evaluation_mode(network):
@@ -66,7 +65,7 @@ def evaluate(network: Network, loss: Loss, batch: Batch, classes: int | None = N
 
 
 def _measured(network: Network, loss: Loss, batch: Batch, classes: int | None) -> tuple[float, int, int]:
-    """ℓ, how many samples or tokens are right, and how many count."""
+    """ℓ, the number of samples or tokens that are right, and the number that count."""
     y = network(batch.inputs)
     if classes is None:
         return float(loss(y, batch.targets)), 0, 0
@@ -75,6 +74,6 @@ def _measured(network: Network, loss: Loss, batch: Batch, classes: int | None) -
 
 
 def continued(network: Network, data: DataSet, seed: int) -> str:
-    """A text that the network writes, where the data is text; '' where it is not. The seed decides it."""
+    """A text that the network writes, if the data is text, else ''. It is determined by the seed."""
     with evaluation_mode(network):
         return data.continued(network, seeded(seed))

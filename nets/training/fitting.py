@@ -1,4 +1,4 @@
-"""Whether samples fit a network and a loss: asked before a descent, at a few samples for the network."""
+"""Whether samples fit a network and a loss. The network is tried with a few samples before a descent."""
 
 import torch
 from torch import Tensor
@@ -9,14 +9,14 @@ from nets.calculus.network import Network
 from nets.data.batch import Batch
 
 MOST_PASSED = 256
-"""Samples that are passed through the network: all would take as long as a part of the descent."""
+"""The number of samples that are passed through the network. All of them would take too long."""
 
 
 def expect_fit(network: Network, loss: Loss, batch: Batch) -> None:
     """Raise InputError unless the network accepts the samples, and the loss its outputs and every target.
 
-    The network stays as it is. The samples of the smallest and the largest whole number, such as a token, are among
-    those that are passed through it.
+    The network stays as it is. The samples with the smallest and the largest whole number, such as a token, are always
+    passed through it.
     """
     x = batch.inputs
     rows = torch.arange(min(len(x), MOST_PASSED), device=x.device)

@@ -18,7 +18,8 @@ from nets.training.unchanged import MovedParameters
 from nets.training.update import Update
 
 MULTITHREAD_FROM = 2**22
-"""Samples × parameters from which on a step uses several threads. Below, waking a thread takes longer than its work."""
+"""A step uses several threads if samples × parameters is at least this. Below, waking a thread takes longer than its
+work."""
 
 
 class Descent(Iterator[Step]):
@@ -60,7 +61,7 @@ class Descent(Iterator[Step]):
 
     @property
     def state(self) -> TrainState:
-        """A copy of all that the descent needs to go on from here, see `TrainState`."""
+        """A copy of everything that is needed to resume the descent here, see `TrainState`."""
         update, rule = self._update, self._update.rule
         generators = generators_of(self._network, self._batches.generator)
         return TrainState(
@@ -76,8 +77,8 @@ class Descent(Iterator[Step]):
     def _run(self) -> Generator[Step, None, None]:
         update, batches, size = self._update, self._batches, self._update.parameters.size
         last_step = math.inf if self._most_steps is None else self._most_steps
-        # Numbers that are not finite are seen in the record. NumPy keeps its error state in a context variable, and to
-        # run a step in a context of its own takes a tenth of the time of np.errstate.
+        # No warnings of NumPy: the record shows numbers that are not finite. NumPy keeps its error state in a context
+        # variable. Running a step in a context of its own takes a tenth of the time of np.errstate.
         quiet = contextvars.copy_context()
         quiet.run(np.seterr, all="ignore")
         # The first comparison of epochs is true in the last epoch only.
@@ -109,7 +110,7 @@ class Descent(Iterator[Step]):
         return found, self._update(found.loss, found.gradients)
 
     def _diverged(self, since: int) -> DivergenceError:
-        """The error for an update so many updates ago that was not made."""
+        """The error for the first update that was not made; `since` is the number of updates after it."""
         numbers = self._update.block.numbers([self._update.row - since])
         step, self._made = self._made - since, self._made - since - 1
         return DivergenceError(

@@ -19,7 +19,7 @@ class TrainedParameters:
     Attributes:
         names: of the P parameters.
         tensors: θ_p, without a graph. An update changes them in place.
-        first: the first parameter, which tells whether the caller has cleared the gradients.
+        first: the first parameter; its `.grad` shows whether the caller has cleared the gradients.
         contiguous: whether all are contiguous and of one precision, as fused kernels need them.
 
     Raises:
@@ -46,7 +46,7 @@ class TrainedParameters:
         return sum(tensor.numel() for tensor in self.tensors)
 
     def set_gradients(self, gradients: list[Tensor]) -> None:
-        """parameter.grad = G_p, where a caller looks for it."""
+        """Set parameter.grad = G_p, for the caller."""
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = gradient
 
@@ -56,15 +56,15 @@ def contiguous(tensors: Sequence[Tensor]) -> bool:
     return all(tensor.is_contiguous() and tensor.dtype == tensors[0].dtype for tensor in tensors)
 
 
-def described(value: object) -> str:
-    """What a tensor that belongs to a parameter has in common with it; anything else as it is written."""
+def shape_and_precision(value: object) -> str:
+    """The shape and precision of a tensor, in words; for any other value its repr."""
     return f"{value.dtype} of shape {tuple(value.shape)}" if isinstance(value, Tensor) else quoted(value)
 
 
 def check_like(what: str, value: object, parameter: Tensor) -> None:
     """Raise InputError unless `value` is a tensor of the parameter's shape and precision."""
-    if described(value) != described(parameter):
+    if shape_and_precision(value) != shape_and_precision(parameter):
         raise InputError(
-            f"{what} is {described(value)}; expected {described(parameter)}: return a tensor of the shape and "
-            "precision of its parameter."
+            f"{what} is {shape_and_precision(value)}; expected {shape_and_precision(parameter)}: return a "
+            "tensor of the shape and precision of its parameter."
         )

@@ -16,7 +16,7 @@ OF_SGD = ("learning_rate", "momentum", "weight_decay")
 
 
 def descent_of(descent: dict[str, Any], optimizer: dict[str, Any] | None, overrides: Sequence[str]) -> dict[str, Any]:
-    """The settings of the descent: without those of SGD where an optimizer was chosen, which has its own.
+    """The settings of the descent; without those of SGD if an optimizer was chosen, which has its own.
 
     Args:
         descent: the settings.

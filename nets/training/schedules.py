@@ -5,8 +5,8 @@ rate = nets.training.schedules.WarmupCosine(1e-3, steps=1_000, warmup=100)
 nets.descend(network, data, loss=loss, learning_rate=rate, steps=1_000)
 ```
 
-Any function of a whole number is a schedule; those here are checked and print themselves. η below is `learning_rate`,
-the largest value, and t the step, 0 for the first update. A resumed descent goes on from its own t.
+Any function of a whole number is a schedule. The schedules here check their arguments and have a repr. η below is
+`learning_rate`, the largest value, and t the step, 0 for the first update. A resumed descent continues with its own t.
 """
 
 import math
@@ -167,5 +167,5 @@ class OneCycle(Schedule, known_as="one_cycle"):
 
 
 def _half_cosine(start: float, end: float, part: float) -> float:
-    """From `start` at part = 0 to `end` at part = 1."""
+    """Half a cosine from `start` at part = 0 to `end` at part = 1."""
     return end + (start - end) / 2 * (1 + math.cos(math.pi * part))

@@ -1,4 +1,4 @@
-"""All that a descent needs to go on: `TrainState`."""
+"""`TrainState`: everything that is needed to resume a descent."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,17 +10,18 @@ from nets.calculus.network import Network
 from nets.calculus.state import ForwardState
 from nets.errors import InputError, quoted
 from nets.training.optimizers.update_rule import RuleState
-from nets.training.parameters import described
+from nets.training.parameters import shape_and_precision
 from nets.validation import refusal, whole
 
 SIZES = {name: f"sizes.{name}" for name in ("samples", "batch_size", "micro_batch_size")}
-"""What `TrainState.sizes` has → its entry in `as_dict`."""
+"""A key of `TrainState.sizes` → its key in `as_dict`."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainState:
-    """A descent between two updates. `descend(..., state=state)` goes on from there as if it had never been
-    interrupted, if it is given the same data, loss, rule and engine. Other sizes of data or batches are refused.
+    """The state of a descent between two updates. `descend(..., state=state)` continues bit for bit as the
+    uninterrupted descent would, if it has the same data, loss, rule and engine. Other sizes of data or batches are
+    refused.
 
     ```python
     steps = nets.descend(network, data, steps=7, ...)
@@ -37,7 +38,7 @@ class TrainState:
             'network.0.noise' is the generator 'noise' of layer 0, see `Layer.random_generators`.
         step: the number of updates made.
         epoch: the epoch of the last update, counted from 1; 0 before the first.
-        remaining: the samples of that epoch that are still to come, in order; shape (R,), int64.
+        remaining: the samples of that epoch that remain, in order; shape (R,), int64.
         sizes: how the samples are divided: 'samples' in the data, samples in a batch under 'batch_size', and in a
             micro-batch under 'micro_batch_size'.
     """
@@ -69,8 +70,8 @@ class TrainState:
         """The state that `as_dict` has written.
 
         Raises:
-            InputError: for an entry that is missing, unknown or of another kind. Whether it fits a network is checked
-                by `descend`.
+            InputError: for an entry that is missing, unknown or of another kind. `descend` checks whether the state
+                fits the network.
         """
         if not isinstance(saved, Mapping):
             raise refusal("the state", saved, "the dictionary that TrainState.as_dict returns")
@@ -100,12 +101,12 @@ class TrainState:
         )
 
     def check(self, network: Network, rule: RuleState, sizes: dict[str, int]) -> None:
-        """Raise InputError unless the state belongs to such a descent.
+        """Raise InputError unless the state fits a descent.
 
         Args:
             network: its parameters and buffers have the names and shapes of those here.
             rule: a state of the update rule, for names and shapes.
-            sizes: of its data, batches and micro-batches, as the state has them.
+            sizes: of its data, batches and micro-batches, with the keys of `sizes` here.
         """
         _check_alike("the network", self.parameters, state_of(network))
         _check_alike("the update rule", _flat(self.rule), _flat(rule))
@@ -149,7 +150,7 @@ def state_of(network: nn.Module) -> dict[str, Tensor]:
 
 
 def generators_of(network: nn.Module, order: torch.Generator) -> dict[str, torch.Generator]:
-    """The random generators of a descent by name: that of the order of the samples, and the layers' own."""
+    """The random generators of a descent by name: 'order', and the generators of the layers."""
     found = {"order": order}
     for path, layer in network.named_modules(prefix="network"):
         if isinstance(layer, ForwardState):
@@ -164,7 +165,7 @@ def _flat(rule: RuleState) -> dict[str, Tensor]:
 def _check_alike(what: str, saved: dict[str, Tensor], needed: dict[str, Tensor]) -> None:
     """Raise InputError unless both have the same names, shapes and precisions."""
     for name in (*needed, *saved):
-        ours, theirs = (described(own[name]) if name in own else "nothing" for own in (saved, needed))
+        ours, theirs = (shape_and_precision(own[name]) if name in own else "nothing" for own in (saved, needed))
         if ours != theirs:
             raise InputError(
                 f"the state has {ours} for '{name}' where {what} has {theirs}; expected a state of the same settings."

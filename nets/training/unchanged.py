@@ -1,4 +1,5 @@
-"""What must stay as it is from step to step, compared object by object before each: well below a microsecond."""
+"""What must not change from step to step. It is compared by object identity before each step, in well below a
+microsecond."""
 
 from collections.abc import Collection, Mapping, Sequence
 from operator import attrgetter, is_
@@ -18,7 +19,7 @@ class Entries:
     """The entries of some dictionaries.
 
     Args:
-        tables: are read now, and at each comparison.
+        tables: the dictionaries; they are read now and at each comparison.
         ignored: names that are not compared.
     """
 
@@ -26,7 +27,7 @@ class Entries:
         named = [(table, name) for table in tables for name in table if name not in ignored]
         self._owners, self._names = [table for table, _ in named], [name for _, name in named]
         self.values = [table[name] for table, name in named]
-        # An entry more or less is seen in their number.
+        # The number of entries shows whether one was added or removed.
         self._tables, self._count = tables, sum(map(len, tables))
 
     def same(self) -> bool:
@@ -37,7 +38,7 @@ class Entries:
 
 
 class SameParameters:
-    """The parameters of a network: the same objects, and the same of them require a gradient.
+    """The parameters of a network: whether they are the same objects, and the same ones require a gradient.
 
     Attributes:
         trained: those that require a gradient, by name.
@@ -60,20 +61,20 @@ class SameParameters:
 
 
 class MovedParameters(SameParameters):
-    """The parameters that a descent moves in place: in the same memory as well."""
+    """The parameters that a descent changes in place: whether they are in the same memory, too."""
 
     def __init__(self, network: Network) -> None:
         super().__init__(network)
         self._memory = list(map(Tensor.data_ptr, self._moved))
 
     def same(self, network: Network) -> bool:
-        """Whether nothing has changed, the memory of the trained parameters included."""
+        """Whether nothing has changed, including the memory of the trained parameters."""
         return list(map(Tensor.data_ptr, self._moved)) == self._memory and super().same(network)
 
     def refuse_changes(self) -> None:
         """Raise InputError if the updates would no longer reach a parameter that requires a gradient, or move another.
 
-        A change of anything else, such as an activation, is none of a descent's concern.
+        Other changes of the network, such as another activation, are allowed.
         """
         now = trained(self._network)
         for name, memory in zip(self.trained, self._memory, strict=True):

@@ -12,13 +12,13 @@ from nets.training.parameters import TrainedParameters, contiguous
 
 
 class Update:
-    """θ ← θ + Δθ for each call, with ℓ, ‖G_p‖, ‖θ_p‖ and ‖Δθ_p‖ on record.
+    """θ ← θ + Δθ for each call; ℓ, ‖G_p‖, ‖θ_p‖ and ‖Δθ_p‖ are recorded.
 
     Args:
         parameters: are moved in place.
         rule: gives Δθ.
         state: the state of the rule, updated in place.
-        made: the number of updates made before; a schedule of the learning rate goes on from it.
+        made: the number of updates made before, for a schedule of the learning rate.
 
     Attributes:
         block: holds the record of the last update.
@@ -40,14 +40,15 @@ class Update:
         self._direction_norms: Callable[[], list[float]] | None = None
 
     def __call__(self, loss: Tensor, gradients: dict[str, Tensor]) -> int | None:
-        """Make an update, unless ℓ or a gradient is not finite. No later update may follow one that was not made.
+        """Make an update, unless ℓ or a gradient is not finite. Call this no more after an update that was not made.
 
         Args:
             loss: ℓ, a scalar tensor.
             gradients: G_p by the names of the parameters. The same dictionary means the same memory.
 
         Returns:
-            None; or how many updates ago ℓ or G was not finite, as far as is known: 0 is this one.
+            None; or the number of updates since the first one whose ℓ or G was not finite, if that is known: 0 for this
+            one.
         """
         if gradients is not self._held:
             self._hold(gradients)
@@ -73,7 +74,8 @@ class Update:
         return None
 
     def last_check(self) -> int | None:
-        """The same number, once no more updates follow: on the CPU each call has already returned it."""
+        """The same result as of a call, after the last update: None, since on the CPU each call has returned it
+        already."""
         return None
 
     def _begin(self) -> None:
@@ -88,13 +90,14 @@ class Update:
         return self.rule.apply_fused(self.state, self.parameters.tensors, gradients, skip)
 
     def _hold(self, gradients: dict[str, Tensor]) -> None:
-        """Keep gradients that are in other memory than the last ones. The next may be written there again."""
+        """Remember gradients that are in other memory than the previous ones; the next ones may be in this memory
+        again."""
         self._held, self._gradients, self._norms = gradients, list(gradients.values()), None
         self._contiguous = contiguous(self._gradients)
         self.parameters.set_gradients(self._gradients)
 
     def _norms_of(self, directions: list[Tensor]) -> list[float]:
-        """‖D_p‖, by a prepared call where the directions are in the memory of the last ones."""
+        """‖D_p‖, by a prepared call if the directions are in the same memory as the previous ones."""
         if directions is not self._directions:
             self._directions, self._direction_norms = directions, None
             return norms_now(directions)

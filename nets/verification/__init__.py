@@ -10,11 +10,9 @@ side_by_side.py  two derivations of a network's Jacobians, arranged for a pictur
 problem/         the module at a point, as a function of named tensors, on copies
 derivations/     closed form, reverse and forward mode, complex step, differences, other engines
 noise/           what rounding does to outputs and gradients
-compare/         derivations held against each other: the verdict
-probing/         random directions, for modules that are too large for every entry
-fault_patterns/  the mistakes that a wrong Jacobian may come from
-checks/          what is checked besides entries: preconditions, low precision, gradcheck
-contract/        what autograd asks of a backward besides the right numbers
-second_order/    the gradient of the gradient
-accumulation/    `check_accumulation`: is the sum over micro-batches the gradient of the whole batch?
+compare/         derivations compared with each other: the verdict probing/         random directions, for modules that
+are too large for every entry fault_patterns/  the mistakes that a wrong Jacobian may come from checks/          what is
+checked besides entries: preconditions, low precision, gradcheck contract/        rules of autograd that a backward must
+keep, besides giving the right numbers second_order/    the gradient of the gradient accumulation/
+`check_accumulation`: is the sum over micro-batches the gradient of the whole batch?
 """

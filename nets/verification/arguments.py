@@ -17,7 +17,7 @@ CHOICES: dict[str, tuple[object, ...]] = {
 
 
 NOT_ENGINES = [method for method in Method if method not in ENGINE_METHODS]
-"""Names that no engine of the caller's may have, since decisions rest on them."""
+"""Names that an engine of the caller must not have, since `verify` treats these derivations differently."""
 
 
 def check_arguments(
@@ -78,6 +78,6 @@ def first_order_only(**given: object) -> None:
 
 
 def _one_of(name: str, given: object, among: tuple[object, ...]) -> None:
-    # The type first: True is 1 to Python, and an array is neither equal to a number nor not.
+    # The type is compared first: True equals 1 in Python, and comparing an array with a number gives an array.
     if type(given) is not type(among[0]) or given not in among:
         raise InputError(f"{name} is {quoted(given)}; expected {' or '.join(map(repr, among))}.")

@@ -16,8 +16,8 @@ from nets.torch_internals import no_vmap_warnings
 T = TypeVar("T")
 
 OWN_CODE = Path(__file__).parent
-"""The code of verification itself. An error that begins here, and is of no kind that PyTorch raises for a module, is a
-defect."""
+"""The folder of `nets.verification`. An error that is raised in this code, and is of no type that PyTorch raises for a
+module, is a defect of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,9 @@ class Unavailable:
 def attempt(derivation: Callable[[], T]) -> Available[T] | Unavailable:
     """What a derivation gives, or why the module does not have it.
 
-    PyTorch raises RuntimeError or NotImplementedError where an operation lacks a rule, and code of the module or of
-    PyTorch that is run in another way than usual may raise anything. Every other error is a defect of
-    `nets.verification` and is raised: a misspelt name must not look like a module without forward mode.
+    PyTorch raises RuntimeError or NotImplementedError where an operation lacks a rule. Code of the module or of PyTorch
+    may raise any error when it runs under a transform. Every other error is a defect of `nets.verification` and is
+    raised: a misspelt name must not look like a module without forward mode.
     """
     try:
         with quiet():

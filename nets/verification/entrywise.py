@@ -28,14 +28,15 @@ from nets.verification.problem.pytree import largest
 from nets.verification.progress import POINTS, following
 
 COMPLEX_BUDGET = 1_000
-"""Numbers in parameters and inputs up to which the complex step is taken along each; it has no batched form."""
+"""The most numbers in parameters and inputs for which the complex step is computed along each; it has no batched
+form."""
 
 Jacobians = Mapping[str, Tensor | None]
 """Derivation → ∂Y/∂p, shape (M, P); None where the module has no such derivation. The first one is judged."""
 
 
 def entrywise_certificate(problem: Problem, options: Options) -> Certificate:
-    """Every entry of every Jacobian by the derivation that is judged, against every other derivation."""
+    """Compare every entry of every Jacobian, by the judged derivation, with every other derivation."""
     network = network_of(problem)
     if network is None:
         return module_certificate(problem, options)
@@ -43,7 +44,7 @@ def entrywise_certificate(problem: Problem, options: Options) -> Certificate:
 
 
 def module_certificate(problem: Problem, options: Options, closed: Mapping[str, Tensor] | None = None) -> Certificate:
-    """The module's own backward pass against everything else; or a closed form, of shape (M, P), where that is
+    """Compare the module's own backward pass with every other derivation; or a closed form, of shape (M, P), if that is
     given."""
     reverse, batched = reverse_mode(problem), batched_reverse(problem)
     judge = _judge(problem, reverse, options)
@@ -65,7 +66,7 @@ def module_certificate(problem: Problem, options: Options, closed: Mapping[str, 
 
 
 def _network_certificate(network: Network, problem: Problem, options: Options) -> Certificate:
-    """The closed form against everything else, and as a function against `gradcheck`."""
+    """Compare the closed form with every other derivation, and check it by `gradcheck` as well."""
     reverse = reverse_mode(problem)
     closed = jacobians_by_layers(network, problem, reverse)
     engines = {name: engine_jacobians(problem, network, name, engine) for name, engine in options.engines.items()}
@@ -92,7 +93,7 @@ def _network_certificate(network: Network, problem: Problem, options: Options) -
 def _judge(problem: Problem, reverse: Mapping[str, Tensor], options: Options) -> Judge:
     noise = gradient_floor(problem, reverse, problem.seed)
     if options.tolerance is not None:
-        # The error that is allowed in an approximate gradient may also show between two walks through its graph.
+        # An approximate gradient may differ between two backward passes through its graph by the error that is allowed.
         least = {name: options.tolerance * largest(jacobian) / ROUNDING_SAFETY for name, jacobian in reverse.items()}
         noise = {name: rows.clamp(min=least[name]) for name, rows in noise.items()}
     return Judge(problem, output_floor(problem, problem.seed), noise, options)

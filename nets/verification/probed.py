@@ -1,4 +1,4 @@
-"""The certificate of a module that is too large to check every entry: random directions instead."""
+"""The certificate of a module that is too large to check every entry: it is checked along random directions."""
 
 from dataclasses import replace
 
@@ -20,8 +20,7 @@ from nets.verification.progress import POINTS, following
 
 
 def probed_certificate(problem: Problem, options: Options, note: str) -> Certificate:
-    """The gradient of vᵀY by the derivation that is judged, for a random v, against differences along random
-    directions.
+    """Compare the gradient of vᵀY by the judged derivation, for a random v, with differences along random directions.
 
     Args:
         note: the first note of the certificate, which says why it is probed.
@@ -63,8 +62,8 @@ def probed_certificate(problem: Problem, options: Options, note: str) -> Certifi
 
 
 def _from_the_output(problem: Problem, options: Options) -> list[str]:
-    """The points to check, parameters first and from the output backwards: the wrong one nearest to the output says the
-    most."""
+    """The points to check, parameters first, from the output backwards: the wrong one nearest to the output is closest
+    to the fault."""
     parameters = [name for name in problem.points if name in problem.parameters]
     inputs = [name for name in problem.points if name not in problem.parameters]
     return [name for name in (*reversed(parameters), *inputs) if name not in options.intended]

@@ -16,13 +16,13 @@ from nets.verification.problem.graph import row_gradients
 from nets.verification.problem.problem import Problem
 
 MOST_ROWS, MOST_COLUMNS = 128, 160
-"""Rows and columns of a picture in which single entries can still be seen."""
+"""The most rows and columns of a picture in which single entries can be seen."""
 
 MOST_COMPARED_ENTRIES = 2**26
-"""The most entries of all Jacobians together that are computed, in whole samples, of which there is at least one."""
+"""The most entries of all Jacobians together that are computed, rounded down to whole samples; at least one sample."""
 
 MOST_OUTPUTS = 64
-"""Outputs of each sample whose derivatives are computed."""
+"""The most outputs of each sample whose derivatives are computed."""
 
 
 def jacobian_views(network: Network, x: Tensor) -> tuple[JacobianView, ...]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from nets.records.reason import Finding
 from nets.records.verdict import Verdict
 from nets.text import listed, precision_name
 from nets.verification.arguments import check_arguments, first_order_only
-from nets.verification.checks.kept_state import MovedFirst
+from nets.verification.checks.kept_state import CalledElsewhereFirst
 from nets.verification.checks.not_copied import check_left_out
 from nets.verification.checks.precision import check_as_is
 from nets.verification.checks.preconditions import check_preconditions
@@ -40,8 +41,8 @@ from nets.verification.second_order.certificate import second_order_certificate
 from nets.verification.second_order.gradient_module import SecondOrder
 from nets.verification.second_order.incoming_gradient import check_incoming
 
-BUDGET = 5_000
-"""Numbers in parameters and inputs up to which coverage='auto' checks every entry."""
+MOST_ENTRYWISE_NUMBERS = 5_000
+"""The most numbers in parameters and inputs for which coverage='auto' checks every entry."""
 
 
 def verify(
@@ -59,9 +60,9 @@ def verify(
 ) -> Certificate:
     """Check ∂Y/∂θ of every parameter and ∂Y/∂X, entry by entry, in float64 on copies.
 
-    The closed form of a `Network` is judged, and of any other module its own backward pass. It is held against reverse
+    The closed form of a `Network` is judged, and the backward pass of any other module. It is compared with reverse
     mode, forward mode, reverse mode under vmap, the complex step and central differences, as far as the module has
-    them. If there are three derivations or more and one disagrees with all others, the certificate names it.
+    them. If there are three or more derivations and one disagrees with all others, the certificate names it.
 
     Args:
         module: what to verify. It is copied to the CPU. Its parameters, `.grad`, buffers and mode, and the global
@@ -69,19 +70,19 @@ def verify(
         inputs: its arguments: tensors, or nested lists, tuples and dicts of them. A few samples are enough, since every
             entry is checked for each. The derivative is taken by all floating-point inputs, or by those that require a
             gradient, if some do.
-        coverage: 'full' to check every entry; 'auto' to do so up to BUDGET numbers in parameters and inputs, and to
-            probe beyond (see `nets.verification.probing.coverage`). The certificate then states with what probability
-            it would have seen a fault.
+        coverage: 'full' to check every entry; 'auto' to do so for at most MOST_ENTRYWISE_NUMBERS (5,000) numbers in
+            parameters and inputs, and to probe larger modules (see `nets.verification.probing.coverage`). The
+            certificate then states with what probability it would have seen a fault.
         seed: of the module's own random numbers and of every random choice made here.
         order: 1 for the gradient; 2 for the gradient of the gradient. Then the module that is checked has the output
             G_p = Σ_m v_m ∂Y_m/∂p, for every parameter and input p and a random v. G is differentiated by v as well.
-            The G of a `Network` is that of its closed form; it and its derivatives are held against reverse mode.
+            For a `Network`, G is computed by its closed form; G and its derivatives are compared with reverse mode.
         dtype: 'float64', or 'as is' to check also the module in its own precision, against its copy in float64.
         closed_form: `closed_form(module, *inputs)` → {name: ∂Y/∂name of shape (*Y.shape, *parameter.shape)}, your own
             derivation.
         intended: names whose gradient is meant to differ from the derivative, such as that of a straight-through
-            estimator. It is held against `closed_form` if that states it. Otherwise it is not checked, and does not
-            count as checked.
+            estimator. It is compared with `closed_form` if that states it. Otherwise it is not checked, and the
+            certificate says so.
         engines: further derivations of a `Network`, such as `nets.verification.derivations.engines.available()`.
         forward: 'optional' for a module whose forward mode is not used: if it is missing or wrong, a note says so.
             'required' if it is used: then that is a failure.
@@ -99,10 +100,10 @@ def verify(
     Limitations:
         - A pass holds at these inputs and these parameters. A branch that is not taken there is not checked.
         - Size of a fault. A check passes only if it would have seen a wrong scale of 1e-3. The sentence says what it
-          would have seen. Measured: a scale or one entry that is off by 3e-9 of the largest in small networks of tanh,
-          LayerNorm, GELU or attention, 1e-11 in a convolution with ReLU, and 4e-8 to 3e-7 by probes in networks of
-          64-256-10 and 784-300-10. A smaller fault passes, unless two of the exact derivations agree against it. It
-          leaves a note if forward mode or the complex step alone shows it.
+          would have seen. Measured: an error of a scale or of one entry of 3e-9 of the largest in small networks of
+          tanh, LayerNorm, GELU or attention, 1e-11 in a convolution with ReLU, and 4e-8 to 3e-7 by probes in networks
+          of 64-256-10 and 784-300-10. A smaller fault passes, unless two exact derivations agree with each other and
+          contradict it. If only forward mode or the complex step contradicts it, there is a note.
         - Above 5,000 numbers in parameters and inputs (coverage='auto') entries are probed. Measured: one zeroed entry,
           or one zeroed or flipped row, of the gradient of a random sum of the outputs is seen with a probability above
           0.9999 in 64-256-10 with tanh, and of 0.947 in 784-300-10 with ReLU, where most of the other entries are zero
@@ -131,7 +132,7 @@ def verify(
         engines=engines,
     )
     if isinstance(module, Layer) and not isinstance(module, Network):
-        # A layer has a closed form of its own, which a network of it alone checks.
+        # A layer has a closed form of its own, which is checked in a network of this one layer.
         module = Network([module])
     # A tensor that is made under inference_mode has no graph.
     with (
@@ -142,8 +143,8 @@ def verify(
     ):
         torch.default_generator.manual_seed(seed)
         problem, own_precision = _problem(module, inputs, seed, dtype)
-        elsewhere = (lambda: MovedFirst(module, inputs, dtype=problem.dtype, seed=seed)) if order == 1 else None
-        preconditions = check_preconditions(problem, elsewhere)
+        again = partial(CalledElsewhereFirst, module, inputs, dtype=problem.dtype, seed=seed)
+        preconditions = check_preconditions(problem, again if order == 1 else None)
         if preconditions.fatal:
             return _explained(problem, Certificate(tuple(preconditions.fatal)), order)
         if order == 2:
@@ -162,7 +163,7 @@ def verify(
         further = as_is + (deferred[:1] if certificate.passed else [])
         if certificate.verdict != Verdict.FAIL:
             further += check_contract(problem, inputs) or check_left_out(module, problem)
-            # Held against differences, which no approximate gradient agrees with.
+            # It is compared with differences, which no approximate gradient agrees with.
             exact = tolerance is None and problem.dtype is torch.float64
             if exact and all(check.verdict == Verdict.PASS for check in further):
                 further += check_elsewhere(problem, intended)
@@ -180,7 +181,7 @@ def verify(
 
 
 def _unused_layers(module: nn.Module) -> list[str]:
-    """A note if layers with a closed form stand in a module that autograd differentiates."""
+    """A note if a module that autograd differentiates contains layers with a closed form."""
     if isinstance(module, Network):
         return []
     unused = [f"{name} ({type(inner).__name__})" for name, inner in module.named_modules() if isinstance(inner, Layer)]
@@ -204,10 +205,12 @@ def _problem(module: nn.Module, inputs: tuple[Any, ...], seed: int, dtype: str) 
 
 
 def _first_order(problem: Problem, coverage: str, options: Options) -> Certificate:
-    """The certificate of the Jacobians: by probes if there are too many entries, else entry by entry."""
+    """The certificate of the Jacobians: by probes if there are too many entries, else by each entry."""
     size = sum(point.numel() for point in problem.points.values())
-    if coverage == "auto" and size > BUDGET:
-        return probed_certificate(problem, options, f"more than {BUDGET:,} numbers, so probed at random")
+    if coverage == "auto" and size > MOST_ENTRYWISE_NUMBERS:
+        return probed_certificate(
+            problem, options, f"more than {MOST_ENTRYWISE_NUMBERS:,} numbers, so probed at random"
+        )
     return entrywise_certificate(problem, options)
 
 

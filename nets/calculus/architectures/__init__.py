@@ -1,4 +1,4 @@
-"""Layers made of layers, and networks that are known by a name. Each is a `Composite`, and may stand in a Network.
+"""Layers made of layers, and networks that are known by a name. Each is a `Composite`, and may be a layer of a Network.
 
 combinators: Residual, Repeat, Concatenate, Sum, Product. Begin here.
 gated: swiglu, the gated perceptron.

@@ -10,7 +10,7 @@ batch_norm: BatchNorm1d, BatchNorm2d, which couple the samples in training. drop
 embedding: Embedding, Positions. attention: Attention, BlockedAttention.
 recurrent: LSTM, GRU.
 shape: Flatten, Unflatten, Reshape. initialization: how weights are drawn.
-conversion: which layer stands for which class of `torch.nn`.
+conversion: modules of `torch.nn` as layers.
 
 Index letters are those of `nets.calculus.layer`: n sample, i output of the layer, j input of the layer.
 """

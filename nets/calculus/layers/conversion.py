@@ -1,4 +1,4 @@
-"""Which layer stands for which class of `torch.nn`: each is registered beside its own class."""
+"""Conversion of modules of `torch.nn` to layers. Each conversion is registered in the file of its layer."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ _CONVERTERS: dict[type[nn.Module] | str, Converter] = {}
 
 
 class NoLayerError(InputError):
-    """No layer stands for a module.
+    """There is no layer for a module.
 
     Attributes:
         path: of the module, as in 'encoder.layers.0.attn'; '' for the module that was to be converted itself.

@@ -1,7 +1,7 @@
 """Convolutions over positions and over images.
 
 Index letters: n sample, o output channel, c input channel, l position of the output, s place in the kernel. The
-formulas are written for one axis of positions; an image has two, and each letter l and s then stands for a pair.
+formulas are written for one axis of positions; an image has two, and each letter l and s is then a pair.
 
 With a stride, a dilation and zeros around X, the place s of the kernel meets the position
 p(l, s) = l stride + s dilation − padding of X, which is one number of a window:

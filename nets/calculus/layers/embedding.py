@@ -1,8 +1,8 @@
 """Rows of a table in place of whole numbers: tokens and positions.
 
 Index letters: n sample, t position, u row of the table, j entry of a row. v is the cotangent of the output. A sample of
-tokens may have any shape; t stands for all its axes.
-Source: Bengio et al., "A Neural Probabilistic Language Model", JMLR 3 (2003), section 2.
+tokens may have any shape; t means all its axes. Source: Bengio et al., "A Neural Probabilistic Language Model", JMLR 3
+(2003), section 2.
 """
 
 import torch

@@ -167,7 +167,7 @@ class LSTM(Recurrent):
 class GRU(Recurrent):
     """h_t = (1 − u_t) m_t + u_t h_{t−1}, with h_0 = 0 and m_t = tanh(W_m x_t + b_m + r_t (U_m h_{t−1} + c_m)).
 
-    The gates r, u = σ(W x_t + b + U h_{t−1} + c). Rows of W and U stand in the order r, u, m. Arguments, shapes and
+    The gates r, u = σ(W x_t + b + U h_{t−1} + c). Rows of W and U are in the order r, u, m. Arguments, shapes and
     errors are those of `Recurrent`.
     """
 

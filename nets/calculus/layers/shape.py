@@ -133,7 +133,7 @@ def _axis(layer: nn.Module, name: str, axis: int, sample: tuple[int, ...]) -> in
 
 
 def _filled(layer: nn.Module, given: tuple[int, ...], size: int) -> tuple[int, ...]:
-    """The sizes with the number that −1 stands for."""
+    """The sizes with a number in place of −1."""
     known = math.prod(count for count in given if count != -1)
     free = given.count(-1)
     if free > 1 or 0 in given or size % known or (not free and size != known):

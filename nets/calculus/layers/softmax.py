@@ -15,16 +15,19 @@ from nets.calculus.mathematics import Mathematics
 from nets.calculus.notation.factors import DELTA, Factor, Place, subscript
 from nets.errors import InputError
 
-SATURATED = 0.99
+SATURATED_PROBABILITY = 0.99
 """A probability above it leaves less than a hundredth for all others: p (1 − p), the slope of its own score, is below
 0.01."""
 
 
 def distribution_statistics(p: Tensor) -> dict[str, float]:
     """Of distributions P_i along the last axis: `entropy`, the mean of −Σ_i P_i log P_i in nats, and `saturated`, the
-    share of those with max_i P_i > SATURATED."""
+    share of those with max_i P_i > SATURATED_PROBABILITY."""
     entropy = torch.special.entr(p).sum(-1)
-    return {"entropy": float(entropy.double().mean()), "saturated": float((p.amax(-1) > SATURATED).double().mean())}
+    return {
+        "entropy": float(entropy.double().mean()),
+        "saturated": float((p.amax(-1) > SATURATED_PROBABILITY).double().mean()),
+    }
 
 
 class Softmax(Layer):

@@ -1,9 +1,9 @@
 """Cross entropy: one class for each sample, or for each token of a sample.
 
-Index letters: c class, s the smoothing. One letter n stands for the sample and for the place of a token in it: targets
-have the shape (N,) or (N, T), outputs one axis more, whose length is K, the number of classes.
-Sources: Bishop, "Pattern Recognition and Machine Learning" (2006), section 4.3.4; Szegedy et al., "Rethinking the
-Inception architecture", arXiv:1512.00567, section 7, for label smoothing.
+Index letters: c class, s the smoothing. One letter n means the sample and the position of a token in it: targets have
+the shape (N,) or (N, T), outputs one axis more, whose length is K, the number of classes. Sources: Bishop, "Pattern
+Recognition and Machine Learning" (2006), section 4.3.4; Szegedy et al., "Rethinking the Inception architecture",
+arXiv:1512.00567, section 7, for label smoothing.
 """
 
 import torch

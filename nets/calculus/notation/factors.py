@@ -1,7 +1,7 @@
 """A formula as an object: it prints itself, and it computes its entry from the values of the network.
 
 Index letters: n sample, k output of the network, i and j index of a parameter, l, m, o … units that are summed over. A
-letter stands for one unit of a layer; where a sample has several axes, units are counted in the order of `flatten`.
+letter is one unit of a layer; if a sample has several axes, units are counted in the order of `flatten`.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ DELTA = "δ_ki is 1 where k = i, and 0 elsewhere"
 
 @dataclass(frozen=True)
 class Place:
-    """Where a layer stands in a network.
+    """The place of a layer in a network.
 
     Attributes:
         number: of the layer, from 0; None where a formula names one layer only, so that its weight is W.
@@ -61,7 +61,7 @@ class Factor:
         text: how it is written, such as 'W2_kl'.
         letters: its indices, such as ('k', 'l').
         numbers: n → its numbers at sample n, with an axis for each letter.
-        meanings: what its letters stand for, such as DELTA, where that is not the weight, bias, input or output of a
+        meanings: definitions of its letters, such as DELTA, unless they are the weight, bias, input or output of a
             layer.
     """
 

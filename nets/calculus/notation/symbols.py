@@ -32,7 +32,7 @@ MEANINGS = {
     "φ": "φ is the density of the standard normal",
     "[": "[a > b] is 1 where a > b, and 0 elsewhere",
 }
-"""What the letters and brackets of a symbol stand for, where that is not their name."""
+"""The meaning of the letters and brackets of a symbol, unless it is clear from their name."""
 
 POWERS = {"²": "** 2", "³": "** 3", "^": "**"}
 OPERATORS = {"−": "-", "-": "-", "+": "+", "·": "*", "/": "/", ">": ">", "<": "<", "≥": ">=", "≤": "<="}
@@ -73,7 +73,7 @@ def slope_function(symbol: str, owner: str = "a layer") -> Callable[[Tensor, Ten
 
 
 def meanings(symbol: str) -> tuple[str, ...]:
-    """What the letters and brackets of a symbol stand for."""
+    """The meaning of the letters and brackets of a symbol."""
     return tuple(dict.fromkeys(MEANINGS[token] for token in TOKEN.findall(symbol) if token in MEANINGS))
 
 

@@ -7,13 +7,13 @@ from torch.func import functional_call, jvp
 from nets.errors import InputError
 from nets.explanation.explain.partial_derivative import PartialDerivative
 
-STEP = 2.0**-17
+DIFFERENCE_STEP = 2.0**-17
 """Relative to θ or to one: here the truncation error, about h², equals the rounding error, about 1e-16/h."""
 
 
 def step_size(partial: PartialDerivative) -> float:
     """h of the central difference."""
-    return STEP * max(1.0, abs(float(partial.point[partial.index])))
+    return DIFFERENCE_STEP * max(1.0, abs(float(partial.point[partial.index])))
 
 
 def reverse_mode(partial: PartialDerivative) -> float:

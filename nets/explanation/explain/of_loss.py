@@ -14,7 +14,7 @@ from nets.calculus.losses import Loss
 from nets.calculus.network import Network
 from nets.errors import InputError
 from nets.explanation.document import Block, Lines, Note, Table, Title, as_html, as_text
-from nets.explanation.explain.derivations import STEP
+from nets.explanation.explain.derivations import DIFFERENCE_STEP
 from nets.explanation.selection import entry_name, select_entry
 from nets.text import six_digits, sixteen_digits
 
@@ -129,7 +129,7 @@ def explain_loss(
     by_output = loss.gradient(y, targets).detach()
     by_point = jacobians(network, x)[name].jvp(direction).detach()
     (reverse,) = torch.autograd.grad(value, point)
-    h = STEP * max(1.0, abs(float(point.detach()[place])))
+    h = DIFFERENCE_STEP * max(1.0, abs(float(point.detach()[place])))
     with torch.no_grad():
         difference = (at(point + h * direction) - at(point - h * direction)) / (2 * h)
     return LossExplanation(

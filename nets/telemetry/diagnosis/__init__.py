@@ -1,5 +1,5 @@
 """What is wrong with the gradients. Begin with `gradients`: the faults of one step.
 
-`attenuation` says in which layer a fault begins and by what, and `layer_table` has the table of the layers.
-`thresholds` says from which number on a diagnosis speaks, and `sentences` has its words.
+`attenuation` finds the layer in which a fault begins, and its cause; `layer_table` makes the table of the layers.
+`thresholds` has the limits beyond which there is a fault, and `sentences` the sentences.
 """

@@ -1,4 +1,4 @@
-"""In which layer of a snapshot a fault begins, and by what: the slopes or the weights."""
+"""Finds the layer of a snapshot in which a fault begins, and its cause: the slopes or the weights."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from nets.text import percent, two_digits
 
 
 def saturated(snapshot: Snapshot) -> str | None:
-    """Nearly all slopes of an activation are nearly zero, and the gradient is lost in it.
+    """Nearly all slopes of an activation are nearly zero, and make the gradient much smaller.
 
     The first such layer is named.
     """
@@ -70,7 +70,7 @@ def dead(snapshot: Snapshot) -> str | None:
 
 
 def first_not_finite(snapshot: Snapshot) -> str | None:
-    """The layer in which numbers cease to be finite: on the way forward, or else on the way back."""
+    """The first layer with numbers that are not finite: in the forward pass, or else in the backward pass."""
     for layer in snapshot.layers:
         if layer.broken_parameters:
             return sentences.BROKEN_PARAMETERS.format(layer=layer.name)
@@ -94,10 +94,10 @@ def first_not_finite(snapshot: Snapshot) -> str | None:
 
 
 def passage(snapshot: Snapshot, early: str, late: str, *, grows: bool) -> str:
-    """How the gradient changes on its way from a later layer back to an earlier one, and by what.
+    """How the gradient changes from a later layer back to an earlier one, and the cause.
 
-    From one ∂ℓ/∂Z to the other it passes the weights of the later layer, the slopes of the earlier one, and all between
-    them.
+    From one ∂ℓ/∂Z to the other it is multiplied by the weights of the later layer, the slopes of the earlier one, and
+    everything between.
 
     Args:
         snapshot: of all layers.
@@ -106,7 +106,7 @@ def passage(snapshot: Snapshot, early: str, late: str, *, grows: bool) -> str:
         grows: whether growth is to be explained, or loss.
 
     Returns:
-        Sentences; none where there is no such way, or where what is to be explained did not happen on it.
+        Sentences; none if the layers are not in this order, or if the gradient does not change in this direction.
     """
     names = [layer.name for layer in snapshot.layers]
     early, late = _holding(names, early), _holding(names, late)
@@ -129,7 +129,7 @@ def _holding(names: Sequence[str], name: str) -> str:
 
 
 def _passed(way: Sequence[LayerStatistics], total: float) -> str:
-    """How a gradient that stays finite changes along some layers: by one of them, or by all."""
+    """How a finite gradient changes along some layers: in one of them, or in all of them."""
     steps = list(pairwise(way))
     measured = [ratio(after.cotangents[1], before.cotangents[1]) for before, after in steps]
     predicted = math.prod(ratio(1, after.weight * before.slope) for before, after in steps)
@@ -181,7 +181,7 @@ def _cause(before: LayerStatistics, after: LayerStatistics) -> str:
 
 
 def _signal(snapshot: Snapshot, name: str, grows: bool) -> str:
-    """∂ℓ/∂W = Σ_n δ_ni X_nj is small, or large, where X is."""
+    """∂ℓ/∂W = Σ_n δ_ni X_nj is small, or large, if X is."""
     here = next(layer.input_norm for layer in snapshot.layers if layer.name == name)
     at_input = snapshot.layers[0].input_norm
     factor = ratio(here, at_input) if grows else ratio(at_input, here)

@@ -1,11 +1,11 @@
-"""What is wrong with the gradients of one step: a sentence for each fault, with its number and its parameter.
+"""Faults of the gradients of one step: a sentence for each, with its number and its parameter.
 
 A fault is found in the Step record: the loss, the gradient norms and the update ratios. The order of its parameters is
-taken as their order in the network, from input to output, and 'a.b.weight' as a parameter of the layer 'a.b'. Where the
-fault begins, and by what, is read from a Snapshot of the layers.
+taken as their order in the network, from input to output, and 'a.b.weight' as a parameter of the layer 'a.b'. A
+Snapshot of the layers shows where the fault begins, and its cause.
 
-A bias measures what arrives at its layer, since ∂ℓ/∂B = Σ_n δ_n, but is never itself called too small: before a
-normalisation, for example, its true gradient is zero.
+The gradient of a bias shows what arrives at its layer, since ∂ℓ/∂B = Σ_n δ_n, but it is never called too small: before
+a normalisation, for example, its true gradient is zero.
 """
 
 import math
@@ -15,14 +15,14 @@ from nets.records.layer_statistics import Snapshot
 from nets.records.step import Step
 from nets.telemetry.diagnosis import sentences
 from nets.telemetry.diagnosis.attenuation import dead, first_not_finite, passage, saturated, saturated_softmax
-from nets.telemetry.diagnosis.sentences import Fault
+from nets.telemetry.diagnosis.sentences import GradientFault
 from nets.telemetry.diagnosis.thresholds import LAYER_FACTOR, UPDATE_RATIO
 
 
-def diagnose(step: Step, snapshot: Snapshot | None = None) -> dict[Fault, str]:
+def diagnose(step: Step, snapshot: Snapshot | None = None) -> dict[GradientFault, str]:
     """Fault → sentence; empty where the gradients are healthy.
 
-    Numbers that are not finite make all others meaningless, and are then the only fault.
+    If some numbers are not finite, all others are meaningless, and this is the only fault.
 
     Args:
         step: the record of a step.
@@ -31,15 +31,18 @@ def diagnose(step: Step, snapshot: Snapshot | None = None) -> dict[Fault, str]:
     """
     broken = not_finite(step, snapshot)
     if broken is not None:
-        return {Fault.NOT_FINITE: broken}
+        return {GradientFault.NOT_FINITE: broken}
     local = (
         {}
         if snapshot is None
-        else {Fault.SATURATED: saturated(snapshot) or saturated_softmax(snapshot), Fault.DEAD: dead(snapshot)}
+        else {
+            GradientFault.SATURATED: saturated(snapshot) or saturated_softmax(snapshot),
+            GradientFault.DEAD: dead(snapshot),
+        }
     )
     # A layer that is named as saturated or dead is not named again as the reason of another fault.
     rest = None if any(local.values()) else snapshot
-    found = {**local, Fault.VANISHING: vanishing(step, rest), Fault.EXPLODING: exploding(step, rest)}
+    found = {**local, GradientFault.VANISHING: vanishing(step, rest), GradientFault.EXPLODING: exploding(step, rest)}
     return {fault: sentence for fault, sentence in found.items() if sentence is not None}
 
 
@@ -102,7 +105,7 @@ def exploding(step: Step, snapshot: Snapshot | None = None) -> str | None:
         sentence = sentences.LONG_UPDATE.format(name=longest, ratio=ratios[longest], norm=norm, step=step.step)
         return _with(sentence, _passage(snapshot, longest, list(step.gradient_norm)[-1], grows=True))
     gap = _widest_gap(_layers(_weights(step.gradient_norm)))
-    if gap is None or gap[1][1] == 0:  # a later layer without a gradient is no growth in an earlier one
+    if gap is None or gap[1][1] == 0:  # if a later layer has no gradient, it did not grow in an earlier one
         return None
     (early, large), (late, small) = gap
     factor = _factor(large, small)
@@ -111,7 +114,7 @@ def exploding(step: Step, snapshot: Snapshot | None = None) -> str | None:
 
 
 def _passage(snapshot: Snapshot | None, early: str, late: str, *, grows: bool) -> str:
-    """What happened between the layers of two parameters."""
+    """How the gradient changed between the layers of two parameters."""
     if snapshot is None:
         return ""
     return passage(snapshot, early.rpartition(".")[0], late.rpartition(".")[0], grows=grows)
@@ -136,7 +139,7 @@ def _layers(norms: Mapping[str, float]) -> list[dict[str, float]]:
 
 
 def _widest_gap(layers: list[dict[str, float]]) -> tuple[tuple[str, float], tuple[str, float]] | None:
-    """The largest norm and, in a layer further on in the list, the weight whose norm is smallest beside it.
+    """The largest norm and, in a later layer of the list, the weight whose norm is smallest compared with it.
 
     None where no ratio of two such norms reaches LAYER_FACTOR.
     """

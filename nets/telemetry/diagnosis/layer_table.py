@@ -11,7 +11,7 @@ from nets.text import aligned, percent, two_digits
 COLUMNS = ("", "measured", "predicted", "flat", "dead")
 """The columns of one snapshot. The empty one separates it from the columns to its left."""
 
-MOST_ROWS = 24
+MOST_LAYERS = 24
 """Rows on a screen; of more, the rows in the middle are left to TensorBoard."""
 
 LEGEND = (
@@ -22,7 +22,7 @@ LEGEND = (
 """The meaning of the columns."""
 
 
-def table(snapshots: Sequence[Snapshot], most_rows: int | None = MOST_ROWS) -> str:
+def table(snapshots: Sequence[Snapshot], most_rows: int | None = MOST_LAYERS) -> str:
     """A row for each layer, from input to output, at the first and the last snapshot.
 
     The columns are the measured and the predicted attenuation of the gradient on its way back through the layer, and

@@ -1,4 +1,4 @@
-"""Numbers as a diagnosis writes them."""
+"""Numbers of a diagnosis as text."""
 
 import math
 
@@ -15,5 +15,5 @@ def change(factor: float) -> str:
 
 
 def moment(snapshot: Snapshot) -> str:
-    """When a snapshot was taken."""
+    """The moment of a snapshot, as text."""
     return f"after step {snapshot.updates:,}" if snapshot.updates else "before the first step"

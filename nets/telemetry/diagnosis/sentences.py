@@ -3,7 +3,7 @@
 from enum import Enum
 
 
-class Fault(Enum):
+class GradientFault(Enum):
     """What can be wrong with gradients."""
 
     NOT_FINITE = "not finite"

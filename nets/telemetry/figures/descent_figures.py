@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-MOST_NAMED = 12
+MOST_LABELLED = 12
 """Parameters with an entry of their own in the legend; with more, a colour bar says which layer a line belongs to."""
 
 STRETCHES_FEW_LINES, STRETCHES_MANY_LINES = 120, 60
@@ -89,7 +89,7 @@ def draw_gradient_norms(figure: "Figure", steps: Sequence[Step]) -> "Axes":
     names = list(runs[0].names)
     layers = list(dict.fromkeys(_layer(name) for name in names))
     colours = dict(zip(layers, depth_colours(len(layers)), strict=True))
-    many = len(names) > MOST_NAMED
+    many = len(names) > MOST_LABELLED
     stretches = STRETCHES_MANY_LINES if many else STRETCHES_FEW_LINES
     stretch = len(steps) // stretches if len(steps) > 2 * stretches else 1
 
@@ -168,7 +168,7 @@ def _legend(figure: "Figure", axes: "Axes", names: list[str], layers: list[str])
     edges = [line for line in axes.lines if line.get_label() == "_edge"]
     handles = [line for line in axes.lines if line not in edges]
     place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)}
-    if len(names) > MOST_NAMED:
+    if len(names) > MOST_LABELLED:
         styles = {leaf if leaf in STYLES else "other" for leaf in (name.rpartition(".")[2] for name in names)}
         handles = handles[-1:] + [
             Line2D([], [], color="grey", linestyle=STYLES.get(style, ":"), label=style)

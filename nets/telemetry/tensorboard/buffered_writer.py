@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 Item = TypeVar("Item")
 
 MOST_ITEMS = 256
-"""Items in a group."""
+"""The number of items in a group."""
 
 DELAY = 1.0
 """Seconds after which an item is written, however few there are."""
@@ -19,7 +19,7 @@ DELAY = 1.0
 class BufferedWriter(Generic[Item]):
     """Items, each with the time at which it was added, are written in groups and in order.
 
-    What is left is written when the writer is closed, when it is collected as garbage, and at exit.
+    The last items are written when the writer is closed, when it is collected as garbage, and at exit.
 
     Args:
         write: takes items and their times. An error of it is raised by the next call of any method here.

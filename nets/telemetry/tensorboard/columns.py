@@ -50,7 +50,7 @@ def step_columns(numbers: StepNumbers) -> Columns:
 
 
 def contribution_columns(steps: Sequence[Step], metrics: ContributionMetrics) -> Columns:
-    """What each contribution brought to a sum of gradients, parameter by parameter, and the weights."""
+    """The norms of the contributions to a sum of gradients, parameter by parameter, and the weights."""
     block = steps[0].accumulation.block
     assert block is not None
     # TensorBoard shortens a tag in its middle, and leaves some fifteen letters of the last part on a narrow card.
@@ -77,7 +77,7 @@ def contribution_columns(steps: Sequence[Step], metrics: ContributionMetrics) ->
 
 
 def sample_columns(steps: Sequence[Step]) -> Columns:
-    """Mean and largest norm of the samples' own gradients; nothing where they were not asked for."""
+    """Mean and largest norm of the samples' own gradients; nothing if they were not computed."""
     known = [step.sample_norms for step in steps if step.sample_norms is not None]
     if not known:
         return {}

@@ -1,5 +1,5 @@
-"""Gradients that are sums: a batch is cut into micro-batches, and each weighs by its share of the samples that the loss
-counts."""
+"""Gradients that are sums over the micro-batches of a batch. The weight of each is its share of the samples that the
+loss counts."""
 
 from functools import lru_cache
 
@@ -11,7 +11,7 @@ from nets.calculus.network import Network
 from nets.data.batch import Batch
 from nets.records.contributions import Accumulation, single_contribution
 from nets.training.gradients.accumulator import Accumulator
-from nets.training.gradients.engines import ENGINES, Engine
+from nets.training.gradients.engines import GRADIENT_ENGINES, GradientEngine
 from nets.training.gradients.sample_norms import SampleNormEngine
 from nets.training.gradients.source import BatchGradient, GradientFunction, GradientSpec
 from nets.training.parameters import trained
@@ -24,7 +24,7 @@ class MicroBatches:
         """See `accumulate`."""
         network, loss, size, accumulator = spec.network, spec.loss, spec.micro_batch_size, Accumulator()
         if not spec.sample_norms:
-            engine = ENGINES[spec.engine]()
+            engine = GRADIENT_ENGINES[spec.engine]()
             return lambda batch: BatchGradient(*accumulate(engine, network, loss, batch, size, accumulator))
         sampled, names = SampleNormEngine(spec.engine), tuple(trained(network))
 
@@ -36,7 +36,7 @@ class MicroBatches:
 
 
 def accumulate(
-    engine: Engine,
+    engine: GradientEngine,
     network: Network,
     loss: Loss,
     batch: Batch,
@@ -65,7 +65,7 @@ def accumulate(
         value, gradients = engine(network, loss, micro)
         if block is None:
             block, row = accumulator.start(names, gradients)
-            mean = torch.zeros_like(value)  # its precision is not that of tokens
+            mean = torch.zeros_like(value)  # in the precision of the parameters; X may be tokens
         accumulator.add(block.rows[row][number], value, gradients, part / whole, part)
         mean.add_(value, alpha=part / whole)
     assert block is not None
@@ -76,7 +76,7 @@ def accumulate(
 def shares(loss: Loss, counts: tuple[int, ...]) -> tuple[tuple[int, ...], int]:
     """Whole numbers N_m and N such that ℓ = Σ_m N_m/N ℓ_m, from the samples that count in each micro-batch."""
     if loss.reduction == "sum":
-        # 3/3 and not 1/1: the second sum of the accumulator must have other roundings than the first.
+        # 3/3 and not 1/1, so that the second sum of the accumulator is rounded differently from the first.
         return (3,) * len(counts), 3
     return counts, max(1, sum(counts))
 

@@ -38,7 +38,7 @@ class Accumulator:
 
         Args:
             contributions: the name of each contribution.
-            gradients: tensors like those that will be added.
+            gradients: tensors of the shapes that will be added.
         """
         if not self.total:
             self.total = {name: torch.zeros_like(gradient) for name, gradient in gradients.items()}

@@ -1,4 +1,4 @@
-"""The gradient of one batch, derived in two ways that share nothing but the forward pass.
+"""The gradient of one batch by two engines that share only the forward pass.
 
 An engine takes (network, loss, batch) and returns ℓ, a scalar tensor, and ∂ℓ/∂θ_p by the name of each parameter.
 """
@@ -15,11 +15,11 @@ from nets.training.gradients.backpropagation import backpropagate
 from nets.training.replay.replayed import Replayed
 from nets.training.unchanged import SameParameters
 
-Engine = Callable[[Network, Loss, Batch], tuple[Tensor, dict[str, Tensor]]]
+GradientEngine = Callable[[Network, Loss, Batch], tuple[Tensor, dict[str, Tensor]]]
 
 
 class Autograd:
-    """Reverse mode by PyTorch: the graph is recorded in the forward pass and walked back.
+    """Reverse mode by PyTorch: the forward pass records a graph, and the backward pass goes through it.
 
     The gradient by a parameter that the loss does not depend on is zero.
     """
@@ -39,5 +39,8 @@ class Autograd:
         return value.detach(), {name: torch.zeros_like(p) if g is None else g for (name, p), g in each}
 
 
-ENGINES: dict[str, Callable[[], Engine]] = {"closed_form": lambda: Replayed(backpropagate), "autograd": Autograd}
+GRADIENT_ENGINES: dict[str, Callable[[], GradientEngine]] = {
+    "closed_form": lambda: Replayed(backpropagate),
+    "autograd": Autograd,
+}
 """The engines by the names that `descend` takes."""

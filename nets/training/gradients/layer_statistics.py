@@ -1,13 +1,14 @@
-"""What each layer does to the gradient that passes back through it, at one moment of a descent.
+"""How each layer changes the gradient in the backward pass, at one moment of a descent.
 
 Through Z = W X + B, Y = f(Z), the cotangent v = ∂ℓ/∂Y is multiplied by the slopes and then by the weights: ∂ℓ/∂X = (v
-f′(Z)) W. For a v without a preferred direction, each of the two changes its norm by a factor that depends on the layer
-alone,
+f′(Z)) W. If v has no preferred direction, each of these two steps changes its norm by a factor that depends on the
+layer alone,
 
     ‖v f′‖ ≈ ‖v‖ (mean f′²)^½        ‖v W‖ ≈ ‖v‖ ‖W‖_F / √I = ‖v‖ (J · mean W²)^½
 
-and one over their product is the predicted attenuation of the layer. The second factor is `Layer.backward_gain` for any
-layer. The measured attenuation differs from the predicted one as far as the gradient does have a preferred direction.
+and the inverse of their product is the predicted attenuation of the layer. For any layer the second factor is
+`Layer.backward_gain`. The measured attenuation differs from the predicted one if the gradient has a preferred
+direction.
 
 Sources: Glorot, Bengio, "Understanding the difficulty of training deep feedforward neural networks", AISTATS 2010, eq.
 6 (the weights, at a slope of one); Schoenholz et al., "Deep information propagation", ICLR 2017, arXiv:1611.01232 (with
@@ -35,8 +36,7 @@ from nets.records.layer_statistics import FLAT, QUANTILES, LayerStatistics, Slop
 def snapshot(network: Network, loss: Loss, batch: Batch, updates: int = 0) -> Snapshot:
     """The statistics of each layer, from one forward pass and the closed-form backward pass of ℓ over a batch.
 
-    It takes about as long as a training step on that batch, and is meant for some fifty moments of a run, not for each
-    step.
+    It takes about as long as a training step on that batch. Compute it some fifty times in a run, not at each step.
 
     Args:
         network: is left as it is.
@@ -55,7 +55,7 @@ def _layers(network: Network, loss: Loss, batch: Batch) -> Iterator[LayerStatist
     for layer in layers:
         values.append(layer(values[-1]))
     cotangents = [loss.gradient(values[-1], batch.targets)]
-    # No gradient passes back to an input of whole numbers, such as tokens.
+    # There is no gradient by an input of whole numbers, such as tokens.
     first = 0 if batch.inputs.is_floating_point() else 1
     for index in reversed(range(first, len(layers))):
         cotangents.insert(0, layers[index].pullback(cotangents[0], values[index], values[index + 1]))
@@ -67,7 +67,7 @@ def _layers(network: Network, loss: Loss, batch: Batch) -> Iterator[LayerStatist
 
 @contextmanager
 def _statistics(network: Network) -> Iterator[dict[str, dict[str, float]]]:
-    """A dictionary that fills in a forward pass: the statistics of each layer, parts of layers included, by name."""
+    """A dictionary that a forward pass fills: the statistics of each layer, and of the parts of layers, by name."""
     found: dict[str, dict[str, float]] = {}
 
     def note(name: str, layer: Layer, x: Tensor, y: Tensor) -> None:
@@ -95,7 +95,8 @@ def _layer(
     start: int,
     stop: int,
 ) -> LayerStatistics:
-    """The layers from `start` to before `stop` as one: all but the first are elementwise, and the first may be."""
+    """The statistics of the layers from `start` to before `stop` as one layer. All but the first are elementwise; the
+    first may be."""
     first = layers[start]
     behind = start if first.elementwise else start + 1
     slopes = {i: layers[i].local_jacobian(values[i], values[i + 1]) for i in range(behind, stop)}

@@ -27,9 +27,9 @@ SampledEngine = Callable[[Network, Loss, Batch], tuple[Tensor, dict[str, Tensor]
 def backpropagate_with_norms(network: Network, loss: Loss, batch: Batch) -> tuple[Tensor, dict[str, Tensor], Tensor]:
     """∂ℓ/∂θ = Σ_n Σ_i v_ni ∂Z_ni/∂θ and the norm of each term of the sum over n, from one backward pass.
 
-    ℓ = 1/C Σ_n C_n ℓ_n for a mean, so a term is C_n/C ∂ℓ_n/∂θ. C_n depends on the targets, and is left to the caller:
-    the operations here are recorded once. A layer that knows its norms forms no sample's gradient, see
-    `Layer.sample_norms`.
+    ℓ = 1/C Σ_n C_n ℓ_n for a mean, so a term is C_n/C ∂ℓ_n/∂θ. C_n depends on the targets. The caller divides by it,
+    since the operations here are recorded once. A layer with its own `Layer.sample_norms` forms no gradient of a single
+    sample.
 
     Returns:
         ℓ; ∂ℓ/∂θ_p by name; and the norms of the terms, shape (P, N).
@@ -45,7 +45,7 @@ def backpropagate_with_norms(network: Network, loss: Loss, batch: Batch) -> tupl
     return loss(values[-1], batch.targets), {name: gradients[name] for name in moved}, found
 
 
-class ClosedForm:
+class ClosedFormNorms:
     """The closed form, recorded."""
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class VectorisedAutograd:
         parameters = {name: parameter.detach() for name, parameter in trained(network).items()}
         try:
             each = vmap(grad(of_one), (None, 0, 0))(parameters, batch.inputs, batch.targets)
-        except RuntimeError as error:  # a layer decides by a number, or writes to a buffer
+        except RuntimeError as error:  # a layer branches on a number, or writes to a buffer
             raise InputError(
                 f"engine='autograd' with sample_norms=True was given a network that torch.func.vmap cannot take sample "
                 f"by sample ({one_line(error)}); expected one without in-place writes and decisions by numbers: set "
@@ -83,12 +83,12 @@ class VectorisedAutograd:
         return value, gradients, torch.stack([row_norms(g.reshape(len(g), -1)) for g in each.values()])
 
 
-SAMPLED: dict[str, Callable[[], SampledEngine]] = {"closed_form": ClosedForm, "autograd": VectorisedAutograd}
+SAMPLED: dict[str, Callable[[], SampledEngine]] = {"closed_form": ClosedFormNorms, "autograd": VectorisedAutograd}
 """The engines with sample norms by the names that `descend` takes."""
 
 
 class SampleNormEngine:
-    """An engine that collects the norms of the samples until they are taken.
+    """An engine that collects the norms of the samples until `take` returns them.
 
     Args:
         engine: 'closed_form' or 'autograd'.

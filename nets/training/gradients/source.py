@@ -17,14 +17,14 @@ from nets.validation import refusal
 
 @dataclass(frozen=True, slots=True)
 class GradientSpec:
-    """What `descend` asks of a gradient source.
+    """What a gradient source must compute for `descend`.
 
     Attributes:
         network: is differentiated by those of its parameters that require a gradient.
         loss: ℓ.
         engine: the name of an engine, see `nets.training.gradients.engines`.
         micro_batch_size: samples in a micro-batch; None for the whole batch.
-        sample_norms: whether the norm of each sample's own gradient is asked for.
+        sample_norms: whether to compute the norm of each sample's own gradient.
     """
 
     network: Network
@@ -42,7 +42,7 @@ class BatchGradient(NamedTuple):
         gradients: ∂ℓ/∂θ_p by the name of each parameter, in the order of the network. The same dictionary means the
             same memory.
         accumulation: the contributions that were summed.
-        sample_norms: the norm of each sample's own gradient, where it was asked for.
+        sample_norms: the norm of each sample's own gradient, if the spec asks for it.
     """
 
     loss: Tensor
@@ -52,7 +52,7 @@ class BatchGradient(NamedTuple):
 
 
 GradientFunction = Callable[[Batch], BatchGradient]
-"""The gradient of a batch. It may overwrite what it returned for the last one."""
+"""The gradient of a batch. A call may overwrite the result of the previous one."""
 
 
 @runtime_checkable

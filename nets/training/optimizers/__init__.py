@@ -2,8 +2,7 @@
 
 update_rule: the protocol, rules with a weight decay, and OPTIMIZERS, the rules by name. Begin here.
 sgd: momentum and Nesterov. adam: Adam and AdamW. rmsprop, adagrad, lion: a rule each.
-kernel_rule: how a fused kernel of PyTorch makes an update whose Δθ is on record. clipping: any rule, with gradients of
-bounded size.
+kernel_rule: updates by a fused kernel of PyTorch, with ‖Δθ‖ in the record. clipping: any rule, with clipped gradients.
 
 A new rule is one class with `init` and `step`, in one file; `nets.descend(rule=...)` trains with it. `known_as` enters
 it in OPTIMIZERS, and a file in configs/optimizer/ makes it a setting of a run.

@@ -11,11 +11,12 @@ from nets.training.optimizers.update_rule import Change, LearningRate, RuleState
 from nets.validation import number
 
 AWAY_FROM_ZERO = 1e-6
-"""What PyTorch adds to ‖G‖ before it divides by it."""
+"""The number that PyTorch adds to ‖G‖ before it divides by it."""
 
 
 class Clipped(UpdateRule):
-    """A rule that is given Ĝ in place of G: each entry clipped to [−v, v], then all of G scaled to the norm c at most.
+    """A rule applied to Ĝ in place of G: each entry of G is clipped to [−v, v]; then all of G is scaled to a norm of at
+    most c.
 
     By value: G ← max(−v, min(G, v)). By norm: Ĝ_p = G_p min(1, c / (‖G‖ + 10⁻⁶)) with ‖G‖ = (Σ_p ‖G_p‖²)^½ over all
     parameters. They equal `torch.nn.utils.clip_grad_value_` and `clip_grad_norm_`. The record of a step has ‖G‖ as
@@ -43,33 +44,33 @@ class Clipped(UpdateRule):
 
     @property
     def learning_rate(self) -> LearningRate:  # type: ignore[override]
-        """η of the rule within."""
+        """η of the inner rule."""
         return self.rule.learning_rate
 
     def begin(self, step: int, device: torch.device) -> float:
-        """As in the rule within."""
+        """As in the inner rule."""
         return self.rule.begin(step, device)
 
     def init(self, parameters: list[Tensor]) -> RuleState:
-        """The state of the rule within, and ‖Ĝ‖."""
+        """The state of the inner rule, and ‖Ĝ‖."""
         (name,), like = self.recorded, parameters[0]
         precision = torch.float64 if like.dtype == torch.float64 else torch.float32
         return {**self.rule.init(parameters), name: [torch.zeros((), dtype=precision, device=like.device)]}
 
     def step(self, state: RuleState, parameters: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
-        """Δθ of the rule within, from Ĝ."""
+        """Δθ of the inner rule, from Ĝ."""
         return self.rule.step(state, parameters, self.clipped(state, gradients))
 
     def apply(
         self, state: RuleState, parameters: list[Tensor], gradients: list[Tensor], skip: Tensor | None = None
     ) -> Change:
-        """The update of the rule within, from Ĝ."""
+        """The update of the inner rule, from Ĝ."""
         return self.rule.apply(state, parameters, self.clipped(state, gradients), skip)
 
     def apply_fused(
         self, state: RuleState, parameters: list[Tensor], gradients: list[Tensor], skip: Tensor | None = None
     ) -> Change:
-        """The fast update of the rule within, from Ĝ."""
+        """The fused update of the inner rule, from Ĝ."""
         return self.rule.apply_fused(state, parameters, self.clipped(state, gradients), skip)
 
     def clipped(self, state: RuleState, gradients: list[Tensor]) -> list[Tensor]:

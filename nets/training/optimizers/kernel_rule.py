@@ -12,16 +12,16 @@ from nets.validation import number, refusal
 
 
 class KernelRule(DecayingRule):
-    """A rule that a kernel of PyTorch knows: it adds Δθ to θ, and each number is read and written once.
+    """A rule that a fused kernel of PyTorch implements. The kernel adds Δθ to θ and reads and writes each number once.
 
-    The record holds ‖Δθ_p‖. The kernel is therefore given zeros in place of θ, where it leaves Δθ itself. The weight
+    The record needs ‖Δθ_p‖. So the kernel is given zeros in place of θ, and Δθ is what it leaves there. The weight
     decay, which reads θ, is added outside of the kernel: to the gradients, or to Δθ where it is decoupled.
 
     A subclass states `init_moments`, `step` and `run`.
 
     Args:
         learning_rate, weight_decay: see `DecayingRule`.
-        kernel: of PyTorch; None where this release has none.
+        kernel: of PyTorch; None if this release of PyTorch does not have it.
 
     Raises:
         InputError: for a number out of range.
@@ -35,7 +35,7 @@ class KernelRule(DecayingRule):
 
     @abstractmethod
     def init_moments(self, parameters: list[Tensor]) -> RuleState:
-        """The state of the rule itself: all zeros, or what the rule begins with."""
+        """The state of the rule before the first update."""
 
     @abstractmethod
     def run(self, kernel: Callable[..., None], state: RuleState, gradients: list[Tensor], skip: Tensor | None) -> None:
@@ -52,7 +52,8 @@ class KernelRule(DecayingRule):
     def apply_fused(
         self, state: RuleState, parameters: list[Tensor], gradients: list[Tensor], skip: Tensor | None = None
     ) -> Change:
-        """The same update by the kernel. It takes η as a number, and λ θ does not know of `skip`."""
+        """The same update by the kernel. The kernel is not used where η is a tensor, or where `skip` is given and λ θ
+        must be added."""
         rate, change = self.rate, state["change"]
         decouples = self.decoupled and self.weight_decay > 0
         if self._kernel is None or isinstance(rate, Tensor) or (decouples and skip is not None):

@@ -11,7 +11,7 @@ from nets.training.optimizers.update_rule import DecayingRule, LearningRate, Rul
 class Lion(DecayingRule, known_as="lion"):
     """Δθ = −η (sgn(β₁ M + (1 − β₁) G) + λ θ), then M ← β₂ M + (1 − β₂) G, with M = 0 before the first update.
 
-    Every entry moves by η. A good η is 3 to 10 times smaller than that of AdamW, and λ as many times larger.
+    Every entry moves by η. A good η is 3 to 10 times smaller than for AdamW, and a good λ as many times larger.
 
     Source: Chen et al., "Symbolic discovery of optimization algorithms", arXiv:2302.06675, algorithm 2.
 

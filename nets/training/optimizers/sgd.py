@@ -22,7 +22,7 @@ class SGD(DecayingRule, known_as="sgd"):
     Args:
         momentum: μ, from 0 up and below 1.
         learning_rate, weight_decay: η and λ, see `DecayingRule`.
-        nesterov: whether Δθ looks ahead along V; needs a momentum.
+        nesterov: whether to use Nesterov's form; needs a momentum.
 
     Raises:
         InputError: for a number out of range, and Nesterov's form without a momentum.
@@ -67,7 +67,8 @@ class SGD(DecayingRule, known_as="sgd"):
     ) -> Change:
         """The same update by PyTorch's fused kernel, which reads and writes each number once.
 
-        It takes η as a number. Nesterov's Δθ is on record, and the kernel would not keep it.
+        The kernel takes η as a number only. It is not used for Nesterov's form: the record needs Δθ, which the kernel
+        does not keep.
         """
         rate = self.rate
         if self._kernel is None or self.nesterov or isinstance(rate, Tensor):
@@ -75,7 +76,7 @@ class SGD(DecayingRule, known_as="sgd"):
         velocities = state.get("velocity", [])
         directions, buffers, decay = gradients, velocities, self.weight_decay
         if velocities and self.momentum == 0:
-            # At momentum 0 the kernel keeps no V. It is computed here, since the record holds its norm.
+            # At momentum 0 the kernel keeps no V. It is computed here, since the record needs its norm.
             torch_internals.copy(velocities, gradients)
             torch_internals.add(velocities, parameters, decay)
             directions, buffers, decay = velocities, [], 0.0

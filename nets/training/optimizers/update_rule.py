@@ -18,8 +18,7 @@ RuleState = dict[str, list[Tensor]]
 
 
 Change = tuple[list[Tensor], float]
-"""(D, scale), where Δθ_p = scale · D_p is the change that an update has made. D may be the list of the gradients
-itself."""
+"""(D, scale): the change of an update is Δθ_p = scale · D_p. D may be the list of gradients itself."""
 
 LearningRate = float | Callable[[int], float]
 """η: a number; or a schedule, a function lr(step) of the number of updates made before, see `nets.training.schedules`.
@@ -32,9 +31,9 @@ OPTIMIZERS: dict[str, type["UpdateRule"]] = {}
 class UpdateRule(ABC):
     """θ_p ← θ_p + Δθ_p with Δθ = step(state, θ, G), where G_p = ∂ℓ/∂θ_p.
 
-    A rule states `init` and `step`. `apply` is derived from them, and so is `apply_fused`; a rule overrides
-    `apply_fused` where it knows a faster way. A subclass enters itself in OPTIMIZERS with
-    `class Momentum(nets.UpdateRule, known_as="momentum")`.
+    A rule defines `init` and `step`. `apply` and `apply_fused` are derived from them; a rule overrides `apply_fused` if
+    it has a faster way. A subclass enters itself in OPTIMIZERS with `class Momentum(nets.UpdateRule,
+    known_as="momentum")`.
 
     Attributes:
         learning_rate: η, a number or a schedule.
@@ -68,8 +67,8 @@ class UpdateRule(ABC):
     def step(self, state: RuleState, parameters: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
         """Δθ_p for each parameter p, in its shape and precision. The parameters and the gradients stay as they are.
 
-        The tensors of `state` are updated in place: a CUDA graph and a saved state find them where they were. For the
-        same reason a counter of updates is a tensor, too.
+        The tensors of `state` are updated in place, since a CUDA graph reads and writes them at fixed addresses. For
+        the same reason a counter of updates is a tensor.
         """
 
     def rate_at(self, step: int) -> float:

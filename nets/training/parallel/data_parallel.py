@@ -1,4 +1,4 @@
-"""The gradient of a batch whose micro-batches are dealt out to the processes of a run."""
+"""The gradient of a batch whose micro-batches are divided among the processes of a run."""
 
 import contextlib
 import math
@@ -23,13 +23,13 @@ from nets.training.parameters import trained
 class DataParallel:
     """∂ℓ/∂θ of a batch: micro-batch m belongs to rank m mod R.
 
-    `DistributedDataParallel` averages over the R ranks what each has in `.grad`, once for each batch; before its last
-    micro-batch a rank adds up on its own (`no_sync`). A micro-batch of N_m samples enters as R N_m/N ∂ℓ_m/∂θ, so that
-    the average is Σ_m N_m/N ∂ℓ_m/∂θ, whatever the shares of the ranks. A plain average is right only where all ranks
-    have as many samples.
+    `DistributedDataParallel` averages `.grad` over the R ranks, once for each batch; until its last micro-batch a rank
+    adds up its own gradients (`no_sync`). A micro-batch of N_m samples enters as R N_m/N ∂ℓ_m/∂θ, so that the average
+    is Σ_m N_m/N ∂ℓ_m/∂θ for any division of the samples. A plain average is right only if all ranks have the same
+    number of samples.
 
-    Rank 0 records a contribution for each rank: G_r, the gradient of the mean over its samples. It receives what the
-    ranks have in `.grad` before the average, so the residual shows whether the average is the sum that it should be.
+    Rank 0 records a contribution for each rank: G_r, the gradient of the mean over its samples. It receives `.grad` of
+    each rank before the average, so the residual shows whether the average is their right sum.
 
     Args:
         rank: the number of this process.

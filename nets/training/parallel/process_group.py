@@ -1,5 +1,5 @@
-"""The processes of one run, as `torchrun` starts them: how they meet, wait for each other, and report a process that
-has died."""
+"""The processes of one run, as `torchrun` starts them: they connect, wait for each other, and report a process that has
+died."""
 
 import contextlib
 import itertools
@@ -19,10 +19,10 @@ from nets.training.gradients.source import GradientFunction, GradientSpec
 from nets.training.parallel.data_parallel import DataParallel
 
 TIMEOUT = timedelta(seconds=45)
-"""A rank that does not take part in a step for so long counts as dead."""
+"""A rank counts as dead if it does not take part in a step for so long."""
 
 ANSWER = timedelta(seconds=3)
-"""The time in which a rank that is alive answers, or writes its reason."""
+"""A live rank answers, or writes its error, within this time."""
 
 NO_TIMEOUT = timedelta(days=1)
 
@@ -52,7 +52,7 @@ class Ranks:
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # the name of the machine may not resolve
         hosted = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
         store = TCPStore(host, port, self.count, is_master=self.rank == 0 and not hosted, timeout=TIMEOUT)
-        # A prefix of its own: a later run, or this one after a restart, must not read what this one writes.
+        # A separate prefix, so that a later run, or this one after a restart, does not read what this one writes.
         self._store = PrefixStore(f"nets/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}/{next(_runs)}", store)
         dist.init_process_group("gloo", store=self._store, rank=self.rank, world_size=self.count, timeout=TIMEOUT)
         self._store.set(f"process/{self.rank}", str(os.getpid()))
@@ -72,8 +72,8 @@ class Ranks:
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
-        """A block that all ranks enter at the same time: each waits until the last has come. If a rank ends
-        unexpectedly in it, the error names that rank.
+        """A block that all ranks enter together: each waits until the last one arrives. If a rank ends unexpectedly in
+        it, the error names that rank.
 
         Raises:
             RankError: on the first remaining rank, in place of the communication error that follows when another rank
@@ -91,7 +91,7 @@ class Ranks:
 
     def raise_if_dead(self, error: BaseException) -> None:
         """Raise RankError on the first remaining rank if another rank has ended unexpectedly."""
-        # torchrun sends SIGTERM to the ranks that are left, which must first find out what to report.
+        # torchrun sends SIGTERM to the remaining ranks. They must find out what to report before they end.
         with contextlib.suppress(ValueError):
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         if dist.is_initialized():
@@ -122,7 +122,7 @@ class Ranks:
                     raise SystemExit(1) from None
 
     def _dead(self, ended: bool) -> dict[int, str]:
-        """The ranks that do not answer, and those that have failed, each with a clause for a reader.
+        """The ranks that do not answer or have failed: rank → a clause of an error message.
 
         Args:
             ended: whether this rank got SIGTERM. Its peers probably did too and cannot all answer; then only processes
@@ -131,7 +131,7 @@ class Ranks:
         self._store.set(f"alive/{self.rank}", "")
         clauses = {}
         for rank in range(self.count):
-            with contextlib.suppress(RuntimeError):  # the store raises it after the time is over
+            with contextlib.suppress(RuntimeError):  # raised by the store after the time limit
                 self._store.wait([f"alive/{rank}"], ANSWER)
                 continue
             process = int(self._store.get(f"process/{rank}").decode())
@@ -170,7 +170,7 @@ def process_group() -> Iterator[Ranks]:
 
 
 def _is_running(process: int) -> bool:
-    """Whether a process of this machine runs. A zombie, which has ended but was not waited for, does not."""
+    """Whether a process of this machine runs. A zombie, which has ended and has not been waited for, does not count."""
     try:
         os.kill(process, 0)
         with contextlib.suppress(FileNotFoundError):

@@ -1,7 +1,7 @@
 """A computation on a GPU whose kernels are captured once as a CUDA graph and launched together from then on.
 
-In a small network most of a step is the CPU's time to launch one kernel after the other; a graph is launched once. As
-with `Recording`, the function must find its tensors in the same places each time and must not look at a number.
+In a small network most of the time of a step is spent by the CPU on launching kernels one by one; a graph is launched
+once. As with `Recording`, the function must use the same tensors each time and must not read a number.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ class CudaGraph:
         result: what the function returned. Each `replay` overwrites its tensors.
 
     Raises:
-        RuntimeError: if the function waits for the GPU, as it does where it looks at a number.
+        RuntimeError: if the function waits for the GPU, for example to read a number.
     """
 
     def __init__(self, function: Callable[[], Any]) -> None:
@@ -31,8 +31,8 @@ class CudaGraph:
 
 
 def warmed(function: Callable[[], Any]) -> Callable[[], Any]:
-    """The same function after one call, in which libraries take memory that they may not take while a graph is
-    captured."""
+    """The same function after one call, in which libraries allocate the memory that they must not allocate during a
+    capture."""
     beside = torch.cuda.Stream()
     beside.wait_stream(torch.cuda.current_stream())
     with torch.no_grad(), torch.cuda.stream(beside):

@@ -17,14 +17,19 @@ from nets.records.reason import PASSED, Finding, Reason
 from nets.records.verdict import Verdict
 from nets.text import one_line
 from nets.validation import refusal, whole
-from nets.verification.accumulation.faults.diagnosis import diagnose, looks_like, matching_mistakes, sample_coupling
+from nets.verification.accumulation.faults.diagnosis import (
+    diagnose_loop,
+    looks_like,
+    matching_mistakes,
+    sample_coupling,
+)
 from nets.verification.accumulation.faults.evidence import Evidence
 from nets.verification.accumulation.notes import notes
 from nets.verification.accumulation.repeated_calls import statefulness_of_loop, statefulness_of_module_and_loss
-from nets.verification.accumulation.state.snapshot import Snapshot
+from nets.verification.accumulation.state.snapshot import StateSnapshot
 from nets.verification.accumulation.tolerance import loop_tolerance, whole_batch_tolerance
 from nets.verification.accumulation.unknown_weights import check_without_weights
-from nets.verification.accumulation.window.micro_batches import call
+from nets.verification.accumulation.window.micro_batches import call_module
 from nets.verification.accumulation.window.weights import Weights
 from nets.verification.accumulation.window.whole_batch import WholeBatch
 from nets.verification.accumulation.window.window import Closure, Window
@@ -49,33 +54,33 @@ def check_accumulation(
     once.
 
     The right gradient is ∂ℓ/∂θ of the whole batch, which for a loss that is a sum over micro-batches is Σ_m w_m
-    ∂ℓ_m/∂θ. The loss itself gives the weights: w_m is the factor by which ∂ℓ/∂Y of the whole batch, at the outputs of
-    micro-batch m, is larger than ∂ℓ_m/∂Y of that micro-batch alone. For a mean over samples that is N_m/N, for a mean
-    over unmasked tokens their share, for a sum 1, and 0 for a micro-batch in which nothing counts.
+    ∂ℓ_m/∂θ. The weights follow from the loss: w_m is the ratio of ∂ℓ/∂Y of the whole batch, at the outputs of
+    micro-batch m, to ∂ℓ_m/∂Y of that micro-batch alone. For a mean over samples that is N_m/N, for a mean over unmasked
+    tokens their share, for a sum 1, and 0 for a micro-batch in which nothing counts.
 
     Micro-batches that cannot be concatenated (offsets of packed sequences, edges of graphs, lists of images) are called
     one by one, and the loss is taken over all of their outputs; a note says so.
 
-    Everything is done in double precision, with the objects that were given, so that hooks, compiled modules and
-    closures over the module do what they always do. Afterwards the module, the loss and the closure, everything that
+    Everything is computed in double precision with the given objects themselves, not with copies, so hooks, compiled
+    modules and closures over the module work as usual. Afterwards the module, the loss and the closure, everything that
     they can reach, `.grad`, the mode and the global random state are as they were before.
 
     Limitations:
-        - The sentence states the smallest fault that would have been seen. In double precision that is a scale that is
-          off by 1e-13 or less; with a loss in float32 by 4e-6 to 2e-5 (20 networks of 212 parameters, 32 samples). With
-          a loss in bfloat16 or float16 rounding hides faults of 3 to 90 %: right loops are then 'inconclusive', and
-          only larger faults fail.
-        - One point and one window are checked. A schedule that changes at a later call is not seen. A note names the
-          state that calls change while no gradient depends on it.
+        - The sentence states the smallest fault that would have been found. In double precision it is a wrong scale of
+          1e-13 or less; with a loss in float32 one of 4e-6 to 2e-5 (20 networks of 212 parameters, 32 samples). With a
+          loss in bfloat16 or float16 rounding hides faults of 3 to 90 %: right loops are then 'inconclusive', and only
+          larger faults fail.
+        - One point and one window are checked. A schedule that changes at a later call is not found. A note names the
+          state that calls change without an effect on any gradient.
         - State in a file, in C++ or in an iterator cannot be put back. It shows only if calls give different results.
-        - A loss that draws random numbers draws the same ones for the same target. Numbers of NumPy and of Python's
-          `random` for each sample cannot be those of the whole batch: 'inconclusive'.
+        - A loss that draws random numbers draws the same ones for the same target. Numbers that it draws for each
+          sample from NumPy or Python's `random` cannot be repeated for the whole batch: 'inconclusive'.
         - Where neither inputs nor outputs of the micro-batches can be concatenated, as with packed sequences whose
           module returns its loss, the weights are unknown: 'inconclusive', unless the loop leaves no sum of the
           gradients.
         - BatchNorm in training, and modules whose output is random in eval mode too, are not certified.
-        - A mistake is named if it is one of some twenty patterns, or a sum of at most 64 micro-batches. Several
-          mistakes may leave the same numbers; at most three of them are named.
+        - A mistake is named if it is one of about twenty patterns, or another sum of at most 64 micro-batches. If
+          several mistakes explain the gradient, at most three of them are named.
         - It takes 12 to 17 forward passes over the window, all on the CPU, three to six of them with stochastic
           rounding.
 
@@ -86,18 +91,18 @@ def check_accumulation(
         micro_batches: (input, target), …; tensors, or nested lists, tuples and dicts of them, with the samples along
             the first axis. They may be ragged or empty.
         closure: your own loop, `closure(module, loss, micro_batches)`, which leaves its gradient in `.grad` and makes
-            no step. Without one, the loop that weighs micro-batches as above is checked: it is wrong with BatchNorm in
-            training, for one.
+            no step. Without one, the loop with the weights w_m is checked, which is wrong with BatchNorm in training,
+            for example.
         seed: of the random numbers that module, loss and closure draw.
 
     Returns:
         A Certificate with a check for each parameter. Where it fails, the reason is what the loop did instead. The
-        tolerance is measured: the whole batch is run again with stochastic rounding, and so is a loop that differs from
-        it.
+        tolerance is measured: the whole batch, and a loop whose gradient differs from it, are run again with stochastic
+        rounding.
 
     Raises:
-        InputError: for micro-batches that are no pairs, a module or loss that raises, a loss that is no finite scalar,
-            or a closure that fails.
+        InputError: for a micro-batch that is not a pair, a module or loss that raises an error, a loss that is not a
+            finite scalar, or a closure that fails.
     """
     _check_arguments(module, loss, closure, seed)
     check_usable(module)
@@ -106,11 +111,11 @@ def check_accumulation(
         seed)
     ):  # fmt: skip
         given = _listed(micro_batches)
-        with Snapshot(module=module, loss=loss, closure=closure) as snapshot:
+        with StateSnapshot(module=module, loss=loss, closure=closure) as snapshot:
             window = Window(snapshot, module, loss, given, seed)
             if not window.draws:
                 return _certificate(window, closure)
-        with _eval_mode(module), Snapshot(module=module, loss=loss, closure=closure) as snapshot:
+        with _eval_mode(module), StateSnapshot(module=module, loss=loss, closure=closure) as snapshot:
             window = Window(snapshot, module, loss, given, seed)
             return _of_random_module(_certificate(window, closure), window.draws)
 
@@ -162,7 +167,7 @@ def _certificate(window: Window, closure: Closure | None) -> Certificate:
         evidence = Evidence(found, truth, state.parts, weights, tolerance, whole_batch, loop)
         return Certificate(tuple(_of_stateful(checks, stateful, matching_mistakes(evidence))))
     if any(check.verdict == Verdict.FAIL for check in checks):
-        reason = diagnose(Evidence(found, truth, parts, weights, tolerance, whole_batch, loop))
+        reason = diagnose_loop(Evidence(found, truth, parts, weights, tolerance, whole_batch, loop))
         checks = [
             check.explained(check.verdict, reason) if check.verdict == Verdict.FAIL else check for check in checks
         ]
@@ -176,14 +181,14 @@ def _certificate(window: Window, closure: Closure | None) -> Certificate:
 
 
 def _weighted_loop(window: Window, weights: Weights) -> Closure:
-    """The loop that is right wherever micro-batches can stand for the whole batch; with weights N_m/N where none are
-    known."""
+    """The loop over micro-batches with the weights w_m, or N_m/N where these are not known. It is right unless samples
+    of different micro-batches interact."""
     values = weights.values or tuple(size / sum(window.sizes) for size in window.sizes)
 
     def loop(module: nn.Module, loss: Callable[..., Tensor], micro_batches: list[Any]) -> None:
         for (given, target), weight in zip(micro_batches, values, strict=True):
             if weight:
-                (weight * loss(call(module, given, window.single), target)).backward()
+                (weight * loss(call_module(module, given, window.single), target)).backward()
 
     return loop
 
@@ -197,7 +202,7 @@ def _check(name: str, actual: Tensor, expected: Tensor, tolerance: float, size: 
         expected: the gradient of the whole batch.
         tolerance: the error that rounding explains.
         size: the largest entry of the gradients of all parameters. A gradient counts as zero only if its tolerance is
-            small beside this: if rounding is as large as all gradients, it shows nothing.
+            small compared with this.
     """
     error = torch.nan_to_num((actual - expected).abs(), nan=torch.inf)
     wrong, scale, entry = bool((error > tolerance).any()), largest(expected), int(error.argmax())
@@ -218,7 +223,7 @@ def _check(name: str, actual: Tensor, expected: Tensor, tolerance: float, size: 
 
 
 def _of_stateful(checks: list[Check], reason: Finding, mistakes: list[Finding]) -> list[Check]:
-    """The checks where the gradient depends on earlier calls: nothing passes, since it is not the gradient of a
+    """The checks where the gradient depends on earlier calls. None passes, since such a gradient is not that of a
     loss."""
     if mistakes:
         reason = Finding(reason.reason, f"{reason.message}; besides, {looks_like(mistakes)}")
@@ -240,7 +245,7 @@ def _eval_mode(module: nn.Module) -> Iterator[None]:
 
 
 def _of_random_module(in_eval_mode: Certificate, draws: bool) -> Certificate:
-    """The certificate of a module whose output is random, from that of the same module in eval mode.
+    """The certificate of a module whose output is random, from the certificate of the same module in eval mode.
 
     In training mode the whole batch draws other random numbers than its micro-batches, so their gradients cannot be
     compared.

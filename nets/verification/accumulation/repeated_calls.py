@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from nets.errors import InputError
 from nets.records.loop_reason import LoopReason
 from nets.records.reason import Finding
-from nets.verification.accumulation.rounding.equality import EQUAL
+from nets.verification.accumulation.rounding.equality import EQUAL_VECTORS
 from nets.verification.accumulation.window.weights import Gradients
 from nets.verification.accumulation.window.whole_batch import WholeBatch
 from nets.verification.accumulation.window.window import Closure
 from nets.verification.problem.pytree import largest
 
 MOST_TRIED = 12
-"""Values that a call changes, of which each is tried by itself."""
+"""The most values changed by a call that are tried one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def _listed(paths: list[str]) -> str:
 
 def _equal(one: list[Gradients], other: list[Gradients]) -> bool:
     return all(
-        largest(a[name] - b[name]) <= EQUAL * max(largest(a[name]), largest(b[name]))
+        largest(a[name] - b[name]) <= EQUAL_VECTORS * max(largest(a[name]), largest(b[name]))
         for a, b in zip(one, other, strict=True)
         for name in a
     )

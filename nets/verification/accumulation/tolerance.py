@@ -11,8 +11,8 @@ from nets.verification.noise.rounding import ROUNDING_SAFETY, unit_roundoff
 from nets.verification.problem.pytree import largest
 from nets.verification.problem.randomness import stream
 
-PASSES = 3
-"""Runs with stochastic rounding, of which the largest deviation is the noise of the gradient."""
+TOLERANCE_PASSES = 3
+"""Runs with stochastic rounding. The noise of the gradient is the largest deviation in them."""
 
 
 def whole_batch_tolerance(
@@ -27,7 +27,7 @@ def whole_batch_tolerance(
     """
     generator = stream(whole_batch.window.seed, "rounding of the whole batch")
     noise = dict.fromkeys(truth, 0.0)
-    for _ in range(PASSES):
+    for _ in range(TOLERANCE_PASSES):
         with RoundingExceptClones(generator):
             again = whole_batch.gradient()
         noise = {name: max(noise[name], _change(again[name], gradient)) for name, gradient in truth.items()}
@@ -45,7 +45,7 @@ def loop_tolerance(window: Window, loop: Closure, found: Gradients) -> dict[str,
         found: what the loop left.
     """
     noise = dict.fromkeys(found, 0.0)
-    for number in range(PASSES):
+    for number in range(TOLERANCE_PASSES):
         again = window.run_rounded(loop, f"rounding of the loop, pass {number}")
         noise = {name: max(noise[name], _change(again[name], gradient)) for name, gradient in found.items()}
     return {name: ROUNDING_SAFETY * size for name, size in noise.items()}

@@ -1,4 +1,4 @@
-"""A loop for which no loss over all micro-batches exists, so that the weights of the micro-batches are not known."""
+"""Loops without a loss over all micro-batches: the weights of the micro-batches are not known."""
 
 from nets.errors import InputError
 from nets.records.certificate import Certificate

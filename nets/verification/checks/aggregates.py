@@ -9,19 +9,20 @@ from torch import Tensor
 from nets.text import rounded_up
 from nets.verification.noise.low_precision import Noisy
 from nets.verification.noise.rounding import ROUNDING_SAFETY, StochasticRounding
-from nets.verification.noise.slices import MORE_RUNS, RUNS, Slice, Sums, slices, summed
+from nets.verification.noise.slices import RUNS, SLICE_RUNS, Slice, Sums, slices, summed
 from nets.verification.problem.graph import pull_back
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.randomness import signed, stream
 
-COTANGENTS = 16
-"""Random cotangents v for which vᵀ(∂Y/∂p) is computed. Each reaches all outputs, and so every row of a parameter."""
+RANDOM_COTANGENTS = 16
+"""The number of random cotangents v for which vᵀ(∂Y/∂p) is computed. No entry of v is zero, so each involves every row
+of a parameter."""
 
 Gradients = dict[str, Tensor]
 """Point → G_c = v_cᵀ(∂Y/∂point) for each cotangent v_c, in float64, shape (C, *point.shape)."""
 
 
-class Wrong(NamedTuple):
+class WrongSlice(NamedTuple):
     """A slice with a wrong sum.
 
     Attributes:
@@ -37,13 +38,13 @@ class Wrong(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Power:
-    """The faults that the sums over the slices of one point would have shown.
+    """The smallest faults that the sums over the slices of one point would have shown.
 
     Attributes:
         scale: the smallest wrong scale of the whole; infinite if there is no gradient.
         slice: the smallest wrong scale of any one slice, of those in which a zero would be seen.
-        unknown: how many slices could be zero unseen.
-        share: the part of the gradient, of the sum of its squares, that these hold.
+        unknown: the number of slices that could be zero without being noticed.
+        share: the part of the sum of squares of the gradient that lies in these slices.
         zero: whether one of these is zero, which may come from rounding.
     """
 
@@ -66,9 +67,9 @@ class Aggregates:
 
     def __init__(self, low: Problem, double: Problem, noisy: Noisy, dtype: torch.dtype) -> None:
         seed = double.seed
-        drawn = signed(COTANGENTS * len(low.y), stream(seed, "cotangents in low precision"))
+        drawn = signed(RANDOM_COTANGENTS * len(low.y), stream(seed, "cotangents in low precision"))
         # Rounded, so that they are the same in bfloat16, float16 and float64.
-        self._v = drawn.to(torch.bfloat16).to(torch.float64).reshape(COTANGENTS, -1)
+        self._v = drawn.to(torch.bfloat16).to(torch.float64).reshape(RANDOM_COTANGENTS, -1)
         self._noisy, self._generator = noisy, stream(seed, "noise in low precision")
         self._actual, expected = self._gradients(low), self._gradients(double)
         with StochasticRounding(self._generator):
@@ -78,7 +79,7 @@ class Aggregates:
         self._still = expected if noisy.problem is double else self._gradients(noisy.problem)
         self._run(RUNS)
         if any(self._excess(name, self._actual[name] - expected[name]).max() > 1 for name in expected):
-            self._run(MORE_RUNS)
+            self._run(SLICE_RUNS)
 
     def zero(self, name: str) -> bool:
         """Whether the whole gradient is expected to be rounding noise."""
@@ -88,9 +89,9 @@ class Aggregates:
         """Whether the gradients of these random sums of the outputs are finite."""
         return bool(torch.isfinite(self._actual[name]).all())
 
-    def wrong(self, name: str) -> Wrong | None:
-        """The whole, if a wrong scale of it explains every wrong sum, or else the slice with the largest error in units
-        of its tolerance; None if no sum is wrong."""
+    def wrong(self, name: str) -> WrongSlice | None:
+        """The slice with the largest error in units of its tolerance; None if no sum is wrong. It is the whole gradient
+        if a wrong scale of the whole explains every wrong sum."""
         actual, sums = self._actual[name], self._sums[name]
         excess = self._excess(name, actual - sums.expected)
         if not (excess > 1).any() or not self.finite(name):
@@ -102,19 +103,22 @@ class Aggregates:
         scale, rest = self._found(name)[:, which].tolist()
         allowed = sums.tolerance[:, which].tolist()
         if not sums.alive[which]:
-            return Wrong(part, allowed[1], f"{part.of(name)} should be zero, and rounding does not explain what it is")
+            return WrongSlice(
+                part, allowed[1], f"{part.of(name)} should be zero, and rounding does not explain what it is"
+            )
         if excess[0, which] > 1:
             times = f"{round(1 + scale, 9):.3g} times what it should be, give or take {rounded_up(allowed[0])}"
-            return Wrong(part, allowed[0], f"summed over its entries, {part.of(name)} is {times}")
+            return WrongSlice(part, allowed[0], f"summed over its entries, {part.of(name)} is {times}")
         much = f"{rest:.3g} of its norm, where rounding explains {rounded_up(allowed[1])}"
-        return Wrong(part, allowed[1], f"{part.of(name)} is off by {much}")
+        return WrongSlice(part, allowed[1], f"{part.of(name)} is off by {much}")
 
     def power(self, name: str) -> Power:
-        """What would have been seen: a fault moves a sum from its present value to beyond its tolerance."""
+        """The smallest faults that would have been seen: those that move a sum from its present value beyond its
+        tolerance."""
         sums = self._sums[name]
         seen, rest = self._found(name).abs() + sums.tolerance
         alive, squares = sums.alive, sums.size.square()
-        # A slice that is zero is missing in the whole as well.
+        # A zeroed slice changes the sum over the whole gradient as well.
         share = squares / squares[0].clamp(min=1e-300)
         whole = (share >= seen[0]) | (share.sqrt() >= rest[0])
         unknown = alive & (seen >= 1) & ~whole

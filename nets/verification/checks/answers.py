@@ -18,8 +18,8 @@ class Preconditions(NamedTuple):
     """Checks that do not pass.
 
     Attributes:
-        fatal: those that end the verification; one at most.
-        deferred: those that are reported only if all others pass, since others may say more.
+        fatal: checks that end the verification; at most one.
+        deferred: checks that are reported only if all others pass, since others are more specific.
     """
 
     fatal: list[Check]
@@ -47,9 +47,8 @@ def failed_output(found: Finding) -> Check:
 
 
 def differs(one: Tensor, other: Tensor) -> bool:
-    """Whether two gradients differ by a fault that must be seen.
+    """Whether two gradients differ by at least the smallest fault that must be seen.
 
-    Smaller differences do not count: on another path through a module numbers may be rounded otherwise, and may
-    underflow.
+    Smaller differences may be rounding or underflow, if a module computes in another order.
     """
     return largest(one - other) > max(POWER * largest(other), torch.finfo(other.dtype).smallest_normal)

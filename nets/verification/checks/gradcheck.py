@@ -23,29 +23,31 @@ from nets.records.verdict import Verdict
 from nets.text import precision_name
 from nets.verification.attempt import Available, attempt, quiet
 from nets.verification.derivations.by_layers import network_input
-from nets.verification.derivations.slopes import SAFETY
+from nets.verification.derivations.slopes import DIFFERENCE_SAFETY
 from nets.verification.noise.low_precision import coarsest_of, results_of
-from nets.verification.noise.output_noise import PASSES
+from nets.verification.noise.output_noise import OUTPUT_PASSES
 from nets.verification.noise.rounding import StochasticRounding
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.randomness import signed, stream
 
 FIRST_ORDER_BUDGET = 3_000
 SECOND_ORDER_BUDGET = 1_000
-"""Numbers in parameters and inputs up to which every entry is checked. The slow mode's time grows with their first and
-second power. Beyond, the fast mode checks one projection of all entries, and the check says so."""
+"""The most numbers in parameters and inputs for which every entry is checked, at first and at second order. The time of
+the slow mode is proportional to this number, or to its square. Beyond, the fast mode checks one projection of all
+entries, and the check says so."""
 
-STEPS = (1e-6, 1e-8, 1e-10, 1e-12)
-"""Steps that are tried, PyTorch's own first. The last gives a derivative of size one to about a thousandth."""
+TOOL_STEPS = (1e-6, 1e-8, 1e-10, 1e-12)
+"""The steps that are tried, PyTorch's default first. With the last one, a derivative of size one has an error of about
+a thousandth."""
 
 ATOL, RTOL = 1e-5, 1e-3
 """The default tolerances of the two tools for a difference, absolute and relative."""
 
-DIRECTIONS, FAST_DIRECTIONS = 8, 2
+STEP_DIRECTIONS, FAST_DIRECTIONS = 8, 2
 """Random directions in each point along which the step is chosen, in the slow mode and in the fast mode."""
 
-MARGIN = 2.0
-"""To choose the step, the point is moved farther by this factor than the tools will move it."""
+REACH_FACTOR = 2.0
+"""To choose the step, the point is moved this many times as far as the tools will move it."""
 
 Function = Callable[..., Tensor]
 Points = tuple[Tensor, ...]
@@ -53,12 +55,13 @@ Points = tuple[Tensor, ...]
 
 @dataclass(frozen=True, slots=True)
 class DirectionalSlopes:
-    """Differences of Σ_m w_m f_m for a random w along some directions, with each of STEPS; shape (directions, steps).
+    """Differences of Σ_m w_m f_m for a random w along some directions, with each of TOOL_STEPS; shape (directions,
+    steps).
 
     Attributes:
         central: (f(p + h t) − f(p − h t)) / 2h.
-        gap: by how much the slope on the right exceeds that on the left.
-        noise: the rounding error of the first, shape (steps,).
+        gap: the slope on the right less the slope on the left.
+        noise: the rounding error of `central`, shape (steps,).
         exact: the slope along each direction by autograd, shape (directions,).
         twice: (direction, step) → the central difference with twice that step.
     """
@@ -73,9 +76,9 @@ class DirectionalSlopes:
         """The steps within which there seems to be no kink: with every smaller step the slope is the same, and the same
         on both sides. Shape (steps,)."""
         found = []
-        for step in range(len(STEPS)):
-            slope, finer = self.central[:, step, None], slice(min(step + 1, len(STEPS) - 1), None)
-            allowed = ATOL + RTOL / 10 * slope.abs() + 4 * SAFETY * (self.noise[finer] + self.noise[step])
+        for step in range(len(TOOL_STEPS)):
+            slope, finer = self.central[:, step, None], slice(min(step + 1, len(TOOL_STEPS) - 1), None)
+            allowed = ATOL + RTOL / 10 * slope.abs() + 4 * DIFFERENCE_SAFETY * (self.noise[finer] + self.noise[step])
             level = (self.central[:, finer] - slope).abs() <= allowed
             found.append((level & (self.gap[:, finer].abs() <= allowed)).all())
         return torch.stack(found)
@@ -83,11 +86,12 @@ class DirectionalSlopes:
     def confirm(self, step: int) -> bool:
         """Whether autograd is wrong along one of the directions, by more than the rounding and truncation of the
         difference."""
-        finer = min(step + 1, len(STEPS) - 1)
+        finer = min(step + 1, len(TOOL_STEPS) - 1)
         slope, other = self.central[:, step], self.central[:, finer]
-        allowed = SAFETY * (self.noise[step] + (slope - other).abs()) + 1e-9 * slope.abs()
+        allowed = DIFFERENCE_SAFETY * (self.noise[step] + (slope - other).abs()) + 1e-9 * slope.abs()
         error = (slope - self.exact).abs() - allowed
-        # The truncation grows with h². It may be less than the rounding of the smaller step; twice the step shows it.
+        # The truncation error is proportional to h². At the smaller step it may be hidden by rounding; twice the step
+        # shows it.
         return any(error[d] > abs(self.twice(d, step) - slope[d]) for d in (error > 0).nonzero()[:, 0].tolist())
 
 
@@ -110,7 +114,7 @@ def check_function(network: Network, problem: Problem, intended: Collection[str]
 
     def gradient(*arguments: Tensor) -> Tensor:
         *points, v = arguments
-        graph = torch.is_grad_enabled()  # differences need numbers alone, which take half of the time
+        graph = torch.is_grad_enabled()  # without a graph, which differences do not need, a call takes half of the time
         with torch.enable_grad():
             total = (v * function(*points)).sum()
             found = torch.autograd.grad(total, points, create_graph=graph, materialize_grads=True)
@@ -155,8 +159,8 @@ class _Tool:
     Attributes:
         name: of the tool.
         run: the tool.
-        entries: how many it compares.
-        slow: whether it checks every one of them.
+        entries: the number of entries that it compares.
+        slow: whether it compares each of them.
         unsuited: why no step suits the tool; None where none is known.
     """
 
@@ -167,34 +171,35 @@ class _Tool:
     unsuited: Finding | None
 
     def check(self, function: Function, points: Points, moved: Function, arguments: Points, seed: int) -> Check:
-        """A pass if some step brings no objection; a failure if differences confirm the objection; else inconclusive.
+        """A pass if the tool has no objection with one of the steps; a failure if differences confirm the objection;
+        else inconclusive.
 
         Args:
             function: the function that the tool checks.
             points: its arguments.
-            moved: the function of which the tool takes differences.
+            moved: the function whose differences the tool computes.
             arguments: of that function.
             seed: of the random directions.
         """
         slopes = _slopes(moved, arguments, self.slow, seed)
         settled = slopes.settled()
-        # If there is no such step, there is a kink at the point or very near, which the tool may not notice.
+        # If there is no such step, a kink is at the point or very near it. The tool may not notice it.
         first = int(settled.int().argmax())
         if not self.slow and bool(settled[first]) and slopes.confirm(first):
             # If the fast mode objects, it runs the slow mode to say where, which may take minutes.
             return self._objected("the slope along a random direction is not what autograd gives")
-        failure = self._objection(function, points, STEPS[first])
+        failure = self._objection(function, points, TOOL_STEPS[first])
         if failure and bool(settled[first]) and slopes.confirm(first):
             return self._objected(failure)
-        for step in range(first + 1, len(STEPS) if bool(settled[first]) else 0):
+        for step in range(first + 1, len(TOOL_STEPS) if bool(settled[first]) else 0):
             if not failure:
                 break
-            first, failure = step, self._objection(function, points, STEPS[step])
+            first, failure = step, self._objection(function, points, TOOL_STEPS[step])
         if failure:
             unconfirmed = f"{failure}, which differences along random directions do not show"
             why = self._objects(unconfirmed) if bool(settled[first]) else Reason.KINK.because()
             return self._check(Verdict.INCONCLUSIVE, self.unsuited or why)
-        scope = self._scope() + (f", with steps of {STEPS[first]:.0e}" if first else "")
+        scope = self._scope() + (f", with steps of {TOOL_STEPS[first]:.0e}" if first else "")
         return self._check(Verdict.PASS, Reason.GRADCHECKED.because(scope=scope))
 
     def _objected(self, objection: str) -> Check:
@@ -237,19 +242,19 @@ def _slopes(moved: Function, points: Points, every: bool, seed: int) -> Directio
     base, rows, exact, directions = value.detach(), [], [], list[tuple[int, Tensor]]()
     noise = _noise(moved, points, base, w, seed)
     for place, (point, gradient) in enumerate(zip(points, gradients, strict=True)):
-        for _ in range(DIRECTIONS if every else FAST_DIRECTIONS):
+        for _ in range(STEP_DIRECTIONS if every else FAST_DIRECTIONS):
             t = signed(point.numel(), generator).to(point.dtype).reshape(point.shape)
-            t *= MARGIN if every else MARGIN / torch.linalg.vector_norm(t)
+            t *= REACH_FACTOR if every else REACH_FACTOR / torch.linalg.vector_norm(t)
             directions.append((place, t))
-            rows.append([_slope(moved, points, place, h * t, h, base, w) for h in STEPS])
+            rows.append([_slope(moved, points, place, h * t, h, base, w) for h in TOOL_STEPS])
             exact.append(float((gradient.detach() * t).sum()))
 
     def twice(direction: int, step: int) -> float:
         place, t = directions[direction]
-        return _slope(moved, points, place, 2 * STEPS[step] * t, 2 * STEPS[step], base, w)[0]
+        return _slope(moved, points, place, 2 * TOOL_STEPS[step] * t, 2 * TOOL_STEPS[step], base, w)[0]
 
     central, gap = torch.tensor(rows, dtype=torch.float64).unbind(-1)
-    steps, slopes = torch.tensor(STEPS, dtype=torch.float64), torch.tensor(exact, dtype=torch.float64)
+    steps, slopes = torch.tensor(TOOL_STEPS, dtype=torch.float64), torch.tensor(exact, dtype=torch.float64)
     return DirectionalSlopes(central, gap, noise / steps, slopes, twice)
 
 
@@ -259,7 +264,7 @@ def _noise(moved: Function, points: Points, base: Tensor, w: Tensor, seed: int) 
         stream(seed, "rounding for gradcheck"),
         float((w * base).abs().sum()) * torch.finfo(base.dtype).eps / 2,
     )
-    for _ in range(PASSES):
+    for _ in range(OUTPUT_PASSES):
         with StochasticRounding(generator):
             noisy = moved(*points).detach()
         found = max(found, float((w * (noisy - base)).sum().abs()))

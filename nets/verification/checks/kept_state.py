@@ -1,5 +1,5 @@
-"""What a module keeps between calls: the gradient must not depend on earlier calls, nor on an earlier walk through the
-graph."""
+"""State that a module keeps between calls: the gradient must not depend on earlier calls, nor on an earlier backward
+pass through the same graph."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -20,8 +20,8 @@ from nets.verification.problem.problem import Problem
 from nets.verification.problem.pytree import largest, like
 from nets.verification.problem.randomness import stream
 
-SAME = 1e-9
-"""Two gradients of the same numbers are the same if they differ by less than this part of the largest entry."""
+SAME_AT_POINT = 1e-9
+"""Two gradients at the same point are equal if they differ by less than this part of the largest entry."""
 
 Gradients = Mapping[str, Tensor]
 
@@ -30,8 +30,8 @@ def accumulated(problem: Problem) -> tuple[list[Check], Gradients]:
     """A backward pass that accumulates in `.grad`, as a training loop does: −2 G + G must be −G.
 
     Returns:
-        The failed check, if there is one; and the gradient of −8 vᵀY by a second walk through the same graph, empty if
-        it cannot be walked twice or overflows.
+        The failed check, if there is one; and the gradient of −8 vᵀY by a second backward pass through the same graph.
+        It is empty if a second pass is not possible or overflows.
     """
     y, leaves = problem.record()
     if not y.requires_grad:
@@ -46,41 +46,46 @@ def accumulated(problem: Problem) -> tuple[list[Check], Gradients]:
             return [raised(backward)], {}
         for name, leaf in leaves.items():
             first, found = problem.gradient[name], dense(leaf.grad, leaf)
-            if largest(found - (1 + held) * first) > SAME * largest(first):
-                overwritten = largest(found - first) <= SAME * largest(first)
+            if largest(found - (1 + held) * first) > SAME_AT_POINT * largest(first):
+                overwritten = largest(found - first) <= SAME_AT_POINT * largest(first)
                 reason = Reason.GRAD_OVERWRITTEN if overwritten else Reason.OTHER_SECOND_GRADIENT
                 return [failed(name, reason.because()).looks_like(drawn_again(problem))], {}
     finally:
         for parameter in problem.module.parameters():
             parameter.grad = None
-    # A backward that frees what it kept raises an error in a second walk.
-    walked = attempt(lambda: handed_out(y, _multiple(problem) * problem.cotangent, leaves))
-    if isinstance(walked, Available) and all(torch.isfinite(g).all() for g in walked.value.values()):
-        return [], walked.value
+    # A backward that frees its saved tensors raises an error in a second pass.
+    second = attempt(lambda: handed_out(y, _multiple(problem) * problem.cotangent, leaves))
+    if isinstance(second, Available) and all(torch.isfinite(g).all() for g in second.value.values()):
+        return [], second.value
     return [], {}
 
 
-def first_called_elsewhere(
-    problem: Problem, elsewhere: Callable[[], Problem], walked_again: Gradients
+def first_call_matters(
+    problem: Problem, called_elsewhere_first: Callable[[], Problem], second_pass: Gradients
 ) -> Preconditions:
-    """The gradient of −8 vᵀY after a first call at another point, and by a later walk at this one: both must be −8 G.
+    """Checks that fail if the gradient depends on the first call of the module.
 
-    Otherwise the module keeps something that it should not keep, a value or the v that reached it first; or its
-    backward is not linear in v.
+    The gradient of −8 vᵀY must be −8 G, by a module that was first called at another point and by a second backward
+    pass. Otherwise the module keeps a value or a cotangent of its first call, or its backward is not linear in v.
+
+    Args:
+        problem: the function, with its gradient G.
+        called_elsewhere_first: makes the same problem with a module that is first called at another point.
+        second_pass: the gradient of −8 vᵀY by `accumulated`.
     """
     try:
-        moved = elsewhere()
+        moved = called_elsewhere_first()
     except InputError:  # the module does not take the other point
         return Preconditions([], [])
     y, leaves = moved.record()
-    # Not to the last digit, since PyTorch may take another path if a graph is recorded.
-    if (y.detach() - problem.y).abs().max() > SAME * problem.y.abs().max():
+    # The outputs may differ by rounding, since PyTorch may use other kernels when it records a graph.
+    if (y.detach() - problem.y).abs().max() > SAME_AT_POINT * problem.y.abs().max():
         return Preconditions([failed_output(Reason.OUTPUT_REMEMBERS.because())], [])
     multiple, deferred = _multiple(problem), list[Check]()
     for name, found in handed_out(y, multiple * problem.cotangent, leaves).items():
         expected = multiple * problem.gradient[name]
-        size = SAME * largest(expected)
-        if largest(found - walked_again[name]) > size:
+        size = SAME_AT_POINT * largest(expected)
+        if largest(found - second_pass[name]) > size:
             reason = Reason.OTHER_SECOND_WALK if largest(found - expected) <= size else Reason.GRADIENT_REMEMBERS
             return Preconditions([failed(name, reason.because()).looks_like(drawn_again(problem))], [])
         if differs(found, expected):
@@ -88,11 +93,12 @@ def first_called_elsewhere(
     return Preconditions([], deferred)
 
 
-class MovedFirst(Problem):
-    """The same function by a module whose first call was at another point: each number up to a tenth larger.
+class CalledElsewhereFirst(Problem):
+    """The same function at the same point, by a copy of the module that was first called at another point, where each
+    number is larger by up to a tenth.
 
     Raises:
-        InputError: if the module does not take that point.
+        InputError: if the module cannot be called at the other point.
     """
 
     def _first_call(self, module: nn.Module, inputs: tuple[Any, ...]) -> Any:

@@ -17,7 +17,7 @@ from nets.verification.problem.problem import Problem
 from nets.verification.problem.pytree import largest
 from nets.verification.problem.randomness import stream
 
-LAST_DIGITS = 1e-13
+EQUAL_SUMS = 1e-13
 """The part of the largest number by which a gradient and the sum of its rows may differ."""
 
 
@@ -29,8 +29,8 @@ def check_pullback(
 ) -> list[Check]:
     """One backward pass with a random v, each |v_m| about ten, must give vᵀ(∂Y/∂p).
 
-    It runs for all points at once, and for each point where that is the only one that requires a gradient. A failed
-    check for the first gradient that differs; none if all agree. Points in `intended` are not checked.
+    The pass runs once with all points, and once for each point as the only one that requires a gradient. Returns a
+    failed check for the first gradient that differs; none if all agree. Points in `intended` are not checked.
     """
     generator = stream(problem.seed, "cotangent of ten")
     v = 10 * torch.randn(len(problem.y), generator=generator, dtype=torch.float64).to(problem.y.dtype)
@@ -40,8 +40,8 @@ def check_pullback(
     for alone in (None, *problem.points):
         found = attempt(partial(_gradients, problem, v, None if alone is None else {alone}))
         if isinstance(found, Unavailable):
-            # A hook, for example, may be given no gradient for the input. With all points, the backward pass has worked
-            # before.
+            # A hook, for example, may be called without a gradient for the input. With all points, the backward pass
+            # worked before.
             if alone is None:
                 raise found.error
             continue
@@ -54,8 +54,8 @@ def check_pullback(
 
 
 def check_parameters_alone(problem: Problem) -> list[Check]:
-    """The gradient must be the same if no input requires one, as in training. A failed check for the first that
-    differs."""
+    """The gradient must be the same if no input requires one, as in training. Returns a failed check for the first one
+    that differs."""
     alone = problem.parameters
     if not alone or len(alone) == len(problem.points):
         return []
@@ -64,7 +64,7 @@ def check_parameters_alone(problem: Problem) -> list[Check]:
         y, leaves = problem.record(alone)
         return handed_out(y, problem.cotangent, leaves)
 
-    # A hook, for example, may be given no gradient for the input. With all points, the backward pass has worked before.
+    # A hook, for example, may be called without a gradient for the input. With all points, the backward pass worked.
     found = attempt(gradients)
     for name, gradient in (found.or_none() or {}).items():
         if differs(gradient, problem.gradient[name]):
@@ -78,16 +78,17 @@ def _gradients(problem: Problem, v: Tensor, alone: Collection[str] | None) -> di
 
 
 class _Sum:
-    """vᵀ(∂Y/∂p) by the rows of a Jacobian, and how far a single backward pass may be from it."""
+    """vᵀ(∂Y/∂p) by the rows of a Jacobian, and the largest difference of a single backward pass that rounding
+    explains."""
 
     def __init__(self, problem: Problem, jacobian: Tensor, v: Tensor, noise: Tensor) -> None:
         self._problem, self._expected = problem, v @ jacobian
         size, units = v.abs() @ jacobian.abs(), v.abs() * problem.unit
-        # Both are sums over the outputs. Each row may be off by its noise, and v by the rounding of Y.
+        # Both are sums over the outputs. Each row has an error of its noise, and v one of the rounding of Y.
         rounding = v.abs() @ noise + units @ jacobian.abs()
-        # A gradient that is zero by cancellation is rounded like the terms that cancel: by a unit of the output at
-        # most.
-        least = max(LAST_DIGITS * largest(size), float(units @ problem.y.abs()))
+        # A gradient that is zero by cancellation has the rounding error of the terms that cancel: at most a unit of the
+        # output.
+        least = max(EQUAL_SUMS * largest(size), float(units @ problem.y.abs()))
         self._tolerance = (ROUNDING_SAFETY * rounding).clamp(min=least)
 
     def difference(self, name: str, gradient: Tensor) -> str:

@@ -1,5 +1,5 @@
-"""What the copy of a module that is checked does not have: a verdict on the copy would not hold for the module
-itself."""
+"""Parts of a module that its copy, which is checked, does not have: a verdict on the copy would not hold for the
+module."""
 
 import dis
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def check_left_out(module: nn.Module, problem: Problem) -> list[Check]:
         found.append(f"the compiled form of {listed(compiled)}: the module was checked as it is written in Python")
     hooked = [name for name, parameter in module.named_parameters() if accumulation_hook_table(parameter)]
     if hooked:
-        # They may take a step of an optimizer, which would move the caller's parameters.
+        # Such a hook may make a step of an optimizer, which would move the caller's parameters.
         found.append(f"hooks that run after the accumulation in .grad of {listed(hooked)} are not run")
     bound = list(dict.fromkeys(_bound_to_the_original(module)))
     if bound:

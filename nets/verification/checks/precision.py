@@ -1,4 +1,4 @@
-"""A module in its own precision: its backward pass against that of its copy in float64."""
+"""A module in its own precision: its backward pass is compared with that of its copy in float64."""
 
 import math
 from dataclasses import replace
@@ -25,36 +25,35 @@ from nets.verification.problem.graph import rows_of
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.randomness import stream
 
-SAFETY = 8.0
-"""Units of rounding noise by which an entry may be off. Stochastic arithmetic in the module's own precision measures
-it."""
+ENTRY_SAFETY = 8.0
+"""The largest error of an entry, in units of rounding noise, which stochastic rounding in the module's own precision
+measures."""
 
 SUSPECTS = 16
-"""Outputs with a suspicious entry whose noise is measured again."""
+"""The most outputs with a suspicious entry whose noise is measured again."""
 
-MORE_RUNS = 16
-"""Stochastic runs in which it is measured."""
+ROW_RUNS = 16
+"""Runs with stochastic rounding in which it is measured."""
 
 SCALE = 0.1
-"""A wrong scale that a check must have seen for a verdict, in any precision."""
+"""A check must be able to see a wrong scale of this size for a verdict, in any precision."""
 
 SHARE = 0.1
-"""The part of a gradient, of the sum of its squares, that rows may hold in which a fault of that row alone is
-unseen."""
+"""The largest part of the sum of squares of a gradient that may lie in rows whose zeroing would not be noticed."""
 
 
 def check_as_is(module: nn.Module, inputs: tuple[Any, ...], double: Problem) -> tuple[list[Check], list[str]]:
-    """∂Y/∂p of the module as it stands against ∂Y/∂p of `double`, its copy in float64.
+    """Compare ∂Y/∂p of the module in its own precision with ∂Y/∂p of `double`, its copy in float64.
 
-    They are compared entry by entry, and in sums over whole parameters, rows and columns, in which more digits are
-    significant.
+    They are compared entry by entry, and in sums over whole parameters, rows and columns, which have more significant
+    digits.
 
-    There is a verdict if the check would have seen a wrong scale of 128 unit roundoffs, or of a tenth if that is less,
-    or of a thousandth if that is more; and if it would have seen a zeroed row, except for rows that hold less than a
-    tenth of the gradient together. The other checks prove the formula; these find what the precision does to it. Noise
-    comes from the float64 copy, with results moved by the roundoff of the coarsest type in the module's forward: a
-    backward that loses more digits than that must not widen its own tolerance. The module itself is measured only if
-    its output is noisier than that, as under autocast.
+    There is a verdict if the check would have seen a wrong scale of 128 unit roundoffs, limited to the range from a
+    thousandth to a tenth; and if it would have seen a zeroed row, except in rows that together have less than a tenth
+    of the gradient. The other checks prove the formula; these check its evaluation in this precision. Noise comes from
+    the float64 copy, with results moved by the roundoff of the coarsest type in the module's forward: a backward that
+    loses more digits than that must not widen its own tolerance. The module itself is measured only if its output is
+    noisier than that, as under autocast.
 
     Returns:
         A check for each point, and a note of what the sums would have shown.
@@ -65,7 +64,7 @@ def check_as_is(module: nn.Module, inputs: tuple[Any, ...], double: Problem) -> 
         return failed, []
     kept = coarsest(low)
     precision, eps = precision_name(kept), torch.finfo(kept).eps
-    off = (low.y - double.y).abs() > SAFETY * output_noise(double, kept, double.seed)
+    off = (low.y - double.y).abs() > ENTRY_SAFETY * output_noise(double, kept, double.seed)
     if off.any() and low.random:
         names = (f"{Method.FORWARD_PASS} in {precision}", f"{Method.FORWARD_PASS} in float64")
         found = Reason.OTHER_RANDOM_NUMBERS.because(precision=precision)
@@ -90,7 +89,7 @@ class _Entries:
                 name: torch.maximum(noise, own[name].double()) for name, noise in self._tolerance.items()
             }
         self._actual = {name: jacobian.double() for name, jacobian in self._actual.items()}
-        self._tolerance = {name: SAFETY * noise for name, noise in self._tolerance.items()}
+        self._tolerance = {name: ENTRY_SAFETY * noise for name, noise in self._tolerance.items()}
         if any(len(self._off(name)) for name in self._actual):
             self._measure_again()
 
@@ -99,7 +98,8 @@ class _Entries:
         check = self._compared(name, self._tolerance[name], aggregates.zero(name))
         wrong = aggregates.wrong(name)
         if check.verdict != Verdict.FAIL and wrong is not None:
-            # If a sum is off, so are some of its entries: those that are off by more than the sum may be.
+            # If a sum is wrong, so are some of its entries: those with an error above the relative tolerance of the
+            # sum.
             inside = wrong.slice.mask(tuple(self._low.points[name].shape))
             allowed = wrong.relative * float(self._expected[name][:, inside].square().mean().sqrt())
             tolerance = torch.where(inside, self._tolerance[name].clamp(max=allowed), self._tolerance[name])
@@ -124,20 +124,20 @@ class _Entries:
     def _measure_again(self) -> None:
         """Widen the tolerance of points with wrong rows to what more runs change in the worst of these rows.
 
-        A ReLU that rounding switches now and then may not have switched in the first runs.
+        Rounding may switch a ReLU in some runs only, and not in the first ones.
         """
         off = {name: self._off(name) for name in self._actual}
         ranks = zip_longest(*(rows.tolist() for rows in off.values()))
         suspects = list(dict.fromkeys(row for rank in ranks for row in rank if row is not None))[:SUSPECTS]
         problem = self._noisy.problem
         still = self._expected if self._noisy.dtype is not None else self._actual
-        for _ in range(MORE_RUNS):
+        for _ in range(ROW_RUNS):
             with self._noisy.rounding(self._generator):
                 moved = list(rows_of(problem.record, suspects))
             for name in (name for name, rows in off.items() if len(rows)):
                 found = torch.stack([gradients[name].reshape(-1).double() for gradients in moved])
                 change = (found - still[name][suspects]).abs().nan_to_num()
-                self._tolerance[name].clamp_(min=SAFETY * float(change.max()))
+                self._tolerance[name].clamp_(min=ENTRY_SAFETY * float(change.max()))
 
 
 def _judged(check: Check, aggregates: Aggregates, eps: float) -> Check:

@@ -16,31 +16,32 @@ from nets.text import distinct_digits
 from nets.torch_internals import function_of
 from nets.verification.attempt import Unavailable, attempt
 from nets.verification.checks.answers import Preconditions, failed_output, judged, raised
-from nets.verification.checks.kept_state import accumulated, first_called_elsewhere
+from nets.verification.checks.kept_state import accumulated, first_call_matters
 from nets.verification.contract.check import check_writes
 from nets.verification.problem.calling.errors import OtherOutputsError
 from nets.verification.problem.graph import nodes_of
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.pytree import largest
 
-LAST_DIGITS = 1e-13
+EQUAL_CALLS = 1e-13
 """The part of the largest number by which two calls at the same point may differ."""
 
 
-def check_preconditions(problem: Problem, elsewhere: Callable[[], Problem] | None = None) -> Preconditions:
+def check_preconditions(problem: Problem, called_elsewhere_first: Callable[[], Problem] | None = None) -> Preconditions:
     """The first condition that does not hold.
 
     Args:
-        elsewhere: makes the same module, called for the first time at another point and then put back to this one.
+        called_elsewhere_first: makes the same problem with a module that is first called at another point; None to
+            leave out the checks that need it.
     """
     for condition in (_finite_output, _same_output_twice, _working_backward, check_writes):
         failed = condition(problem)
         if failed:
             return Preconditions(failed, [])
-    failed, walked_again = accumulated(problem)
-    if failed or elsewhere is None or not walked_again:
+    failed, second_pass = accumulated(problem)
+    if failed or called_elsewhere_first is None or not second_pass:
         return Preconditions(failed, [])
-    return first_called_elsewhere(problem, elsewhere, walked_again)
+    return first_call_matters(problem, called_elsewhere_first, second_pass)
 
 
 def _finite_output(problem: Problem) -> list[Check]:
@@ -78,8 +79,8 @@ def _same_output_twice(problem: Problem) -> list[Check]:
         again = problem.evaluate()
     except OtherOutputsError as error:
         return [failed_output(Reason.OTHER_SHAPE.because(first=error.first, now=error.now))]
-    # A linear solver may round otherwise if its arguments lie elsewhere in memory.
-    if largest(again - problem.y) <= LAST_DIGITS * largest(problem.y):
+    # The rounding of a linear solver may depend on the addresses of its arguments.
+    if largest(again - problem.y) <= EQUAL_CALLS * largest(problem.y):
         return []
     row = int((again - problem.y).abs().argmax())
     one, other = distinct_digits(float(problem.y[row]), float(again[row]))

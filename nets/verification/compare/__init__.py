@@ -1,4 +1,4 @@
-"""Derivations of one Jacobian held against each other, entry by entry.
+"""Compares the derivations of one Jacobian, entry by entry.
 
 judgement.py      one point: its derivations against each other, the verdict, and which one is wrong; begin here
 findings.py       what was found at a point: checks, doubts, and derivations that are missing

@@ -15,20 +15,19 @@ from nets.verification.derivations.variable import Variable
 from nets.verification.problem.randomness import stream
 
 REMEASURED = 32
-"""The number of columns that are measured again, of those that disagree with a difference. The verdict depends on
-these."""
+"""Of the columns that disagree with a difference, so many are measured again. The verdict depends on these."""
 
 SURE = 8
 """If so many columns are wrong when they are measured again, no other column is: half of them are those that disagree
 most, half those that disagree least."""
 
 REMEASURED_AT_MOST = 256
-"""The most columns that disagree of which all are measured again, where none of the first ones is confirmed to be
-wrong."""
+"""If none of the first columns is confirmed to be wrong, all columns that disagree are measured again, up to so
+many."""
 
 
 def by_difference(variable: Variable, actual: Tensor) -> Derivation:
-    """Central differences of every entry; those that disagree with `actual`, shape (M, P), are measured again."""
+    """Central differences of every entry. Entries that disagree with `actual`, shape (M, P), are measured again."""
     measured = measure(variable)
     second_look = _SecondLook(variable, actual, measured)
     if not second_look.settled:

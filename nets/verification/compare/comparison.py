@@ -1,5 +1,5 @@
-"""Two derivations of one Jacobian, entry against entry: which entries are wrong, by how much, and what would have been
-seen."""
+"""Compares two derivations of one Jacobian entry by entry: which entries are wrong, by how much, and which faults would
+have been seen."""
 
 import math
 from dataclasses import replace
@@ -19,7 +19,7 @@ from nets.verification.problem.problem import Problem
 from nets.verification.problem.pytree import largest
 
 POWER = 1e-3
-"""A check has a verdict only if it would have seen a gradient that is a thousandth off."""
+"""A check has a verdict only if it would have seen a gradient with an error of a thousandth."""
 
 
 def compare(
@@ -31,7 +31,7 @@ def compare(
     power: float = POWER,
     bound: float | None = None,
 ) -> Check:
-    """Hold one derivation against another.
+    """Compare one derivation with another.
 
     Args:
         constant: whether Y is known not to depend on `name`, so that a gradient below the tolerance is right.
@@ -43,9 +43,10 @@ def compare(
     if expected.by_differences and not math.isfinite(scale):
         return _compare_inside_the_domain(problem, name, actual, expected)
     tolerance = common_tolerance(actual, expected).expand_as(e)
-    # In place, since fresh memory of this size takes longer to get than the numbers to compute.
+    # In place, since allocating memory of this size takes longer than the computation.
     excess = (a - e).abs_().div_(tolerance).nan_to_num_(nan=torch.inf)
-    # A fault moves an entry away from where it is now, which may be on the other side of the expected one.
+    # A fault moves an entry from its present value, which may already differ from the expected one in the other
+    # direction.
     certain = 1 + min(float(excess.max()), 1.0)
     kinked = expected.has_kink
     kinks = expected.kink if expected.kink is not None and kinked else torch.zeros((1, 1), dtype=torch.bool)
@@ -53,8 +54,8 @@ def compare(
     rounded = _rounding_noise(actual, expected, wrong)
     wrong = wrong & ~rounded
     fails = bool(wrong.any())
-    # The entry to show: the largest error of the wrong ones, else a kink, else the entry that comes nearest to its
-    # tolerance.
+    # The entry to show: the wrong one with the largest error, else a kink, else the one with the largest error in units
+    # of its tolerance.
     if fails:
         shown = torch.where(wrong, (a - e).abs_().nan_to_num_(nan=torch.inf), -1.0)
     else:
@@ -103,7 +104,7 @@ def _verdict(
 
 
 def _rounding_noise(actual: Derivation, expected: Derivation, wrong: Tensor) -> Tensor:
-    """Which of the wrong entries are no larger than rounding noise, in rows that are zero by differences, here and
+    """The wrong entries that are no larger than rounding noise, in rows that are zero by differences, here and
     nearby."""
     if not expected.by_differences or expected.nearby > 0 or not wrong.any():
         return torch.zeros_like(wrong)
@@ -111,8 +112,8 @@ def _rounding_noise(actual: Derivation, expected: Derivation, wrong: Tensor) -> 
 
 
 def _compare_inside_the_domain(problem: Problem, name: str, actual: Derivation, expected: Derivation) -> Check:
-    """The check against differences that are not all finite: a fault in those that are, or else why the others are
-    not."""
+    """The check if some differences are not finite: it shows a fault in the finite ones, or else why the others are not
+    finite."""
     edges = ~torch.isfinite(expected.jacobian)
     ours, theirs = torch.where(edges, 0.0, actual.jacobian), torch.where(edges, 0.0, expected.jacobian)
     tolerance = torch.where(edges, 0.0, expected.tolerance.expand_as(theirs))

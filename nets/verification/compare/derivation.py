@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 BACKWARD_ROUNDING = 1e-6
-"""Beside a difference, the rounding noise of a backward pass counts for this part of the row's largest entry at most: a
-coarse backward must not widen its own tolerance."""
+"""The rounding noise of a backward pass that is compared with a difference is capped at this part of the row's largest
+entry: a coarse backward must not widen its own tolerance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +17,10 @@ class Derivation:
     Attributes:
         name: a `Method`, or the name of an engine of the caller's.
         jacobian: shape (M, P).
-        tolerance: how far off it may be, broadcasting to (M, P).
+        tolerance: its largest error, broadcasting to (M, P).
         kink: where there is no derivative, since the slopes to the two sides differ, shape (M, P). Only differences
             show that; None for every other derivation.
-        declared: how far off the caller allows it to be, whatever it is held against.
+        declared: the error that the caller allows, whatever it is compared with.
         nearby: of differences, the largest slope of the module nearby, if a row of the Jacobian is zero; 0 if not
             looked at.
     """
@@ -34,7 +34,7 @@ class Derivation:
 
     @property
     def by_differences(self) -> bool:
-        """Whether it was measured: only differences show kinks, and have an error bar of their own."""
+        """Whether it is a difference: only differences show kinks and have an error bar."""
         return self.kink is not None
 
     @property
@@ -52,7 +52,7 @@ def agree(one: Derivation, other: Derivation) -> bool:
 
 
 def odd_one_out(derivations: list[Derivation]) -> Derivation | None:
-    """The one derivation that disagrees with all the others, if two or more others agree among themselves."""
+    """The one derivation that disagrees with all others, if there are at least two others and they agree."""
     for suspect in derivations:
         others = [derivation for derivation in derivations if derivation is not suspect]
         united = all(agree(one, other) for i, one in enumerate(others) for other in others[i + 1 :])
@@ -62,21 +62,22 @@ def odd_one_out(derivations: list[Derivation]) -> Derivation | None:
 
 
 def common_tolerance(one: Derivation, other: Derivation) -> Tensor:
-    """How far apart two derivations may be: by rounding and truncation, or by what the caller declares."""
+    """The largest difference between two derivations that rounding and truncation explain, or the caller declares."""
     allowed = max(one.declared, other.declared)
     explained = _explained(one, other)
     return explained.clamp(min=allowed) if allowed else explained
 
 
 def _explained(one: Derivation, other: Derivation) -> Tensor:
-    """What rounding and truncation explain."""
+    """The largest difference that rounding and truncation explain."""
     measured = [derivation for derivation in (one, other) if derivation.by_differences]
     tiny = torch.finfo(other.jacobian.dtype).tiny
     if len(measured) == 1:
         (difference,), exact = measured, other if measured[0] is one else one
         row = difference.jacobian.abs().amax(1, keepdim=True)
         if difference.nearby:
-            # A row of zeros has no size of its own. The mean of equal numbers may be off by a unit in the last place.
+            # A row of zeros has no size of its own. The mean of equal numbers may have an error of a unit in the last
+            # place.
             row = torch.where(difference.zero_rows(), row.clamp(min=difference.nearby), row)
         rounding = torch.minimum(exact.tolerance, BACKWARD_ROUNDING * row).clamp_(min=tiny)
         return torch.maximum(difference.tolerance, rounding)

@@ -18,8 +18,8 @@ class Doubt:
     """A witness that disagrees with a judged derivation that differences do not contradict.
 
     Attributes:
-        check: the judged derivation (its `oracle`) held against the witness (its `against`).
-        refuted: whether differences contradict the witness; if not, they cannot decide between the two.
+        check: the comparison of the judged derivation (`oracle`) with the witness (`against`).
+        refuted: whether differences contradict the witness; if not, they are too inaccurate to decide.
         where: what the two numbers of the check are the derivatives of.
     """
 
@@ -43,7 +43,7 @@ class Judgement:
     missing: list[tuple[Method, str]] = field(default_factory=list)
 
     def add_missing_forward_mode(self, problem: Problem, name: str, forward: Forward) -> None:
-        """A point without forward mode. It does not pass if forward mode is required."""
+        """Record that a point has no forward mode. Its check does not pass if forward mode is required."""
         self.missing.append((Method.FORWARD_MODE, name))
         if forward == "required":
             self.checks.append(missing_forward_mode(problem, name))
@@ -72,7 +72,7 @@ def together(judgements: Iterable[Judgement]) -> Judgement:
 
 
 def _note(witness: str, doubts: list[Doubt]) -> str:
-    # One that differences contradict is shown first.
+    # A witness that differences contradict is shown first.
     shown = next((doubt for doubt in doubts if doubt.refuted), doubts[0])
     oracle = shown.check.oracle
     actual, expected = distinct_digits(shown.check.actual, shown.check.expected)

@@ -1,8 +1,8 @@
-"""One derivation of ∂Y/∂p held against all others: which agree, which are wrong, and which cannot decide.
+"""Compares one derivation of ∂Y/∂p with all others: which agree, which are wrong, and which are too inaccurate.
 
-The judged derivation fails in three cases: differences contradict it; another derivation contradicts it that a training
-step runs or that the caller states; or two witnesses agree against it and differences do not contradict them. A single
-witness leaves a note, see `witnesses`.
+The judged derivation fails in three cases: differences contradict it; another derivation contradicts it, which a
+training step runs or the caller states; or two witnesses contradict it, agree with each other, and are not contradicted
+by differences. A single witness leaves a note, see `witnesses`.
 """
 
 from collections.abc import Mapping
@@ -30,14 +30,13 @@ from nets.verification.problem.problem import Problem
 from nets.verification.problem.pytree import largest
 
 GUARD = 1e-6
-"""A fault of up to this part of the largest entry may be meant: a guard against a division by zero, or an adaptive
-method."""
+"""A fault of up to this part of the largest entry may be intended, such as a guard against a division by zero, or the
+error of an adaptive method."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a first-order certificate is drawn up with: the arguments of `verify`, and the caller's Jacobians of shape
-    (M, P)."""
+    """The options of a first-order certificate: arguments of `verify`, and the caller's Jacobians of shape (M, P)."""
 
     stated: Mapping[str, Tensor] = field(default_factory=dict)
     intended: tuple[str, ...] = ()
@@ -47,14 +46,14 @@ class Options:
 
     @property
     def power(self) -> float:
-        """The relative fault that a check must have seen for a verdict. No check can see one within the declared
-        tolerance."""
+        """The relative fault that a check must be able to see for a verdict. No check can see a fault within the
+        declared tolerance."""
         return POWER + 2 * (self.tolerance or 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """Holds the derivations of each point of a problem against each other.
+    """Compares the derivations of each point of a problem.
 
     Attributes:
         problem: the function.
@@ -69,14 +68,14 @@ class Judge:
     options: Options
 
     def judged(self, name: str, jacobians: Mapping[str, Tensor | None]) -> Judgement:
-        """The first of the derivations of one point against each of the others and against differences.
+        """Compare the first derivation of one point with each of the others and with differences.
 
         Args:
             name: the point.
             jacobians: derivation → ∂Y/∂p of shape (M, P), or None where the module has no such derivation.
         """
         found = {d: j.detach() for d, j in jacobians.items() if j is not None}
-        # A derivation that passes an output of less precision than the rest is rounded there.
+        # A derivation that goes through an output of lower precision than the others is rounded there.
         unit = self.problem.unit[:, None] * next(iter(found.values())).abs()
         rounding = torch.maximum(unit, self.noise[name]).mul_(ROUNDING_SAFETY)
         subject, *others = [Derivation(d, j, rounding) for d, j in found.items()]
@@ -85,12 +84,12 @@ class Judge:
         return _Point(self, name, subject, others).judgement(jacobians.keys() - found.keys())
 
     def _as_intended(self, name: str, subject: Derivation, others: list[Derivation]) -> Judgement:
-        """A gradient that is meant to differ from the derivative, against what the caller states and its own batched
-        form."""
+        """Compare a gradient that is meant to differ from the derivative with the caller's closed form and with its own
+        form under vmap."""
         own = [other for other in others if other.name in (Method.STATED_CLOSED_FORM, Method.BATCHED_REVERSE)]
         checks = [compare(self.problem, name, subject, other, constant=True) for other in own]
         if name in self.options.stated:
-            # Whether the output depends on the point was not looked at: a pass says nothing about zero.
+            # It is not known whether the output depends on the point, so a pass says nothing about a gradient of zero.
             return Judgement([c.explained(c.verdict, PASSED) if c.verdict == Verdict.PASS else c for c in checks])
         failed = [check for check in checks if check.verdict == Verdict.FAIL]
         return Judgement([not_checked(name, subject.name), *failed])
@@ -101,7 +100,7 @@ class _Point:
 
     Attributes:
         subject: the derivation that is judged.
-        others: those that it is held against, besides differences.
+        others: the ones that it is compared with, besides differences.
         difference: central differences.
         constant: whether Y is known not to depend on the point.
     """
@@ -116,7 +115,7 @@ class _Point:
         if judge.options.tolerance is not None:
             finite = difference.jacobian.nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
             subject = replace(subject, declared=judge.options.tolerance * largest(finite))
-        # Whether the gradient is truly zero matters only where it cannot be measured.
+        # Whether the gradient is exactly zero matters only where it is too small to be measured.
         faint = not bool((difference.jacobian.abs().mul_(POWER) > difference.tolerance).any())
         self.subject, self.difference, self.constant = subject, difference, faint and is_constant(variable)
         self.others = [d for d in others if d.name != Method.COMPLEX_STEP or self._is_a_derivative(d)]
@@ -130,14 +129,14 @@ class _Point:
         return judgement
 
     def _is_a_derivative(self, step: Derivation) -> bool:
-        """Whether a complex step counts: through an operation that is not analytic it is no derivative."""
+        """Whether a complex step is a derivative: it is not if an operation is not analytic."""
         if agree(step, self.subject):
             return True
         check = compare(self.problem, self.name, step, self.difference, self.constant)
         return not check.wrong and does_not_depend_on_the_step(self.problem, self.name, step.jacobian)
 
     def _weighed(self) -> Judgement:
-        """The checks, without those against a single witness that differences do not confirm."""
+        """The checks, except for a single witness that disagrees and is not confirmed by differences."""
         bound, power = None if self.constant else self._bound_of_zero(), self.options.power
         against = [*self.others, self.difference]
         checks = [compare(self.problem, self.name, self.subject, d, self.constant, power, bound) for d in against]
@@ -156,7 +155,7 @@ class _Point:
         return judgement
 
     def _weigh_witness(self, witness: Derivation, off: Check, judgement: Judgement) -> None:
-        """A witness that disagrees alone is a doubt, or a failure of forward mode where that is required."""
+        """Record a witness that alone disagrees: as a doubt, or as a failure of forward mode if that is required."""
         own = compare(self.problem, self.name, witness, self.difference, self.constant, self.options.power)
         wrong = own.verdict == Verdict.FAIL
         if witness.name == Method.FORWARD_MODE and self.options.forward == "required":
@@ -166,8 +165,8 @@ class _Point:
             judgement.doubts.append(Doubt(off, wrong, off.entry))
 
     def _bound_of_zero(self) -> float | None:
-        """The absolute bound on a gradient that every derivation gives as zero, up to its rounding; None where one does
-        not."""
+        """The absolute bound on a gradient that is zero, up to rounding, by every derivation; None if one differs from
+        zero."""
         subject, difference = self.subject, self.difference
         zero = bool((subject.jacobian.abs() <= subject.tolerance).all()) and all(agree(subject, d) for d in self.others)
         if not zero or difference.has_kink or not agree(subject, difference):
@@ -197,7 +196,7 @@ class _Point:
         """
         if all(check.verdict != Verdict.FAIL for check in checks):
             return checks
-        # The same backward pass in another order is no second witness, unless it gives something else.
+        # The same backward pass in another order counts as a derivation of its own only if it gives another result.
         witnesses = [d for d in derivations if d.name != Method.BATCHED_REVERSE or not agree(d, derivations[0])]
         odd = odd_one_out(witnesses)
         if odd is None:
@@ -213,7 +212,7 @@ class _Point:
 
 
 def _advise_tolerance(check: Check) -> Check:
-    """The same, with advice if a fault is so small that it may be a guard or an adaptive method's own error."""
+    """The same, with advice if a fault is so small that it may be a guard or the error of an adaptive method."""
     small = check.verdict == Verdict.FAIL and 0 < (check.max_rel_error or 0.0) <= GUARD
     return check.because("; if it is meant to be approximate, declare that with tolerance=") if small else check
 

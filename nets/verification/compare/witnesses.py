@@ -1,5 +1,5 @@
-"""Derivations that no training step runs: forward mode and the complex step. They are witnesses, and are not judged
-themselves.
+"""Forward mode and the complex step: derivations that no training step runs. They are witnesses of the judged
+derivation and are not judged themselves.
 
 If such a witness disagrees with the judged derivation, differences decide. If these do not contradict the judged
 derivation, the disagreement is a note: an operation without a rule for forward mode may silently give a tangent of
@@ -22,21 +22,21 @@ from nets.verification.noise.rounding import ROUNDING_SAFETY
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.randomness import stream
 
-DIRECTIONS = 16
+FORWARD_DIRECTIONS = 16
 """Random directions of forward mode, where a point is too large for each of its entries."""
 
-SAME = 1e-6
-"""Two witnesses give the same if they differ by less than this part of the largest entry."""
+AGREEING = 1e-6
+"""Two witnesses agree if they differ by less than this part of the largest entry."""
 
 
 def corroborated(doubted: list[Derivation], difference: Derivation) -> bool:
-    """Whether two witnesses or more give the same against the judged derivation, and differences contradict none of
+    """Whether two or more witnesses contradict the judged derivation and agree, and differences contradict none of
     them."""
     if len(doubted) < 2 or difference.has_kink:
         return False
     first = doubted[0].jacobian
-    # Not to within the noise of the judged derivation, which is nothing where that gives zero.
-    same = all(bool((first - other.jacobian).abs().max() <= SAME * first.abs().max()) for other in doubted[1:])
+    # The noise of the judged derivation is no measure here: it is zero where that derivation gives zero.
+    same = all(bool((first - other.jacobian).abs().max() <= AGREEING * first.abs().max()) for other in doubted[1:])
     return same and all(agree(other, difference) for other in doubted)
 
 
@@ -56,17 +56,17 @@ def slopes_by_forward_mode(
     The second result says whether differences contradict forward mode.
     """
     point = problem.points[name]
-    signs = torch.randint(0, 2, (DIRECTIONS, *point.shape), generator=stream(problem.seed, "directions", name))
+    signs = torch.randint(0, 2, (FORWARD_DIRECTIONS, *point.shape), generator=stream(problem.seed, "directions", name))
     t = signs.to(point.dtype) * 2 - 1
     forward = forward_along(problem, name, t)
     if forward is None:
         return None, False
-    flat = t.reshape(DIRECTIONS, -1).mT
+    flat = t.reshape(FORWARD_DIRECTIONS, -1).mT
     ours = subject.jacobian @ flat
     error = (ours - forward).abs().nan_to_num_(nan=torch.inf)
-    # A sum of P rounding errors of random sign is about √P times as large as one of them.
+    # P rounding errors of random sign add up to about √P times one of them.
     off = error > ROUNDING_SAFETY * noise * point.numel() ** 0.5
-    found = Reason.SLOPES_ALONG.because(directions=DIRECTIONS, off=int(off.sum()), slopes=off.numel())
+    found = Reason.SLOPES_ALONG.because(directions=FORWARD_DIRECTIONS, off=int(off.sum()), slopes=off.numel())
     verdict = Verdict.FAIL if off.any() else Verdict.PASS
     check = Check.without_entry(name, subject.name, Method.FORWARD_MODE, verdict, found, entries=off.numel())
     worst = int(error.argmax())

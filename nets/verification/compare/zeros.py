@@ -1,9 +1,9 @@
 """Gradients that are zero: everywhere, or at a symmetric point such as x² at 0, although the output depends on the
 point.
 
-No relative fault can be seen there. Differences give an absolute bound, |∂Y_m/∂p| ≤ |D_m| + its tolerance. The bound
-counts if it is far below the slopes that Y has over a finite distance: 1e-7 says nothing about a function that hardly
-moves.
+A relative error has no meaning there. Differences give an absolute bound: |∂Y_m/∂p| ≤ |D_m| + the tolerance of D_m. It
+is accepted if it is far below the slopes of Y over a finite distance, since 1e-7 says nothing about a function that
+hardly changes.
 """
 
 from collections.abc import Iterator
@@ -12,21 +12,22 @@ import torch
 from torch import Tensor
 
 from nets.errors import InputError
-from nets.verification.derivations.slopes import SAFETY
+from nets.verification.derivations.slopes import DIFFERENCE_SAFETY
 from nets.verification.derivations.variable import Variable
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.randomness import stream
 
-ZERO = 1e-6
+ZERO_BOUND = 1e-6
 """A gradient is called zero if its bound is at most this part of the module's own slopes nearby."""
 
-FAR = 1 / 8
+NEARBY_DISTANCE = 1 / 8
 """How far each number of the point is moved to see these slopes."""
 
 NOISY = 1e-6
-"""Above this part of the largest output, the noise of an output is no mere rounding: the output jumps at this point."""
+"""If the noise of an output is above this part of the largest output, it is not rounding: the output jumps at this
+point."""
 
-MOVES = 4
+NEARBY_DIRECTIONS = 4
 """Random directions in which the point is moved."""
 
 
@@ -36,9 +37,9 @@ def bound_of_zero(problem: Problem, name: str, jacobian: Tensor, tolerance: Tens
     None where the bound is not small beside the slopes of Y over a distance of an eighth.
     """
     slope = far_slope(problem, name)
-    # Never below the rounding of the slopes, even where the differences happen to be exact.
+    # At least the rounding error of the slopes, even where the differences happen to be exact.
     bound = max(float((jacobian.abs() + tolerance).max()), slope * 2.0**-52)
-    return bound if 0 < bound <= ZERO * slope else None
+    return bound if 0 < bound <= ZERO_BOUND * slope else None
 
 
 def far_slope(problem: Problem, name: str) -> float:
@@ -51,20 +52,24 @@ def far_slope(problem: Problem, name: str) -> float:
     generator, largest = stream(problem.seed, "slopes far away", name), 0.0
     for others_too in (False, True):
         for before, after in _moves(problem, name, generator, others_too):
-            largest = max(largest, float(((after - before).abs() / FAR).nan_to_num(nan=0.0, posinf=0.0).max()))
+            largest = max(
+                largest, float(((after - before).abs() / NEARBY_DISTANCE).nan_to_num(nan=0.0, posinf=0.0).max())
+            )
     return largest
 
 
 def is_constant(variable: Variable) -> bool:
     """Whether Y stays the same, up to its noise, when the point moves by an eighth in random directions.
 
-    A gradient too small to be measured still moves Y; one that is truly zero does not. False where the noise is as
-    large as what could be seen, compared with Y here and with Y where the other points have moved by an eighth.
+    A gradient too small to be measured still changes Y over this distance; a gradient that is zero everywhere does not.
+    False if the noise of Y is too large to see a change, here and where the other points have moved by an eighth.
     """
     problem, name, floor = variable.problem, variable.name, variable.floor
     generator = variable.stream("far moves")
     moves = list(_moves(problem, name, generator, others_too=False))
-    if len(moves) < MOVES or any(((after - before).abs() > SAFETY * floor).any() for before, after in moves):
+    if len(moves) < NEARBY_DIRECTIONS or any(
+        ((after - before).abs() > DIFFERENCE_SAFETY * floor).any() for before, after in moves
+    ):
         return False
     if all(torch.equal(before, after) for before, after in moves):
         return True
@@ -88,9 +93,9 @@ def _moves(
 
         def move(point: str) -> None:
             sign = torch.randint(0, 2, here[point].shape, generator=generator).to(here[point].dtype) * 2 - 1
-            problem.points[point].copy_(here[point] + FAR * sign)
+            problem.points[point].copy_(here[point] + NEARBY_DISTANCE * sign)
 
-        for _ in range(MOVES):
+        for _ in range(NEARBY_DIRECTIONS):
             problem.points[name].copy_(here[name])
             try:
                 for other in [n for n in here if n != name] if others_too else ():

@@ -1,4 +1,4 @@
-"""The requirements of autograd on a backward besides the right numbers. Begin with `check`.
+"""Rules of autograd that a backward must keep, besides giving the right numbers. Begin with `check`.
 
 - `check`: the checks in order; whether a backward writes into its incoming gradient, and whether it copes with missing
   gradients.

@@ -26,7 +26,7 @@ from nets.verification.problem.randomness import stream
 COPIES = 3
 """Size of the batch: copies of a point, each moved to another place."""
 
-EQUAL = 1e-9
+EQUAL_OUTPUTS = 1e-9
 """Outputs that differ by less than this part of the largest are equal; noise is measured only beyond it."""
 
 Points = dict[str, Tensor]
@@ -97,7 +97,7 @@ def _difference(problem: Problem, moved: Points, axis: int) -> str:
     with torch.no_grad():
         ys, each = vmap(output, in_dims=axis)(stacked), torch.stack([output(points) for points in single])
     error = (ys - each).abs().nan_to_num(nan=torch.inf)
-    noisy = largest(error) > EQUAL * largest(each)
+    noisy = largest(error) > EQUAL_OUTPUTS * largest(each)
     if noisy and (error > ROUNDING_SAFETY * output_floor(problem, problem.seed, FEW_PASSES)).any():
         copy, row = divmod(int(error.argmax()), error.shape[1])
         found, right = distinct_digits(float(ys[copy, row]), float(each[copy, row]))

@@ -1,4 +1,4 @@
-"""What autograd asks of a backward besides the right numbers.
+"""Rules of autograd that a backward must keep, besides giving the right numbers.
 
 A backward that breaks these rules may give the right gradient of one call by itself, and a wrong one in a network:
 where the gradient that it writes into is used elsewhere as well, where the loss uses only some of its outputs, or where
@@ -23,7 +23,7 @@ from nets.verification.contract.graph_nodes import WatchWrites
 from nets.verification.contract.interleaving import check_interleaved
 from nets.verification.contract.later_writes import check_later_writes
 from nets.verification.contract.layouts import check_expanded, check_layouts
-from nets.verification.contract.recorded import BackwardPasses, Choice, record
+from nets.verification.contract.recorded import BackwardPasses, CotangentChoice, record
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.pytree import same_numbers
 
@@ -55,8 +55,8 @@ def check_writes(problem: Problem) -> list[Check]:
 
 
 def check_contract(problem: Problem, inputs: tuple[Any, ...]) -> list[Check]:
-    """A failed check for the first circumstance in which the gradient changes, though the derivative does not; none if
-    there is none."""
+    """A failed check for the first rule that the backward breaks: a circumstance that changes the gradient, though not
+    the derivative. Empty if there is none."""
     passes = BackwardPasses(problem)
     if not passes.call.outputs:
         return []
@@ -85,7 +85,7 @@ def _check_missing_gradients(passes: BackwardPasses) -> list[Check]:
     return []
 
 
-def _only(used: tuple[int, ...], *, missing: bool) -> Choice:
+def _only(used: tuple[int, ...], *, missing: bool) -> CotangentChoice:
     """The usual cotangents at some outputs, and None or zeros at the others."""
 
     def choose(cotangents: list[Tensor]) -> list[Tensor | None]:

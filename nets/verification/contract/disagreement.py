@@ -13,16 +13,16 @@ from nets.records.verdict import Verdict
 from nets.text import distinct_digits, index_text
 from nets.verification.attempt import Available, attempt
 from nets.verification.contract.graph_nodes import custom_backward_raises
-from nets.verification.contract.recorded import BackwardPasses, Choice, record
+from nets.verification.contract.recorded import BackwardPasses, CotangentChoice, record
 from nets.verification.noise.rounding import ROUNDING_SAFETY, StochasticRounding
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.pytree import largest
 from nets.verification.problem.randomness import stream
 
-PASSES = 8
-"""Runs with stochastic rounding, of which the largest deviation is the noise of a gradient."""
+GRADIENT_PASSES = 8
+"""Runs with stochastic rounding. The noise of a gradient is the largest deviation in them."""
 
-EQUAL = 1e-9
+EQUAL_GRADIENTS = 1e-9
 """Gradients that differ by less than this part of the largest entry are equal; noise is measured only beyond it."""
 
 Gradients = Mapping[str, Tensor]
@@ -62,7 +62,7 @@ class Disagreement:
 
 
 def find_disagreement(
-    passes: BackwardPasses, choice: Choice, expected: Gradients, *, own_errors: bool = True
+    passes: BackwardPasses, choice: CotangentChoice, expected: Gradients, *, own_errors: bool = True
 ) -> Disagreement | None:
     """How the gradients for these cotangents differ from the expected ones; None where they do not.
 
@@ -81,7 +81,9 @@ def find_disagreement(
     return _disagreement(passes, choice, expected, own_errors)
 
 
-def _disagreement(passes: BackwardPasses, choice: Choice, expected: Gradients, own_errors: bool) -> Disagreement | None:
+def _disagreement(
+    passes: BackwardPasses, choice: CotangentChoice, expected: Gradients, own_errors: bool
+) -> Disagreement | None:
     found = attempt(lambda: passes.pull_back(choice))
     if isinstance(found, Available):
         return disagreement(passes.problem, found.value, expected)
@@ -95,7 +97,7 @@ def disagreement(problem: Problem, found: Gradients, expected: Gradients) -> Dis
     noise: dict[str, float] | None = None
     for name, gradient in found.items():
         error = (gradient - expected[name]).abs().nan_to_num(nan=torch.inf)
-        if error.numel() == 0 or largest(error) <= EQUAL * largest(expected[name]):
+        if error.numel() == 0 or largest(error) <= EQUAL_GRADIENTS * largest(expected[name]):
             continue
         noise = noise or _noise(problem)
         if largest(error) > ROUNDING_SAFETY * noise[name]:
@@ -110,7 +112,7 @@ def _noise(problem: Problem) -> dict[str, float]:
     generator = stream(problem.seed, "rounding of a backward pass")
     exact = problem.gradient
     noise = {name: 2 * torch.finfo(g.dtype).eps * largest(g) if g.numel() else 0.0 for name, g in exact.items()}
-    for _ in range(PASSES):
+    for _ in range(GRADIENT_PASSES):
         with StochasticRounding(generator):
             call = record(problem)
             moved = call.pull_back(call.cotangents)

@@ -1,7 +1,7 @@
-"""The gradient must also be right at other points, at which the module is called after the first.
+"""The gradient must also be right at points at which the module is called later.
 
-What a `Function` keeps from its very first call, on its class, in a global dict or in a cache by the shape of its
-input, is right at the point of that call and nowhere else. All other checks use that point.
+A `Function` may keep something from its first call, on its class, in a global dict or in a cache keyed by the shape of
+its input. It is right at the point of that call only, which is the point of all other checks.
 """
 
 import math
@@ -18,29 +18,29 @@ from nets.records.reason import Reason
 from nets.records.verdict import Verdict
 from nets.text import distinct_digits
 from nets.verification.attempt import attempt
-from nets.verification.derivations.slopes import SAFETY
+from nets.verification.derivations.slopes import DIFFERENCE_SAFETY
 from nets.verification.problem.graph import pull_back
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.pytree import largest
 from nets.verification.problem.randomness import signed, stream
 
-Move = Callable[[Tensor, torch.Generator], Tensor]
+OtherPoint = Callable[[Tensor, torch.Generator], Tensor]
 """Makes another point from a point."""
 
-STEPS = (2.0**-10, 2.0**-13, 2.0**-16)
-"""Relative to the largest number of a point. Each is an eighth of the one before."""
+SLOPE_STEPS = (2.0**-10, 2.0**-13, 2.0**-16)
+"""Steps of differences, relative to the largest number of a point. Each is an eighth of the one before."""
 
 ALL = "all points"
 
 VISIBLE = 1e-3
-"""A gradient that is off by more than this part of the slope is found."""
+"""An error of the gradient is found if it is more than this part of the slope."""
 
-ZERO = 1e-6
+ZERO_SLOPE = 1e-6
 """A slope below this part of the steepest one-sided slope is zero up to rounding."""
 
 
 @dataclass(frozen=True, slots=True)
-class Slope:
+class ComparedSlope:
     """The slope of vᵀY along a direction t of some points.
 
     Attributes:
@@ -60,7 +60,7 @@ class Slope:
         """Whether the difference would show a gradient that is off by VISIBLE. It does not where the slope itself is
         zero, since the difference is then rounding noise."""
         size = max(abs(self.by_gradient), abs(self.by_difference))
-        return self.error <= VISIBLE * size and size > ZERO * self.steepest
+        return self.error <= VISIBLE * size and size > ZERO_SLOPE * self.steepest
 
     @property
     def wrong(self) -> bool:
@@ -92,20 +92,20 @@ def check_elsewhere(problem: Problem, intended: Collection[str] = ()) -> list[Ch
     return [Check.without_entry(point, Method.REVERSE_MODE, Method.ITSELF, Verdict.FAIL, reason)]
 
 
-def _wrong_elsewhere(problem: Problem, names: list[str]) -> tuple[str, Slope] | None:
+def _wrong_elsewhere(problem: Problem, names: list[str]) -> tuple[str, ComparedSlope] | None:
     here = _slope(problem, names, problem.gradient)
     if here.wrong or not here.precise:
         return None
     return _wrong_twice(problem, names, _larger) or _wrong_twice(problem, names, _rolled)
 
 
-def _wrong_twice(problem: Problem, names: list[str], move: Move) -> tuple[str, Slope] | None:
-    """The fault at one other point, if there is one at a second point as well: a single point may lie beside a kink."""
+def _wrong_twice(problem: Problem, names: list[str], move: OtherPoint) -> tuple[str, ComparedSlope] | None:
+    """The fault at one other point, if there is a fault at a second point too: a single point may be near a kink."""
     first = _wrong_at(problem, names, move, "1")
     return first if first is not None and _wrong_at(problem, names, move, "2") is not None else None
 
 
-def _wrong_at(problem: Problem, names: list[str], move: Move, which: str) -> tuple[str, Slope] | None:
+def _wrong_at(problem: Problem, names: list[str], move: OtherPoint, which: str) -> tuple[str, ComparedSlope] | None:
     """The first of the names whose gradient is wrong at another point, and the slopes there; None where all are
     right."""
     with problem.put_back() as here:
@@ -120,25 +120,25 @@ def _wrong_at(problem: Problem, names: list[str], move: Move, which: str) -> tup
         return next(((name, found) for name, found in alone if found.wrong), (ALL, together))
 
 
-def _slope(problem: Problem, names: list[str], gradients: Mapping[str, Tensor]) -> Slope:
+def _slope(problem: Problem, names: list[str], gradients: Mapping[str, Tensor]) -> ComparedSlope:
     """The slope along a random direction of the named points, by the gradient and by differences."""
     directions = {name: _direction(problem, name) for name in names}
     by_gradient = sum(float((gradients[name] * t).sum()) for name, t in directions.items())
     values = {}
     with problem.put_back(*names) as here:
-        for step in (0.0, *STEPS, *(-step for step in STEPS)):
+        for step in (0.0, *SLOPE_STEPS, *(-step for step in SLOPE_STEPS)):
             for name, t in directions.items():
                 torch.add(here[name], t, alpha=step, out=problem.points[name])
             values[step] = problem.evaluate()
-    slopes = [float(problem.cotangent @ (values[h] - values[-h])) / (2 * h) for h in STEPS]
-    gaps = [abs(float(problem.cotangent @ (values[h] - 2 * values[0.0] + values[-h]))) / h for h in STEPS]
-    noise = 128 * float((problem.cotangent.abs() * problem.unit) @ values[0.0].abs()) / STEPS[-1]
+    slopes = [float(problem.cotangent @ (values[h] - values[-h])) / (2 * h) for h in SLOPE_STEPS]
+    gaps = [abs(float(problem.cotangent @ (values[h] - 2 * values[0.0] + values[-h]))) / h for h in SLOPE_STEPS]
+    noise = 128 * float((problem.cotangent.abs() * problem.unit) @ values[0.0].abs()) / SLOPE_STEPS[-1]
     # The error of each difference is h² times a common constant, which the extrapolation removes.
     wide, narrow = ((64 * fine - coarse) / 63 for coarse, fine in pairwise(slopes))
     kinked = gaps[-1] > gaps[-2] / 2 + noise  # for a smooth function an eighth of the gap is left
-    error = math.inf if kinked else SAFETY * abs(wide - narrow) + noise
+    error = math.inf if kinked else DIFFERENCE_SAFETY * abs(wide - narrow) + noise
     steepest = max(abs(float(problem.cotangent @ (values[h] - values[0.0])) / h) for h in values if h)
-    return Slope(by_gradient, narrow, error, steepest)
+    return ComparedSlope(by_gradient, narrow, error, steepest)
 
 
 def _direction(problem: Problem, name: str) -> Tensor:

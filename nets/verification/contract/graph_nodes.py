@@ -18,7 +18,7 @@ def is_custom(node: Any) -> bool:
 
 
 def name_of(node: Any) -> str:
-    """The name of a node: that of the Function whose backward it is, or PyTorch's own."""
+    """The name of a node: the Function whose backward it is, or PyTorch's name."""
     function = custom_function(node)
     return str(node.name()) if function is None else f"{function.__name__}.backward"
 

@@ -1,4 +1,4 @@
-"""Other calls, made before and after a call, must not change its gradient.
+"""The gradient of a call must not depend on other calls before its backward pass.
 
 A `Function` that keeps its tensors on its class, or a module that keeps them on itself, is right as long as each call
 is followed by its own backward. It is wrong where a loss uses two calls, as in a siamese network, a recurrent one, or a
@@ -19,7 +19,7 @@ from nets.verification.contract.recorded import record
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.randomness import stream
 
-Call = Callable[[], Any]
+OtherCall = Callable[[], Any]
 """Makes another call of the module."""
 
 
@@ -47,7 +47,7 @@ def check_interleaved(problem: Problem) -> list[Check]:
     return [found.check(Reason.INTERLEAVED_CALLS, where=where)]
 
 
-def _between(problem: Problem, before: Call, after: Call) -> Disagreement | None:
+def _between(problem: Problem, before: OtherCall, after: OtherCall) -> Disagreement | None:
     """How the gradient of a call differs from its usual value, with another call before it and one after."""
 
     def gradient() -> dict[str, Tensor]:
@@ -72,12 +72,12 @@ def _no_call() -> None:
     pass
 
 
-def _at_another_point(problem: Problem, which: str) -> Call:
+def _at_another_point(problem: Problem, which: str) -> OtherCall:
     """A call of the module itself at another point."""
     return lambda: problem.call_elsewhere(_moved(problem, which))
 
 
-def _of_a_copy(problem: Problem, which: str) -> Call:
+def _of_a_copy(problem: Problem, which: str) -> OtherCall:
     """A call of a copy of the module at another point."""
     return lambda: problem(_moved(problem, which))
 

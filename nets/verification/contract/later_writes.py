@@ -1,5 +1,4 @@
-"""A backward must read the numbers of its forward, even where the caller writes into an input or an output after the
-call.
+"""A backward must use the numbers of its forward, even if the caller writes into an input or an output after the call.
 
 `y = f(x); y.mul_(2)` is common. Autograd allows it, and refuses the backward pass if that needs y: it counts the
 in-place operations on each tensor given to `ctx.save_for_backward`. A tensor that is kept otherwise, as an attribute of
@@ -54,7 +53,7 @@ def _after_overwriting(problem: Problem, what: str) -> Disagreement | None:
     state = [*problem.module.parameters(), *problem.module.buffers(), *call.leaves.values()]
     shared = {x.untyped_storage().data_ptr() for x in state}
     chosen = [x for x in tensors if x.untyped_storage().data_ptr() not in shared]
-    # None where autograd has noticed, a tensor cannot be written to, or the module returns less with rounded numbers.
+    # None if autograd noticed the write, a tensor cannot be written to, or the module returns fewer numbers.
     return attempt(lambda: _after_writing(problem, call, chosen)).or_none()
 
 

@@ -1,4 +1,4 @@
-"""The gradient must not depend on how the incoming gradient lies in memory.
+"""The gradient must not depend on the memory layout of the incoming gradient.
 
 A loss returns gradients of many layouts: `y.sum()` one number expanded to the shape of y, `y.T @ w` a transposed
 gradient, a slice of a concatenation a part of a larger tensor. Autograd passes them on as they are, so each backward
@@ -17,7 +17,7 @@ from nets.records.reason import Finding, Reason
 from nets.text import listed
 from nets.verification.attempt import attempt
 from nets.verification.contract.disagreement import disagreement, find_disagreement
-from nets.verification.contract.recorded import BackwardPasses, Choice, record
+from nets.verification.contract.recorded import BackwardPasses, CotangentChoice, record
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.strides import Strided, expanded_inputs
 
@@ -85,7 +85,7 @@ def _check_layout(passes: BackwardPasses, layout: CotangentLayout) -> Check | No
     if expected is None:  # the backward raises for contiguous cotangents, too
         return None
     # An operation of PyTorch may raise for a layout that it does not support, as view_as_real does.
-    choose: Choice = layout.choose
+    choose: CotangentChoice = layout.choose
     found = find_disagreement(passes, choose, expected, own_errors=False)
     if found is None or (layout.lazy and found.raised):
         return None
@@ -143,7 +143,7 @@ def _permuted(order: Callable[[int], list[int]], least: int) -> Lay:
 
 def _sliced(v: Tensor) -> Tensor | None:
     room = tuple(size + 1 for size in v.shape)
-    # A vector has no rows with gaps between them, so it becomes every second number of a longer one.
+    # A vector has no rows that could have gaps between them, so it becomes every second number of a longer vector.
     return Strided(tuple(range(v.ndim)), room, 2 if v.ndim == 1 else 1, 1).lay(v) if v.ndim else None
 
 

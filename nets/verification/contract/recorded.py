@@ -15,7 +15,7 @@ from nets.verification.problem.pytree import as_real, differentiable
 Cotangents = Sequence[Tensor | None]
 """A cotangent for each output; None where no gradient arrives at it."""
 
-Choice = Callable[[list[Tensor]], Cotangents]
+CotangentChoice = Callable[[list[Tensor]], Cotangents]
 """Makes cotangents from the usual ones."""
 
 
@@ -89,7 +89,7 @@ class BackwardPasses:
         """Let the next backward pass record a new graph."""
         self._call = None
 
-    def pull_back(self, choice: Choice) -> dict[str, Tensor]:
+    def pull_back(self, choice: CotangentChoice) -> dict[str, Tensor]:
         """The gradients for the cotangents that `choice` makes from the usual ones.
 
         Raises:

@@ -22,7 +22,7 @@ from nets.verification.problem.problem import Problem
 from nets.verification.problem.pytree import same_numbers
 from nets.verification.problem.randomness import signed, stream
 
-STEP = 2.0**-16
+SLOPE_STEP = 2.0**-16
 """How far every number is moved for the slope along a random direction."""
 
 
@@ -137,10 +137,10 @@ def _mended(problem: Problem, found: dict[str, Tensor], restored: dict[str, Tens
     }
     sides = []
     with problem.put_back() as here:
-        for h in (STEP, -STEP):
+        for h in (SLOPE_STEP, -SLOPE_STEP):
             for name, point in problem.points.items():
                 point.copy_(here[name] + h * directions[name])
             sides.append(float(problem.cotangent @ problem.evaluate()))
-    slope = (sides[0] - sides[1]) / (2 * STEP)
+    slope = (sides[0] - sides[1]) / (2 * SLOPE_STEP)
     right, wrong = (sum(float((g[name] * t).sum()) for name, t in directions.items()) for g in (restored, found))
     return abs(right - slope) <= POWER * abs(slope) < abs(wrong - slope)

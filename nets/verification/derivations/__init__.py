@@ -7,7 +7,7 @@
     columns.py        a Jacobian from one directional derivative for each entry; the two above share it
     user_jacobian.py  the caller's own closed form, and the caller's engines
     differences.py    central differences of every entry, with error bars; begin here
-    refinement.py     one column by differences, measured again with all care
+    refinement.py     one column by differences, at many steps
     variable.py       the point that differences move; slopes.py, two evaluations and the slopes that they show
     kinks.py          points without a derivative; domain.py, points at the edge of a module's domain
     engines/          a `Network` computed once more by other libraries

@@ -9,7 +9,7 @@ from torch.func import vmap
 from nets.verification.attempt import attempt
 
 CHUNK = 2**20
-"""Numbers that a batch of moved points may hold: eight megabytes. Larger batches are no faster."""
+"""The most numbers in a batch of moved points, eight megabytes. Larger batches are not faster."""
 
 Along = Callable[[Tensor], Tensor]
 """t → ∂Y/∂t, shape (M,), for a direction t of the shape of the point."""

@@ -13,15 +13,14 @@ from nets.verification.derivations.columns import single_columns
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.randomness import signed, stream
 
-STEP = 1e-30
+COMPLEX_STEP = 1e-30
 
 WIDER = 1e10
 """The factor by which a second step is longer, to see whether the step matters."""
 
 
-def complex_step(problem: Problem, name: str, h: float = STEP) -> Tensor | None:
-    """∂Y/∂p, shape (M, P); None where complex numbers cannot pass the module or an operation on the way is not
-    analytic."""
+def complex_step(problem: Problem, name: str, h: float = COMPLEX_STEP) -> Tensor | None:
+    """∂Y/∂p, shape (M, P); None if the module does not take complex numbers, or an operation in it is not analytic."""
     point = problem.points[name]
 
     def along(t: Tensor) -> Tensor:
@@ -33,8 +32,9 @@ def complex_step(problem: Problem, name: str, h: float = STEP) -> Tensor | None:
 
 
 def does_not_depend_on_the_step(problem: Problem, name: str, jacobian: Tensor) -> bool:
-    """Whether a step 10¹⁰ times as long gives the same: x|x| at zero, which is not analytic there, gives h."""
-    wider = complex_step(problem, name, STEP * WIDER)
+    """Whether a step 10¹⁰ times as long gives the same. It does not for x|x| at zero, which is not analytic there: its
+    complex step gives h."""
+    wider = complex_step(problem, name, COMPLEX_STEP * WIDER)
     return wider is not None and bool((jacobian - wider).abs().max() <= 1e-6 * wider.abs().max())
 
 

@@ -19,7 +19,7 @@ from torch.func import vmap
 from nets.verification.attempt import Unavailable, attempt
 from nets.verification.derivations.columns import CHUNK
 from nets.verification.derivations.kinks import BENT
-from nets.verification.derivations.slopes import SAFETY
+from nets.verification.derivations.slopes import DIFFERENCE_SAFETY
 from nets.verification.derivations.variable import Variable
 
 LADDER = tuple(2.0**-k for k in range(2, 27, 3))
@@ -29,7 +29,7 @@ most p."""
 PROBES = 4
 """The number of entries that are measured to choose the step."""
 
-SHARED = 1e-5
+SHARED_TRUNCATION = 1e-5
 """The truncation error of one row is a tolerance for every row, up to this part of the largest entry of that row. It is
 far below a thousandth, the smallest fault that is to be found."""
 
@@ -60,13 +60,13 @@ def measure(variable: Variable) -> Measured:
     step, truncation, rounding = _suited_step(variable)
     jacobian, gap = _sweep_batched(variable, step) or _sweep(variable, step)
     gap.abs_()
-    gap.masked_fill_(gap <= 4 * SAFETY * rounding[:, None] / step, 0)
+    gap.masked_fill_(gap <= 4 * DIFFERENCE_SAFETY * rounding[:, None] / step, 0)
     # The slopes on the two sides are D ± gap/2, so the larger one has the size |D| + |gap|/2. An entry is bent if the
     # gap is more than BENT of that.
     bent = gap * (1 / BENT - 1 / 2) > jacobian.abs()
     # The largest truncation error of any row is allowed in each row, up to a part of the row's own size.
-    shared = (SHARED * jacobian.abs().amax(1).nan_to_num_(nan=torch.inf)).clamp(max=float(truncation.max()))
-    tolerance = SAFETY * (rounding / step + torch.maximum(truncation, shared))
+    shared = (SHARED_TRUNCATION * jacobian.abs().amax(1).nan_to_num_(nan=torch.inf)).clamp(max=float(truncation.max()))
+    tolerance = DIFFERENCE_SAFETY * (rounding / step + torch.maximum(truncation, shared))
     return Measured(jacobian, tolerance[:, None], step, bent, gap.amax(0))
 
 
@@ -101,7 +101,7 @@ def measure_twice(variable: Variable, step: float) -> Measured:
     ]
     narrow, wide = torch.stack(pairs, -1)
     derivative, error = extrapolated(narrow, wide)
-    return Measured(derivative, SAFETY * (error + 1.5 * variable.floor[:, None] / step), step)
+    return Measured(derivative, DIFFERENCE_SAFETY * (error + 1.5 * variable.floor[:, None] / step), step)
 
 
 def steps(point: Tensor) -> list[float]:

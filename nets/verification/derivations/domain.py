@@ -1,4 +1,4 @@
-"""Points so near the edge of a module's domain that no difference can be taken, such as log at the smallest positive
+"""Points so near the edge of a module's domain that no difference can be computed, such as log at the smallest positive
 number."""
 
 import torch
@@ -10,14 +10,15 @@ from nets.text import distinct_digits, index_text
 from nets.verification.problem.problem import Problem
 
 SMALLEST_STEP = 2.0**-44
-"""The smallest step of differences, in units of one and of the number that is moved."""
+"""The smallest step of differences, in units of 1 and of the number that is moved."""
 
 EDGE_STEPS = tuple(sign * size for size in (SMALLEST_STEP, 2.0**-34, 2.0**-24, 2.0**-14) for sign in (-1, 1))
-"""Steps at which an edge is looked for, the smallest first: the point may lie inside the domain, and wider steps across
-its edge."""
+"""Steps at which an edge of the domain is searched, the smallest first: the point may be inside, and larger steps
+outside."""
 
 HUGE = 1e150
-"""A larger output may overflow nearby. A smaller one that is infinite nearby has a pole there."""
+"""If an output is infinite nearby, it is an overflow if the output here is larger than this, and a pole if it is
+smaller."""
 
 
 def edge(problem: Problem, name: str, entry: int) -> Finding:
@@ -28,7 +29,7 @@ def edge(problem: Problem, name: str, entry: int) -> Finding:
     for step in EDGE_STEPS:
         there = here + step * max(abs(here), 1.0)
         outputs = _outputs_at(problem, point, entry, there)
-        # The point itself with all of its digits, since 1 − 1e-12 is not the edge that 1 is.
+        # The point is written with all digits: the edge may be at 1, and the point 1 − 1e-12.
         where = f"where {what} is {distinct_digits(there, here)[0]} instead of {here!r}"
         if outputs is None:
             return Reason.EDGE_OF_THE_DOMAIN.because(what=f"the module cannot be called {where}")

@@ -12,7 +12,8 @@ from nets.verification.derivations.columns import batched_columns, directional, 
 from nets.verification.problem.problem import Problem
 
 EVERY_COLUMN = 4_096
-"""Numbers in a point up to which forward mode goes along each of them. Beyond, it goes along random directions."""
+"""The most numbers in a point for which forward mode runs along each of them. Beyond, it runs along random
+directions."""
 
 
 def forward_mode(problem: Problem, name: str) -> Tensor | None:
@@ -55,7 +56,8 @@ class Absence:
 
     Attributes:
         why: in words.
-        missing_rule: whether an operation has no rule for forward mode; else the reason lies in how the point is moved.
+        missing_rule: whether an operation has no rule for forward mode; else the point cannot be replaced by a dual
+            number.
     """
 
     why: str

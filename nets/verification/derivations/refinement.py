@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nets.verification.derivations.differences import LADDER, extrapolated
 from nets.verification.derivations.kinks import kink
-from nets.verification.derivations.slopes import SAFETY, Slopes
+from nets.verification.derivations.slopes import DIFFERENCE_SAFETY, Slopes
 from nets.verification.derivations.variable import Variable
 
 WIDER_LADDER = (2.0, *LADDER)
@@ -23,7 +23,7 @@ NEAR_STEPS = (512.0, 64.0, 8.0, 1.0)
 """Steps for one entry after another entry was measured at every step of the ladder; in units of a step that suits
 D(h)."""
 
-MOVES = 1e-2
+MOVED_PART = 1e-2
 """An output has moved in a step if it has changed by at least this part of itself."""
 
 SETTLED = 1e-3
@@ -57,12 +57,12 @@ def refine(variable: Variable, entry: int) -> Refined:
     derivative, error, step = found
     # Finer steps are used only where the error is large or a kink is near, since they add rounding within a kernel,
     # which the error does not contain.
-    unsettled = SAFETY * error > SETTLED * derivative.abs()
+    unsettled = DIFFERENCE_SAFETY * error > SETTLED * derivative.abs()
     if bool(unsettled[derivative.abs().argmax()]) or bool(near.any()):
         unsettled |= near
         *finer, _ = _best_of(rungs, floor, sorted({h * unit for h in FINER_LADDER for unit in units}, reverse=True))
         derivative, error, step = (torch.where(unsettled, new, old) for new, old in zip(finer, found, strict=True))
-    return Refined(derivative, SAFETY * error, kink(variable, entry), step, rungs.steepest())
+    return Refined(derivative, DIFFERENCE_SAFETY * error, kink(variable, entry), step, rungs.steepest())
 
 
 def refine_near(variable: Variable, entry: int, step: float) -> Refined:
@@ -74,9 +74,9 @@ def refine_near(variable: Variable, entry: int, step: float) -> Refined:
     rungs = _Rungs(variable, entry)
     *found, near = _best_of(rungs, variable.floor, [step * ratio for ratio in NEAR_STEPS])
     derivative, error, suited = found
-    if bool((SAFETY * error > SETTLED * derivative.abs())[derivative.abs().argmax()]) or bool(near.any()):
+    if bool((DIFFERENCE_SAFETY * error > SETTLED * derivative.abs())[derivative.abs().argmax()]) or bool(near.any()):
         return refine(variable, entry)
-    return Refined(derivative, SAFETY * error, kink(variable, entry), suited, rungs.steepest())
+    return Refined(derivative, DIFFERENCE_SAFETY * error, kink(variable, entry), suited, rungs.steepest())
 
 
 class _Rungs(dict[float, tuple[Slopes, Slopes]]):
@@ -104,7 +104,7 @@ class _Rungs(dict[float, tuple[Slopes, Slopes]]):
         )
         here = self._variable.size(self._entry)
         least = max(min(_units_of_one(here)) * FINER_LADDER[-1], math.ulp(here))
-        return torch.where(reach > MOVES * self._variable.problem.y.abs(), reach / (8 * least), torch.inf)
+        return torch.where(reach > MOVED_PART * self._variable.problem.y.abs(), reach / (8 * least), torch.inf)
 
 
 def _units_of_one(size: float) -> tuple[float, ...]:
@@ -129,7 +129,7 @@ def _best_of(rungs: _Rungs, floor: Tensor, ladder: list[float]) -> tuple[Tensor,
     ahead = _off_a_smaller_step(derivatives[1:], noise[1:], ladder[1:])
     errors = (torch.maximum(errors, ahead) + noise[1:]).nan_to_num(nan=torch.inf)
     steps, gaps = torch.tensor(ladder, dtype=floor.dtype), torch.stack([narrow.gap.abs() for narrow, _ in pairs])
-    clear = gaps > 4 * SAFETY * floor / steps[:, None]
+    clear = gaps > 4 * DIFFERENCE_SAFETY * floor / steps[:, None]
     # The gap between the slopes to the two sides is the same at every step across a kink, grows as the step shrinks
     # across a jump, and is proportional to the step for a smooth function.
     proportional = (steps[:-1] / steps[1:]).log2()[:, None]
@@ -172,6 +172,8 @@ def _consistent(derivatives: Tensor, errors: Tensor) -> Tensor:
     their errors, since f turns within it."""
     found = errors.clone()
     for wide in range(len(errors) - 1):
-        apart = (derivatives[wide] - derivatives[wide + 1 :]).abs() > SAFETY * (errors[wide] + errors[wide + 1 :])
+        apart = (derivatives[wide] - derivatives[wide + 1 :]).abs() > DIFFERENCE_SAFETY * (
+            errors[wide] + errors[wide + 1 :]
+        )
         found[wide] = found[wide].masked_fill(apart.any(0), torch.inf)
     return found

@@ -8,9 +8,9 @@ from torch import Tensor
 from nets.errors import InputError
 from nets.verification.problem.problem import Problem
 
-SAFETY = 8.0
-"""Rounding and truncation are estimates, not bounds: a derivative is called wrong when it is off by this many of
-them."""
+DIFFERENCE_SAFETY = 8.0
+"""Rounding and truncation errors are estimates, not bounds: a derivative is wrong if its error is this many times as
+large."""
 
 
 class Slopes(NamedTuple):
@@ -18,7 +18,7 @@ class Slopes(NamedTuple):
 
     Attributes:
         central: D(h) = (f(p + h) − f(p − h)) / 2h.
-        gap: by how much the slope on the right exceeds that on the left, (f(p + h) − 2 f(p) + f(p − h)) / h.
+        gap: the slope on the right less the slope on the left, (f(p + h) − 2 f(p) + f(p − h)) / h.
         noise: the rounding of the two outputs, which may be larger than that of f(p).
     """
 

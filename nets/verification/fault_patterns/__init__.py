@@ -30,7 +30,7 @@ MISTAKES = (
 """Each gives a finding, or None where it does not fit. Those that explain every entry come first."""
 
 PLACES = (one_row, samples, side)
-"""The same, for a fault that stands out."""
+"""Further mistakes, which are named only for a fault that stands out."""
 
 
 def mistake(fault: Fault) -> Finding | None:

@@ -15,27 +15,28 @@ from torch import Tensor
 
 from nets.records.reason import Finding, Reason
 from nets.verification.attempt import attempt
-from nets.verification.derivations.slopes import SAFETY, slopes_along
+from nets.verification.derivations.slopes import DIFFERENCE_SAFETY, slopes_along
 from nets.verification.fault_patterns.fault import Fault
 from nets.verification.fault_patterns.rerun import draws_again
 from nets.verification.fault_patterns.surrogates import Surrogate, surrogates
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.randomness import signed, stream
 
-REACHES = tuple(2.0**-k for k in (14, 17, 11, 20, 8, 5, 2))
+MOVE_LENGTHS = tuple(2.0**-k for k in (14, 17, 11, 20, 8, 5, 2))
 """How far a point is moved along a direction of length one."""
 
-PRECISE = 1e-7
+PRECISE_SLOPE = 1e-7
 """With a smaller relative error of the slope, no other step is tried."""
 
 SEVERAL_DIGITS = 16.0
-"""Units in the last place by which a sum over many operations may be off, where the rounding of only one is known."""
+"""The error of a sum over many operations, in units in the last place, if the rounding of only one operation is
+known."""
 
 _KNOWN: WeakKeyDictionary[Problem, dict[str, Finding | None]] = WeakKeyDictionary()
-"""What was found before: one gradient is held against several derivations."""
+"""Results for each problem: one gradient is compared with several derivations."""
 
 
-class Slope(NamedTuple):
+class MeasuredSlope(NamedTuple):
     """vᵀ(∂Y/∂p) t by differences, and its error."""
 
     value: float
@@ -91,7 +92,7 @@ def _swapped(problem: Problem, name: str) -> Finding | None:
 
 
 def _surrogate(problem: Problem, name: str) -> Finding | None:
-    """A function that was differentiated in the place of the module: its slope is that of the module's gradient."""
+    """A function that was differentiated instead of the module: its slope equals the slope by the module's gradient."""
     v, t = problem.cotangent, _direction(problem, name)
     given = float(problem.gradient[name].reshape(-1) @ t)
     true = _slope(problem, name, v, t)
@@ -108,20 +109,20 @@ def _direction(problem: Problem, name: str) -> Tensor:
     return t / torch.linalg.vector_norm(t)
 
 
-def _slope(problem: Problem, name: str, v: Tensor, t: Tensor, surrogate: Surrogate | None = None) -> Slope:
+def _slope(problem: Problem, name: str, v: Tensor, t: Tensor, surrogate: Surrogate | None = None) -> MeasuredSlope:
     """The slope at the step with the smallest error."""
     point = problem.points[name].view(-1)
     inside: Callable[[], AbstractContextManager[object]] = nullcontext if surrogate is None else surrogate.active
-    best = Slope(math.nan, math.inf)
+    best = MeasuredSlope(math.nan, math.inf)
     with inside():
-        for h in REACHES:
+        for h in MOVE_LENGTHS:
             narrow, wide = (slopes_along(problem, point, step, t) for step in (h, 2 * h))
             rounding = SEVERAL_DIGITS * float(torch.linalg.vector_norm(v * torch.maximum(narrow.noise, wide.noise))) / h
             value, other = float(v @ narrow.central), float(v @ wide.central)
             # D(2h) − D(h) = 3 h² f‴/6
-            tolerance = SAFETY * (abs(other - value) / 3 + rounding)
+            tolerance = DIFFERENCE_SAFETY * (abs(other - value) / 3 + rounding)
             if tolerance < best.tolerance:
-                best = Slope(value, tolerance)
-            if best.tolerance <= PRECISE * abs(best.value):
+                best = MeasuredSlope(value, tolerance)
+            if best.tolerance <= PRECISE_SLOPE * abs(best.value):
                 break
     return best

@@ -8,11 +8,10 @@ from torch import Tensor
 from nets.verification.problem.problem import Problem
 
 ALIKE = 1e-6
-"""Two Jacobians are alike if they differ by less than this part of the larger one: then a pattern is no accident."""
+"""Two Jacobians are alike if they differ by less than this part of the larger one; a pattern is then no coincidence."""
 
 LARGE, FAR = 1e-3, 100.0
-"""A fault stands out if half of the wrong entries are off by this part of themselves, or by so many units of the
-tolerance."""
+"""A fault stands out if half of the wrong entries have an error of this part of the entry, or of so many tolerances."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +23,8 @@ class Fault:
         name: which of its points.
         actual: the wrong Jacobian, shape (M, P).
         expected: the right one.
-        wrong: where they differ by more than rounding and truncation explain, shape (M, P).
-        tolerance: what these explain, shape (M, P).
+        wrong: whether they differ by more than rounding and truncation explain, shape (M, P).
+        tolerance: the difference that these explain, shape (M, P).
     """
 
     problem: Problem
@@ -50,10 +49,10 @@ class Fault:
         return ~self.wrong & (self._visible() > self.tolerance)
 
     def stands_out(self) -> bool:
-        """Whether the wrong entries are off by a large part of themselves, or by many units of the tolerance.
+        """Whether the error of the wrong entries is a large part of the entry, or many times the tolerance.
 
-        Only then does it mean something that other entries are right: a fault that is everywhere, and just large enough
-        to be seen, is seen in a few entries alone.
+        Only then are the other entries known to be right: a fault in all entries that is hardly larger than the
+        tolerance is seen in a few of them only.
         """
         errors = (self.actual - self.expected).abs()[self.wrong]
         parts = errors / self.expected.abs()[self.wrong]
@@ -67,8 +66,7 @@ class Fault:
         return ~self.wrong & (self._visible() <= self.tolerance) & (self.expected.abs() > self.tolerance)
 
     def _visible(self) -> Tensor:
-        """By how much each entry would be off with a fault of the usual size, the median of those seen in parts of the
-        entry."""
+        """The error of each entry if its fault had the usual relative size, the median over the wrong entries."""
         expected = self.expected[self.wrong].abs()
         parts = (self.actual[self.wrong] - self.expected[self.wrong]).abs() / expected
         return self.expected.abs() * min(1.0, float(parts.nan_to_num(nan=1.0).median()))

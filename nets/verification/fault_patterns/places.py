@@ -1,6 +1,6 @@
 """Where the wrong entries are: one entry, one row, some samples, one side of a kink.
 
-A place is named only if no entry outside of it may be wrong unseen.
+A place is named only if every entry outside of it is known to be right.
 """
 
 from nets.records.reason import Finding, Reason
@@ -44,13 +44,13 @@ def samples(fault: Fault) -> Finding | None:
 
 
 def side(fault: Fault) -> Finding | None:
-    """Wrong where the numbers of the point are small and right where they are large, or the reverse."""
+    """Entries are wrong where the numbers of the point are small and right where they are large, or the reverse."""
     name, values, bad = fault.name, fault.problem.points[fault.name].reshape(-1), fault.wrong.any(0)
     good = ~bad & fault.right().any(0)
     unknown = ~bad & ~good & fault.unknown().any(0)
     if int(bad.sum()) < 2 or int(good.sum()) < 2:
         return None
-    # The unknown entries lie on the side of the wrong ones, or between the two.
+    # Entries that are not known to be right are on the side of the wrong ones, or between the two.
     if values[bad | unknown].max() < values[good].min():
         return Reason.BELOW_A_KINK.because(name=name, bound=float(values[good].min()))
     if values[bad | unknown].min() > values[good].max():

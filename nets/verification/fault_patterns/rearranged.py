@@ -40,8 +40,8 @@ def conjugated(fault: Fault) -> Finding | None:
 
 
 def shifted(fault: Fault) -> Finding | None:
-    """Each number in the place of its neighbour along one axis, of the point or of the output. The edge may hold
-    anything."""
+    """Each number is in the place of its neighbour along one axis, of the point or of the output. At the edge any
+    number may be."""
     for axis, size in enumerate(fault.shape):
         if size > 2 and any(_neighbours(fault, (len(fault.actual), *fault.shape), axis + 1, by) for by in (1, -1)):
             return Reason.SHIFTED.because(axis=axis, name=fault.name)

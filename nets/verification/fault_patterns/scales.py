@@ -17,10 +17,10 @@ def scaled(fault: Fault) -> Finding | None:
     """One factor, and what it may come from."""
     factor = _least_squares_factor(fault)
     off, slack = (fault.actual - factor * fault.expected).abs(), min(ALIKE, abs(factor - 1) / 100)
-    # Within the tolerance also for the entries that count as right, so that the factor is that of every entry.
+    # The factor must explain the entries that count as right too, within the tolerance.
     if factor == 0 or bool((off > fault.tolerance + slack * (factor * fault.expected).abs()).any()):
         return None
-    # The accuracy of the factor is that of the entry that is known best.
+    # The factor is as accurate as the most accurate entry.
     accuracy = float((fault.tolerance / fault.expected.abs())[fault.wrong].min())
     if abs(factor - 1) <= accuracy or distinct_from_one(factor) == "1":
         return None

@@ -1,8 +1,8 @@
-"""Functions whose derivative a module gives on purpose in the place of its own.
+"""Functions whose derivative a module gives on purpose instead of its own.
 
-Some operations of the module are replaced. At the point, a replacement has the same result; off the point, it moves as
-a common surrogate gradient assumes. If the slopes of the resulting function are those of the gradient, that function
-was differentiated.
+Some operations of the module are replaced. At the point, a replacement has the same result; elsewhere it changes as a
+common surrogate gradient assumes. If the slopes of the resulting function are those of the gradient, that function was
+differentiated.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -62,11 +62,11 @@ def _dirichlet(at: AtThePoint, given: tuple[Any, ...]) -> Tensor:
     return x + moved - x * moved.sum(-1, keepdim=True)
 
 
-ROUNDING = (aten.round, aten.floor, aten.ceil, aten.trunc, aten.sign, aten.heaviside)
+ROUNDING_OPERATIONS = (aten.round, aten.floor, aten.ceil, aten.trunc, aten.sign, aten.heaviside)
 QUANTIZING = (aten.fake_quantize_per_tensor_affine_cachemask, aten.fake_quantize_per_channel_affine_cachemask)
 SAMPLERS: Mapping[Any, Rule] = {aten._standard_gamma: _gamma, aten._sample_dirichlet: _dirichlet}
-IDENTITY: Mapping[Any, Rule] = dict.fromkeys(ROUNDING, _identity) | dict.fromkeys(QUANTIZING, _masked)
-CLIPPED: Mapping[Any, Rule] = dict.fromkeys(ROUNDING, _clipped)
+IDENTITY: Mapping[Any, Rule] = dict.fromkeys(ROUNDING_OPERATIONS, _identity) | dict.fromkeys(QUANTIZING, _masked)
+CLIPPED: Mapping[Any, Rule] = dict.fromkeys(ROUNDING_OPERATIONS, _clipped)
 DETACHED: Mapping[Any, Rule] = {aten.detach: _constant}
 
 
@@ -94,7 +94,7 @@ class Surrogate:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Replace the operations of the module, and not those that are applied to its output."""
+        """Replace the operations within the module, but not operations on its output."""
         module, mode = self._problem.module, self._replacing
 
         def enter(*_: object) -> None:

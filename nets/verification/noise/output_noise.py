@@ -13,27 +13,27 @@ from nets.verification.noise.rounding import StochasticRounding
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.randomness import signed, stream
 
-PASSES = 16
-"""Runs with stochastic rounding, of which the largest deviation of each output counts: in one run, two errors may
-cancel."""
+OUTPUT_PASSES = 16
+"""Runs with stochastic rounding. The noise of an output is its largest deviation in all of them, since two errors may
+cancel in one run."""
 
 FEW_PASSES = 4
-"""Runs where only the largest of many deviations counts, or the length of their vector."""
+"""Runs if only the largest of many deviations is needed, or the length of their vector."""
 
 BESIDE = 2.0**-20
-"""The distance from the point, relative to its numbers, at which the noise is measured as well."""
+"""The distance from the point, relative to its numbers, at which the noise is measured too."""
 
 LINE_POINTS, LINE_SPACING, ORDERS = 16, 2.0**-34, range(3, 9)
 """The points on a line at which the jitter of an output is measured, their distance relative to the numbers of the
 point, and the orders of the differences that show the jitter."""
 
 
-def output_floor(problem: Problem, seed: int, passes: int = PASSES, eps: float = 0.0) -> Tensor:
+def output_floor(problem: Problem, seed: int, passes: int = OUTPUT_PASSES, eps: float = 0.0) -> Tensor:
     """The noise of each output: max over the passes of |Y′_m − Y_m|, and at least u |Y_m|. Shape (M,).
 
-    At the point itself numbers may be whole, or equal and cancel, so that nothing is rounded there, while differences
-    are taken beside it. So a quarter as many passes are made beside the point. No pass can move what an operation
-    rounds internally, such as the sum in a log-softmax; that shows in the jitter of Y along a line.
+    At the point itself numbers may be whole, or equal and cancel, so that nothing is rounded there. Differences are
+    computed beside the point, so a quarter as many passes are made there. No pass shows the rounding within an
+    operation, such as that of the sum in a log-softmax; it shows in the jitter of Y along a line.
 
     Args:
         problem: the function.
@@ -42,7 +42,7 @@ def output_floor(problem: Problem, seed: int, passes: int = PASSES, eps: float =
         eps: of a coarser precision, for the noise that outputs would have in it; 0 for their own.
     """
     generator = stream(seed, "rounding of the output")
-    # A result that underflows is off by up to half of the smallest number, however small it is itself.
+    # The error of a result that underflows is up to half of the smallest number.
     numbers = torch.finfo(problem.y.dtype)
     floor = (problem.y.abs() * problem.unit.clamp(min=eps / 2)).clamp_(min=numbers.smallest_normal * numbers.eps)
     floor = torch.maximum(floor, _largest_change(problem, problem.y, generator, passes, eps))

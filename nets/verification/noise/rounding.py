@@ -1,7 +1,7 @@
 """Stochastic rounding: each operation's result is moved up or down by a unit in its last place, at random.
 
-What then changes in the end result is what rounding alone can change. Source: Vignes, "A stochastic arithmetic for
-reliable scientific computation", Mathematics and Computers in Simulation 35 (1993).
+The change of the end result shows the size of its rounding error. Source: Vignes, "A stochastic arithmetic for reliable
+scientific computation", Mathematics and Computers in Simulation 35 (1993).
 """
 
 import math
@@ -14,11 +14,11 @@ from nets.torch_internals import TorchDispatchMode, has_no_numbers, lazy_conjuga
 from nets.verification.problem.calling.control_flow import OrdinaryControlFlow
 
 ROUNDING_SAFETY = 32.0
-"""Two derivations without truncation error agree to a few units of the rounding noise; an entry off by 32 of them is
-wrong."""
+"""Two derivations without truncation error agree to a few units of the rounding noise. An entry is wrong if they differ
+by this many units."""
 
-STEP = 0.745
-"""The part of eps by which a result is moved: more than half a unit in the last place and less than one and a half."""
+ROUNDING_MOVE = 0.745
+"""The part of eps by which a result is moved: this is between half a unit in the last place and one and a half."""
 
 EXACT_INTEGERS = 64
 """Whole numbers up to this count as exact; bfloat16 represents nothing but whole numbers from 128 on."""
@@ -29,15 +29,15 @@ SATURATING = operators("tanh sigmoid erf _softmax")
 ADDS_ONE = operators("gelu gelu_backward")
 """Functions that compute 1 + erf(X/√2) in one kernel."""
 
-EXACT = operators("abs neg amax amin aminmax max min median nanmedian scatter_reduce index_reduce segment_reduce")
-"""Functions that return some of their arguments' numbers up to sign. Nothing is rounded, and a backward may look for
-that number."""
+UNROUNDED = operators("abs neg amax amin aminmax max min median nanmedian scatter_reduce index_reduce segment_reduce")
+"""Functions that return numbers of their arguments, up to sign. Nothing is rounded, and a backward may compare the
+result with the arguments."""
 
 SUMS_OF_MANY = operators(
     "embedding_dense_backward index_put index_put_ _index_put_impl_ index_add index_add_ scatter_add scatter_add_"
 )
-"""Functions that add many numbers to few, one after the other: each sum is off by up to half a unit for each of its
-terms."""
+"""Functions that add many numbers to few, one after the other: the error of each sum is up to half a unit for each
+term."""
 
 TERMS_PER_UNIT = 16
 """Such a sum is moved by one unit in its last place for this many terms. With ROUNDING_SAFETY this covers the largest
@@ -79,12 +79,12 @@ class StochasticRounding(TorchDispatchMode):
         # numbers.
         if (
             returns_alias(func)
-            or func.overloadpacket in EXACT
+            or func.overloadpacket in UNROUNDED
             or any(isinstance(arg, float) and math.isinf(arg) for arg in args)
         ):
             return result
         if func.overloadpacket in ADDS_ONE:
-            # The sum is rounded as 1 is, even where the sum is small. The first argument is a factor of the result.
+            # The sum has the rounding error of 1, even where it is small. The first argument is a factor of the result.
             return result + (self._round(args[0], True) - args[0])
         saturating = func.overloadpacket in SATURATING
         if isinstance(result, Tensor):
@@ -101,13 +101,13 @@ class StochasticRounding(TorchDispatchMode):
             -(2**63), None, generator=self.generator
         )
         direction = ((words.view(torch.int8)[: value.numel()] >> 7) | 1).view(value.shape).to(value.dtype)
-        step = units * STEP * max(torch.finfo(value.dtype).eps, self.eps)
+        step = units * ROUNDING_MOVE * max(torch.finfo(value.dtype).eps, self.eps)
         if not value.is_complex() and not integers_too:
             # Labels, masks and counts are small whole numbers, which are exact and must stay so.
             whole = value == value.round()
             if whole.any():
                 size = value.abs()
-                # The largest number of the type stands for infinity.
+                # The largest number of the type is treated as infinity.
                 direction.masked_fill_((whole & (size <= EXACT_INTEGERS)) | (size == torch.finfo(value.dtype).max), 0)
                 # An infinite number, as in an attention mask, stays as it is.
                 return torch.where(value.isinf(), value, torch.addcmul(value, value, direction, value=step))
@@ -115,7 +115,7 @@ class StochasticRounding(TorchDispatchMode):
 
 
 class WithoutRounding(StochasticRounding):
-    """The same mode with exact results. If it changes a gradient, the mode does, and not rounding."""
+    """The same mode with exact results. If a gradient changes, the cause is the mode and not rounding."""
 
     def __init__(self) -> None:
         super().__init__(torch.Generator())

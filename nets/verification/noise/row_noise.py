@@ -20,28 +20,28 @@ from nets.verification.problem.pytree import largest
 from nets.verification.problem.randomness import stream
 
 MEASURED_ROWS = 64
-"""Rows that are measured where the backward pass cannot be batched, spread over all output tensors."""
+"""The number of rows that are measured if the backward pass cannot be batched, spread over all output tensors."""
 
 MEASURED_ROWS_PER_TENSOR = 4
-"""The least number of these in each output tensor."""
+"""The least number of measured rows in each output tensor."""
 
 MOST_BATCHED_ROWS = 4096
 """Above this number of rows, only some are measured even where the backward pass can be batched: a batch may be a loop
 over rows."""
 
-PASSES = 8
+ROW_PASSES = 8
 """Runs with stochastic rounding for each row: a row may have a single entry, in which two rounding errors may
 cancel."""
 
 MOST_NUMBERS = 2**20
-"""Numbers of the Jacobians, over all runs. Larger Jacobians get fewer runs, but at least two."""
+"""The most numbers of the Jacobians in all runs together. Larger Jacobians get fewer runs, but at least two."""
 
 SUSPICIOUS = 1e-3
-"""Noise above this part of the largest entry may come from the mode itself, and is checked for that."""
+"""Noise above this part of the largest entry may come from the dispatch mode itself, so that this is checked."""
 
-SHARED = 1e-6 / ROUNDING_SAFETY
-"""A row is given the noise of other rows up to this part of its own size, so that a fault of a millionth of the row
-still shows."""
+SHARED_NOISE = 1e-6 / ROUNDING_SAFETY
+"""The noise that a row gets from other rows is at most this part of its own size, so that a fault of a millionth of the
+row is still found."""
 
 
 def gradient_floor(problem: Problem, jacobians: Mapping[str, Tensor], seed: int, eps: float = 0.0) -> dict[str, Tensor]:
@@ -49,8 +49,8 @@ def gradient_floor(problem: Problem, jacobians: Mapping[str, Tensor], seed: int,
 
     It is at least two units in the last place of the row's largest entry, which two more operations would bring. Errors
     may cancel in all runs of a row. So it is also at least the median over the rows of the same output tensor, up to
-    SHARED of the row's own size. A row that is smaller than that median is zero up to rounding, and has the median as
-    its noise.
+    SHARED_NOISE of the row's own size. A row that is smaller than that median is zero up to rounding, and has the
+    median as its noise.
 
     Args:
         problem: the function.
@@ -77,14 +77,16 @@ def gradient_floor(problem: Problem, jacobians: Mapping[str, Tensor], seed: int,
         # A number that underflows is off by up to the smallest number of its type.
         noise = torch.maximum(own[name], 2 * unit * sizes[name]).clamp(min=numbers.smallest_normal * numbers.eps)
         for rows in problem.outputs.rows:
-            noise[rows] = torch.maximum(noise[rows], _typical(noise[rows], sizes[name][rows], max(SHARED, 4 * unit)))
+            noise[rows] = torch.maximum(
+                noise[rows], _typical(noise[rows], sizes[name][rows], max(SHARED_NOISE, 4 * unit))
+            )
         floor[name] = noise[:, None]
     return floor
 
 
 def _same_in_a_mode(problem: Problem) -> bool:
     """Whether the gradient is the same while a dispatch mode is active. Autograd records nothing beneath a mode, so a
-    kernel that it differentiates otherwise is not differentiated there."""
+    kernel with a derivative formula of its own may be differentiated otherwise there."""
     with WithoutRounding():
         y, leaves = problem.record()
         found = pull_back(y, problem.cotangent, leaves)
@@ -114,13 +116,13 @@ def _all_rows(
         return None
     numbers = sum(jacobian.numel() for jacobian in jacobians.values())
     own = {name: jacobian.new_zeros(len(jacobian)) for name, jacobian in jacobians.items()}
-    for _ in range(max(2, min(PASSES, MOST_NUMBERS // max(1, numbers)))):
+    for _ in range(max(2, min(ROW_PASSES, MOST_NUMBERS // max(1, numbers)))):
         with StochasticRounding(generator, eps):
             noisy = batched_reverse(problem)
         if noisy is None:
             return None
         for name, most in own.items():
-            # Compared with the batched pass, so that what batching itself changes does not count.
+            # Compared with the batched pass, so that the effect of batching is not included.
             change = torch.nan_to_num(noisy[name] - plain[name])
             own[name] = torch.maximum(most, _row_max(change))
     return own
@@ -162,7 +164,7 @@ def _spread(size: Tensor, most: int) -> tuple[Tensor, Tensor]:
 
 
 def _between(noise: Tensor, order: Tensor, measured: Tensor) -> Tensor:
-    """The noise of every row from that of the measured rows, a subsequence of `order`."""
+    """The noise of every row, from the noise of the measured rows, a subsequence of `order`."""
     rank = torch.empty_like(order)
     rank[order] = torch.arange(len(order))
     above = torch.searchsorted(rank[measured], rank).clamp(max=len(measured) - 1)

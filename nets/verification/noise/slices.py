@@ -1,7 +1,7 @@
 """Sums over many entries of a gradient: over a whole parameter, a row, a column, and their noise.
 
-One entry of a gradient in bfloat16 may be off by its own size. The entries of a row are not all off in the same
-direction, so far more digits are known of their sum.
+The error of one entry of a gradient in bfloat16 may be as large as the entry. The errors of the entries of a row have
+different signs, so their sum has far more correct digits.
 """
 
 from collections.abc import Iterator
@@ -13,10 +13,10 @@ from torch import Tensor
 RUNS = 8
 """Runs with stochastic rounding by which the noise of each sum is measured."""
 
-MORE_RUNS = 16
-"""Further runs where a sum is off: rounding may switch a ReLU in some runs, and not in the first ones."""
+SLICE_RUNS = 16
+"""Further runs if a sum is wrong: rounding may switch a ReLU in some runs, and not in the first ones."""
 
-SAFETY = 3.0
+SUM_SAFETY = 3.0
 """A sum may be off by this many root mean squares of its noise. Stochastic rounding moves each result by 0.745 eps,
 about 3.6 times the root mean square error of rounding to nearest, so this is about eleven standard deviations of the
 latter."""
@@ -116,7 +116,7 @@ class Sums:
         """The largest error of scale and rest that rounding explains, shape (2, S): the noise of the runs, and a unit
         in the last place of each entry, all in the same direction."""
         seen = torch.stack(self._runs)
-        noise = SAFETY * seen.square().mean(0).sqrt()
+        noise = SUM_SAFETY * seen.square().mean(0).sqrt()
         noise = noise if len(seen) <= RUNS else torch.maximum(noise, RARE * seen.amax(0))
         return noise + self._unit()
 

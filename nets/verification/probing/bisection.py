@@ -2,7 +2,7 @@
 
 For the direction t of the probe, the error E·t of a range of entries is the sum of the errors of its halves, so one of
 the two has at least half of it. Measuring one half gives the other. After log₂ P halvings of the point and log₂ M of
-the outputs, one entry of the Jacobian is left, and is measured with all care. The entries around it show which mistake
+the outputs, one entry of the Jacobian is left. It is measured at many steps. The entries around it show which mistake
 it may be.
 """
 
@@ -39,8 +39,8 @@ CONFIRMED = 3
 def located(prober: Prober, name: str, probe: Probe, oracle: str) -> Check | None:
     """The check that shows the wrong entry behind a probe that fails.
 
-    None if another probe of the same range agrees, and would have seen the fault: a step that crosses a kink can make
-    one probe fail by accident, and a fault shows along every direction with a small enough tolerance.
+    None if another probe of the same range agrees, and would have seen the fault. One probe may fail by accident, if
+    its step crosses a kink; a real fault is seen along every direction, if the tolerance is small enough.
     """
     failed, looked = 1, False
     for _ in range(TRIES):
@@ -88,8 +88,7 @@ def _confirmed(prober: Prober, name: str, probe: Probe, oracle: str) -> Check | 
 
 
 def _foreseen(probe: Probe, other: Probe) -> float:
-    """By how much another probe would be off if the fault were one entry, or if it were a scale: the smaller of the
-    two."""
+    """The error that another probe would have at least, if the fault were a single entry or a scale."""
     error = abs(probe.actual - probe.expected)
     return min(error / 2, error / max(abs(probe.expected), 1e-300) * abs(other.expected))
 
@@ -183,7 +182,8 @@ def _around(prober: Prober, name: str, shape: tuple[int, ...], entry: int) -> li
 
 
 def _scaled(prober: Prober, name: str, singles: list[Probe], probe: Probe) -> Finding | None:
-    """A common factor of all entries. The probe, a sum over entries, gives it more precisely than single entries do."""
+    """A common factor of all entries. It is computed from the probe, a sum over entries, which is more accurate than
+    single entries."""
     if probe.expected == 0:
         return None
     factor, unsure = probe.actual / probe.expected, probe.tolerance / abs(probe.expected)
@@ -234,7 +234,7 @@ def _placed(name: str, shape: tuple[int, ...], entries: list[int], singles: list
     wrong = torch.tensor([single.excess > 1 for single in singles])
     # A wrong gradient may be zero where the right one is, too.
     counts = wrong | torch.tensor([abs(single.expected) > single.tolerance for single in singles])
-    # An entry may be wrong unseen if a fault of the same size, in parts of the entry, is within its tolerance.
+    # An entry is not known to be right if a fault of the same relative size would be within its tolerance.
     part = min(1.0, abs(singles[0].actual - singles[0].expected) / max(abs(singles[0].expected), 1e-300))
     seen = torch.tensor([part * abs(single.expected) > single.tolerance for single in singles])
     if bool((counts & ~wrong & ~seen).any()):

@@ -1,4 +1,4 @@
-"""How probes cover a point that is too large for every entry, and with what probability they would have seen a
+"""How probes cover a point that is too large to check every entry, and with which probability they would have seen a
 fault."""
 
 import torch
@@ -46,12 +46,12 @@ def check_by_probes(prober: Prober, name: str, oracle: str) -> Check:
     ]
     parts = [*blocks, *(slice(entry, entry + 1) for entry in chosen)]
     whole, probes = prober.look(name, [(part, prober.weights(part.stop - part.start)) for part in parts])
-    # If there is one block, the whole stands for it.
+    # If there is only one block, the probe of the whole point is the probe of that block.
     probes = probes if many and probes else [whole, *probes]
     worst = max([whole, *probes], key=lambda probe: probe.excess)
     if worst.excess > 1:
-        # If one submodule is wrong, so is the gradient of everything before it: a search in each would show nothing
-        # new.
+        # If one submodule is wrong, so is the gradient of everything before it. A search in each would find the same
+        # fault.
         fault = failing(prober, name, worst, oracle) if prober.searched >= SEARCHES else None
         if fault is None:
             prober.searched += 1
@@ -69,7 +69,7 @@ def _held(prober: Prober, name: str, oracle: str, whole: Probe, probes: list[Pro
     """The check of a point at which neither a fault nor a kink was found."""
     # Only the probe of the whole has an error bar of its own, which holds in the presence of a fault as well.
     detects = whole.bound / max(abs(whole.actual), 1e-300)
-    # It shows at least half of the error of an entry, since every weight is at least 1/2.
+    # An error of one entry changes a probe by at least half of that error, since every weight is at least 1/2.
     single = 2 * whole.bound / max(largest(prober.gradient[name]), 1e-300)
     # The declared tolerance does not make a probe less sharp.
     sharp = (whole.bound - 2 * prober.allowed_along(name, whole.direction)) / max(abs(whole.actual), 1e-300)
@@ -132,14 +132,14 @@ def _power(prober: Prober, name: str, probes: list[Probe], detects: float) -> Fi
 
 
 def check_stated(prober: Prober, name: str, oracle: str, jacobian: Tensor) -> Check:
-    """A Jacobian that the caller states, shape (M, P): every entry of vᵀJ against the gradient of vᵀY."""
+    """Compare a Jacobian J of the caller, shape (M, P), with the gradient of vᵀY: every entry of vᵀJ."""
     noise = max(float(prober.rounding[name].abs().max()), float(prober.gradient[name].abs().max()) * 2.0**-53)
     off = int(((prober.v @ jacobian - prober.gradient[name]).abs() > ROUNDING_SAFETY * noise).sum())
     return _entries_off(name, oracle, Method.STATED_CLOSED_FORM, off, jacobian.shape[1])
 
 
 def check_closed_form(prober: Prober, name: str) -> Check:
-    """The closed form against reverse mode: every entry of the gradient of vᵀY."""
+    """Compare the closed form with reverse mode: every entry of the gradient of vᵀY."""
     gradient, backward = prober.gradient[name], prober.backward[name]
     noise = max(float(prober.rounding[name].abs().max()), float(backward.abs().max()) * 2.0**-53)
     off = int(((gradient - backward).abs() > ROUNDING_SAFETY * noise).sum())

@@ -21,12 +21,13 @@ from nets.verification.noise.rounding import ROUNDING_SAFETY
 from nets.verification.probing.prober import Prober
 from nets.verification.problem.randomness import signed, stream
 
-DIRECTIONS = 4
-"""Random directions of each point along which the pushforward of a closed form is held against forward mode."""
+PUSHFORWARD_DIRECTIONS = 4
+"""The number of random directions of each point along which the pushforward of a closed form is compared with forward
+mode."""
 
 
 def forward_of_module(prober: Prober, names: Sequence[str], oracle: str, forward: Forward) -> Judgement:
-    """The gradient of vᵀY times random directions against forward mode along them.
+    """Compare the gradient of vᵀY times random directions with forward mode along them.
 
     Args:
         prober: the gradient.
@@ -66,7 +67,9 @@ def forward_of_closed_form(prober: Prober, names: Iterable[str], forward: Forwar
     found = Judgement()
     for name in names:
         point, jacobian = prober.problem.points[name], prober.closed[name]
-        directions = torch.stack([prober.weights(point.numel()).reshape(point.shape) for _ in range(DIRECTIONS)])
+        directions = torch.stack(
+            [prober.weights(point.numel()).reshape(point.shape) for _ in range(PUSHFORWARD_DIRECTIONS)]
+        )
         slopes = forward_along(prober.problem, name, directions)
         if slopes is None:
             found.add_missing_forward_mode(prober.problem, name, forward)
@@ -76,14 +79,14 @@ def forward_of_closed_form(prober: Prober, names: Iterable[str], forward: Forwar
         tolerance = ROUNDING_SAFETY * float(slopes.abs().max()) * point.numel() ** 0.5 * 2.0**-53
         error = (ours - slopes).abs().nan_to_num_(nan=torch.inf)
         off, worst = int((error > tolerance).sum()), int(error.argmax())
-        seen = Reason.SLOPES_ALONG.because(directions=DIRECTIONS, off=off, slopes=slopes.numel())
+        seen = Reason.SLOPES_ALONG.because(directions=PUSHFORWARD_DIRECTIONS, off=off, slopes=slopes.numel())
         verdict = Verdict.FAIL if off else Verdict.PASS
         check = Check.without_entry(
             name, Method.CLOSED_FORM, Method.FORWARD_MODE, verdict, seen, entries=slopes.numel()
         )
         check = replace(check, wrong=off, actual=float(ours.view(-1)[worst]), expected=float(slopes.reshape(-1)[worst]))
         # The pullback agrees with differences, and v·(J t) = (vᵀJ)·t then confirms the pushforward.
-        apart = (prober.v @ ours - directions.reshape(DIRECTIONS, -1) @ prober.gradient[name]).abs()
+        apart = (prober.v @ ours - directions.reshape(PUSHFORWARD_DIRECTIONS, -1) @ prober.gradient[name]).abs()
         if off and forward == "optional" and bool((apart <= tolerance * len(prober.v) ** 0.5).all()):
             found.doubts.append(Doubt(check, True, f"a random direction of {name}"))
         else:

@@ -1,7 +1,7 @@
 """Which layer of a `Network` has a wrong derivative: each is tried alone, at the input that it has within the network.
 
-The pullback and the gradients of a layer are held against reverse mode of its own forward, for a few random cotangents.
-If they are right in all layers, their own derivatives are held against those of reverse mode.
+The pullback and the gradients of a layer are compared with reverse mode of its own forward, for a few random
+cotangents. If they are right in all layers, their derivatives are compared with those of reverse mode.
 """
 
 from collections.abc import Callable
@@ -20,15 +20,16 @@ from nets.verification.problem.graph import handed_out, pull_back
 from nets.verification.problem.pytree import differ, differentiable
 from nets.verification.problem.randomness import signed, stream
 
-COTANGENTS = 3
-"""Random cotangents of the output of each layer."""
+COTANGENTS_PER_LAYER = 3
+"""The number of random cotangents of the output of each layer."""
 
-SAME = 2.0**22
+SAME_UNITS = 2.0**22
 """Two gradients are the same if they differ by fewer units in the last place of the largest entry: in double precision,
 by less than 1e-9 of it."""
 
-ROUNDING = 2.0**9
-"""The rounding of a gradient that is zero, in units in the last place of one, which is the size of the cotangents."""
+ROUNDING_OF_ZERO = 2.0**9
+"""The rounding error of a gradient that is zero, in units in the last place of 1, which is the size of the
+cotangents."""
 
 
 Wrong = dict[str, list[str]]
@@ -73,10 +74,10 @@ def _located(
 def _wrong_methods(layer: Layer, x: Tensor, generator: torch.Generator) -> Wrong:
     """The methods with a wrong result; the points are parameters and 'input'."""
     y, points = _recorded(layer, x)
-    cotangents = signed(COTANGENTS * y.numel(), generator).to(y).reshape(COTANGENTS, *y.shape)
+    cotangents = signed(COTANGENTS_PER_LAYER * y.numel(), generator).to(y).reshape(COTANGENTS_PER_LAYER, *y.shape)
     expected = _stacked([pull_back(y, v, points) for v in cotangents])
     place = x, y.detach()
-    # A layer may have cheaper Jacobians than those that follow from its gradients.
+    # A layer may have its own, cheaper Jacobians, which do not follow from its gradients.
     jacobians = {name: jacobian.dense().sum(0) for name, jacobian in layer.jacobians(cotangents, *place).items()}
     found = {
         "gradients": [_stacked([layer.gradients(v, *place) for v in cotangents])],
@@ -147,4 +148,4 @@ def _stacked(each: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 def _wrong(found: Tensor, expected: Tensor) -> bool:
     """Whether the gradients of some cotangent, whose numbers are of size one, differ by more than rounding."""
     unit = torch.finfo(expected.dtype).eps
-    return differ(found, expected, unit * SAME, unit * ROUNDING)
+    return differ(found, expected, unit * SAME_UNITS, unit * ROUNDING_OF_ZERO)

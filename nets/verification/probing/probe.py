@@ -14,8 +14,8 @@ Move = tuple[slice, Tensor, float]
 
 
 class Slope(NamedTuple):
-    """Of f = vᵀY along a move: (f(p + h t) − f(p − h t)) / 2h, the gap (f(p + h t) − 2 f(p) + f(p − h t)) / h, and
-    h."""
+    """Slopes of f = vᵀY along a move: (f(p + h t) − f(p − h t)) / 2h, the gap (f(p + h t) − 2 f(p) + f(p − h t)) / h,
+    and h."""
 
     mean: float
     bend: float
@@ -31,10 +31,10 @@ class Probe:
         direction: t, of the same length.
         actual: by the backward pass.
         expected: by differences.
-        tolerance: how far apart rounding and truncation may put them.
+        tolerance: the largest difference of the two that rounding and truncation explain.
         reach: h ‖t‖, how far the point was moved for the difference.
         truncation: the error of the difference besides rounding, measured here or along another direction.
-        kinked: whether the slopes to the two sides stay apart as the step shrinks.
+        kinked: whether the difference of the slopes to the two sides does not vanish as the step shrinks.
     """
 
     entries: slice

@@ -21,7 +21,7 @@ from nets.calculus.jacobian import Jacobian
 from nets.verification.attempt import attempt
 from nets.verification.derivations.columns import CHUNK
 from nets.verification.derivations.differences import units
-from nets.verification.derivations.slopes import SAFETY
+from nets.verification.derivations.slopes import DIFFERENCE_SAFETY
 from nets.verification.noise.rounding import ROUNDING_SAFETY, StochasticRounding
 from nets.verification.probing.probe import Move, Probe, Slope, doubled, length, moves_of, same_slope
 from nets.verification.problem.graph import handed_out
@@ -42,7 +42,7 @@ FINE_REACHES = tuple(2.0**-k for k in range(26, 44, 2))
 UNSURE = 1e-3
 """A difference with a larger relative error is too inaccurate for a verdict."""
 
-PRECISE = 1e-6
+PRECISE_PROBE = 1e-6
 """If the relative error of a difference is smaller, no other reach is tried."""
 
 
@@ -93,8 +93,8 @@ class Prober:
 
     def allowed_along(self, name: str, t: Tensor) -> float:
         """The error of the slope along t that follows from `allowed`: errors of random sign in each entry add up to
-        about the allowed error times ‖t‖; SAFETY times that."""
-        return SAFETY * self.allowed(name) * length(t) if self.declared else 0.0
+        about the allowed error times ‖t‖; DIFFERENCE_SAFETY times that."""
+        return DIFFERENCE_SAFETY * self.allowed(name) * length(t) if self.declared else 0.0
 
     def weights(self, count: int) -> Tensor:
         """A new random direction with so many entries."""
@@ -174,7 +174,7 @@ class Prober:
         truncation = abs(wide.mean - narrow.mean) / 3
         # For a smooth f the slopes to the two sides differ by h f″, which halves with h.
         left = abs(2 * narrow.bend - wide.bend)
-        kinked = left > max(12 * SAFETY * self.noise / narrow.step, abs(narrow.bend) / 2)
+        kinked = left > max(12 * DIFFERENCE_SAFETY * self.noise / narrow.step, abs(narrow.bend) / 2)
         return self._probe(name, entries, t, narrow, reach, truncation, kinked)
 
     def _like(self, whole: Probe, name: str, parts: list[tuple[slice, Tensor]], slopes: list[Slope]) -> list[Probe]:
@@ -189,7 +189,7 @@ class Prober:
     @staticmethod
     def _precise(probe: Probe) -> bool:
         """Whether the probe is so precise that no other reach is needed if it agrees."""
-        return probe.tolerance <= PRECISE * abs(probe.expected) and not probe.kinked
+        return probe.tolerance <= PRECISE_PROBE * abs(probe.expected) and not probe.kinked
 
     def _probe(
         self, name: str, entries: slice, t: Tensor, slope: Slope, reach: float, truncation: float, kinked: bool
@@ -200,7 +200,9 @@ class Prober:
         actual = float(self.gradient[name][entries] @ t)
         error = truncation + self.noise / slope.step
         tolerance = (
-            self.allowed_along(name, t) + SAFETY * error + ROUNDING_SAFETY * max(rounding, abs(actual) * 2.0**-53)
+            self.allowed_along(name, t)
+            + DIFFERENCE_SAFETY * error
+            + ROUNDING_SAFETY * max(rounding, abs(actual) * 2.0**-53)
         )
         return Probe(entries, t, actual, slope.mean, max(tolerance, 1e-300), reach, truncation, kinked)
 

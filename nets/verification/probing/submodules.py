@@ -1,10 +1,9 @@
 """Which submodule of a deep module has a wrong gradient: each is tried alone, at the inputs that it has within the
 module.
 
-A call of the module is recorded as a tree of calls of its submodules. The vector-Jacobian product of each child is held
-against differences of that child alone, along random directions. The search goes on inside the first child that is
-wrong, until no child
-is: then the fault lies in that submodule, outside its children.
+A call of the module is recorded as a tree of calls of its submodules. The vector-Jacobian product of each child is
+compared with differences of that child alone, along random directions. The search continues inside the first child that
+is wrong. If no child of a submodule is wrong, the fault is in that submodule itself.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -32,7 +31,7 @@ AGAIN = 2
 
 
 @dataclass
-class Call:
+class SubmoduleCall:
     """One call of a submodule within the module.
 
     Attributes:
@@ -45,7 +44,7 @@ class Call:
     name: str
     module: nn.Module
     arguments: tuple[tuple[Any, ...], dict[str, Any]]
-    children: list["Call"] = field(default_factory=list)
+    children: list["SubmoduleCall"] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -89,8 +88,7 @@ def _finite(tensor: Tensor) -> Tensor:
 
 
 def locate(problem: Problem, checks: Sequence[Check]) -> Location | None:
-    """The submodule that a wrong backward pass comes from; of a `Network`, the layer that a wrong closed form comes
-    from.
+    """The submodule that causes a wrong backward pass; for a `Network`, the layer that causes a wrong closed form.
 
     None if the module has no children, or no part of it can be shown to be wrong alone.
 
@@ -134,12 +132,12 @@ def locate_in_network(problem: Problem, checks: Sequence[Check]) -> Location | N
 class _Tried(NamedTuple):
     """A call, and its points whose gradient is wrong."""
 
-    call: Call
+    call: SubmoduleCall
     wrong: tuple[str, ...]
 
 
-def _wrong_children(call: Call, seed: int) -> tuple[list[_Tried], list[str]]:
-    """The children that are wrong alone, and the names of those that cannot be called alone.
+def _wrong_children(call: SubmoduleCall, seed: int) -> tuple[list[_Tried], list[str]]:
+    """The children that are wrong alone, and the names of the children that cannot be called alone.
 
     The children of a child that cannot be called alone take its place.
     """
@@ -155,14 +153,14 @@ def _wrong_children(call: Call, seed: int) -> tuple[list[_Tried], list[str]]:
     return found, list(dict.fromkeys(untried))
 
 
-def recorded(problem: Problem) -> Call | None:
+def recorded(problem: Problem) -> SubmoduleCall | None:
     """A call of the module as a tree; None if it cannot be called with a graph."""
     names = {module: name for name, module in problem.module.named_modules()}
-    open_calls: list[Call] = []
-    roots: list[Call] = []
+    open_calls: list[SubmoduleCall] = []
+    roots: list[SubmoduleCall] = []
 
     def enter(module: nn.Module, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
-        call = Call(names[module], module, pytree.tree_map_only(Tensor, _kept, (positional, named)))
+        call = SubmoduleCall(names[module], module, pytree.tree_map_only(Tensor, _kept, (positional, named)))
         (open_calls[-1].children if open_calls else roots).append(call)
         open_calls.append(call)
 
@@ -193,7 +191,7 @@ def _hooked(modules: Iterable[nn.Module], enter: Any, leave: Any) -> Iterator[No
             handle.remove()
 
 
-def wrong_points(call: Call, seed: int) -> tuple[str, ...] | None:
+def wrong_points(call: SubmoduleCall, seed: int) -> tuple[str, ...] | None:
     """The parameters and inputs by which a submodule's own gradient is wrong, 'all' if its backward pass fails; () if
     all are right.
 
@@ -203,7 +201,7 @@ def wrong_points(call: Call, seed: int) -> tuple[str, ...] | None:
         return attempt(lambda: _wrong_points(call, seed)).or_none()
 
 
-def _wrong_points(call: Call, seed: int) -> tuple[str, ...] | None:
+def _wrong_points(call: SubmoduleCall, seed: int) -> tuple[str, ...] | None:
     alone = _Alone(call.module, call.arguments)
     problem = Problem(alone, alone.inputs, seed=seed)
     own_names = {f"module.{name}": name for name, _ in call.module.named_parameters()}
@@ -222,8 +220,8 @@ def _is_wrong(prober: Prober, name: str) -> bool:
 
 
 def _bounds(names: Iterable[str], checks: Sequence[Check]) -> tuple[str, str]:
-    """The last submodule up to which all gradients are wrong, and the first from which on all are right; '' for both if
-    right and wrong ones are mixed.
+    """The last of the submodules whose gradients are wrong, and the first of those whose gradients are right; '' for
+    both if wrong ones also come after right ones.
 
     Args:
         names: of the submodules, in the order of the forward pass.
@@ -242,7 +240,7 @@ def _bounds(names: Iterable[str], checks: Sequence[Check]) -> tuple[str, str]:
     return failing[max(failing)], passing[min(passing)]
 
 
-def _names(call: Call) -> Iterator[str]:
+def _names(call: SubmoduleCall) -> Iterator[str]:
     yield call.name
     for child in call.children:
         yield from _names(child)

@@ -64,7 +64,7 @@ def cast(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
 
 
 def _deep(module: nn.Module, kept: dict[int, Any]) -> nn.Module:
-    """A deep copy; `kept` maps the id of an object to what stands for it in the copy."""
+    """A deep copy; `kept` maps the id of an object to its replacement in the copy."""
     with callers_errors_as(_uncopied):
         return copy.deepcopy(module, kept | library_operators(module) | _without_graphs(module))
 

@@ -9,7 +9,7 @@ from nets.errors import InputError
 from nets.text import index_text
 from nets.torch_internals import pytree
 from nets.verification.problem.copies import check_tensor
-from nets.verification.problem.pytree import as_real, described, differentiable, keys_of, unravelled
+from nets.verification.problem.pytree import as_real, differentiable, keys_of, output_in_words, unravelled
 
 
 class EntryIndex(NamedTuple):
@@ -74,8 +74,8 @@ class Outputs:
                 else "return tensors, or tuples, lists and dicts of them"
             )
             raise InputError(
-                f"the module returned {described(output)}; expected at least one floating-point number in a tensor, "
-                f"since nothing else can be differentiated: {mend}."
+                f"the module returned {output_in_words(output)}; expected at least one floating-point number in a "
+                f"tensor, since nothing else can be differentiated: {mend}."
             )
         self.keys = [keys_of(path) for path, leaf in found if differentiable(leaf)]
         self._shapes = [tuple(as_real(tensor).shape) for tensor in tensors]

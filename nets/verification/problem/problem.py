@@ -1,4 +1,5 @@
-"""What is verified: a module at a point, on copies in double precision, as one real function of named real tensors."""
+"""A module at a point, on copies in double precision, as one real function of named real tensors: this is what is
+verified."""
 
 import contextlib
 import functools
@@ -107,7 +108,7 @@ class Problem:
                 self._inputs.tracked = True
                 return self.call(self._inputs.leaves)
 
-    # The module itself, at what the points hold now.
+    # The module itself, at the present values of the points.
 
     def call(self, leaves: list[Any]) -> Any:
         """The module's own output at these inputs."""
@@ -239,7 +240,7 @@ class Problem:
 
     @property
     def layouts(self) -> Mapping[str, Layout]:
-        """How those parameters and inputs lie in memory that are not contiguous."""
+        """The memory layouts of the parameters and inputs that are not contiguous."""
         return self._copy.layouts.known | self._inputs.layouts.known
 
     def laid_out(self, name: str, layout: Layout | None) -> contextlib.AbstractContextManager[None]:

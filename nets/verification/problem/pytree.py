@@ -83,7 +83,7 @@ def input_names(paths: list[tuple[Any, ...]]) -> list[str]:
     return ["input" + "".join(f"[{part}]" for part in keys_of(path)) for path in paths]
 
 
-def described(output: Any) -> str:
+def output_in_words(output: Any) -> str:
     """A module's output in an error message."""
     if isinstance(output, Tensor):
         return f"a tensor of shape {tuple(output.shape)} and type {output.dtype}"

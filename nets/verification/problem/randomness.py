@@ -37,7 +37,7 @@ def signed(count: int, generator: torch.Generator) -> torch.Tensor:
     """Random signs, random sizes between 1/2 and 1 in steps of 2⁻¹⁶."""
     # Four numbers of sixteen bits from each draw of 64: for a large direction, drawing takes most of the time.
     drawn = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None, generator=generator)
-    # The sign bit and leading digits of a float64 whose exponent is set to that of the numbers from 1/2 to 1.
+    # The sign bit and leading digits of a float64 with the exponent of the numbers from 1/2 to 1.
     digits = drawn.view(torch.int16)[:count].to(torch.int64).bitwise_left_shift_(48)
     return digits.bitwise_and_(~_EXPONENT).bitwise_or_(_HALF).view(torch.float64)
 

@@ -68,7 +68,7 @@ class Strided:
 
 @dataclass(frozen=True, slots=True)
 class Expanded:
-    """The layout of a tensor that is expanded along some axes: the numbers along them share one place in memory."""
+    """The layout of a tensor that is expanded along some axes: the entries along these axes share memory."""
 
     axes: tuple[int, ...]
     strides: tuple[int, ...]
@@ -88,7 +88,7 @@ class Expanded:
 
 
 class Layouts:
-    """The layouts of named tensors, of those that are not contiguous.
+    """The layouts of those named tensors that are not contiguous.
 
     Attributes:
         known: name → layout.

@@ -19,15 +19,15 @@ from nets.verification.problem.outputs import EntryIndex
 from nets.verification.problem.pytree import largest
 from nets.verification.second_order.gradient_module import SecondOrder
 
-SAME, ROUNDING = 1e-9, 1e-13
+SAME_GRADIENT, SAME_GRADIENT_OF_ALL = 1e-9, 1e-13
 """Two gradients are the same if they differ by less than these parts of the largest entry by the same point, and of the
 largest entry of all."""
 
 
 def second_order_certificate(second: SecondOrder, options: Options) -> Certificate:
-    """The derivatives of the gradient G against everything else.
+    """Compare the derivatives of the gradient G with every other derivation.
 
-    Of a `Network`, G and its derivatives are those of the layers' closed form, and are held against those of reverse
+    For a `Network`, G and its derivatives follow from the layers' closed form, and are compared with those by reverse
     mode of the forward.
     """
     if network_of(second.first) is None:
@@ -46,7 +46,9 @@ def _wrong_gradients(second: SecondOrder, closed: Tensor) -> list[Check]:
     found = []
     for rows in second.outputs.rows:
         actual, expected = closed[rows], second.y[rows]
-        tolerance = torch.tensor(max(SAME * largest(expected), ROUNDING * largest(second.y)), dtype=expected.dtype)
+        tolerance = torch.tensor(
+            max(SAME_GRADIENT * largest(expected), SAME_GRADIENT_OF_ALL * largest(second.y)), dtype=expected.dtype
+        )
         error = (actual - expected).abs().nan_to_num(nan=torch.inf)
         if largest(error) <= tolerance:
             continue

@@ -18,9 +18,14 @@ from nets.verification.problem.copies import library_operators
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.pytree import as_real, flattened, input_names
 from nets.verification.problem.randomness import stream
-from nets.verification.second_order.held_constant import Pullback, held_constant_explains, kept_values, pull_back
+from nets.verification.second_order.held_constant import (
+    Pullback,
+    held_constant_explains,
+    kept_values,
+    pull_back_with_graph,
+)
 
-Call = Callable[[Any, dict[str, Tensor], Any], Any]
+OutputFunction = Callable[[Any, dict[str, Tensor], Any], Any]
 """(module, parameters, arguments) → its output, with a graph."""
 
 MOST_SEPARATE_ENTRIES = 256
@@ -28,7 +33,7 @@ MOST_SEPARATE_ENTRIES = 256
 entries are."""
 
 SUMS = 8
-"""The number of these sums."""
+"""The number of random sums."""
 
 
 class GradientOf(nn.Module):
@@ -47,7 +52,7 @@ class GradientOf(nn.Module):
     v: Tensor
     sums: Tensor | None
     pullback: Pullback
-    call: Call
+    call: OutputFunction
 
     def __init__(self, problem: Problem, seed: int) -> None:
         super().__init__()
@@ -61,7 +66,10 @@ class GradientOf(nn.Module):
 
     def _hold(self, module: nn.Module, names: frozenset[str], v: Tensor, sums: Tensor | None) -> None:
         # Not by setattr: a parameter of the module may have one of these names.
-        functions = {"pullback": pull_back, "call": _by_closed_form if isinstance(module, Network) else _by_autograd}
+        functions = {
+            "pullback": pull_back_with_graph,
+            "call": _by_closed_form if isinstance(module, Network) else _by_autograd,
+        }
         self.__dict__.update(module_tables(module), first=module, names=names, v=v, sums=sums, **functions)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "GradientOf":
@@ -83,7 +91,7 @@ class GradientOf(nn.Module):
             return self.sums @ torch.cat([as_real(gradient).reshape(-1) for gradient in found.values()])
 
     def _record(self, inputs: tuple[Any, ...]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Y, shape (M,), and the tensors that stand for the points in its graph."""
+        """Y, shape (M,), and the leaves of its graph, which have the values of the points."""
         parameters = {name: _tracked(p) for name, p in self.first.named_parameters() if name in self.names}
         found, structure = pytree.tree_flatten_with_path(inputs)
         names = input_names([path for path, _ in found])
@@ -142,7 +150,7 @@ class SecondOrder(Problem):
 
     @contextlib.contextmanager
     def by_autograd(self) -> Iterator[None]:
-        """Within this context the gradient of a `Network` is that of reverse mode, and not that of its closed form."""
+        """Within this context the gradient of a `Network` is computed by reverse mode, and not by its closed form."""
         closed = self.y
         with self._using("call", _by_autograd):
             self.y = self.evaluate()

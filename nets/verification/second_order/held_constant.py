@@ -1,4 +1,4 @@
-"""Why a second derivative is wrong: a backward that treats something as constant which depends on the point.
+"""Why a second derivative is wrong: the backward treats something as constant that depends on the point.
 
 The backward of a `torch.autograd.Function` is itself differentiated at second order. What it reads from ctx without a
 graph, what it detaches and what it computes under `no_grad` counts as constant there. An experiment decides whether
@@ -21,7 +21,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from nets.torch_internals import pytree
 from nets.verification.attempt import Unavailable, attempt
-from nets.verification.derivations.slopes import SAFETY, slopes_along
+from nets.verification.derivations.slopes import DIFFERENCE_SAFETY, slopes_along
 from nets.verification.problem.graph import nodes_of
 from nets.verification.problem.problem import Problem
 from nets.verification.problem.pytree import differentiable, largest
@@ -33,15 +33,16 @@ Pullback = Callable[[Tensor, Tensor, Mapping[str, Tensor]], dict[str, Tensor]]
 UsingPullback = Callable[[Pullback], contextlib.AbstractContextManager[None]]
 """A context in which the gradient is taken by that pullback."""
 
-STEPS = tuple(2.0**-k for k in (6, 9, 12, 15))
-"""How far the point is moved, relative to its largest number where that is more than one."""
+HELD_STEPS = tuple(2.0**-k for k in (6, 9, 12, 15))
+"""How far the point is moved, relative to its largest number if that is more than 1."""
 
 FITS = 1e-7
-"""The part of the largest derivative up to which the two must agree, besides the error of the differences."""
+"""The two agree if they differ by less than this part of the largest derivative, besides the error of the
+differences."""
 
 
 class Held(Enum):
-    """What each backward is given as it was at the first point."""
+    """Which of its values each backward is given as they were at the first point."""
 
     WITHOUT_A_GRAPH = auto()  # what it kept, except inputs and outputs, which bring their graph along
     EVERYTHING_KEPT = auto()  # as if it detached all of it
@@ -65,12 +66,12 @@ class KeptValues:
     results: dict[int, Any] = field(default_factory=dict)
 
 
-def pull_back(y: Tensor, v: Tensor, points: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def pull_back_with_graph(y: Tensor, v: Tensor, points: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Σ_m v_m ∂Y_m/∂p of every point p, with a graph; zero where the graph of Y does not reach."""
     if not y.requires_grad:
         return {name: torch.zeros_like(point) for name, point in points.items()}
-    # With a graph even where it is not needed: without one PyTorch uses other formulas for some operations, such as det
-    # and solve, and dual numbers come out of these wrong.
+    # A graph is recorded even where it is not needed: without one PyTorch uses other formulas for some operations, such
+    # as det and solve, which give wrong dual numbers.
     found = torch.autograd.grad(
         y, list(points.values()), v, create_graph=True, allow_unused=True, materialize_grads=True
     )
@@ -101,7 +102,7 @@ def kept_values(problem: Problem, using_pullback: UsingPullback) -> KeptValues:
             leaves = pytree.tree_leaves(vars(node))
             kept.attributes.append([x.detach().clone() if isinstance(x, Tensor) else x for x in leaves])
             node.register_hook(lambda results, _, index=index: keep(index, results))
-        return pull_back(y, v, points)
+        return pull_back_with_graph(y, v, points)
 
     with saved_tensors_hooks(pack, unpack), using_pullback(pullback):
         problem.evaluate()
@@ -131,7 +132,7 @@ def held_constant_explains(
         if isinstance(found, Unavailable):  # the backward fails with values of another point
             continue
         derivative, error = found.value
-        tolerance = SAFETY * error + FITS * scale
+        tolerance = DIFFERENCE_SAFETY * error + FITS * scale
         if bool(((ours - derivative).abs() <= tolerance).all() and ((ours - truth).abs() > 10 * tolerance).any()):
             return True
     return False
@@ -167,7 +168,7 @@ def _holding(kept: KeptValues, held: Held) -> Pullback:
                 if differentiable(leaf) and (held is Held.EVERYTHING_KEPT or not leaf.requires_grad):
                     leaves[i] = first[i]
             vars(node).update(pytree.tree_unflatten(leaves, structure))
-        return pull_back(y, v, points)
+        return pull_back_with_graph(y, v, points)
 
     return pullback
 
@@ -176,7 +177,7 @@ def _derivative(problem: Problem, name: str, t: Tensor) -> tuple[Tensor, float]:
     """∂Y/∂t by differences, shape (M,), and a bound on the error."""
     point = problem.points[name].view(-1)
     unit = max(1.0, largest(point))
-    slopes = [slopes_along(problem, point, unit * h, t).central for h in STEPS]
+    slopes = [slopes_along(problem, point, unit * h, t).central for h in HELD_STEPS]
     # The error of each difference is h² times a common constant, and each step is 8 times the next.
     found = [(64 * narrow - wide) / 63 for wide, narrow in itertools.pairwise(slopes)]
     errors = [float((one - other).abs().max().nan_to_num(nan=math.inf)) for one, other in itertools.pairwise(found)]

@@ -1,4 +1,4 @@
-"""order=2: the gradient differentiated by v, the gradient that reaches the output, which a backward may forget to do.
+"""order=2: the derivative of the gradient by v, the gradient that arrives at the output. A backward may miss it.
 
 G_p(v) = Σ_m v_m ∂Y_m/∂p is linear in v, so that with random w over all points ∂(Σ_p w_p·G_p)/∂v_m = Σ_p w_p·G_p(e_m). A
 second backward pass gives the left side; the gradient itself gives the right side. A backward that detaches v, or reads
@@ -20,12 +20,12 @@ from nets.verification.compare.comparison import POWER
 from nets.verification.problem.pytree import as_real, largest
 from nets.verification.problem.randomness import signed, stream
 from nets.verification.second_order.gradient_module import SecondOrder
-from nets.verification.second_order.held_constant import pull_back
+from nets.verification.second_order.held_constant import pull_back_with_graph
 
-MOST_OUTPUTS = 256
+MOST_SEPARATE_COTANGENTS = 256
 """Up to this many outputs, the derivative by every v_m is checked; beyond, along random directions of v."""
 
-DIRECTIONS = 8
+COTANGENT_DIRECTIONS = 8
 """The number of these directions."""
 
 NOISE = 1e-12
@@ -39,7 +39,7 @@ def check_incoming(second: SecondOrder) -> list[Check]:
         return [_failed(Reason.NOT_DIFFERENTIABLE_BY_COTANGENT.because(error=sides.why))]
     found, expected = (side.detach() for side in sides.value)
     off = (found - expected).abs()
-    # Where the gradient is zero, both sides are rounding noise.
+    # If the gradient is zero, both sides are rounding noise.
     tolerance = max(POWER * largest(expected), NOISE * largest(second.first.y))
     if torch.isfinite(off).all() and largest(off) <= tolerance:
         return []
@@ -62,12 +62,14 @@ def _both_sides(second: SecondOrder) -> tuple[Tensor, Tensor]:
     generator = stream(second.seed, "weights of the gradients")
     weights = {name: signed(point.numel(), generator).to(point) for name, point in second.points.items()}
     size = len(second.first.y)
-    random_directions = signed(DIRECTIONS * size, stream(second.seed, "directions of v")).view(DIRECTIONS, size)
-    rows = torch.eye(size) if size <= MOST_OUTPUTS else random_directions
+    random_directions = signed(COTANGENT_DIRECTIONS * size, stream(second.seed, "directions of v")).view(
+        COTANGENT_DIRECTIONS, size
+    )
+    rows = torch.eye(size) if size <= MOST_SEPARATE_COTANGENTS else random_directions
 
     def pullback(y: Tensor, v: Tensor, points: Mapping[str, Tensor]) -> dict[str, Tensor]:
         def weighted_sum(incoming: Tensor) -> Tensor:
-            gradients = pull_back(y, incoming, points)
+            gradients = pull_back_with_graph(y, incoming, points)
             terms = [as_real(g).reshape(-1).to(v.dtype) @ weights[name].to(v.dtype) for name, g in gradients.items()]
             return torch.stack(terms).sum()
 
@@ -79,7 +81,7 @@ def _both_sides(second: SecondOrder) -> tuple[Tensor, Tensor]:
         directions = rows.to(v)
         by_gradient = torch.stack([weighted_sum(direction).detach() for direction in directions])
         sides.append((directions @ by_v, by_gradient))
-        return pull_back(y, v, points)
+        return pull_back_with_graph(y, v, points)
 
     with second.using_pullback(pullback):
         second.evaluate()

@@ -1,4 +1,4 @@
-"""Which network stands for which model of other packages: each is registered for `Network.from_torch`.
+"""Models of other packages as networks. Each conversion is registered for `Network.from_torch`.
 
 encoder: `nn.TransformerEncoder` and its layers.
 vision: VGG, AlexNet and ResNet of torchvision. gpt2: `GPT2LMHeadModel` of transformers. Their classes are registered by

@@ -10,10 +10,10 @@ from nets.records.reason import Finding
 from nets.verification.accumulation.window.weights import Gradients, flat
 
 EPS = 1e-6
-"""What clip_grad_norm_ adds to the norm that it divides by."""
+"""The number that clip_grad_norm_ adds to the norm before it divides by it."""
 
 ITERATIONS = 8
-"""How often a bound is corrected by the norm that it leads to."""
+"""Iterations in which the bound is computed from the norm of the clipped gradient."""
 
 Guess = tuple[float, Tensor]
 """A bound, and the gradient that clipping with it leaves."""

@@ -21,15 +21,15 @@ from nets.verification.problem.randomness import stream
 HALF_PRECISION_EPS = 1e-4
 """A loss whose precision has an eps above this is in half precision."""
 
-MOST_NAMED = 3
-"""Mistakes that are named where several explain the gradient."""
+MOST_MISTAKES = 3
+"""The most mistakes that are named where several explain the gradient."""
 
 LEAST_LOSS_SCALE = 4
 """A constant factor of 2 to this power or more may be a loss scale."""
 
 
-def diagnose(evidence: Evidence) -> Finding:
-    """How far the gradient is off, and the mistake that explains it, if one is known."""
+def diagnose_loop(evidence: Evidence) -> Finding:
+    """The size of the error, and the mistake that explains it, if one is known."""
     if not evidence.finite:
         return _not_finite(evidence)
     off = LoopReason.OFF_BY.because(off=_distance(evidence.found, evidence.truth))
@@ -63,7 +63,7 @@ def matching_mistakes(evidence: Evidence) -> list[Finding]:
             if sketch.allows(c) and not _same(c, right) and evidence.matches(weighted_sum(c, evidence.parts))
         ]
         if found:
-            return list(dict.fromkeys(found))[:MOST_NAMED]
+            return list(dict.fromkeys(found))[:MOST_MISTAKES]
     return []
 
 
@@ -73,8 +73,8 @@ def looks_like(mistakes: list[Finding]) -> str:
 
 
 def sample_coupling(window: Window) -> Finding:
-    """Why the output of a sample depends on the others in its batch, so that micro-batches cannot stand for the whole
-    batch."""
+    """Why the output of a sample depends on the others in its batch, so that the whole batch cannot be divided into
+    micro-batches."""
     return (LoopReason.BATCH_STATISTICS if window.has_batch_norm else LoopReason.SAMPLES_INTERACT).because()
 
 
@@ -96,8 +96,7 @@ def _and(off: Finding, found: Finding) -> Finding:
 
 
 class _Sketch:
-    """A few random sums of the entries. They rule out most candidate sums of micro-batches without computing every
-    entry."""
+    """A few random sums of the entries. Comparing them rules out most candidates without computing every entry."""
 
     def __init__(self, evidence: Evidence) -> None:
         found = flat(evidence.found)

@@ -15,7 +15,7 @@ MATCH = 1e-7
 MOST_FITTED = 64
 """Up to this many micro-batches, the coefficient of each is computed."""
 
-ZERO = 1e-9
+ZERO_COEFFICIENT = 1e-9
 """A coefficient below this part of the largest is zero up to rounding."""
 
 
@@ -26,7 +26,7 @@ class Evidence:
     Attributes:
         found: what the loop left.
         truth: the gradient of the whole batch.
-        parts: G_m, that of each micro-batch alone; empty where it is not known.
+        parts: G_m, the gradient of each micro-batch alone; empty if it is not known.
         weights: w_m, with which the parts make the whole.
         tolerance: the error that rounding explains, for each parameter.
         whole_batch: the loss over all micro-batches.
@@ -69,7 +69,7 @@ def fitted_coefficients(found: Gradients, parts: list[Gradients]) -> list[float]
     solution = torch.linalg.lstsq(matrix[:, counted], flat(found)[:, None], driver="gelsd").solution[:, 0].tolist()
     coefficients = [0.0] * len(parts)
     for m, value in zip(counted, solution, strict=True):
-        coefficients[m] = value if abs(value) > ZERO * max(map(abs, solution)) else 0.0
+        coefficients[m] = value if abs(value) > ZERO_COEFFICIENT * max(map(abs, solution)) else 0.0
     return coefficients
 
 
@@ -77,5 +77,5 @@ def coefficients_text(coefficients: Iterable[float]) -> str:
     """The first six coefficients with four digits."""
     values = list(coefficients)
     largest = max(map(abs, values), default=0.0)
-    shown = [f"{c if abs(c) > ZERO * largest else 0.0:.4g}" for c in values[:6]]
+    shown = [f"{c if abs(c) > ZERO_COEFFICIENT * largest else 0.0:.4g}" for c in values[:6]]
     return ", ".join(shown) + (", …" if len(values) > 6 else "")

@@ -7,7 +7,7 @@ from nets.records.loop_reason import LoopReason
 from nets.records.reason import Finding
 
 LARGEST_WINDOW = 64
-"""The largest number of micro-batches in a full window, for which an incomplete last one may be mistaken."""
+"""The largest full window that an incomplete last window is compared with, in micro-batches."""
 
 Pattern: TypeAlias = tuple[Finding, list[float]]
 """A mistake, and the coefficient c_m that it gives to each micro-batch: it leaves Σ_m c_m ∂ℓ_m/∂θ."""
@@ -112,7 +112,7 @@ def _one_rank(w: list[float]) -> Iterator[Pattern]:
 
 
 def _shardings(count: int, ranks: int) -> tuple[list[int], list[int]]:
-    """The rank of each micro-batch, where they are dealt out in turn and where each rank has consecutive ones."""
+    """The rank of each micro-batch, if micro-batches go to the ranks in turn, and if each rank has consecutive ones."""
     size = -(-count // ranks)
     return [m % ranks for m in range(count)], [m // size for m in range(count)]
 

@@ -1,5 +1,5 @@
-"""Whether two vectors are equal up to rounding. Where they differ by more than double precision does, rounding is
-measured."""
+"""Whether two vectors are equal up to rounding. Rounding is measured only where they differ by more than the rounding
+of a few operations in double precision."""
 
 from collections.abc import Callable
 
@@ -10,13 +10,13 @@ from nets.verification.noise.rounding import ROUNDING_SAFETY
 from nets.verification.problem.pytree import largest
 from nets.verification.problem.randomness import stream
 
-EQUAL = 1e-9
+EQUAL_VECTORS = 1e-9
 """Two vectors in double precision are equal if they differ by less than this part of the largest entry."""
 
 TOO_LARGE = 1e-3
 """Rounding explains no difference above this part of the largest entry."""
 
-PASSES = 2
+EQUALITY_PASSES = 2
 """Runs with stochastic rounding."""
 
 
@@ -42,15 +42,15 @@ class RoundingNoise:
         """
         error = max((largest(a - b) for a, b in zip(one, other, strict=True) if a.numel()), default=0.0)
         size = scale or max((largest(vector) for vector in (*one, *other) if vector.numel()), default=0.0)
-        if error <= EQUAL * size or error > TOO_LARGE * size:
-            return error <= EQUAL * size
+        if error <= EQUAL_VECTORS * size or error > TOO_LARGE * size:
+            return error <= EQUAL_VECTORS * size
         if self._measured is None:
             self._measured = self._measure()
         return error <= ROUNDING_SAFETY * self._measured
 
     def _measure(self) -> float:
         generator, changes = stream(self._seed, "rounding of two vectors"), [0.0]
-        for _ in range(PASSES):
+        for _ in range(EQUALITY_PASSES):
             with RoundingExceptClones(generator):
                 again = self._again()
             changes += [largest(a - b) for a, b in zip(again, self._exact, strict=True) if a.numel()]

@@ -26,8 +26,8 @@ class RoundingExceptClones(StochasticRounding):
 class GraphRounding(RoundingExceptClones):
     """Stochastic rounding of operations that autograd records, and of those in a backward pass.
 
-    A loop may compute its loss in float32, and its gradient is then only that precise. A loop that rounds the gradients
-    themselves is wrong, so operations on gradients outside a backward pass stay exact.
+    A loop may compute its loss in float32; its gradient then has the precision of float32. A loop that rounds the
+    gradients themselves is wrong, so operations on gradients outside a backward pass stay exact.
     """
 
     def rounds(self, func: Any, args: Any) -> bool:

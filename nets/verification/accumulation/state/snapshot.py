@@ -1,9 +1,9 @@
 """Everything that calls of a module, a loss and a loop can change: found, put back after each call, and named.
 
-Found are: the attributes of modules, optimizers and the caller's own objects and classes; the cells, defaults and
-globals that the caller's functions use; the hooks of modules and tensors; random generators; and whatever lists, dicts
-and the like hold of these. State elsewhere, such as in a file or in C++, is not found. It shows when two calls from the
-same snapshot differ.
+It finds the attributes of modules, optimizers and the caller's own objects and classes; the cells, defaults and globals
+that the caller's functions use; the hooks of modules and tensors; random generators; and whatever lists, dicts and the
+like hold of these. State elsewhere, such as in a file or in C++, is not found. It shows when two calls from the same
+snapshot differ.
 """
 
 import collections
@@ -49,11 +49,11 @@ class _SavedTensor:
     start: Tensor
 
 
-class Snapshot:
-    """A context in which everything that some roots can reach is on the CPU, in double precision and without gradients.
+class StateSnapshot:
+    """A context in which everything reachable from some roots is on the CPU, in double precision and without gradients.
 
-    `restore` puts all of it back to the start. After the context it is as before it, including the identity of each
-    tensor.
+    `restore` puts it back to the state at the start. After the context everything is as it was before, including the
+    identity of each tensor.
 
     Args:
         roots: name → module or function.
@@ -78,7 +78,7 @@ class Snapshot:
                     waiting.extend((root, container.path_of(name), inner) for name, inner in content.items())
             waiting.extend((root, inner_path, inner) for inner_path, inner in components(value, path))
 
-    def __enter__(self) -> "Snapshot":
+    def __enter__(self) -> "StateSnapshot":
         for saved in self._tensors:
             saved.tensor.data, saved.tensor.grad = saved.start.clone(), None
         return self

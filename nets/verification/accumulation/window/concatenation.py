@@ -121,7 +121,8 @@ def _chained(inputs: list[Any], single: bool) -> Any:
 
 
 def different_shapes(trees: list[Any]) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
-    """Two shapes at the same place of two structures that differ beyond the first axis; None where there are none."""
+    """Two shapes at the same place of two structures that differ in another axis than the first; None if there are
+    none."""
     for leaves in zip(*map(_tensors, trees), strict=False):
         for leaf in leaves[1:]:
             if leaf.shape[1:] != leaves[0].shape[1:]:

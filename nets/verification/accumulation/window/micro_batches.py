@@ -50,7 +50,7 @@ def cloned(tree: Any) -> Any:
     return pytree.tree_map(clone, tree)
 
 
-def call(module: nn.Module, given: Any, single: bool) -> Any:
+def call_module(module: nn.Module, given: Any, single: bool) -> Any:
     """`module(*given)` for a tuple or list, `module(**given)` for a dict of names, `module(given)` otherwise or where
     it is `single`."""
     if not single and isinstance(given, tuple | list):

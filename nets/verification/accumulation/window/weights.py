@@ -33,8 +33,8 @@ def weights_from_cotangents(
     The weight is 0 where ℓ_m is 0/0 or a constant, as where all targets are masked.
 
     Args:
-        whole: u_m, a vector for each micro-batch; empty for one without outputs.
-        alone: v_m, likewise.
+        whole: u_m, a vector for each micro-batch; empty for a micro-batch without outputs.
+        alone: v_m, in the same form.
         same: whether two vectors are equal up to rounding.
     """
     found, separable = list[float](), True
@@ -51,7 +51,7 @@ def weights_from_gradients(
 ) -> Weights:
     """Weights with Σ_m w_m ∂ℓ_m/∂θ = ∂ℓ/∂θ, for outputs that are not laid out by samples.
 
-    Tried are N_m / N, 1 and 1/K; then the least-squares solution, if it is unique and exact.
+    Candidates are N_m / N, 1 and 1/K; then the least-squares solution, if it is unique and exact.
 
     Args:
         whole: ∂ℓ/∂θ.

@@ -13,11 +13,11 @@ from nets.errors import InputError
 from nets.torch_internals import TorchDispatchMode, pytree
 from nets.verification.accumulation.rounding.modes import GraphRounding
 from nets.verification.accumulation.state.random_draws import CannotReplay, drawing_from
-from nets.verification.accumulation.state.snapshot import Snapshot, equal
+from nets.verification.accumulation.state.snapshot import StateSnapshot, equal
 from nets.verification.accumulation.window.errors import backward_error, closure_error, loss_error, module_error
 from nets.verification.accumulation.window.micro_batches import (
     Pair,
-    call,
+    call_module,
     cloned,
     copied_pair,
     is_single_argument,
@@ -25,7 +25,7 @@ from nets.verification.accumulation.window.micro_batches import (
 )  # fmt: skip
 from nets.verification.accumulation.window.weights import Gradients
 from nets.verification.attempt import callers_errors_as
-from nets.verification.problem.pytree import as_real, described, differentiable
+from nets.verification.problem.pytree import as_real, differentiable, output_in_words
 from nets.verification.problem.randomness import SOURCES, Watched, seeded, stream
 from nets.verification.progress import following
 
@@ -49,12 +49,12 @@ class Window:
         loss_eps: eps of the precision of the last loss; 0 before the first.
 
     Raises:
-        InputError: for micro-batches that are no pairs, that are empty, or that the module cannot be called with.
+        InputError: for micro-batches that are not pairs, that are all empty, or that the module cannot be called with.
     """
 
     def __init__(
         self,
-        snapshot: Snapshot,
+        snapshot: StateSnapshot,
         module: nn.Module,
         loss: Callable[..., Tensor],
         micro_batches: Iterable[Any],
@@ -114,7 +114,7 @@ class Window:
 
     def forward_with_graph(self, given: Any) -> Any:
         """The output for an input, from the state as it is."""
-        return call(self.module, cloned(given), self.single)
+        return call_module(self.module, cloned(given), self.single)
 
     def forward(self, given: Any) -> Any:
         """The output for an input, without a graph, from the state at the start."""
@@ -136,7 +136,9 @@ class Window:
         except (InputError, CannotReplay):
             raise
         except Exception as error:  # a loss of the caller's may raise anything
-            everywhere = self._raises(lambda pairs: [self.loss(call(self.module, x, self.single), t) for x, t in pairs])
+            everywhere = self._raises(
+                lambda pairs: [self.loss(call_module(self.module, x, self.single), t) for x, t in pairs]
+            )
             raise loss_error(error, everywhere) from error
         if not isinstance(value, Tensor) or value.numel() != 1:
             shape = tuple(value.shape) if isinstance(value, Tensor) else f"a {type(value).__name__}"
@@ -174,8 +176,8 @@ class Window:
         return found
 
     def micro_batch_gradient(self, m: int, except_for: str = "") -> Gradients:
-        """G_m = ∂ℓ_m/∂θ of one micro-batch; zero where it has no samples, or its loss is not finite, as a mean over
-        none."""
+        """G_m = ∂ℓ_m/∂θ of one micro-batch; zero if it has no samples, or if its loss is not finite, such as a mean
+        over no samples."""
         given, target = self.pairs[m]
         if self.sizes[m]:
             found = self.gradient(lambda: self.loss_of(self.forward_with_graph(given), target), except_for)
@@ -195,15 +197,15 @@ class Window:
         return self._run(closure)
 
     def run_again(self, closure: Closure, clear: bool) -> Gradients:
-        """The same for a later call of the loop, from the state that earlier calls left; `clear` sets `.grad` to None
+        """What a loop leaves in a later call, from the state that earlier calls left. `clear` sets `.grad` to None
         before."""
         if clear:
             self.snapshot.clear_gradients()
         return self._run(closure)
 
     def run_rounded(self, closure: Closure, purpose: str) -> Gradients:
-        """The same for one call from the start, with stochastic rounding in its graphs; `purpose` names the random
-        stream."""
+        """What a loop leaves in one call from the state at the start, with stochastic rounding in its graphs. `purpose`
+        names the random stream."""
         self.reset()
         return self._run(closure, GraphRounding(stream(self.seed, purpose)))
 
@@ -240,14 +242,14 @@ class Window:
         """
 
         def refusal(error: Exception) -> InputError:
-            everywhere = self._raises(lambda pairs: call(self.module, pairs[m][0], self.single))
+            everywhere = self._raises(lambda pairs: call_module(self.module, pairs[m][0], self.single))
             return module_error(error, m + 1, [given for given, _ in self.pairs], everywhere)
 
         with callers_errors_as(refusal):
             outputs = self.forward(self.pairs[m][0])
         if not any(map(differentiable, pytree.tree_leaves(outputs))):
             raise InputError(
-                f"the module returns {described(outputs)}; expected tensors of floating-point or complex numbers."
+                f"the module returns {output_in_words(outputs)}; expected tensors of floating-point or complex numbers."
             )
         return outputs
 
@@ -263,7 +265,7 @@ class Window:
         return any(isinstance(one, Tensor) and not torch.equal(one, other) for one, other in pairs)
 
     def _raises(self, action: Callable[[list[Pair]], object]) -> bool:
-        """Whether an action raises in the precision that everything was given in, too."""
+        """Whether an action raises an error in the original precision, too."""
         with self.snapshot.in_original_precision(), seeded(tuple(SOURCES), self.seed):
             try:
                 action([cloned(tuple(pair)) for pair in self._given])

@@ -16,13 +16,13 @@ from nets.calculus.network import Network
 from nets.verification.derivations.engines import jax_grad, numpy_by_hand, symbolic, tensorflow_tape
 from nets.verification.derivations.engines.reading import OutOfReachError as OutOfReachError
 
-Engine = Callable[[Network, Tensor], dict[str, Tensor]]
+JacobianEngine = Callable[[Network, Tensor], dict[str, Tensor]]
 """(network, X) → {name: ∂Y/∂name} as `nets.calculus.jacobians.jacobians` gives it, dense and in float64.
 
 Raises OutOfReachError for a network that it cannot derive.
 """
 
-_ENGINES: dict[str, tuple[str, Engine]] = {
+_ENGINES: dict[str, tuple[str, JacobianEngine]] = {
     "NumPy by hand": ("numpy", numpy_by_hand.jacobians),
     "SymPy": ("sympy", symbolic.jacobians),
     "TensorFlow": ("tensorflow", tensorflow_tape.jacobians),
@@ -30,7 +30,7 @@ _ENGINES: dict[str, tuple[str, Engine]] = {
 }
 
 
-def available() -> dict[str, Engine]:
+def available() -> dict[str, JacobianEngine]:
     """Name → function of every engine that is installed. Its package is imported when the function is called."""
     return {name: engine for name, (package, engine) in _ENGINES.items() if _installed(package)}
 

@@ -8,14 +8,14 @@ from torch import Tensor
 
 from nets.calculus.network import Network
 from nets.verification.derivations.engines import mathematics
-from nets.verification.derivations.engines.loading import load
+from nets.verification.derivations.engines.loading import load_package
 from nets.verification.derivations.engines.reading import forward, read, tensors
 
 
 def jacobians(network: Network, x: Tensor) -> dict[str, Tensor]:
     """The Jacobians of a network, see `Engine` in this package. Its layers are written over `Mathematics`."""
     parameters, points = read(network, x)
-    jax, m = load("jax"), mathematics.jax()
+    jax, m = load_package("jax"), mathematics.jax()
 
     def of_one(theta: dict[str, Any], x: Any) -> Any:
         """X_j → Y_k, for one sample."""
@@ -32,6 +32,6 @@ def jacobians(network: Network, x: Tensor) -> dict[str, Tensor]:
 def in_double(jax: Any) -> Iterator[None]:
     """In float64, on the CPU, whatever the process has set."""
     # An experiment until JAX 0.8; Python 3.10 has none later than 0.6.
-    owner = jax if hasattr(jax, "enable_x64") else load("jax.experimental")
+    owner = jax if hasattr(jax, "enable_x64") else load_package("jax.experimental")
     with owner.enable_x64(True), jax.default_device(jax.devices("cpu")[0]):
         yield

@@ -16,7 +16,7 @@ import numpy as np
 from nets.errors import InputError
 
 
-def load(name: str) -> Any:
+def load_package(name: str) -> Any:
     """The module `name`, which the extra 'oracles' installs.
 
     Raises:
@@ -29,7 +29,7 @@ def load(name: str) -> Any:
     with _state_kept(), _silence(), warnings.catch_warnings():
         # Warnings of a package about its own code are of no use to the caller.
         warnings.simplefilter("ignore")
-        # TensorFlow reads it once, when it is loaded: 3 shows fatal errors only. JAX sets it to 1.
+        # TensorFlow reads this variable once, when it is loaded: 3 shows fatal errors only. JAX sets it to 1.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         return importlib.import_module(name)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from nets.calculus.mathematics import Mathematics, from_module
-from nets.verification.derivations.engines.loading import load
+from nets.verification.derivations.engines.loading import load_package
 from nets.verification.derivations.engines.reading import Array, OutOfReachError
 
 
@@ -41,7 +41,7 @@ NUMPY = from_module(
 
 def sympy() -> Mathematics:
     """For NumPy arrays whose entries are SymPy expressions."""
-    sp = load("sympy")
+    sp = load_package("sympy")
 
     def entrywise(function: Any) -> Any:
         return np.vectorize(function, otypes=[object])
@@ -61,7 +61,7 @@ def sympy() -> Mathematics:
 
 def tensorflow() -> Mathematics:
     """For tensors of TensorFlow."""
-    tf = load("tensorflow")
+    tf = load_package("tensorflow")
 
     def linear(x: Any, weight: Any, bias: Any = None) -> Any:
         y = tf.matmul(x, weight, transpose_b=True)
@@ -83,7 +83,7 @@ def tensorflow() -> Mathematics:
 
 def jax() -> Mathematics:
     """For arrays of JAX."""
-    j = load("jax")
+    j = load_package("jax")
     return from_module(
         j.numpy,
         array=j.numpy.asarray,

@@ -1,9 +1,9 @@
 """∂Y/∂θ by the chain rule, written by hand in NumPy: beside each value goes its derivative along some directions.
 
-This is forward mode on dual numbers z + ε ż. Each operation of the forward states its own derivative here, so that
-neither a layer's slope nor a layer's pullback nor another program has a part in the result. What is shared with the
-layers is the forward alone. Derivatives are computed from the input, in forms that neither overflow nor cancel; source:
-Abramowitz, Stegun, "Handbook of Mathematical Functions", 4.5 and 7.1.
+This is forward mode on dual numbers z + ε ż. The derivative of each operation of the forward is stated here. No slope
+or pullback of a layer and no other program is used; only the forward is shared with the layers. Derivatives are
+computed from the input, in forms that neither overflow nor cancel; source: Abramowitz, Stegun, "Handbook of
+Mathematical Functions", 4.5 and 7.1.
 """
 
 import math
@@ -19,7 +19,7 @@ from nets.calculus.network import Network
 from nets.verification.derivations.engines.mathematics import NUMPY, sigmoid
 from nets.verification.derivations.engines.reading import Array, OutOfReachError, forward, read, tensors
 
-BLOCK = 2**21
+MOST_TANGENT_NUMBERS = 2**21
 """Numbers in the largest derivative that is held at once: the directions are taken in blocks."""
 
 
@@ -39,7 +39,7 @@ class Dual:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """That of z."""
+        """The dtype of z."""
         return self.value.shape
 
     def along(self, factor: Any) -> "Array | None":
@@ -209,7 +209,7 @@ def jacobians(network: Network, x: Tensor) -> dict[str, Tensor]:
     constants = {name: Dual(numbers) for name, numbers in parameters.items()}
     found = {}
     for name, numbers in (*parameters.items(), ("input", points)):
-        # A sample's outputs depend on that sample alone: all samples are moved at once.
+        # The outputs of a sample depend on that sample alone, so all samples are moved at once.
         moved = numbers[0] if name == "input" else numbers
         blocks = []
         for unit in _directions(moved):
@@ -225,6 +225,6 @@ def jacobians(network: Network, x: Tensor) -> dict[str, Tensor]:
 def _directions(point: Array) -> list[Array]:
     """The unit vectors of a point, in blocks of shape (*point.shape, directions)."""
     size = point.size
-    width = max(1, BLOCK // size)
+    width = max(1, MOST_TANGENT_NUMBERS // size)
     every = [np.arange(start, min(start + width, size)) for start in range(0, size, width)]
     return [(np.arange(size)[:, None] == columns).astype(np.float64).reshape(*point.shape, -1) for columns in every]

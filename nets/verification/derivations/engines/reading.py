@@ -50,8 +50,8 @@ def read(network: Network, x: Tensor) -> tuple[dict[str, Array], Array]:
 def _expect_separate_samples(network: Network, parameters: Mapping[str, Tensor], x: Tensor) -> None:
     """OutOfReachError where the outputs of a layer for one sample depend on other samples.
 
-    The forward is that of the engines, in PyTorch, so that no derivative of a layer takes part: the gradient of the
-    outputs for a group of samples is zero by all other samples.
+    The forward of the engines is run in PyTorch, without the derivatives of the layers: the gradient of the outputs for
+    a group of samples must be zero by all other samples.
     """
     for name, layer in network.parts.items():
         separate = layer.elementwise or len(x) == 1 or not x.is_floating_point()

@@ -19,18 +19,19 @@ from torch import Tensor
 from nets.calculus.layer import Layer
 from nets.calculus.network import Network
 from nets.verification.derivations.engines import mathematics
-from nets.verification.derivations.engines.loading import load
+from nets.verification.derivations.engines.loading import load_package
 from nets.verification.derivations.engines.mathematics import NUMPY
 from nets.verification.derivations.engines.reading import Array, OutOfReachError, forward, read, tensors
 
-BUDGET = 2**15
-"""Most terms and evaluations of a network: of each stage the derivatives of a unit, times its inputs and units."""
+MOST_SYMBOLIC_TERMS = 2**15
+"""The most terms and evaluations of a network: for each stage, the derivatives of a unit times the inputs and units."""
 
 LONGEST = 5
 """Layers in a stage: the derivative of f∘f∘f∘… grows exponentially for some f, and SymPy recurses into its depth."""
 
 DIGITS = 400
-"""1 − tanh² has sixteen digits left wherever it does not round to zero: the smallest float64 is 5e-324."""
+"""With so many digits, 1 − tanh² has sixteen digits left wherever it is not zero in float64, whose smallest number is
+5e-324."""
 
 Evaluated = Callable[[list[float]], list[float]]
 """The values of the symbols of a unit → the unit, then its derivative by each of them."""
@@ -44,7 +45,7 @@ class Stage:
     parameters: Mapping[str, Array]
 
     def cost(self, x: Array, y: Array) -> int:
-        """Numbers of a unit, times inputs and units, where each unit has its share of the parameters."""
+        """The numbers in a unit times the inputs and units, if the parameters are divided evenly among the units."""
         inputs, units = x[0].size, y[0].size
         mixes = any(not layer.elementwise for layer in self.layers.values())
         numbers = (inputs if mixes else 1) + sum(p.size for p in self.parameters.values()) // max(1, units)
@@ -56,8 +57,8 @@ def jacobians(network: Network, x: Tensor) -> dict[str, Tensor]:
 
     Raises:
         InputError: unless X is a batch (N, *S) in the network's precision.
-        OutOfReachError: for a layer whose forward is written for PyTorch alone, a network beyond the BUDGET, or a
-            number beyond mpmath's reach.
+        OutOfReachError: for a layer whose forward is written for PyTorch alone, a network beyond the
+            MOST_SYMBOLIC_TERMS, or a number beyond mpmath's reach.
     """
     parameters, points = read(network, x)
     stages = list(_stages(network, parameters))
@@ -65,8 +66,10 @@ def jacobians(network: Network, x: Tensor) -> dict[str, Tensor]:
     for stage in stages:
         values.append(forward(stage.layers, NUMPY, stage.parameters, values[-1]))
     cost = sum(stage.cost(before, after) for stage, before, after in zip(stages, values, values[1:], strict=False))
-    if cost > BUDGET:
-        raise OutOfReachError(f"SymPy would have to form {cost:,} terms and entries; its budget is {BUDGET:,}.")
+    if cost > MOST_SYMBOLIC_TERMS:
+        raise OutOfReachError(
+            f"SymPy would have to form {cost:,} terms and entries; its budget is {MOST_SYMBOLIC_TERMS:,}."
+        )
     shapes, local, h = [value.shape for value in values], list[dict[str, Array]](), points
     for stage, shape in zip(stages, shapes[1:], strict=True):
         h, derivatives = _differentiated(stage, h, shape)
@@ -95,7 +98,7 @@ def _stages(network: Network, parameters: Mapping[str, Array]) -> Iterator[Stage
 
 def _differentiated(stage: Stage, x: Array, shape: tuple[int, ...]) -> tuple[Array, dict[str, Array]]:
     """X_nj → H_ni, and ∂H_ni/∂θ of shape (N, I, P) for every parameter and 'input', with the axes of each flattened."""
-    sp, points = load("sympy"), {"input": x[0], **stage.parameters}
+    sp, points = load_package("sympy"), {"input": x[0], **stage.parameters}
     symbols = {name: _symbols(sp, name, point.shape) for name, point in points.items()}
     places = {symbol: (name, i) for name, own in symbols.items() for i, symbol in enumerate(own.flat)}
     order = {symbol: number for number, symbol in enumerate(places)}
@@ -129,7 +132,7 @@ def _unit(
 
 
 def _in_many_digits(function: Any, first: str) -> Evaluated:
-    mpmath = load("mpmath")
+    mpmath = load_package("mpmath")
 
     def evaluated(values: list[float]) -> list[float]:
         try:

@@ -1,4 +1,4 @@
-"""A module as a pure function: other tensors stand in the places of its parameters, buffers and inputs for one call."""
+"""A module as a pure function: for one call, other tensors replace its parameters, buffers and inputs."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -21,7 +21,7 @@ class Inputs:
             or, if none does, all that hold floating-point or complex numbers.
         required: whether the caller asked for a gradient of some of them.
         tracked: whether the module has to be called with inputs that require a gradient.
-        layouts: how the tensors given lie in memory.
+        layouts: the memory layouts of the tensors.
 
     Args:
         inputs: tensors, or nested lists, tuples and dicts of them.

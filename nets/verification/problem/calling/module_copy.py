@@ -26,7 +26,7 @@ class ModuleCopy:
         points: name → the real numbers of that parameter. A contiguous parameter shares its memory with its point.
         buffers: name → the values that each call starts from.
         moving: frozen parameters that a call writes to, such as a counter → the values that each call starts from.
-        layouts: how the parameters lie in memory.
+        layouts: the memory layouts of the parameters.
         drawn: the global random generators that the module draws from.
 
     Args:
