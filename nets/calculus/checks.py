@@ -131,12 +131,12 @@ def coupling_layers(network: Network, values: list[Tensor]) -> list[str]:
     found = []
     for (name, layer), (x, y) in zip(network.parts.items(), pairwise(values), strict=True):
         with naming(name):
-            if _couples(layer, x, y):
+            if couples(layer, x, y):
                 found.append(name)
     return found
 
 
-def _couples(layer: Layer, x: Tensor, y: Tensor) -> bool:
+def couples(layer: Layer, x: Tensor, y: Tensor) -> bool:
     """Whether the pullback of a cotangent that is zero outside of a group of samples is not zero there."""
     if layer.elementwise or len(x) == 1 or not x.is_floating_point():
         return False

@@ -23,7 +23,7 @@ class Location:
             unknown.
         passing: the first submodule from which on all gradients are right; '' if unknown.
         methods: of a `nets.Layer`, its methods whose results are wrong: 'pullback', or 'slope' of an activation;
-            'gradients', 'jacobians'. () of any other module.
+            'gradients', 'jacobians', or another override such as 'sample_norms'. () of any other module.
         order: 1 if its gradient is wrong; 2 if that is right and wrong derivatives come from differentiating it again,
             which matters for gradients of gradients. Then `by` may have 'v', the gradient that reaches its output.
     """

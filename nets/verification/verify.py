@@ -19,6 +19,7 @@ from nets.text import listed, precision_name
 from nets.verification.arguments import check_arguments, first_order_only
 from nets.verification.checks.kept_state import MovedFirst
 from nets.verification.checks.not_copied import check_left_out
+from nets.verification.checks.overrides import check_overrides
 from nets.verification.checks.precision import check_as_is
 from nets.verification.checks.preconditions import check_preconditions
 from nets.verification.compare.findings import Forward
@@ -62,6 +63,9 @@ def verify(
     The closed form of a `Network` is judged, and of any other module its own backward pass. It is held against reverse
     mode, forward mode, reverse mode under vmap, the complex step and central differences, as far as the module has
     them. If there are three derivations or more and one disagrees with all others, the certificate names it.
+
+    Other methods that a layer of a `Network` overrides, such as `pushforward` or `sample_norms`, are held against what
+    follows from its `pullback` and `gradients` (see `nets.verification.checks.overrides`).
 
     Args:
         module: what to verify. It is copied to the CPU. Its parameters, `.grad`, buffers and mode, and the global
@@ -113,6 +117,8 @@ def verify(
         - A gradient that is zero at this point passes with an absolute bound of at most 1e-6 of the slopes nearby. A
           backward that gives zero by mistake for a smaller gradient is not seen.
         - An output that turns within the smallest step, 2⁻⁴⁴ of the number that is moved or of one, cannot be checked.
+        - A `local_jacobian` or `backward_gain` that a layer overrides is checked if ∂Y/∂X of one sample has 2²⁰ entries
+          at most, and no override at order=2.
         - The module runs on the CPU, as a copy, and in float64 unless dtype='as is'. Kernels for a GPU are not run. Nor
           are the compiled form of `module.compile()` and hooks that run after the accumulation in `.grad`: a module
           that has either does not pass.
@@ -160,6 +166,9 @@ def verify(
             as_is, notes = check_as_is(module, inputs, problem)
         deferred = [check for check in preconditions.deferred if check.parameter not in intended]
         further = as_is + (deferred[:1] if certificate.passed else [])
+        if certificate.verdict != Verdict.FAIL and isinstance(module, Network):
+            overridden, location = check_overrides(problem)
+            certificate = replace(certificate, location=location, checks=(*certificate.checks, *overridden))
         if certificate.verdict != Verdict.FAIL:
             further += check_contract(problem, inputs) or check_left_out(module, problem)
             # Held against differences, which no approximate gradient agrees with.
