@@ -212,7 +212,7 @@ class Unknown(Scale):
 
 @pytest.mark.usefixtures("fast_gradcheck")
 def test_an_override_that_fails_or_returns_another_shape_is_refused_in_a_sentence() -> None:
-    with pytest.raises(nets.InputError, match=r"Mistyped\.sample_norms returned .*\(4, 1\); expected .*\(4,\)"):
+    with pytest.raises(nets.InputError, match=r"Mistyped\.sample_norms returned .*\(5, 1\); expected .*\(5,\)"):
         nets.verify(nets.Network([Mistyped(4)]), X)
     with pytest.raises(nets.InputError, match=r"Failing\.pushforward fails with AttributeError"):
         nets.verify(nets.Network([Failing(4)]), X)

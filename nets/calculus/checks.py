@@ -13,6 +13,7 @@ from torch import Tensor
 from nets.calculus.composite import Visit
 from nets.calculus.layer import Layer
 from nets.calculus.network import Network
+from nets.calculus.repeated_call import Named, moving, repeatable_forward
 from nets.errors import InputError
 
 FEW_SAMPLES = 64
@@ -32,19 +33,25 @@ def unchanged(network: Network) -> Iterator[None]:
                 buffer.copy_(value)
 
 
-def checked_trace(network: Network, x: Tensor) -> list[Tensor]:
+def checked_trace(network: Network, x: Tensor, may_change: Named = moving) -> list[Tensor]:
     """[X, output of layer 0, …, Y], as `Network.trace` returns them.
 
+    Args:
+        network: layers in sequence.
+        x: X.
+        may_change: the names of the buffers that a layer may change.
+
     Raises:
-        InputError: for a layer whose forward fails, writes into its input, or returns something else than
-            floating-point numbers of shape (N, *S), or of the shape of its input where it is elementwise; and for whole
-            numbers where the same numbers in floating point would do.
+        InputError: for a layer whose forward fails, writes into its input, returns something else than
+            floating-point numbers of shape (N, *S), or of the shape of its input where it is elementwise, or changes a
+            buffer that its next call reads, unless the layer may change it; and for whole numbers where the same
+            numbers in floating point would do.
     """
     values = [x]
     for name, layer in network.parts.items():
         try:
             with naming(name, _cast_before(network, values)):
-                values.append(layer.checked_forward(values[-1]))
+                values.append(repeatable_forward(layer, values[-1], may_change))
         except InputError as error:
             refused = _whole_numbers_refused(network, x, layer)
             if refused is None:

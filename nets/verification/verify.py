@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from nets.calculus.checks import checked_trace
 from nets.calculus.layer import Layer
 from nets.calculus.network import Network
+from nets.calculus.repeated_call import nothing
 from nets.errors import InputError
 from nets.records.certificate import Certificate
 from nets.records.check import Check
@@ -148,6 +150,8 @@ def verify(
     ):
         torch.default_generator.manual_seed(seed)
         problem, own_precision = _problem(module, inputs, seed, dtype)
+        if isinstance(module, Network):
+            _expect_held(problem)
         elsewhere = (lambda: MovedFirst(module, inputs, dtype=problem.dtype, seed=seed)) if order == 1 else None
         preconditions = check_preconditions(problem, elsewhere)
         if preconditions.fatal:
@@ -186,6 +190,12 @@ def verify(
                 *_unused_layers(module),
             ),
         )
+
+
+def _expect_held(problem: Problem) -> None:
+    """InputError for a layer that changes a buffer which its next call reads, since its copy is held."""
+    with problem.same_draws():
+        problem.call_with(lambda network, x: checked_trace(network, x, nothing))
 
 
 def _unused_layers(module: nn.Module) -> list[str]:

@@ -14,147 +14,22 @@ within the network, with a random cotangent v_ni and random tangents t_nj and t_
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any, NamedTuple
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nets.calculus.checked import misshapen, running
-from nets.calculus.checks import couples
-from nets.calculus.cotangents import MOST_ENTRIES
 from nets.calculus.layer import Layer
-from nets.errors import InputError
 from nets.records.check import Check
 from nets.records.location import Location
 from nets.records.method import Method
 from nets.records.reason import Reason
 from nets.records.verdict import Verdict
-from nets.text import distinct_digits, index_text
+from nets.text import distinct_digits
+from nets.verification.checks.layer_in_place import Difference, NotKnownError, Place
 from nets.verification.problem.problem import Problem
-from nets.verification.problem.pytree import largest
-from nets.verification.problem.randomness import signed, stream
-
-FEW = 4
-"""Samples of which the gradients and the local Jacobians are computed one by one."""
-
-ROUNDING = 2.0**9
-"""The rounding of a result that is zero, in units in the last place of the largest number that the layer reads."""
-
-
-class NotKnownError(InputError):
-    """A layer says that it does not know something, such as the gradients of samples that depend on one another."""
-
-
-class Difference(NamedTuple):
-    """A result of an override that does not agree.
-
-    Attributes:
-        by: the parameter, or 'input'.
-        what: the number that differs, in words.
-        source: the method that it is held against.
-        found: the number of the override.
-        expected: the number that follows from the source.
-    """
-
-    by: str
-    what: str
-    source: str
-    found: float
-    expected: float
-
-
-@dataclass(frozen=True)
-class Place:
-    """A layer at its input within the network.
-
-    Attributes:
-        name: of the layer, with dots.
-        layer: the layer.
-        x: its input.
-        y: its output.
-        seed: of the cotangents and tangents.
-    """
-
-    name: str
-    layer: Layer
-    x: Tensor
-    y: Tensor
-    seed: int
-
-    @cached_property
-    def v(self) -> Tensor:
-        """A cotangent of Y: random signs, sizes between 1/2 and 1."""
-        return self.random("cotangent", self.y)
-
-    @cached_property
-    def gradients(self) -> dict[str, Tensor]:
-        """Σ_n Σ_i v_ni ∂Y_ni/∂θ."""
-        return self.layer.checked_gradients(self.v, self.x, self.y)
-
-    @cached_property
-    def coupled(self) -> bool:
-        """Whether samples depend on one another, so that none has a gradient of its own."""
-        return couples(self.layer, self.x, self.y)
-
-    @cached_property
-    def sample_gradients(self) -> dict[str, Tensor]:
-        """Those of the first FEW samples, from `gradients` alone."""
-        return Layer.sample_gradients(self.layer, self.v[:FEW], self.x[:FEW], self.y[:FEW])
-
-    def within_bounds(self) -> tuple[Tensor, Tensor]:
-        """X and Y of as many samples, FEW at most, as have local Jacobians of MOST_ENTRIES numbers together."""
-        most = min(FEW, MOST_ENTRIES // max(1, self.x[0].numel() * self.y[0].numel()))
-        return (self.x, self.y) if self.coupled else (self.x[:most], self.y[:most])
-
-    def random(self, purpose: str, like: Tensor) -> Tensor:
-        """Random signs and sizes in the shape of a tensor."""
-        generator = stream(self.seed, "overrides of a layer", self.name, purpose)
-        return signed(like.numel(), generator).to(self.y).reshape(like.shape)
-
-    def call(self, method: str, *arguments: Any) -> Any:
-        """The result of an override."""
-        with running(self.layer, method, x=self.x, y=self.y):
-            try:
-                return getattr(self.layer, method)(*arguments)
-            except InputError as error:
-                raise NotKnownError(str(error)) from error
-
-    def expect(self, method: str, found: object, shape: tuple[int, ...]) -> Tensor:
-        """The result of a method, which must be a tensor of this shape."""
-        if not isinstance(found, Tensor) or tuple(found.shape) != shape:
-            raise misshapen(f"{type(self.layer).__name__}.{method}", found, str(shape))
-        return found
-
-    def of_few_samples(self, method: str, like: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The result of an override at the first FEW samples: a dict of tensors with these names and shapes."""
-        found = self.call(method, self.v[:FEW], self.x[:FEW], self.y[:FEW])
-        named = found if isinstance(found, dict) else {}
-        return {name: self.expect(method, named.get(name), tuple(tensor.shape)) for name, tensor in like.items()}
-
-    def differences(self, by: str, what: str, source: str, found: Tensor, expected: Tensor) -> Iterator[Difference]:
-        """The entry that differs by the most, if any differs by more than rounding."""
-        error = (found - expected).abs().nan_to_num(nan=torch.inf)
-        if largest(error) > self._allowed(largest(expected)):
-            index = tuple(int(i) for i in torch.unravel_index(error.argmax(), error.shape))
-            yield Difference(by, what + index_text(index), source, float(found[index]), float(expected[index]))
-
-    def different_sums(self, by: str, what: str, source: str, found: Tensor, expected: Tensor) -> Iterator[Difference]:
-        """The same of the sums of these terms."""
-        one, other = float(found.sum()), float(expected.sum())
-        if not abs(one - other) <= self._allowed(float(expected.abs().sum())):
-            yield Difference(by, what, source, one, other)
-
-    def _allowed(self, size: float) -> float:
-        """The difference that rounding explains, of numbers of this size."""
-        unit = torch.finfo(self.y.dtype).eps
-        return max(unit**0.5 * size, ROUNDING * unit * self._scale)
-
-    @cached_property
-    def _scale(self) -> float:
-        """The largest number that the layer reads or returns, and at least 1, the size of the cotangents."""
-        return max(1.0, *(largest(tensor) for tensor in (self.x, self.y, *self.layer.parameters())))
 
 
 def _of_pushforward(place: Place) -> Iterator[Difference]:
@@ -191,8 +66,8 @@ def _of_sample_norms(place: Place) -> Iterator[Difference]:
 
 
 def _of_local_jacobian(place: Place) -> Iterator[Difference]:
-    x, y = place.within_bounds()
-    if not len(x) or not x.is_floating_point():
+    x, y = place.local
+    if not len(x):
         return
     v = place.v[:1].expand(y.shape)
     pulled, weights = place.layer.checked_pullback(v, x, y).flatten(1), v.flatten(1)
@@ -204,8 +79,8 @@ def _of_local_jacobian(place: Place) -> Iterator[Difference]:
 
 
 def _of_backward_gain(place: Place) -> Iterator[Difference]:
-    x, y = place.within_bounds()
-    if not len(x) or not x.is_floating_point() or x.numel() * y[0].numel() > MOST_ENTRIES:
+    x, y = place.local
+    if not len(x):
         return
     found = torch.as_tensor(place.call("backward_gain", x, y), dtype=y.dtype)
     expected = Layer.local_jacobian(place.layer, x, y).norm() / y.numel() ** 0.5
@@ -244,8 +119,9 @@ def check_overrides(problem: Problem) -> tuple[list[Check], Location | None]:
         places = problem.call_with(lambda network, x: _places(network, x, problem.seed))
     checks, found = list[Check](), dict[Layer, Location]()
     for place in places:
-        # A fault of a part shows in the layers around it, too.
-        if any(part in found for part in place.layer.modules()):
+        # A fault of a part shows in the layers around it, too. And a layer that repeats the forward passes of its parts
+        # draws other numbers from the global generators.
+        if any(part in found for part in place.layer.modules()) or (problem.random and place.has_parts):
             continue
         wrong = [(method, one) for method in HELD for one in _differences(place, method)]
         checks += [_check(place, method, one) for method, one in wrong]
@@ -263,13 +139,14 @@ def check_overrides(problem: Problem) -> tuple[list[Check], Location | None]:
 
 def _places(network: nn.Module, x: Tensor, seed: int) -> list[Place]:
     """Every layer at each of its inputs, parts before the layers around them."""
-    names = {layer: name for name, layer in network.named_modules() if isinstance(layer, Layer)}
     found = []
 
-    def keep(layer: Any, inputs: tuple[Tensor], y: Tensor) -> None:
-        found.append(Place(names[layer], layer, inputs[0].detach(), y.detach(), seed))
+    def keep(name: str, layer: Layer, called: Any, inputs: tuple[Tensor], y: Tensor) -> None:
+        if called is layer:  # and not a copy of it, which may have other parameters
+            found.append(Place(name, layer, inputs[0].detach(), y.detach(), seed))
 
-    handles = [layer.register_forward_hook(keep) for layer in names]
+    layers = {name: layer for name, layer in network.named_modules() if isinstance(layer, Layer)}
+    handles = [layer.register_forward_hook(partial(keep, name, layer)) for name, layer in layers.items()]
     try:
         network(x)
     finally:
