@@ -53,20 +53,20 @@ def checked_trace(network: Network, x: Tensor, may_change: Named = moving) -> li
             with naming(name, _cast_before(network, values)):
                 values.append(repeatable_forward(layer, values[-1], may_change))
         except InputError as error:
-            refused = _whole_numbers_refused(network, x, layer)
+            refused = _whole_numbers_refused(network, x, layer, may_change)
             if refused is None:
                 raise
             raise refused from error
     return values
 
 
-def _whole_numbers_refused(network: Network, x: Tensor, layer: Layer) -> InputError | None:
+def _whole_numbers_refused(network: Network, x: Tensor, layer: Layer, may_change: Named) -> InputError | None:
     """The error for X of whole numbers that fail in a layer; None where the network fails in floating point too."""
     if x.is_floating_point():
         return None
     precision = next((parameter.dtype for parameter in network.parameters()), torch.get_default_dtype())
     try:
-        checked_trace(network, x.to(precision))
+        checked_trace(network, x.to(precision), may_change)
     except InputError:
         return None
     return InputError(

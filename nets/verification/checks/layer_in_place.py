@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nets.calculus.checked import misshapen, running
 from nets.calculus.checks import couples
-from nets.calculus.cotangents import MOST_ENTRIES
+from nets.calculus.cotangents import MOST_EXACT_ENTRIES
 from nets.calculus.layer import Layer
 from nets.errors import InputError
 from nets.text import index_text
@@ -110,7 +110,7 @@ class Place:
     @cached_property
     def local(self) -> tuple[Tensor, Tensor]:
         """X and Y of the samples whose local Jacobians are computed."""
-        n = self.samples(self.x[0].numel() * self.y[0].numel(), MOST_ENTRIES) if self.x.is_floating_point() else 0
+        n = self.samples(self.x[0].numel() * self.y[0].numel(), MOST_EXACT_ENTRIES) if self.x.is_floating_point() else 0
         return self.x[:n], self.y[:n]
 
     def random(self, purpose: str, like: Tensor) -> Tensor:
