@@ -108,7 +108,7 @@ def _cast_before(network: Network, values: list[Tensor]) -> str:
 
 
 def expect_separate_samples(network: Network, x: Tensor, who: str) -> None:
-    """InputError where the outputs for one sample depend on other samples.
+    """InputError where the outputs for one sample depend on other samples, by the forward pass or by the pullback.
 
     Args:
         network: layers in sequence.
@@ -116,8 +116,12 @@ def expect_separate_samples(network: Network, x: Tensor, who: str) -> None:
         who: what needs separate samples, such as 'explain'.
     """
     with unchanged(network):
-        found = coupling_layers(network, checked_trace(network, x))
-    for name in found:
+        values = checked_trace(network, x)
+        found = set(coupling_layers(network, values))
+        for (name, layer), (before, after) in zip(network.parts.items(), pairwise(values), strict=True):
+            if name not in found and forward_couples(layer, before, after):
+                found.add(name)
+    for name in (name for name in network.parts if name in found):
         raise InputError(
             f"layer {name}, a {type(network.parts[name]).__name__}, makes the outputs for one sample depend on the "
             f"other samples; {who} expected samples that do not: call network.eval() if it then uses fixed statistics."
@@ -149,6 +153,22 @@ def couples(layer: Layer, x: Tensor, y: Tensor) -> bool:
         return False
     groups, v = grouped_cotangents(y)
     return bool(layer.checked_pullback(v, x, y)[~groups].any())
+
+
+def forward_couples(layer: Layer, x: Tensor, y: Tensor) -> bool:
+    """Whether the outputs for other samples change where each sample of a group is replaced by the one before it.
+
+    False where the layer draws random numbers, so that a second forward pass gives another output at the same point.
+    """
+    if len(x) == 1 or not torch.equal(layer(x), y):
+        return False
+    groups, _ = grouped_cotangents(y)
+    allowed = torch.finfo(y.dtype).eps ** 0.5 * float(y.abs().max())
+    for group in groups:
+        moved = torch.where(group.reshape(-1, *(1 for _ in x.shape[1:])), x.roll(1, 0), x)
+        if ((layer(moved) - y)[~group].abs() > allowed).any():
+            return True
+    return False
 
 
 def grouped_cotangents(y: Tensor) -> tuple[Tensor, Tensor]:

@@ -194,6 +194,9 @@ class Reason(Explained):
     INTERMEDIATE_KEPT = ("intermediate kept",
         "the backward is not differentiable itself (once_differentiable, or an intermediate kept on ctx)")
     BACKWARD_NOT_DIFFERENTIABLE = ("backward not differentiable", "the backward is not differentiable itself")
+    NOT_DIFFERENTIABLE_TWICE = ("not differentiable twice",
+        "the closed form is right, and its own derivative is wrong, so it cannot be differentiated twice: {objection}",
+        "torch.autograd.grad without create_graph=True in a pullback", "detach() of an argument in a pullback")
     NOT_DIFFERENTIABLE_BY_COTANGENT = ("not differentiable by the cotangent",
         "the gradient cannot be differentiated by the incoming gradient: {error}")
     WRONG_BY_COTANGENT = ("wrong by the cotangent",

@@ -14,8 +14,8 @@ from nets.calculus.repeated_call import nothing
 from nets.errors import InputError
 from nets.records.certificate import Certificate
 from nets.records.check import Check
-from nets.records.method import WITNESSES
-from nets.records.reason import Finding
+from nets.records.method import WITNESSES, Method
+from nets.records.reason import Finding, Reason
 from nets.records.verdict import Verdict
 from nets.text import listed, precision_name
 from nets.verification.arguments import check_arguments, first_order_only
@@ -256,10 +256,19 @@ def _explained(problem: Problem, certificate: Certificate, order: int) -> Certif
     failed = [check for check in certificate.checks if check.verdict == Verdict.FAIL]
     if order == 1 and any(check.oracle not in WITNESSES for check in failed):
         certificate = replace(certificate, location=locate(problem, certificate.checks))
+        if certificate.location is not None and certificate.location.order == 2:
+            certificate = replace(certificate, checks=tuple(map(_not_twice, certificate.checks)))
     found = (overwritten_tensor(problem) or depends_on_layout(problem)) if failed else None
     if found is None:
         return certificate
     return replace(certificate, checks=tuple(_caused(check, found) for check in certificate.checks))
+
+
+def _not_twice(check: Check) -> Check:
+    """The objection of gradgradcheck with its cause: the numbers of a layer are right, and their derivative is not."""
+    if check.verdict != Verdict.FAIL or check.against != Method.GRADGRADCHECK:
+        return check
+    return check.explained(Verdict.FAIL, Reason.NOT_DIFFERENTIABLE_TWICE.because(objection=check.message))
 
 
 def _caused(check: Check, found: Finding) -> Check:
