@@ -130,6 +130,41 @@ def test_a_dependence_between_samples_is_found_in_any_direction(matrix: Tensor) 
         available()[Method.NUMPY](network, x)
 
 
+class ForwardAlone(Mixture):
+    """Its pullback is that of a layer whose samples are separate."""
+
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return v
+
+
+class Centred(nets.Layer):
+    """Y_ni = X_ni − mean_n X_ni, with the pullback of a constant mean."""
+
+    elementwise = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x - x.mean(0)
+
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return v
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [lambda: ForwardAlone(torch.eye(4)[[0, 2, 1, 3]]), lambda: ForwardAlone(torch.ones(4, 4).tril()), Centred],
+    ids=["a pair in the middle", "earlier samples", "all"],
+)
+def test_a_forward_that_couples_samples_is_refused_whatever_its_pullback_says(layer: Callable[[], nets.Layer]) -> None:
+    network, x = normalised(layer)
+    assert nets.verify(network, x).verdict == "fail"
+    with pytest.raises(nets.InputError, match=r"layer 1, a \w+, .*; explain expected"):
+        nets.explain(network, x, "0.weight", (0, 0))
+    for engine in ("closed_form", "autograd"):
+        data, loss = nets.Batch(x, x[:, :2]), nets.MeanSquaredError()
+        with pytest.raises(nets.InputError, match=r"layer 1, a \w+, .*; sample_norms expected"):
+            nets.descend(network, data, loss=loss, learning_rate=0.1, steps=1, engine=engine, sample_norms=True)
+
+
 def test_groups_separate_any_two_of_few_samples_and_halve_many() -> None:
     for samples in (2, 3, 4, 5, 33, FEW_SAMPLES):
         groups, v = grouped_cotangents(torch.zeros(samples, 2))

@@ -159,6 +159,18 @@ class DetachedPullback(Scale):
         return super().pullback(v.detach(), x, y)
 
 
+class WithoutCreateGraph(nets.Layer):
+    """Its pullback is that of autograd, which records no graph of it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.sin()
+
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        with torch.enable_grad():
+            x = x.detach().expand(v.shape).requires_grad_()
+            return torch.autograd.grad(x.sin(), x, v)[0]
+
+
 class DetachedInput(Scale):
     def gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         return super().gradients(v, x.detach(), y)
@@ -173,8 +185,9 @@ class DetachedInput(Scale):
         (lambda: DetachedPullback(4), "pullback", "v"),
         (lambda: DetachedGradients(4), "gradients", "v"),
         (lambda: DetachedInput(4), "gradients", "input"),
+        (WithoutCreateGraph, "pullback", "v"),
     ],
-    ids=["slope", "pullback", "gradients", "gradients by the input"],
+    ids=["slope", "pullback", "gradients", "gradients by the input", "without create_graph"],
 )
 def test_a_method_that_cannot_be_differentiated_again_is_named(
     layer: Callable[[], nets.Layer], method: str, by: str, order: int, alone: bool
@@ -187,6 +200,9 @@ def test_a_method_that_cannot_be_differentiated_again_is_named(
     assert (place.failing, place.passing) == ("", "") and f"{place.kind}.{method}" in certificate.sentence()
     assert nets.Certificate.from_json(certificate.to_json()).location == place
     assert Reason.KINK not in {check.reason for check in certificate.checks}
+    if order == 1:
+        failed = {check.reason: check.against for check in certificate.checks if check.verdict == "fail"}
+        assert failed == {Reason.NOT_DIFFERENTIABLE_TWICE: "gradgradcheck"}
 
 
 def test_the_second_order_of_many_numbers_is_checked_by_sums() -> None:

@@ -8,7 +8,7 @@ jacobians, jacobian: ∂Y/∂θ of a network, and what such a linear map can do.
 cotangents: those that measure a Jacobian, such as each unit alone.
 formulas, notation: the same derivatives as formulas that print themselves and compute their entries.
 state, repetition: what a forward pass draws and moves, and how the backward pass repeats it.
-checks, checked: whether layers keep to the protocol.
+checks, checked, repeated_call: whether layers keep to the protocol.
 parameters: parameters by name, and those that several layers share.
 function: the closed form as a function of `torch.autograd`.
 mathematics: the functions that a forward is written with, for PyTorch and every other engine.

@@ -13,6 +13,7 @@ from torch import Tensor
 from nets.calculus.composite import Visit
 from nets.calculus.layer import Layer
 from nets.calculus.network import Network
+from nets.calculus.repeated_call import Named, moving, repeatable_forward
 from nets.errors import InputError
 
 FEW_SAMPLES = 64
@@ -32,34 +33,40 @@ def unchanged(network: Network) -> Iterator[None]:
                 buffer.copy_(value)
 
 
-def checked_trace(network: Network, x: Tensor) -> list[Tensor]:
+def checked_trace(network: Network, x: Tensor, may_change: Named = moving) -> list[Tensor]:
     """[X, output of layer 0, …, Y], as `Network.trace` returns them.
 
+    Args:
+        network: layers in sequence.
+        x: X.
+        may_change: the names of the buffers that a layer may change.
+
     Raises:
-        InputError: for a layer whose forward fails, writes into its input, or returns something else than
-            floating-point numbers of shape (N, *S), or of the shape of its input where it is elementwise; and for whole
-            numbers where the same numbers in floating point would do.
+        InputError: for a layer whose forward fails, writes into its input, returns something else than
+            floating-point numbers of shape (N, *S), or of the shape of its input where it is elementwise, or changes a
+            buffer that its next call reads, unless the layer may change it; and for whole numbers where the same
+            numbers in floating point would do.
     """
     values = [x]
     for name, layer in network.parts.items():
         try:
             with naming(name, _cast_before(network, values)):
-                values.append(layer.checked_forward(values[-1]))
+                values.append(repeatable_forward(layer, values[-1], may_change))
         except InputError as error:
-            refused = _whole_numbers_refused(network, x, layer)
+            refused = _whole_numbers_refused(network, x, layer, may_change)
             if refused is None:
                 raise
             raise refused from error
     return values
 
 
-def _whole_numbers_refused(network: Network, x: Tensor, layer: Layer) -> InputError | None:
+def _whole_numbers_refused(network: Network, x: Tensor, layer: Layer, may_change: Named) -> InputError | None:
     """The error for X of whole numbers that fail in a layer; None where the network fails in floating point too."""
     if x.is_floating_point():
         return None
     precision = next((parameter.dtype for parameter in network.parameters()), torch.get_default_dtype())
     try:
-        checked_trace(network, x.to(precision))
+        checked_trace(network, x.to(precision), may_change)
     except InputError:
         return None
     return InputError(
@@ -101,7 +108,7 @@ def _cast_before(network: Network, values: list[Tensor]) -> str:
 
 
 def expect_separate_samples(network: Network, x: Tensor, who: str) -> None:
-    """InputError where the outputs for one sample depend on other samples.
+    """InputError where the outputs for one sample depend on other samples, by the forward pass or by the pullback.
 
     Args:
         network: layers in sequence.
@@ -109,8 +116,12 @@ def expect_separate_samples(network: Network, x: Tensor, who: str) -> None:
         who: what needs separate samples, such as 'explain'.
     """
     with unchanged(network):
-        found = coupling_layers(network, checked_trace(network, x))
-    for name in found:
+        values = checked_trace(network, x)
+        found = set(coupling_layers(network, values))
+        for (name, layer), (before, after) in zip(network.parts.items(), pairwise(values), strict=True):
+            if name not in found and forward_couples(layer, before, after):
+                found.add(name)
+    for name in (name for name in network.parts if name in found):
         raise InputError(
             f"layer {name}, a {type(network.parts[name]).__name__}, makes the outputs for one sample depend on the "
             f"other samples; {who} expected samples that do not: call network.eval() if it then uses fixed statistics."
@@ -131,17 +142,33 @@ def coupling_layers(network: Network, values: list[Tensor]) -> list[str]:
     found = []
     for (name, layer), (x, y) in zip(network.parts.items(), pairwise(values), strict=True):
         with naming(name):
-            if _couples(layer, x, y):
+            if couples(layer, x, y):
                 found.append(name)
     return found
 
 
-def _couples(layer: Layer, x: Tensor, y: Tensor) -> bool:
+def couples(layer: Layer, x: Tensor, y: Tensor) -> bool:
     """Whether the pullback of a cotangent that is zero outside of a group of samples is not zero there."""
     if layer.elementwise or len(x) == 1 or not x.is_floating_point():
         return False
     groups, v = grouped_cotangents(y)
     return bool(layer.checked_pullback(v, x, y)[~groups].any())
+
+
+def forward_couples(layer: Layer, x: Tensor, y: Tensor) -> bool:
+    """Whether the outputs for other samples change where each sample of a group is replaced by the one before it.
+
+    False where the layer draws random numbers, so that a second forward pass gives another output at the same point.
+    """
+    if len(x) == 1 or not torch.equal(layer(x), y):
+        return False
+    groups, _ = grouped_cotangents(y)
+    allowed = torch.finfo(y.dtype).eps ** 0.5 * float(y.abs().max())
+    for group in groups:
+        moved = torch.where(group.reshape(-1, *(1 for _ in x.shape[1:])), x.roll(1, 0), x)
+        if ((layer(moved) - y)[~group].abs() > allowed).any():
+            return True
+    return False
 
 
 def grouped_cotangents(y: Tensor) -> tuple[Tensor, Tensor]:

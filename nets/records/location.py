@@ -22,7 +22,7 @@ class Location:
         failing: in the order of the forward pass, the last of the submodules whose gradients are wrong; '' if unknown.
         passing: the first of the submodules whose gradients are right; '' if unknown.
         methods: for a `nets.Layer`, its methods whose results are wrong: 'pullback', or 'slope' of an activation;
-            'gradients', 'jacobians'. () for any other module.
+            'gradients', 'jacobians', or another override such as 'sample_norms'. () for any other module.
         order: 1 if its gradient is wrong; 2 if its gradient is right and the derivatives of its gradient are wrong.
             Then `by` may have 'v', the gradient that reaches its output.
     """

@@ -141,6 +141,9 @@ class Reason(Explained):
     OTHER_WHERE_ALONE = ("other where alone",
         "wrong derivative: the gradient differs if no other parameter or input requires one: {how}",
         "ctx.needs_input_grad read at the wrong position")
+    OVERRIDE_DIFFERS = ("override differs",
+        "wrong derivative: {method} of `{layer}` gives {found} for {what} where {expected} follows from {source}",
+        "a subclass with another forward that inherits a faster method of its parent")
     OTHER_WITHOUT_INPUTS = ("other without inputs", "wrong derivative: the gradient differs if no input requires one",
         "ctx.needs_input_grad read at the wrong position")
 
@@ -190,6 +193,9 @@ class Reason(Explained):
     INTERMEDIATE_KEPT = ("intermediate kept",
         "the backward is not differentiable itself (once_differentiable, or an intermediate kept on ctx)")
     BACKWARD_NOT_DIFFERENTIABLE = ("backward not differentiable", "the backward is not differentiable itself")
+    NOT_DIFFERENTIABLE_TWICE = ("not differentiable twice",
+        "the closed form is right, and its own derivative is wrong, so it cannot be differentiated twice: {objection}",
+        "torch.autograd.grad without create_graph=True in a pullback", "detach() of an argument in a pullback")
     NOT_DIFFERENTIABLE_BY_COTANGENT = ("not differentiable by the cotangent",
         "the gradient cannot be differentiated by the incoming gradient: {error}")
     WRONG_BY_COTANGENT = ("wrong by the cotangent",

@@ -8,18 +8,21 @@ from typing import Any
 import torch
 from torch import nn
 
+from nets.calculus.checks import checked_trace
 from nets.calculus.layer import Layer
 from nets.calculus.network import Network
+from nets.calculus.repeated_call import nothing
 from nets.errors import InputError
 from nets.records.certificate import Certificate
 from nets.records.check import Check
-from nets.records.method import WITNESSES
-from nets.records.reason import Finding
+from nets.records.method import WITNESSES, Method
+from nets.records.reason import Finding, Reason
 from nets.records.verdict import Verdict
 from nets.text import listed, precision_name
 from nets.verification.arguments import check_arguments, first_order_only
 from nets.verification.checks.kept_state import CalledElsewhereFirst
 from nets.verification.checks.not_copied import check_left_out
+from nets.verification.checks.overrides import check_overrides
 from nets.verification.checks.precision import check_as_is
 from nets.verification.checks.preconditions import check_preconditions
 from nets.verification.compare.findings import Forward
@@ -63,6 +66,9 @@ def verify(
     The closed form of a `Network` is judged, and the backward pass of any other module. It is compared with reverse
     mode, forward mode, reverse mode under vmap, the complex step and central differences, as far as the module has
     them. If there are three or more derivations and one disagrees with all others, the certificate names it.
+
+    Other methods that a layer of a `Network` overrides, such as `pushforward` or `sample_norms`, are held against what
+    follows from its `pullback` and `gradients` (see `nets.verification.checks.overrides`).
 
     Args:
         module: what to verify. It is copied to the CPU. Its parameters, `.grad`, buffers and mode, and the global
@@ -114,6 +120,8 @@ def verify(
         - A gradient that is zero at this point passes with an absolute bound of at most 1e-6 of the slopes nearby. A
           backward that gives zero by mistake for a smaller gradient is not seen.
         - An output that turns within the smallest step, 2⁻⁴⁴ of the number that is moved or of one, cannot be checked.
+        - A `local_jacobian` or `backward_gain` that a layer overrides is checked if ∂Y/∂X of one sample has 2²⁰ entries
+          at most, and no override at order=2.
         - The module runs on the CPU, as a copy, and in float64 unless dtype='as is'. Kernels for a GPU are not run. Nor
           are the compiled form of `module.compile()` and hooks that run after the accumulation in `.grad`: a module
           that has either does not pass.
@@ -143,6 +151,8 @@ def verify(
     ):
         torch.default_generator.manual_seed(seed)
         problem, own_precision = _problem(module, inputs, seed, dtype)
+        if isinstance(module, Network):
+            _expect_held(problem)
         again = partial(CalledElsewhereFirst, module, inputs, dtype=problem.dtype, seed=seed)
         preconditions = check_preconditions(problem, again if order == 1 else None)
         if preconditions.fatal:
@@ -161,6 +171,9 @@ def verify(
             as_is, notes = check_as_is(module, inputs, problem)
         deferred = [check for check in preconditions.deferred if check.parameter not in intended]
         further = as_is + (deferred[:1] if certificate.passed else [])
+        if certificate.verdict != Verdict.FAIL and isinstance(module, Network):
+            overridden, location = check_overrides(problem)
+            certificate = replace(certificate, location=location, checks=(*certificate.checks, *overridden))
         if certificate.verdict != Verdict.FAIL:
             further += check_contract(problem, inputs) or check_left_out(module, problem)
             # It is compared with differences, which no approximate gradient agrees with.
@@ -178,6 +191,12 @@ def verify(
                 *_unused_layers(module),
             ),
         )
+
+
+def _expect_held(problem: Problem) -> None:
+    """InputError for a layer that changes a buffer which its next call reads, since its copy is held."""
+    with problem.same_draws():
+        problem.call_with(lambda network, x: checked_trace(network, x, nothing))
 
 
 def _unused_layers(module: nn.Module) -> list[str]:
@@ -240,10 +259,19 @@ def _explained(problem: Problem, certificate: Certificate, order: int) -> Certif
     failed = [check for check in certificate.checks if check.verdict == Verdict.FAIL]
     if order == 1 and any(check.oracle not in WITNESSES for check in failed):
         certificate = replace(certificate, location=locate(problem, certificate.checks))
+        if certificate.location is not None and certificate.location.order == 2:
+            certificate = replace(certificate, checks=tuple(map(_not_twice, certificate.checks)))
     found = (overwritten_tensor(problem) or depends_on_layout(problem)) if failed else None
     if found is None:
         return certificate
     return replace(certificate, checks=tuple(_caused(check, found) for check in certificate.checks))
+
+
+def _not_twice(check: Check) -> Check:
+    """The objection of gradgradcheck with its cause: the numbers of a layer are right, and their derivative is not."""
+    if check.verdict != Verdict.FAIL or check.against != Method.GRADGRADCHECK:
+        return check
+    return check.explained(Verdict.FAIL, Reason.NOT_DIFFERENTIABLE_TWICE.because(objection=check.message))
 
 
 def _caused(check: Check, found: Finding) -> Check:
