@@ -24,7 +24,7 @@ class _Replay:
 
     Attributes:
         batch: the memory that the recording reads.
-        watch: has seen the function run on the first batch, and waits for the second.
+        watch: has seen the function run on the first batch. None once the recording is verified.
         recording: repeats what the watch has seen.
     """
 
@@ -36,13 +36,12 @@ class _Replay:
 class Replayed:
     """`function(network, loss, batch)`, by a `Recording`, or on a GPU by a `CudaGraph`.
 
-    The function is called at the first batch of each shape, where its operations are seen. It is called at the second,
-    where they are recorded and their numbers are compared with those of the function: only then is the memory taken
-    that a recording needs, and the function has given its own back. It is called at each batch where it cannot be
-    recorded: with hooks, random numbers, a layer or a loss that decides by a number or
-    writes to its own buffers, one whose code may read what changes (see `Layer.recordable`), or a replay that was found
-    to be wrong. Another network, another loss, and a parameter, a layer, an attribute or a global that has been
-    replaced, begin anew.
+    The function is called at the first batch of each shape, where it is recorded, and at the second to verify the
+    replay. The result is that of a replay from the first batch on, so that a descent that is resumed has the same
+    roundings. The function is called at each batch where it cannot be recorded: with hooks, random numbers, a layer or
+    a loss that decides by a number or writes to its own buffers, one whose code may read what changes (see
+    `Layer.recordable`), or a replay that was found to be wrong. Another network, another loss, and a parameter, a
+    layer, an attribute or a global that has been replaced, begin anew.
 
     The first batch of a shape is kept, unless it is a view, and others of that shape are written over it. The result is
     overwritten by the next call.
@@ -69,40 +68,54 @@ class Replayed:
         if found.batch is not batch:
             found.batch.inputs.copy_(batch.inputs)
             found.batch.targets.copy_(batch.targets)
-        if found.recording is None:
+        if found.watch is not None:
             return self._second(found, network, loss)
+        assert found.recording is not None
         found.recording.replay()
         return found.recording.result
 
     def _first(self, network: Network, loss: Loss, batch: Batch) -> tuple[_Replay, Any]:
-        """What the first batch of a shape shows, and the result."""
+        """The result for the first batch of a shape, and how the others are computed."""
         assert self._constants is not None
-        if not self._constants.recordable:
-            return _Replay(batch), self._function(network, loss, batch)
-        watch, result = watched(lambda: self._function(network, loss, batch))
-        recordable = not watch.obstacle and self._constants.hold(network, loss)
-        return _Replay(batch, watch if recordable else None), result
-
-    def _second(self, found: _Replay, network: Network, loss: Loss) -> Any:
-        """The result for the second batch of a shape, which is recorded if its numbers are those of the function."""
 
         def function() -> Any:
-            return self._function(network, loss, found.batch)
+            return self._function(network, loss, batch)
 
-        assert found.watch is not None
-        watch, found.watch, expected = found.watch, None, function()
-        on_cpu = found.batch.inputs.device.type == "cpu"
-        try:
-            recording = Recording(watch) if on_cpu else CudaGraph(warmed(function))
-        except RuntimeError:  # an operation cannot be repeated, or not in a CUDA graph
-            return expected
-        for _ in range(2):
-            recording.replay()
-            # Rounding that grows a thousandfold: two ways to compute the same cannot be compared.
-            if not alike(tensors(expected), tensors(recording.result)):
-                return expected
-        found.recording = recording
-        return recording.result
+        if not self._constants.recordable:
+            return _Replay(batch), function()
+        watch, result = watched(function)
+        if watch.obstacle or not self._constants.hold(network, loss):
+            return _Replay(batch), result
+        on_cpu = batch.inputs.device.type == "cpu"
+        recording = _verified(lambda: Recording(watch) if on_cpu else CudaGraph(warmed(function)), result)
+        if recording is None:
+            return _Replay(batch), result
+        # On the CPU the memory is taken anew at the second batch: the function needs its own before.
+        return _Replay(batch, watch, None if on_cpu else recording), recording.result
+
+    def _second(self, found: _Replay, network: Network, loss: Loss) -> Any:
+        """The result for the second batch of a shape, by a replay if it gives the numbers of the function."""
+        watch, made, found.watch, found.recording = found.watch, found.recording, None, None
+        assert watch is not None
+        expected = self._function(network, loss, found.batch)
+        found.recording = _verified(lambda: made or Recording(watch), expected)
+        return expected if found.recording is None else found.recording.result
+
+
+def _verified(make: Callable[[], Recording | CudaGraph], expected: Any) -> Recording | CudaGraph | None:
+    """A recording that gives the expected numbers; None if it cannot be made, or gives others.
+
+    Rounding that grows a thousandfold is a reason as well: two ways to compute the same cannot be compared then.
+    """
+    try:
+        recording = make()
+    except RuntimeError:  # an operation cannot be repeated
+        return None
+    for _ in range(2):
+        recording.replay()
+        if not alike(tensors(expected), tensors(recording.result)):
+            return None
+    return recording
 
 
 def _whole(batch: Batch) -> Batch:
