@@ -179,8 +179,44 @@ def network_with_an_own_layer_last(seed: int) -> tuple[Network, Tensor]:
     return Network([*network.layers, wide, own[seed % len(own)]()]).double(), x
 
 
+LETTERS_OF_FORMULAS = ("A", "B", "H1", "H2", "W", "W2", "X", "Y", "Z", "δ", "σ")
+
+
+class NamedLikeLetters(Layer):
+    """Y_ni = X_ni Σ_p p_i, whose parameters have the names of the letters of formulas."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for number, name in enumerate(LETTERS_OF_FORMULAS):
+            self.register_parameter(name, torch.nn.Parameter(torch.linspace(-1, 1, 4) + number / 10))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * sum(self.parameters())
+
+    def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return v * sum(self.parameters())
+
+    def gradients(self, v: Tensor, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        return {name: (v * x).sum(0) for name, _ in self.named_parameters()}
+
+
+def network_with_names_like_letters(seed: int) -> tuple[Network, Tensor]:
+    network, x = network_with_an_own_layer_last(seed)
+    return Network([*network.layers, NamedLikeLetters(), *([Linear(4, 2), Tanh()] if seed % 2 else [])]).double(), x
+
+
+MAKERS = [random_network, random_network_over_rows, network_with_an_own_layer_last, network_with_names_like_letters]
+
+
+def test_parameters_with_the_names_of_letters_have_their_layer_in_front() -> None:
+    network = Network([Linear(3, 4), NamedLikeLetters(), Linear(4, 2)]).double()
+    for name in LETTERS_OF_FORMULAS:
+        assert str(formulas(network)[f"1.{name}"]) == f"∂Y_k/∂1.{name}_i = Σ_l A_kl ∂H2_l/∂1.{name}_i"
+    assert "∂Y_0/∂1.A_1" in str(nets.explain(network, torch.ones(1, 3, dtype=torch.float64), "1.A", (1,)))
+
+
 @pytest.mark.parametrize("seed", range(40))
-@pytest.mark.parametrize("make", [random_network, random_network_over_rows, network_with_an_own_layer_last])
+@pytest.mark.parametrize("make", MAKERS)
 def test_every_formula_computes_the_entry_that_it_is_written_for(make: Any, seed: int) -> None:
     network, x = make(seed)
     jacobians = nets.jacobians(network, x)

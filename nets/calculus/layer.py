@@ -241,8 +241,7 @@ class Layer(ForwardState, nn.Module, ABC):
             how θ is written, the letter i, and the factors. A layer returns a letter of the index as i where the number
             moves that unit alone, as W_ij moves Y_i.
         """
-        # A parameter of a layer within this one has the name that the network gives it.
-        full = f"{place.path}.{name}" if place.path and "." in name else name
+        full = place.parameter(name)
         written = f"{full}_{subscript(*index)}" if index else full
         named = f"∂{place.y_name}_{unit}/∂{written}"
         return written, unit, [Factor(named, (unit, *index), lambda n: self._parameter_at_sample(place, name, n))]

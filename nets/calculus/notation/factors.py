@@ -4,6 +4,7 @@ Index letters: n sample, k output of the network, i and j index of a parameter, 
 letter is one unit of a layer; if a sample has several axes, units are counted in the order of `flatten`.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +12,9 @@ import torch
 from torch import Tensor
 
 from nets.errors import InputError
+
+LETTER_OF_FORMULAS = re.compile(r"[ABHWXYZ]\d*|[δΣσφΦ]")
+"""What stands for something else in a formula: values, weights, biases, derivatives and functions."""
 
 DELTA = "δ_ki is 1 where k = i, and 0 elsewhere"
 
@@ -41,6 +45,12 @@ class Place:
     def of_vectors(self) -> bool:
         """Whether a sample is a vector, on both sides of the layer."""
         return (self.x is None or self.x.ndim == 2) and (self.y is None or self.y.ndim == 2)
+
+    def parameter(self, name: str) -> str:
+        """How a parameter of the layer is written: with the path of the layer in front where it is one of a layer
+        within, or has the name of a letter of formulas, as in '1.A'."""
+        alone = "." not in name and not LETTER_OF_FORMULAS.fullmatch(name)
+        return name if alone or not self.path else f"{self.path}.{name}"
 
     def values(self) -> tuple[Tensor, Tensor]:
         """X and Y.
