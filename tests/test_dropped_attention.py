@@ -39,6 +39,7 @@ def network(kind: type[DroppedAttention] = DroppedAttention, p: float = 0.4, **s
     return nets.Network([SelfAttention(8, attention, generator=torch.Generator().manual_seed(2))]).double()
 
 
+@pytest.mark.usefixtures("fast_gradcheck")
 @pytest.mark.parametrize("name", SETTINGS)
 def test_it_is_verified_in_training(name: str) -> None:
     certificate = nets.verify(network(**SETTINGS[name]), X)
