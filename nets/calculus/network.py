@@ -173,7 +173,7 @@ class Network(nn.Sequential, Composite):
         if x.ndim < 2 or len(x) == 0:
             raise InputError(
                 f"X has the shape {tuple(x.shape)}; expected (samples, features) with at least one sample, or more "
-                "axes for layers that take them: for a single sample use x[None]."
+                "axes for layers that take them: for a single sample use x[None], for samples of one number x[:, None]."
             )
         dtypes = {parameter.dtype for parameter in self.parameters()} or {x.dtype}
         if x.is_floating_point() and dtypes != {x.dtype}:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nets.calculus.checks import checked_trace
 from nets.calculus.layer import Layer
@@ -152,7 +152,7 @@ def verify(
         torch.default_generator.manual_seed(seed)
         problem, own_precision = _problem(module, inputs, seed, dtype)
         if isinstance(module, Network):
-            _expect_held(problem)
+            _expect_fit(problem)
         again = partial(CalledElsewhereFirst, module, inputs, dtype=problem.dtype, seed=seed)
         preconditions = check_preconditions(problem, again if order == 1 else None)
         if preconditions.fatal:
@@ -193,10 +193,16 @@ def verify(
         )
 
 
-def _expect_held(problem: Problem) -> None:
-    """InputError for a layer that changes a buffer which its next call reads, since its copy is held."""
+def _expect_fit(problem: Problem) -> None:
+    """InputError for an input that is no batch, and for a layer that changes a buffer which its next call reads, since
+    its copy is held."""
+
+    def traced(network: Network, x: Tensor) -> list[Tensor]:
+        network.check(x)
+        return checked_trace(network, x, nothing)
+
     with problem.same_draws():
-        problem.call_with(lambda network, x: checked_trace(network, x, nothing))
+        problem.call_with(traced)
 
 
 def _unused_layers(module: nn.Module) -> list[str]:
