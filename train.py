@@ -39,8 +39,8 @@ TRACEBACK_WANTED = os.environ.get("HYDRA_FULL_ERROR") == "1"
 def experiment(
     *, name: str, config: str, data: dict, network: dict, loss: dict, descent: dict, optimizer: dict | None,
     schedule: dict | None, verification: dict, evaluation: dict,
-    explain: str | None, explanation: dict, mistake: str | None, seed: int, dtype: str, device: str,
-    run_dir: str | None,
+    explain: str | None, explain_loss: str | None, explanation: dict,
+    mistake: str | None, seed: int, dtype: str, device: str, run_dir: str | None,
     ranks: Any,
 ) -> None:  # fmt: skip
     """Config → data → network → certificate → explanation → descent → records → board."""
@@ -81,8 +81,15 @@ def experiment(
     sibling = sibling_of(network)
     proved, points = (model, samples.train.inputs) if sibling is None else (sibling.network, sibling.inputs)
     prove = call(verification_of, verification, "verification", model=proved, inputs=points, seed=seed)
-    about = {"network": model, "x": samples.train.inputs, "parameter": explain, "index": None}
-    explained = None if explain is None else call(nets.explain, explanation, "explanation", **about)
+    count = explanation.pop("samples")
+    seen = samples.train.take(slice(0, None if count is None else whole("explanation.samples", count, 1)))
+    explained: list[Any] = []
+    if explain is not None:
+        about = {"network": model, "x": samples.train.inputs, "parameter": explain, "index": None}
+        explained.append(call(nets.explain, explanation, "explanation", **about))
+    if explain_loss is not None:
+        about = {"loss": objective, "targets": seen.targets}
+        explained.append(nets.explain_loss(model, seen.inputs, explain_loss, **about))
     trained, samples = copy.deepcopy(model).to(place), samples.to(place)
     made = rule_of(optimizer, schedule, descent, len(samples.train))
     others = {key: value for key, value in descent.items() if key not in made}
@@ -118,9 +125,9 @@ def experiment(
         if certificate.verdict == "fail":
             fault = certificate.sentence().rstrip(".")
             raise nets.GradientError(f"{fault}; no step was made, and the certificate is in {directory}.")
-        if explained is not None:
-            explained.save(directory)
-            say(console, f"{explained}\n")
+        for document in explained:
+            document.save(directory)
+            say(console, f"{document}\n")
         if mistaken is not None:
             say(console, f"{mistaken.mistake.formula}\n\n{mistakes.table(mistaken.mistake)}\n")
             steps = mistaken.compared(steps, follow(network=copy.deepcopy(trained)), board.numbers)
@@ -294,7 +301,7 @@ def main() -> None:
     # With this setting Hydra passes errors on instead of printing them.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     # The shell removes the quotes of explain='0.weight[2,3]'; without them Hydra cannot read the brackets.
-    sys.argv = [re.sub(r"^(explain=)([\w.]+\[[^'\"]*)$", r"\1'\2'", word) for word in sys.argv]
+    sys.argv = [re.sub(r"^(explain(?:_loss)?=)([\w.]+\[[^'\"]*)$", r"\1'\2'", word) for word in sys.argv]
     try:
         print_help() if {"-h", "--help"} & {*sys.argv} else app()
     except KeyboardInterrupt as interruption:

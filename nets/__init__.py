@@ -27,6 +27,8 @@ from nets.errors import GradientError as GradientError
 from nets.errors import InputError as InputError
 from nets.errors import RankError as RankError
 from nets.explanation.explain.explain import explain as explain
+from nets.explanation.explain.loss_report import LossExplanation as LossExplanation
+from nets.explanation.explain.of_loss import explain_loss as explain_loss
 from nets.explanation.explain.report import Explanation as Explanation
 from nets.explanation.picture.picture import BackwardPicture as BackwardPicture
 from nets.explanation.picture.picture import picture as picture

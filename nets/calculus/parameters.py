@@ -70,6 +70,12 @@ def first_names(module: nn.Module) -> dict[str, str]:
     }
 
 
+def uses_of(module: nn.Module, name: str) -> list[str]:
+    """The names of all uses of a parameter, in the order of the modules; what is no parameter has one use."""
+    first = first_names(module)
+    return [use for use in first if first[use] == first[name]] if name in first else [name]
+
+
 def prefixed(prefix: object, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Values by the names that the parameters of a child have in its parent: 'weight' → '0.weight'."""
     return {f"{prefix}.{name}": value for name, value in values.items()}

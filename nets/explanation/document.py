@@ -1,13 +1,18 @@
 """A document of titles, formulas, tables and notes, as text for a terminal and as HTML."""
 
 import html as markup
+import os
 import re
 import textwrap
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from itertools import chain, islice, zip_longest
+from pathlib import Path
+from typing import ClassVar
 
+from nets.errors import InputError
 from nets.text import aligned
 
 WIDTH = 80
@@ -65,6 +70,47 @@ class Note:
 
 
 Block = Title | Lines | Table | Note
+
+
+class Document(ABC):
+    """What is shown in a terminal, in a notebook, and as a page."""
+
+    file: ClassVar[str]
+    """Name of the files of `save`, without an ending."""
+
+    @abstractmethod
+    def blocks(self) -> list[Block]:
+        """The document, in order; it begins with its title."""
+
+    def __repr__(self) -> str:
+        """Text for a terminal of 80 columns or more."""
+        return as_text(self.blocks())
+
+    def _repr_html_(self) -> str:
+        return as_html(self.blocks())
+
+    def to_html(self) -> str:
+        """A self-contained page."""
+        title = markup.escape(next(block.text for block in self.blocks() if isinstance(block, Title)))
+        head = f'<html lang="en"><meta charset="utf-8"><title>{title}</title>'
+        return f"<!doctype html>\n{head}\n{self._repr_html_()}\n</html>\n"
+
+    def files(self) -> dict[str, str]:
+        """The name of each file of `save`, and its text."""
+        return {f"{self.file}.html": self.to_html(), f"{self.file}.txt": f"{self}\n"}
+
+    def save(self, directory: str | os.PathLike[str]) -> None:
+        """Write the page and the text into a folder, and the pictures that belong to them.
+
+        Raises:
+            InputError: if one of these files exists.
+        """
+        texts = self.files()
+        for name in texts:
+            if (path := Path(directory, name)).exists():
+                raise InputError(f"{path} exists already, and nothing is ever overwritten: choose another folder.")
+        for name, text in texts.items():
+            Path(directory, name).write_text(text, encoding="utf-8")
 
 
 def as_text(blocks: Sequence[Block]) -> str:

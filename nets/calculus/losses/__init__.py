@@ -13,6 +13,7 @@ A new loss is one class with `forward`, `gradient` and `check`; `known_as` enter
 from nets.calculus.losses.cross_entropy import CrossEntropy as CrossEntropy
 from nets.calculus.losses.cross_entropy import MaskedCrossEntropy as MaskedCrossEntropy
 from nets.calculus.losses.loss import LOSSES as LOSSES
+from nets.calculus.losses.loss import Letter as Letter
 from nets.calculus.losses.loss import Loss as Loss
 from nets.calculus.losses.numbers import L1 as L1
 from nets.calculus.losses.numbers import Huber as Huber

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from nets.calculus.losses.loss import Loss
+from nets.calculus.losses.loss import Letter, Loss
 from nets.errors import InputError
 from nets.validation import number
 
@@ -30,6 +30,8 @@ class CrossEntropy(Loss, known_as="cross_entropy"):
     Raises:
         InputError: for an argument out of range.
     """
+
+    symbol = "({p} − {q}) / {c}"
 
     def __init__(self, reduction: str = "mean", label_smoothing: float = 0.0) -> None:
         super().__init__(reduction)
@@ -59,6 +61,16 @@ class CrossEntropy(Loss, known_as="cross_entropy"):
                 "the number of classes, or use masked_cross_entropy if a class below 0 does not count."
             )
 
+    def letters(self, y: Tensor, target: Tensor) -> dict[str, Letter]:
+        s, classes = self.label_smoothing, y.shape[-1]
+        given = torch.nn.functional.one_hot(target, classes).to(y)
+        smoothed = f"{1 - s:g} [k = T_n] + {s:g} / {classes}" if s else "[k = T_n]: 1 for the class given, else 0"
+        return {
+            "p": Letter("P", "e^Y_nk / Σ_m e^Y_nm", torch.softmax(y, -1)),
+            "q": Letter("Q", smoothed, (1 - s) * given + s / classes),
+            "c": self._mean_over(target.numel(), "the number of classes given", y),
+        }
+
     def _terms(self, y: Tensor, target: Tensor) -> Tensor:
         """Σ_k Q_nk log P_nk."""
         logs = torch.log_softmax(y, -1)
@@ -84,6 +96,8 @@ class MaskedCrossEntropy(CrossEntropy, known_as="masked_cross_entropy"):
     Shapes: Y (N, K) or (N, T, K), the logits; targets (N,) or (N, T), the classes.
     """
 
+    symbol = "{m} ({p} − {q}) / {c}"
+
     def forward(self, y: Float[Tensor, "n ... k"], target: Int64[Tensor, "n ..."]) -> Float[Tensor, ""]:
         """ℓ = −1/C Σ_n [T(n) ≥ 0] Σ_k Q_nk log P_nk."""
         return -(self._terms(y, target.clamp(min=0)) * self._weights(y, target)).sum()
@@ -94,6 +108,14 @@ class MaskedCrossEntropy(CrossEntropy, known_as="masked_cross_entropy"):
 
     def check(self, y: Tensor, target: Tensor) -> None:
         super().check(y, target.clamp(min=0) if target.dtype == torch.int64 else target)
+
+    def letters(self, y: Tensor, target: Tensor) -> dict[str, Letter]:
+        counts = (target >= 0).to(y)
+        return {
+            "m": Letter("M", "[T_n ≥ 0]: 1 where T_n counts, else 0", counts),
+            **super().letters(y, target.clamp(min=0)),
+            "c": self._mean_over(max(1, self.counted(target)), "the number of classes that count", y),
+        }
 
     def counted(self, target: Tensor) -> int:
         return int((target >= 0).sum())

@@ -10,7 +10,7 @@ from typing import ClassVar
 from jaxtyping import Float
 from torch import Tensor
 
-from nets.calculus.losses.loss import Loss
+from nets.calculus.losses.loss import Letter, Loss
 from nets.errors import InputError
 from nets.validation import number
 
@@ -37,6 +37,11 @@ class NumberLoss(Loss):
                 "precision: call targets.to(…), or network.double()."
             )
 
+    def letters(self, y: Tensor, target: Tensor) -> dict[str, Letter]:
+        meaning = "N K, the number of outputs" if self.reduction == "mean" else "K, the outputs of one sample"
+        count = Letter("C", meaning, y.new_tensor(self._divisor(y)))
+        return {"y": Letter("Y", "the output", y), "t": Letter("T", "the target", target), "c": count}
+
     def _reduced(self, terms: Tensor) -> Tensor:
         """1/(N K) Σ_nk of f(Y_nk − T_nk), or as a sum 1/K Σ_nk."""
         mean = terms.mean()
@@ -51,6 +56,7 @@ class MeanSquaredError(NumberLoss, known_as="mean_squared_error"):
     """ℓ = 1/(N K) Σ_nk (Y_nk − T_nk)²; as a sum, 1/K Σ_nk (Y_nk − T_nk)². It equals `torch.nn.MSELoss`."""
 
     written = "mean squared error"
+    symbol = "2 ({y} − {t}) / {c}"
 
     def forward(self, y: Float[Tensor, "n ..."], target: Float[Tensor, "n ..."]) -> Float[Tensor, ""]:
         """ℓ = 1/(N K) Σ_nk (Y_nk − T_nk)²."""
@@ -65,6 +71,7 @@ class L1(NumberLoss, known_as="l1"):
     """ℓ = 1/(N K) Σ_nk |Y_nk − T_nk|; as a sum, 1/K Σ_nk |Y_nk − T_nk|. It equals `torch.nn.L1Loss`."""
 
     written = "the L1 loss"
+    symbol = "sign({y} − {t}) / {c}"
 
     def forward(self, y: Float[Tensor, "n ..."], target: Float[Tensor, "n ..."]) -> Float[Tensor, ""]:
         """ℓ = 1/(N K) Σ_nk |Y_nk − T_nk|."""
@@ -89,6 +96,7 @@ class Huber(NumberLoss, known_as="huber"):
     """
 
     written = "the Huber loss"
+    symbol = "([abs({d}) ≤ {b}] {d} + [abs({d}) > {b}] {b} sign({d})) / {c}"
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__(reduction)
@@ -103,3 +111,11 @@ class Huber(NumberLoss, known_as="huber"):
     def gradient(self, y: Float[Tensor, "n ..."], target: Float[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
         """∂ℓ/∂Y_nk = max(−δ, min(Y_nk − T_nk, δ)) / (N K)."""
         return (y - target).clamp(-self.delta, self.delta) / self._divisor(y)
+
+    def letters(self, y: Tensor, target: Tensor) -> dict[str, Letter]:
+        d = Letter("D", "Y_nk − T_nk", y - target)
+        return {
+            "d": d,
+            "b": Letter("δ", "where the square ends", y.new_tensor(self.delta)),
+            **super().letters(y, target),
+        }

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nets.calculus.losses.loss import Loss
+from nets.calculus.losses.loss import Letter, Loss
 from nets.calculus.losses.numbers import NumberLoss
 from nets.errors import InputError
 
@@ -19,6 +19,7 @@ class BinaryCrossEntropy(NumberLoss, known_as="binary_cross_entropy"):
     """
 
     written = "binary cross entropy"
+    symbol = "(σ({y}) − {t}) / {c}"
 
     def forward(self, y: Float[Tensor, "n ..."], target: Float[Tensor, "n ..."]) -> Float[Tensor, ""]:
         """ℓ = 1/(N K) Σ_nk (T_nk log(1 + e^−Y_nk) + (1 − T_nk) log(1 + e^Y_nk)); no difference of large numbers."""
@@ -46,6 +47,8 @@ class KLDivergence(Loss, known_as="kl_divergence"):
     Shapes: Y (N, K), the logits; T (N, K), probabilities that add up to 1 over k.
     """
 
+    symbol = "({p} {s} − {t}) / {c}"
+
     def forward(self, y: Float[Tensor, "n k"], target: Float[Tensor, "n k"]) -> Float[Tensor, ""]:
         """ℓ = 1/N Σ_n Σ_k T_nk (log T_nk − log P_nk)."""
         total = (torch.xlogy(target, target) - target * torch.log_softmax(y, 1)).sum()
@@ -70,3 +73,11 @@ class KLDivergence(Loss, known_as="kl_divergence"):
                 f"up to {off:.3g}; expected the probabilities of the outputs of each sample: divide the targets by "
                 "their sum."
             )
+
+    def letters(self, y: Tensor, target: Tensor) -> dict[str, Letter]:
+        return {
+            "p": Letter("P", "e^Y_nk / Σ_m e^Y_nm", torch.softmax(y, 1)),
+            "s": Letter("S", "Σ_m T_nm, 1 up to rounding", target.sum(1)),
+            "t": Letter("T", "the target", target),
+            "c": self._mean_over(len(y), "the number of samples", y),
+        }

@@ -1,4 +1,5 @@
-"""The text of a slope, such as '(1 − {y}²)', read as a function of the layer's input {z} and output {y}.
+"""The text of a derivative read as a function: '(1 − {y}²)' of a layer's input {z} and output {y}, '({p} − {q}) / {c}'
+of the letters of a loss.
 
 What a reader sees is what is computed. The notation is that of a textbook: + − · / for arithmetic, a space or nothing
 for a product, ² ³ ^ for powers, [a > b] for 1 where a > b and 0 elsewhere, and the functions in FUNCTIONS, with or
@@ -38,7 +39,10 @@ POWERS = {"²": "** 2", "³": "** 3", "^": "**"}
 OPERATORS = {"−": "-", "-": "-", "+": "+", "·": "*", "/": "/", ">": ">", "<": "<", "≥": ">=", "≤": "<="}
 OPENING = {"(": "(", "[": "indicator("}
 CLOSING = {")": ")", "]": ")"}
-TOKEN = re.compile(r"\s*(\{[yz]\}|\d+(?:\.\d+)?|[^\W\d_]+|\S)")
+Letters = tuple[tuple[str, str], ...]
+"""The letters of an expression, each with what it stands for."""
+
+TOKEN = re.compile(r"\s*(\{[a-z]\}|\d+(?:\.\d+)?|[^\W\d_]+|\S)")
 
 
 @functools.cache
@@ -52,24 +56,40 @@ def slope_function(symbol: str, owner: str = "a layer") -> Callable[[Tensor, Ten
     Raises:
         InputError: for a text that is not in this notation, here or at the first call.
     """
+    found = written_function(symbol, (("z", "the input"), ("y", "the output")), owner)
+    return lambda z, y: found(z=z, y=y).to(y).expand_as(y)
+
+
+@functools.cache
+def written_function(symbol: str, letters: Letters, owner: str) -> Callable[..., Tensor]:
+    """The function of tensors that `symbol` writes; its arguments are called like the letters.
+
+    Args:
+        symbol: in the notation above, with each letter in braces.
+        letters: the letters that may occur, each with what it stands for.
+        owner: whose symbol it is, for a message.
+
+    Raises:
+        InputError: for a text that is not in this notation, here or at the first call.
+    """
     if not isinstance(symbol, str):
-        raise _unread(symbol, owner)
-    source = _python(symbol, owner)
+        raise _unread(symbol, letters, owner)
+    source = _python(symbol, letters, owner)
     known = {**FUNCTIONS, "indicator": lambda condition: condition.to(torch.float64)}
     try:
         code = compile(source, "<symbol>", "eval")
     except SyntaxError as error:
-        raise _unread(symbol, owner) from error
+        raise _unread(symbol, letters, owner) from error
 
-    def slope(z: Tensor, y: Tensor) -> Tensor:
-        # Only the names in `known`, z, y and numbers are in the source.
+    def value(**numbers: Tensor) -> Tensor:
+        # Only the names in `known`, the letters and numbers are in the source.
         try:
-            found = eval(code, {"__builtins__": {}}, {**known, "z": z, "y": y})
+            found = eval(code, {"__builtins__": {}}, {**known, **numbers})
         except (AttributeError, RuntimeError, TypeError) as error:  # such as −1 < z < 1, or cos 2 z without brackets
-            raise _unread(symbol, owner) from error
-        return torch.as_tensor(found, dtype=y.dtype, device=y.device).expand_as(y)
+            raise _unread(symbol, letters, owner) from error
+        return torch.as_tensor(found)
 
-    return slope
+    return value
 
 
 def meanings(symbol: str) -> tuple[str, ...]:
@@ -87,8 +107,9 @@ def as_factor(symbol: str) -> str:
     return symbol
 
 
-def _python(symbol: str, owner: str) -> str:
+def _python(symbol: str, letters: Letters, owner: str) -> str:
     """The same as a Python expression."""
+    known = {f"{{{letter}}}" for letter, _ in letters}
     parts: list[str] = []
     ended = False  # whether a value has just ended
     waiting = ""  # the function that waits for an argument without brackets
@@ -100,8 +121,8 @@ def _python(symbol: str, owner: str) -> str:
         if ended:
             parts.append("*")
         name = token in FUNCTIONS
-        if not name and token not in OPENING and token not in ("{y}", "{z}") and not token[0].isdigit():
-            raise _unread(symbol, owner)
+        if not name and token not in OPENING and token not in known and not token[0].isdigit():
+            raise _unread(symbol, letters, owner)
         if waiting and token not in OPENING:
             parts.append(f"({token.strip('{}')})")
             ended, waiting = True, ""
@@ -110,13 +131,13 @@ def _python(symbol: str, owner: str) -> str:
         parts.append(OPENING.get(token, token.strip("{}")))
         ended = not name and token not in OPENING
     if waiting:
-        raise _unread(symbol, owner)
+        raise _unread(symbol, letters, owner)
     return " ".join(parts) or "1"
 
 
-def _unread(symbol: str, owner: str) -> InputError:
+def _unread(symbol: str, letters: Letters, owner: str) -> InputError:
     return InputError(
-        f"the symbol of {owner} is '{symbol}'; expected a slope in terms of {{z}} for the input, {{y}} for the output, "
-        f"numbers, + − · / ² ³ ^, brackets, [a > b] and the functions {', '.join(FUNCTIONS)}: correct the symbol, or "
-        "leave it out."
+        f"the symbol of {owner} is '{symbol}'; expected a derivative in terms of "
+        f"{', '.join(f'{{{letter}}} for {meaning}' for letter, meaning in letters)}, numbers, + − · / ² ³ ^, brackets, "
+        f"[a > b] and the functions {', '.join(FUNCTIONS)}: correct the symbol, or leave it out."
     )

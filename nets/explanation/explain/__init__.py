@@ -8,5 +8,7 @@ notations.py            the number in four notations, each as Python that is exe
 layer_code.py           Python for the derivatives of a layer, with a default for every layer
 numbers.py              numbers as text
 of_loss.py              explain_loss: ∂ℓ/∂θ of a loss, as a sum over samples and outputs
+loss_symbol.py          ∂ℓ/∂Y of a loss in letters and with its numbers
+loss_report.py          LossExplanation: its result as a record and as a document
 report.py               Explanation: the result as a record, as text, as HTML and as files
 """

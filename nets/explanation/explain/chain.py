@@ -8,7 +8,7 @@ import numpy as np
 
 from nets.calculus.formulas import chain_rule, written_formulas
 from nets.calculus.notation.factors import Factor
-from nets.calculus.notation.symbols import slope_function
+from nets.calculus.notation.symbols import as_factor, slope_function
 from nets.explanation.explain.numbers import factor_text, with_values
 from nets.explanation.explain.partial_derivative import FREE, PartialDerivative, number_of
 from nets.explanation.paths import LocalJacobian, Paths
@@ -65,7 +65,7 @@ def _layer_factor(partial: PartialDerivative, local: LocalJacobian, above: int, 
         z, y = (given[0].flatten()[above] for given in place.values())
         # As in the layer's factors, a symbol that is not the slope is not shown.
         if _close(float(slope_function(layer.symbol)(z, y)), value):
-            numbers = with_values(layer.symbol, float(z), float(y))
+            numbers = with_values(as_factor(layer.symbol), z=float(z), y=float(y))
     return ChainFactor(
         layer=partial.label(local.layer),
         derivative=f"∂{place.y_name}_{above}/∂{place.x_name}_{below}",

@@ -13,7 +13,7 @@ from nets.calculus.formulas import formulas
 from nets.calculus.jacobian import Jacobian
 from nets.calculus.jacobians import jacobians
 from nets.calculus.network import Network
-from nets.calculus.parameters import first_names
+from nets.calculus.parameters import uses_of
 from nets.errors import InputError
 from nets.explanation.explain.chain import chain_factors, formula_lines
 from nets.explanation.explain.derivations import central_difference, forward_mode, reverse_mode, step_size
@@ -75,18 +75,12 @@ def explain(
     else:
         k = max(range(math.prod(shape)), key=lambda k: abs(_entry(jacobian, shape, k, partial.index)))
     found = _explanation(replace(partial, output=k), n, chain, _entry(jacobian, shape, k, partial.index))
-    uses = _uses(whole, partial.name)
+    uses = uses_of(whole, partial.name)
     if len(uses) == 1:
         return found
     total = _entry(jacobians(whole, x)[uses[0]], shape, k, partial.index)
     note = f"{', '.join(uses)} are one parameter: this is the part of {partial.name}; their sum is {six_digits(total)}"
     return replace(found, lines=(*found.lines, ("shared", note)))
-
-
-def _uses(network: Network, name: str) -> list[str]:
-    """The names of all uses of a parameter, in the order of the layers; the input has one use."""
-    first = first_names(network)
-    return [use for use in first if first[use] == first[name]] if name in first else [name]
 
 
 def _explanation(partial: PartialDerivative, sample: int, chain: list[LocalJacobian], value: float) -> Explanation:

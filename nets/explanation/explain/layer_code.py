@@ -1,7 +1,10 @@
 """Python for the local Jacobian of a layer and for ∂Z/∂θ of its parameters, with a default for every layer."""
 
 import functools
+import keyword
 from dataclasses import dataclass, replace
+
+from torch import nn
 
 from nets.calculus.formulas import INDEX
 from nets.calculus.layer import Layer
@@ -124,6 +127,22 @@ def _named_parameter(partial: PartialDerivative) -> PointCode:
     leaf = f"network[{partial.layer}].{partial.parameter}" if plain else f'network.get_parameter("{partial.name}")'
     pick = f"[{', '.join(letters)}]" if letters else ""
     return PointCode(partial.parameter, letters, partial.index, "" if unit == FREE else unit, leaf, pick)
+
+
+def python_name(network: nn.Module, path: str) -> str:
+    """Python for a part of a network, or for a parameter: network.blocks[0].attention.query.weight."""
+    written, owner = "network", network
+    for name in path.split("."):
+        part = getattr(owner, name)
+        numbered = name.isdigit() and hasattr(owner, "__getitem__") and int(name) < len(owner)
+        if name.isidentifier() and not keyword.iskeyword(name):
+            written += f".{name}"
+        elif numbered and owner[int(name)] is part:
+            written += f"[{name}]"
+        else:
+            written = f'getattr({written}, "{name}")'
+        owner = part
+    return written
 
 
 def _given(place: Place) -> str:

@@ -64,7 +64,7 @@ def notations(partial: PartialDerivative, paths: int) -> tuple[str, tuple[Notati
     if "." in partial.parameter:  # a long name would leave no room in the table
         written = (f"{partial.name}_{''.join(own.letters)}", f"∂{own.entry}", f"∂{own.symbol}")
         found = [(name, _with_theta(statement, written), code) for name, statement, code in found]
-    return setting, tuple(Notation(name, statement, code, _run(code, names)) for name, statement, code in found)
+    return setting, tuple(Notation(name, statement, code, run(code, names)) for name, statement, code in found)
 
 
 def _with_theta(statement: str, written: Sequence[str]) -> str:
@@ -74,7 +74,7 @@ def _with_theta(statement: str, written: Sequence[str]) -> str:
     return statement
 
 
-def _run(code: str, names: dict[str, object]) -> float:
+def run(code: str, names: dict[str, object]) -> float:
     """The value of the last line, an expression, after the lines before it."""
     tree = ast.parse(code)
     last = tree.body.pop()

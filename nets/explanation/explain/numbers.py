@@ -2,7 +2,6 @@
 
 import re
 
-from nets.calculus.notation.symbols import as_factor
 from nets.text import six_digits
 
 
@@ -11,8 +10,9 @@ def factor_text(value: float) -> str:
     return six_digits(value) if value >= 0 else f"({six_digits(value)})"
 
 
-def with_values(symbol: str, z: float, y: float) -> str:
-    """'(1 − {y}²)' → '(1 − 0.5²)'; no number has two pairs of brackets."""
-    apart = re.sub(r"(?<=[\d}²³)\]])\s*(?=\{)", " · ", as_factor(symbol))  # '3{z}²' → '3 · {z}²'
-    text = apart.format(z=factor_text(z), y=factor_text(y))
-    return re.sub(r"\((\(-[^()]*\))\)", r"\1", text)
+def with_values(symbol: str, **values: float) -> str:
+    """'(1 − {y}²)' → '(1 − 0.5²)'; no number has more brackets than it needs."""
+    apart = re.sub(r"(?<=[\d}²³)\]])\s*(?=\{)", " · ", symbol)  # '3{z}²' → '3 · {z}²'
+    text = apart.format(**{letter: factor_text(value) for letter, value in values.items()})
+    text = re.sub(r"\((\(-[^()]*\))\)", r"\1", text)
+    return re.sub(r"\(\((-[^()]*)\) ", r"(\1 ", text)  # the first of a sum, '(-0.5 − 1)'

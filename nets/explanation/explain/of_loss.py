@@ -1,89 +1,26 @@
 """explain_loss(network, x, "0.weight[2,3]", loss=…, targets=…) → LossExplanation: ∂ℓ/∂θ as a sum over all outputs."""
 
 import copy
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from nets.calculus.checks import expect_separate_samples
-from nets.calculus.jacobians import jacobians
+from nets.calculus.checks import checked_trace, expect_separate_samples
+from nets.calculus.formulas import chain_rule, formulas
 from nets.calculus.losses import Loss
 from nets.calculus.network import Network
-from nets.errors import InputError
-from nets.explanation.document import Block, Lines, Note, Table, Title, as_html, as_text
+from nets.calculus.notation.factors import subscript
+from nets.calculus.parameters import uses_of
+from nets.errors import InputError, quoted
 from nets.explanation.explain.derivations import DIFFERENCE_STEP
+from nets.explanation.explain.layer_code import python_name
+from nets.explanation.explain.loss_report import LossExplanation
+from nets.explanation.explain.loss_symbol import LossSymbol
+from nets.explanation.explain.notations import Notation, run
 from nets.explanation.selection import entry_name, select_entry
-from nets.text import six_digits, sixteen_digits
-
-MAX_TERMS = 5
-"""Terms that are shown one by one, the largest first."""
-
-
-@dataclass(frozen=True, repr=False)
-class LossExplanation:
-    """∂ℓ/∂θ = Σ_n Σ_k ∂ℓ/∂Y_nk ∂Y_nk/∂θ for one number θ.
-
-    Attributes:
-        where: θ, such as '0.weight[2,3]'.
-        loss: name of the class of ℓ.
-        by_output: ∂ℓ/∂Y_nk by the loss's own gradient, in the shape of Y.
-        by_point: ∂Y_nk/∂θ by the layers, in the shape of Y.
-        derivations: name → value: closed form, reverse mode, central difference.
-    """
-
-    where: str
-    loss: str
-    by_output: Tensor
-    by_point: Tensor
-    derivations: dict[str, float]
-
-    @property
-    def value(self) -> float:
-        """∂ℓ/∂θ in closed form."""
-        return self.derivations["closed form"]
-
-    def blocks(self) -> list[Block]:
-        """The document, in order."""
-        title = Title(f"∂ℓ/∂{self.where} = {six_digits(self.value)}")
-        where = f"θ = {self.where}, ℓ = {self.loss}"
-        chain = Lines((("formula", "∂ℓ/∂θ = Σ_n Σ_k ∂ℓ/∂Y_nk ∂Y_nk/∂θ"), ("where", where)))
-        products = (self.by_output * self.by_point).flatten()
-        shown = products.abs().topk(min(MAX_TERMS, len(products))).indices.tolist()
-        rows = []
-        for term in shown:
-            place = ",".join(map(str, np.unravel_index(term, self.by_output.shape)))
-            numbers = (self.by_output.flatten()[term], self.by_point.flatten()[term], products[term])
-            rows.append((f"Y[{place}]", *(six_digits(float(number)) for number in numbers)))
-        others = torch.ones_like(products, dtype=torch.bool)
-        others[shown] = False
-        if others.any():
-            rest = six_digits(float(products[others].sum()))
-            rows.append((f"the other {int(others.sum()):,} together", "", "", rest))
-        rows.append(("sum", "", "", sixteen_digits(self.value)))
-        derivations = tuple((name, sixteen_digits(value)) for name, value in self.derivations.items())
-        closed, reverse, difference = self.derivations.values()
-        return [
-            title,
-            chain,
-            Title("The largest terms; the index begins with the sample n", 2),
-            Table(("output", "∂ℓ/∂Y", "∂Y/∂θ", "product"), tuple(rows), numbers=3, total=True),
-            Title("Three derivations", 2),
-            Table(("", "value"), derivations, numbers=1),
-            Note(
-                f"The first two are within {abs(closed - reverse):.1e} of each other, "
-                f"the difference within {abs(closed - difference):.1e}."
-            ),
-        ]
-
-    def __repr__(self) -> str:
-        """Text for a terminal of 80 columns or more."""
-        return as_text(self.blocks())
-
-    def _repr_html_(self) -> str:
-        return as_html(self.blocks())
+from nets.text import listed
 
 
 def explain_loss(
@@ -97,7 +34,8 @@ def explain_loss(
 ) -> LossExplanation:
     """∂ℓ/∂θ = Σ_n Σ_k ∂ℓ/∂Y_nk ∂Y_nk/∂θ of one number θ of a parameter, over all samples and outputs.
 
-    Everything is computed in float64 on a copy. A parameter that several layers share is moved at all its uses.
+    The loss's own closed form of ∂ℓ/∂Y_nk is written out, with its numbers. Everything is computed in float64 on a
+    copy. A parameter that several layers share is moved at all its uses.
 
     Args:
         network, x, parameter, index: as for `nets.explain`; the input is no parameter.
@@ -107,39 +45,97 @@ def explain_loss(
     Raises:
         InputError: if there is no such number, if the loss cannot compare Y with T, or if ℓ is not finite.
     """
+    if not isinstance(loss, Loss):
+        raise InputError(
+            f"loss is {quoted(loss)}; expected a loss that knows ∂ℓ/∂Y: nets.CrossEntropy(), nets.MeanSquaredError() "
+            "or another subclass of nets.Loss."
+        )
+    if not isinstance(targets, Tensor):
+        raise InputError(f"targets is {quoted(targets)}; expected a tensor with a target for each sample of X.")
     network = copy.deepcopy(network if isinstance(network, Network) else Network.from_torch(network)).double()
-    x = x.double() if x.is_floating_point() else x
-    targets = targets.double() if targets.is_floating_point() else targets
+    x, targets = (part.double() if part.is_floating_point() else part for part in (x, targets))
     network.check(x)
-    expect_separate_samples(network, x, "explain_loss")
     name, place = select_entry(dict(network.named_parameters()), parameter, index)
-    point = network.get_parameter(name).detach().clone().requires_grad_()
-
-    def at(moved: Tensor) -> Tensor:
-        value: Tensor = loss(functional_call(network, {name: moved}, (x,)), targets)
-        return value
-
-    y = network(x).detach()
+    expect_separate_samples(network, x, "explain_loss")
+    y = checked_trace(network, x)[-1].detach()
     loss.check(y, targets)
-    value = at(point)
+    value = loss(y, targets)
     if not value.isfinite():
-        raise InputError(f"the loss is {float(value.detach())}; expected a finite number: no derivative exists there.")
-    direction = torch.zeros_like(point)
+        raise InputError(f"the loss is {float(value)}; expected a finite number: no derivative exists there.")
+    direction = torch.zeros_like(network.get_parameter(name))
     direction[place] = 1
     by_output = loss.gradient(y, targets).detach()
-    by_point = jacobians(network, x)[name].jvp(direction).detach()
-    (reverse,) = torch.autograd.grad(value, point)
-    h = DIFFERENCE_STEP * max(1.0, abs(float(point.detach()[place])))
-    with torch.no_grad():
-        difference = (at(point + h * direction) - at(point - h * direction)) / (2 * h)
+    by_point = network.parameter_pushforward({name: direction}, x, y).detach()
+    symbol = LossSymbol(loss, y, targets)
+    found = _notations(network, x, name, place, loss, targets)
+    shared = uses_of(network, name)
     return LossExplanation(
         where=entry_name(name, place),
-        loss=type(loss).__name__,
+        loss=float(value),
+        lines=(*_lines(network, x, name, place, symbol), *([("shared", _shared(shared))] if len(shared) > 1 else [])),
         by_output=by_output,
         by_point=by_point,
+        symbol=symbol,
         derivations={
-            "closed form": float((by_output * by_point).sum()),
-            "reverse mode": float(reverse[place]),
-            "central difference": float(difference),
+            "closed form": found[0].value,
+            "sum of the terms": float((by_output * by_point).sum()),
+            "reverse mode": found[1].value,
+            "central difference": _difference(network, x, name, place, loss, targets),
         },
+        notations=found,
     )
+
+
+def _lines(
+    network: Network, x: Tensor, name: str, place: tuple[int, ...], symbol: LossSymbol
+) -> Iterator[tuple[str, str]]:
+    """(label, formula): the sum in letters, what its letters stand for, and the sum with the index of θ."""
+    formula = formulas(network, x).get(name)
+    point = formula.head.partition("/∂")[2] if formula and name.count(".") == 1 else "θ"
+    sums = "".join(symbol.indices)
+    yield "formula", f"∂ℓ/∂{point} = Σ_{sums} {symbol.text} · ∂Y_{sums}/∂{point}"
+    yield from zip(("where", *[""] * len(symbol.meanings)), symbol.meanings, strict=False)
+    if formula is not None:
+        yield "at each n", str(formula).replace(formula.head.partition("/")[2], f"∂{point}")
+    if formula is not None and "A_k" in formula.product.text:
+        yield "", f"A_ki = {chain_rule(network, _layer(network, name), x).text}"
+    if point != "θ" and place:
+        here = point.rpartition("_")[0] + f"_{subscript(*map(str, place))}"
+        yield "here", f"∂ℓ/∂{here} = Σ_{sums} {symbol.text} · ∂Y_{sums}/∂{here}"
+
+
+def _layer(network: Network, name: str) -> int:
+    """The number of the layer that a parameter belongs to."""
+    return list(network.parts).index(name.partition(".")[0])
+
+
+def _shared(uses: Sequence[str]) -> str:
+    return f"{listed(uses)} are one parameter: ∂Y/∂θ is the sum over its uses"
+
+
+def _notations(
+    network: Network, x: Tensor, name: str, place: tuple[int, ...], loss: Loss, targets: Tensor
+) -> tuple[Notation, ...]:
+    """The gradient by the layers, and by PyTorch, each as Python that is executed."""
+    names = {"network": network, "x": x, "loss": loss, "targets": targets, "torch": torch}
+    pick = f"[{', '.join(map(str, place))}]" if place else ""
+    closed = f'y = network(x).detach()\nnetwork.gradients(loss.gradient(y, targets), x, y)["{name}"]{pick}'
+    torchs = f"theta = {python_name(network, name)}\ntorch.autograd.grad(loss(network(x), targets), theta)[0]{pick}"
+    found = (
+        ("closed form", "v_nk = ∂ℓ/∂Y_nk, pulled back by every layer", closed),
+        ("PyTorch", "ℓ.backward(), then .grad", torchs),
+    )
+    return tuple(Notation(title, statement, code, run(code, names)) for title, statement, code in found)
+
+
+@torch.no_grad()
+def _difference(network: Network, x: Tensor, name: str, place: tuple[int, ...], loss: Loss, targets: Tensor) -> float:
+    """(ℓ(θ + h) − ℓ(θ − h)) / 2h."""
+    point = network.get_parameter(name).detach()
+    step = DIFFERENCE_STEP * max(1.0, abs(float(point[place])))
+    values = []
+    for sign in (1, -1):
+        moved = point.clone()
+        moved[place] += sign * step
+        values.append(float(loss(functional_call(network, {name: moved}, (x,)), targets)))
+    return (values[0] - values[1]) / (2 * step)

@@ -1,14 +1,10 @@
 """Explanation: the result of nets.explain as a record, as a document for a terminal and a page, and as files."""
 
-import html as markup
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from nets.errors import InputError
-from nets.explanation.document import Block, Lines, Note, Table, Title, as_html, as_text
+from nets.explanation.document import Block, Document, Lines, Note, Table, Title, as_html
 from nets.explanation.explain.chain import ChainFactor
 from nets.explanation.explain.notations import Notation
 from nets.explanation.paths import Paths
@@ -20,7 +16,7 @@ _COUNT = {2: "two", 3: "three", 4: "four"}
 
 
 @dataclass(frozen=True, repr=False)  # beside its HTML a notebook keeps the repr
-class Explanation:
+class Explanation(Document):
     """∂Y_nk/∂θ for one number θ.
 
     Attributes:
@@ -39,6 +35,8 @@ class Explanation:
         notations: entry by entry, as a matrix product, as a vector-Jacobian product, in PyTorch; each executed.
         picture: the backward pass of Y_k at this sample; None if the network has too many layers for a picture.
     """
+
+    file = "explanation"
 
     name: str
     index: tuple[int, ...]
@@ -192,35 +190,16 @@ class Explanation:
             return f"Y_{turns[0]} ← {' ← '.join(map(str, turns[1:6]))} ← … ← {' ← '.join(map(str, turns[-3:]))}"
         return f"Y_{turns[0]} ← {' ← '.join(map(str, turns[1:]))}"
 
-    def __repr__(self) -> str:
-        """Text for a terminal of 80 columns or more."""
-        return as_text(self.blocks())
-
-    def to_html(self) -> str:
-        """A self-contained page."""
-        title = markup.escape(f"∂Y_{self.output}/∂{self.where}")
-        head = f'<html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        return f"<!doctype html>\n{head}\n{self._repr_html_()}\n</html>\n"
-
     def _repr_html_(self) -> str:
         if self.picture is None:
             return as_html(self.blocks())
         return as_html([*self.blocks(), Title(f"The backward pass of Y_{self.output}", 2)], self.picture.to_svg())
 
-    def save(self, directory: str | os.PathLike[str]) -> None:
-        """Write explanation.html and explanation.txt into a folder, and the picture as backward.html and backward.svg.
-
-        Raises:
-            InputError: if one of these files exists.
-        """
-        texts = {"explanation.html": self.to_html(), "explanation.txt": f"{self}\n"}
-        if self.picture is not None:
-            texts |= {"backward.html": self.picture.to_html(), "backward.svg": self.picture.to_svg()}
-        for name in texts:
-            if (path := Path(directory, name)).exists():
-                raise InputError(f"{path} exists already, and nothing is ever overwritten: choose another folder.")
-        for name, text in texts.items():
-            Path(directory, name).write_text(text, encoding="utf-8")
+    def files(self) -> dict[str, str]:
+        """The page, the text, and the picture as backward.html and backward.svg."""
+        if self.picture is None:
+            return super().files()
+        return super().files() | {"backward.html": self.picture.to_html(), "backward.svg": self.picture.to_svg()}
 
 
 def _count(number: int) -> str:
