@@ -83,8 +83,9 @@ class LossSymbol:
         if not wrong.any():
             return ""
         index = tuple(map(int, wrong.nonzero()[0]))
+        place = ",".join(map(str, index))
         return (
-            f"The symbol of {type(self.loss).__name__} gives {float(found[index]):.6g} at Y[{','.join(map(str, index))}], "
+            f"The symbol of {type(self.loss).__name__} gives {float(found[index]):.6g} at Y[{place}], "
             f"and its gradient gives {float(expected[index]):.6g}: one of the two is wrong."
         )
 
