@@ -3,6 +3,7 @@
 import functools
 import keyword
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import nn
 
@@ -131,7 +132,8 @@ def _named_parameter(partial: PartialDerivative) -> PointCode:
 
 def python_name(network: nn.Module, path: str) -> str:
     """Python for a part of a network, or for a parameter: network.blocks[0].attention.query.weight."""
-    written, owner = "network", network
+    written = "network"
+    owner: Any = network
     for name in path.split("."):
         part = getattr(owner, name)
         numbered = name.isdigit() and hasattr(owner, "__getitem__") and int(name) < len(owner)
