@@ -8,7 +8,7 @@ import nets
 from nets.calculus.architectures import DroppedAttention, SelfAttention
 from nets.calculus.layers import Attention
 from nets.training.gradients.backpropagation import backpropagate
-from nets.training.gradients.engines import ENGINES
+from nets.training.gradients.engines import GRADIENT_ENGINES
 from nets.training.gradients.layer_statistics import snapshot
 
 X = torch.randn(3, 4, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -76,7 +76,7 @@ def test_the_gradient_is_that_of_the_mask_of_its_forward_pass(engine: str) -> No
     loss, batch = nets.MeanSquaredError(), nets.Batch(X, X)
     found, other = network(), network()
     for _ in range(3):
-        value, gradients = ENGINES[engine]()(found, loss, batch)
+        value, gradients = GRADIENT_ENGINES[engine]()(found, loss, batch)
         expected_value, expected = backpropagate(other, loss, batch)
         torch.testing.assert_close((value, gradients), (expected_value, expected))
 

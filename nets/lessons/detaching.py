@@ -50,7 +50,7 @@ def jax(x: ArrayLike) -> tuple[Array, Array]:
         return np.array(*pullback((ones, nothing))), np.array(*pullback((nothing, ones)))
 
 
-DETACHING_ENGINES: dict[str, Callable[[ArrayLike], tuple[Array, Array]]] = {
+ENGINES: dict[str, Callable[[ArrayLike], tuple[Array, Array]]] = {
     "PyTorch": pytorch,
     "TensorFlow": tensorflow,
     "JAX": jax,

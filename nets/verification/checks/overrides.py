@@ -59,7 +59,7 @@ def _of_sample_gradients(place: Place) -> Iterator[Difference]:
 
 
 def _of_sample_norms(place: Place) -> Iterator[Difference]:
-    expected = {name: each.flatten(1).norm(dim=1) for name, each in place.sample_gradients.items()}
+    expected = {name: each.reshape(len(each), -1).norm(dim=1) for name, each in place.sample_gradients.items()}
     for name, norms in place.of_few_samples("sample_norms", expected).items():
         what = f"the norm of the gradient of {name} at sample "
         yield from place.differences(name, what, "gradients", norms, expected[name])
