@@ -18,7 +18,7 @@ test: .venv/installed-tools ## run the whole suite; ARGS='-k tanh' for a part of
 
 matrix: .venv/installed-tools ## what takes minutes: each table of `make test` in full, at every seed; every end of a run of two processes
 	@OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --maxprocesses=4 --dist=load -m 'matrix or not matrix' tests/test_checker.py tests/test_accumulation_kinds.py tests/test_torchrun.py \
-	    tests/test_explanation_own_layers.py tests/test_own_layers.py tests/test_wrong_layers.py tests/test_torch_layers.py tests/test_from_torch.py \
+	    tests/test_explanation_own_layers.py tests/test_experiments.py tests/test_networks_of_runs.py tests/test_own_layers.py tests/test_wrong_layers.py tests/test_torch_layers.py tests/test_from_torch.py \
 	    tests/test_engines.py tests/test_repeated_forwards.py tests/test_verify.py tests/test_power.py tests/test_precision.py tests/test_row_noise.py $(ARGS)
 
 power: .venv/installed-tools ## what takes half an hour: 800 trials of each stated probability; every module and fault in half precision

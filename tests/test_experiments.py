@@ -23,6 +23,7 @@ import train
 from nets.telemetry.diagnosis.gradients import diagnose
 from nets.training.evaluation import evaluate
 from nets.training.rule_settings import descent_of
+from tests.in_matrix import chosen_in_test
 
 EXPERIMENTS = sorted(path.stem for path in (train.CONFIGS / "experiment").glob("*.yaml"))
 
@@ -53,7 +54,7 @@ def root(name: str, images: Path) -> tuple[str, ...]:
 # Each file runs.
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", chosen_in_test(EXPERIMENTS, lambda name: name != "gpt_accumulated"))
 def test_each_experiment_makes_two_steps(
     name: str, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

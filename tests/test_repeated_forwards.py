@@ -12,6 +12,7 @@ from nets.calculus.architectures import PreNormBlock, Product, Repeat, Residual,
 from nets.calculus.layers import Attention, BatchNorm1d, Dropout, LayerNorm, Linear, Tanh
 from nets.training.gradients.backpropagation import backpropagate
 from nets.training.gradients.sample_norms import backpropagate_with_norms
+from tests.in_matrix import chosen_in_test
 from tests.layers.residual import Residual as OwnResidual
 
 EXACT = {"rtol": 1e-10, "atol": 1e-12}
@@ -143,10 +144,7 @@ def test_both_engines_descend_alike(kind: str, name: str) -> None:
 
 
 @pytest.mark.usefixtures("fast_gradcheck")
-@pytest.mark.parametrize(
-    ("kind", "name"),
-    [pytest.param(*each, marks=pytest.mark.matrix if each == ("dropout", "block") else ()) for each in EACH],
-)
+@pytest.mark.parametrize(("kind", "name"), chosen_in_test(EACH, lambda each: each != ("dropout", "block")))
 def test_it_is_verified_in_training(kind: str, name: str) -> None:
     network, batch = made(kind, name)
     before = state(network)

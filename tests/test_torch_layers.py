@@ -107,7 +107,7 @@ def test_the_forward_is_the_function_over_any_engine(name: str) -> None:
     )
 
 
-SLOW = {"block, norm last", "transformer of tokens", "transformer with a tied head"}
+SLOW = {"block, norm first", "block, norm last", "transformer of tokens", "transformer with a tied head"}
 """Certificates that take half a minute each, for `make matrix`."""
 
 
