@@ -8,7 +8,8 @@ MOST_EXACT_ENTRIES = 2**20
 estimated."""
 
 RANDOM_SIGNS = 2**16
-"""Outputs with a random sign each. The relative error of the mean of so many squares is below a hundredth."""
+"""How many random numbers an estimate of ‖∂Y/∂X‖ takes: it is a mean of as many squares, whose relative error is
+below a hundredth."""
 
 
 def unit_cotangents(y: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The rules of matrix calculus, each as a function that returns the gradient in closed form.
 
-Layout: a gradient has the axes of x first, (∇_x y)_ji = ∂y_i/∂x_j. A step of gradient descent adds it to x, so it has
-the shape of x where y is one number. A Jacobian, everywhere else in `nets`, has the axes of y first, J_ij = ∂y_i/∂x_j,
+Layout: a gradient has the axes of x first, (∇_x y)_ji = ∂y_i/∂x_j. Where y is one number it has the shape of x, as
+gradient descent needs it. A Jacobian, everywhere else in `nets`, has the axes of y first, J_ij = ∂y_i/∂x_j,
 so that J t is the derivative of y along t. Both have the same entries, ∇y = Jᵀ; `to_jacobian` converts one into the
 other.
 

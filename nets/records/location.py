@@ -7,6 +7,9 @@ from nets.errors import quoted
 from nets.records.json_fields import fields_of
 from nets.text import listed
 
+DERIVATIVES = {"pullback", "slope", "gradients", "jacobians"}
+"""The methods of a layer that return derivatives. Others return numbers that follow from these."""
+
 
 @dataclass(frozen=True, slots=True)
 class Location:
@@ -53,7 +56,8 @@ class Location:
         what = f"its own gradient by {listed(several)} is wrong" if self.by else "its own backward pass is wrong"
         if self.methods:
             code = listed([f"{self.kind}.{method}" for method in self.methods])
-            what = f"{code} give{'s' * (len(self.methods) == 1)} a wrong derivative by {listed(several)}"
+            wrong = "a wrong derivative by" if DERIVATIVES.issuperset(self.methods) else "wrong numbers for"
+            what = f"{code} give{'s' * (len(self.methods) == 1)} {wrong} {listed(several)}"
             if self.order == 2:
                 points = ["the incoming gradient v" if name == "v" else name for name in several]
                 what = f"the numbers of {code} are right, and their own derivative by {listed(points)} is wrong"

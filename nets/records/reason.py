@@ -142,7 +142,7 @@ class Reason(Explained):
         "wrong derivative: the gradient differs if no other parameter or input requires one: {how}",
         "ctx.needs_input_grad read at the wrong position")
     OVERRIDE_DIFFERS = ("override differs",
-        "wrong derivative: {method} of `{layer}` gives {found} for {what} where {expected} follows from {source}",
+        "wrong override: {method} of `{layer}` gives {found} for {what}, where {expected} follows from {source}",
         "a subclass with another forward that inherits a faster method of its parent")
     OTHER_WITHOUT_INPUTS = ("other without inputs", "wrong derivative: the gradient differs if no input requires one",
         "ctx.needs_input_grad read at the wrong position")

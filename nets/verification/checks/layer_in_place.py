@@ -17,8 +17,8 @@ from nets.text import index_text
 from nets.verification.problem.pytree import largest
 from nets.verification.problem.randomness import signed, stream
 
-FEW = 4
-"""Samples of which the gradients are computed one by one."""
+FEW = 32
+"""Samples of which the gradients are computed one by one. Of a larger batch they are as many, evenly spaced."""
 
 MOST_GRADIENTS = 2**24
 """Numbers in the gradients of all samples that a layer is called with. A layer of layers with more is not held to them,
@@ -100,10 +100,16 @@ class Place:
         return self.v[:n], self.x[:n], self.y[:n]
 
     @cached_property
+    def few_samples(self) -> Tensor:
+        """The numbers of at most FEW samples, the first and the last among them."""
+        samples = len(self.few[0])
+        return torch.linspace(0, max(0, samples - 1), min(samples, FEW)).round().long()
+
+    @cached_property
     def sample_gradients(self) -> dict[str, Tensor]:
-        """Those of the first FEW samples, from `gradients` with a cotangent that is zero at all others."""
+        """Those of `few_samples`, from `gradients` with a cotangent that is zero at all others."""
         v, x, y = self.few
-        units = torch.eye(len(v), dtype=v.dtype)[:FEW].reshape(-1, len(v), *(1 for _ in v.shape[1:]))
+        units = torch.eye(len(v), dtype=v.dtype)[self.few_samples].reshape(-1, len(v), *(1 for _ in v.shape[1:]))
         each = [self.layer.checked_gradients(unit * v, x, y) for unit in units]
         return {name: torch.stack([one[name] for one in each]) for name in (each[0] if each else ())}
 
@@ -133,20 +139,24 @@ class Place:
         return found
 
     def of_few_samples(self, method: str, like: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The result of an override at the first FEW samples: a dict of tensors with these names and shapes."""
+        """The result of an override at `few_samples`: a dict of tensors with these names and shapes."""
         found, samples = self.call(method, *self.few), len(self.few[0])
         named = found if isinstance(found, dict) else {}
         return {
-            name: self.expect(method, named.get(name), (samples, *tensor.shape[1:]))[:FEW]
+            name: self.expect(method, named.get(name), (samples, *tensor.shape[1:]))[self.few_samples]
             for name, tensor in like.items()
         }
 
-    def differences(self, by: str, what: str, source: str, found: Tensor, expected: Tensor) -> Iterator[Difference]:
-        """The entry that differs by the most, if any differs by more than rounding."""
+    def differences(
+        self, by: str, what: str, source: str, found: Tensor, expected: Tensor, samples: Tensor | None = None
+    ) -> Iterator[Difference]:
+        """The entry that differs by the most, if any differs by more than rounding. `samples` are the numbers of the
+        samples that are compared; all if not given."""
         error = (found - expected).abs().nan_to_num(nan=torch.inf)
         if largest(error) > self._allowed(largest(expected)):
             index = tuple(int(i) for i in torch.unravel_index(error.argmax(), error.shape))
-            yield Difference(by, what + index_text(index), source, float(found[index]), float(expected[index]))
+            named = index if samples is None else (int(samples[index[0]]), *index[1:])
+            yield Difference(by, what + index_text(named), source, float(found[index]), float(expected[index]))
 
     def different_sums(self, by: str, what: str, source: str, found: Tensor, expected: Tensor) -> Iterator[Difference]:
         """The same of the sums of these terms."""

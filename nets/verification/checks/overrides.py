@@ -38,7 +38,7 @@ def _of_pushforward(place: Place) -> Iterator[Difference]:
     layer, x, y, t = place.layer, place.x, place.y, place.random("tangent", place.x)
     pushed = place.expect("pushforward", place.call("pushforward", t, x, y), tuple(y.shape))
     pulled = layer.checked_pullback(place.v, x, y)
-    what = "the sum of its numbers with random weights, for a random tangent,"
+    what = "a random weighted sum of its result along a random tangent"
     yield from place.different_sums("input", what, "pullback", place.v * pushed, pulled * t)
 
 
@@ -48,21 +48,22 @@ def _of_parameter_pushforward(place: Place) -> Iterator[Difference]:
         t = place.random(f"tangent of {name}", gradient)
         pushed = place.call("parameter_pushforward", {**still, name: t}, place.x, place.y)
         pushed = place.expect("parameter_pushforward", pushed, tuple(place.y.shape))
-        what = f"the sum of its numbers with random weights, for a random tangent of {name},"
+        what = f"a random weighted sum of its result along a random tangent of {name}"
         yield from place.different_sums(name, what, "gradients", place.v * pushed, gradient * t)
 
 
 def _of_sample_gradients(place: Place) -> Iterator[Difference]:
     expected = place.sample_gradients
     for name, gradients in place.of_few_samples("sample_gradients", expected).items():
-        yield from place.differences(name, f"the gradient of {name} at ", "gradients", gradients, expected[name])
+        what = f"the gradient of {name} at "
+        yield from place.differences(name, what, "gradients", gradients, expected[name], place.few_samples)
 
 
 def _of_sample_norms(place: Place) -> Iterator[Difference]:
     expected = {name: each.reshape(len(each), -1).norm(dim=1) for name, each in place.sample_gradients.items()}
     for name, norms in place.of_few_samples("sample_norms", expected).items():
         what = f"the norm of the gradient of {name} at sample "
-        yield from place.differences(name, what, "gradients", norms, expected[name])
+        yield from place.differences(name, what, "gradients", norms, expected[name], place.few_samples)
 
 
 def _of_local_jacobian(place: Place) -> Iterator[Difference]:
@@ -74,7 +75,7 @@ def _of_local_jacobian(place: Place) -> Iterator[Difference]:
     shape = y.flatten(1).shape if place.layer.elementwise else (*y.flatten(1).shape, pulled.shape[1])
     found = place.expect("local_jacobian", place.call("local_jacobian", x, y), tuple(shape))
     summed = weights * found if place.layer.elementwise else (weights[:, None] @ found)[:, 0]
-    what = "the sum of its rows with random weights at sample and column "
+    what = "a random weighted sum of its rows, at sample and column "
     yield from place.differences("input", what, "pullback", summed, pulled)
 
 
