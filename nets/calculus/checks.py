@@ -13,7 +13,7 @@ from torch import Tensor
 from nets.calculus.composite import Visit
 from nets.calculus.layer import Layer
 from nets.calculus.network import Network
-from nets.calculus.repeated_call import Named, moving, repeatable_forward
+from nets.calculus.repeated_call import BuffersOf, moving, repeatable_forward
 from nets.errors import InputError
 
 FEW_SAMPLES = 64
@@ -33,7 +33,7 @@ def unchanged(network: Network) -> Iterator[None]:
                 buffer.copy_(value)
 
 
-def checked_trace(network: Network, x: Tensor, may_change: Named = moving) -> list[Tensor]:
+def checked_trace(network: Network, x: Tensor, may_change: BuffersOf = moving) -> list[Tensor]:
     """[X, output of layer 0, …, Y], as `Network.trace` returns them.
 
     Args:
@@ -60,7 +60,7 @@ def checked_trace(network: Network, x: Tensor, may_change: Named = moving) -> li
     return values
 
 
-def _whole_numbers_refused(network: Network, x: Tensor, layer: Layer, may_change: Named) -> InputError | None:
+def _whole_numbers_refused(network: Network, x: Tensor, layer: Layer, may_change: BuffersOf) -> InputError | None:
     """The error for X of whole numbers that fail in a layer; None where the network fails in floating point too."""
     if x.is_floating_point():
         return None

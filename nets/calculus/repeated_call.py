@@ -11,15 +11,15 @@ from nets.calculus.layer import Layer
 from nets.errors import InputError
 from nets.torch_internals import own_buffers
 
-Place = tuple[str, str]
+BufferPath = tuple[str, str]
 """The dotted name of a part of a layer, '' for the layer itself, and the name of a buffer of that part."""
 
-Named = Callable[[Layer], Collection[str]]
+BuffersOf = Callable[[Layer], Collection[str]]
 """The names of the own buffers that a layer may change."""
 
 
 def moving(layer: Layer) -> Collection[str]:
-    """Those that the layer itself names."""
+    """Those that `Layer.moving` names: the layer says that its forward pass changes them."""
     return layer.moving()
 
 
@@ -28,7 +28,7 @@ def nothing(layer: Layer) -> Collection[str]:
     return ()
 
 
-def repeatable_forward(layer: Layer, x: Tensor, may_change: Named) -> Tensor:
+def repeatable_forward(layer: Layer, x: Tensor, may_change: BuffersOf) -> Tensor:
     """The result of `checked_forward`.
 
     A buffer that is changed and not read, such as a count of the calls or a mask that is kept for the pullback, does no
@@ -55,7 +55,7 @@ def repeatable_forward(layer: Layer, x: Tensor, may_change: Named) -> Tensor:
     return y
 
 
-def _reads(layer: Layer, x: Tensor, random: Tensor, before: dict[Place, Tensor], place: Place) -> bool:
+def _reads(layer: Layer, x: Tensor, random: Tensor, before: dict[BufferPath, Tensor], place: BufferPath) -> bool:
     """Whether the output depends on whether a buffer has been changed, all else being as before the forward pass.
 
     False where the output is another one each time, for a reason that is not among the buffers.
@@ -67,7 +67,7 @@ def _reads(layer: Layer, x: Tensor, random: Tensor, before: dict[Place, Tensor],
     return torch.equal(first, again) and not torch.equal(first, moved)
 
 
-def _called(layer: Layer, x: Tensor, random: Tensor, state: dict[Place, Tensor]) -> Tensor:
+def _called(layer: Layer, x: Tensor, random: Tensor, state: dict[BufferPath, Tensor]) -> Tensor:
     """The output of a copy of the layer with these buffers."""
     twin = copy.deepcopy(layer)
     for (path, name), buffer in state.items():
@@ -78,7 +78,7 @@ def _called(layer: Layer, x: Tensor, random: Tensor, state: dict[Place, Tensor])
     return y
 
 
-def _fixed(layer: Layer, may_change: Named) -> dict[Place, Tensor]:
+def _fixed(layer: Layer, may_change: BuffersOf) -> dict[BufferPath, Tensor]:
     """The buffers of a layer, and of the layers in it, but for those that may change."""
     return {
         (path, name): buffer

@@ -51,7 +51,7 @@ class Difference(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Place:
+class LayerInPlace:
     """A layer at its input within the network.
 
     Attributes:

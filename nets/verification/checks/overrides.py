@@ -28,11 +28,11 @@ from nets.records.method import Method
 from nets.records.reason import Reason
 from nets.records.verdict import Verdict
 from nets.text import distinct_digits
-from nets.verification.checks.layer_in_place import Difference, NotKnownError, Place
+from nets.verification.checks.layer_in_place import Difference, LayerInPlace, NotKnownError
 from nets.verification.problem.problem import Problem
 
 
-def _of_pushforward(place: Place) -> Iterator[Difference]:
+def _of_pushforward(place: LayerInPlace) -> Iterator[Difference]:
     if not place.x.is_floating_point():
         return
     layer, x, y, t = place.layer, place.x, place.y, place.random("tangent", place.x)
@@ -42,7 +42,7 @@ def _of_pushforward(place: Place) -> Iterator[Difference]:
     yield from place.different_sums("input", what, "pullback", place.v * pushed, pulled * t)
 
 
-def _of_parameter_pushforward(place: Place) -> Iterator[Difference]:
+def _of_parameter_pushforward(place: LayerInPlace) -> Iterator[Difference]:
     still = {name: torch.zeros_like(gradient) for name, gradient in place.gradients.items()}
     for name, gradient in place.gradients.items():
         t = place.random(f"tangent of {name}", gradient)
@@ -52,21 +52,21 @@ def _of_parameter_pushforward(place: Place) -> Iterator[Difference]:
         yield from place.different_sums(name, what, "gradients", place.v * pushed, gradient * t)
 
 
-def _of_sample_gradients(place: Place) -> Iterator[Difference]:
+def _of_sample_gradients(place: LayerInPlace) -> Iterator[Difference]:
     expected = place.sample_gradients
     for name, gradients in place.of_few_samples("sample_gradients", expected).items():
         what = f"the gradient of {name} at "
         yield from place.differences(name, what, "gradients", gradients, expected[name], place.few_samples)
 
 
-def _of_sample_norms(place: Place) -> Iterator[Difference]:
+def _of_sample_norms(place: LayerInPlace) -> Iterator[Difference]:
     expected = {name: each.reshape(len(each), -1).norm(dim=1) for name, each in place.sample_gradients.items()}
     for name, norms in place.of_few_samples("sample_norms", expected).items():
         what = f"the norm of the gradient of {name} at sample "
         yield from place.differences(name, what, "gradients", norms, expected[name], place.few_samples)
 
 
-def _of_local_jacobian(place: Place) -> Iterator[Difference]:
+def _of_local_jacobian(place: LayerInPlace) -> Iterator[Difference]:
     x, y = place.local
     if not len(x):
         return
@@ -79,7 +79,7 @@ def _of_local_jacobian(place: Place) -> Iterator[Difference]:
     yield from place.differences("input", what, "pullback", summed, pulled)
 
 
-def _of_backward_gain(place: Place) -> Iterator[Difference]:
+def _of_backward_gain(place: LayerInPlace) -> Iterator[Difference]:
     x, y = place.local
     if not len(x):
         return
@@ -88,7 +88,7 @@ def _of_backward_gain(place: Place) -> Iterator[Difference]:
     yield from place.differences("input", "the gain", "pullback", found, expected)
 
 
-HELD: dict[str, Callable[[Place], Iterator[Difference]]] = {
+HELD: dict[str, Callable[[LayerInPlace], Iterator[Difference]]] = {
     "pushforward": _of_pushforward,
     "parameter_pushforward": _of_parameter_pushforward,
     "sample_gradients": _of_sample_gradients,
@@ -138,13 +138,13 @@ def check_overrides(problem: Problem) -> tuple[list[Check], Location | None]:
     return checks, replace(first, also=tuple(other.module for other in others))
 
 
-def _places(network: nn.Module, x: Tensor, seed: int) -> list[Place]:
+def _places(network: nn.Module, x: Tensor, seed: int) -> list[LayerInPlace]:
     """Every layer at each of its inputs, parts before the layers around them."""
     found = []
 
     def keep(name: str, layer: Layer, called: Any, inputs: tuple[Tensor], y: Tensor) -> None:
         if called is layer:  # and not a copy of it, which may have other parameters
-            found.append(Place(name, layer, inputs[0].detach(), y.detach(), seed))
+            found.append(LayerInPlace(name, layer, inputs[0].detach(), y.detach(), seed))
 
     layers = {name: layer for name, layer in network.named_modules() if isinstance(layer, Layer)}
     handles = [layer.register_forward_hook(partial(keep, name, layer)) for name, layer in layers.items()]
@@ -156,7 +156,7 @@ def _places(network: nn.Module, x: Tensor, seed: int) -> list[Place]:
     return found
 
 
-def _differences(place: Place, method: str) -> list[Difference]:
+def _differences(place: LayerInPlace, method: str) -> list[Difference]:
     """The results of a method that do not agree; none of a method that the layer does not override."""
     layer = place.layer
     if getattr(type(layer), method) is getattr(Layer, method):
@@ -169,7 +169,7 @@ def _differences(place: Place, method: str) -> list[Difference]:
         return []
 
 
-def _check(place: Place, method: str, one: Difference) -> Check:
+def _check(place: LayerInPlace, method: str, one: Difference) -> Check:
     kind = type(place.layer).__name__
     found, expected = distinct_digits(one.found, one.expected)
     reason = Reason.OVERRIDE_DIFFERS.because(
