@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeVar, cast
 
 from torch import Tensor
+from typing_extensions import Self
 
 from nets.calculus.jacobian import Jacobian, add_use
 from nets.calculus.layer import Layer
@@ -18,6 +19,7 @@ from nets.calculus.norms import row_norms
 from nets.calculus.parameters import add_by_name, first_names, prefixed, separated
 from nets.calculus.repetition import keep, state_before
 from nets.errors import InputError
+from nets.torch_internals import own_modules
 
 Parts = Iterable[Layer] | Mapping[str, Layer]
 """Layers in order, which are named '0', '1', …; or by their names."""
@@ -64,6 +66,14 @@ class Composite(Layer):
                 )
         for name, layer in zip(named, separated(named.values()), strict=True):
             self.add_module(name, layer)
+
+    @classmethod
+    def around(cls, parts: Mapping[str, Layer]) -> Self:
+        """The layer made of parts that another layer has checked already: it takes a hundredth of the time."""
+        layer = cls.__new__(cls)
+        Layer.__init__(layer)
+        own_modules(layer).update(parts)
+        return layer
 
     def __call__(self, x: Tensor) -> Tensor:
         """Y. The random numbers of the parts are kept for the pullback, see `repetition`."""

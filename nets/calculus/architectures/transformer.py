@@ -159,7 +159,8 @@ class PreNormBlock(Block):
 
     def stages(self) -> Network:
         """X + A(N_1(X)), then H + M(N_2(H))."""
-        return Network([Residual(self._named("norm_1", "attention")), Residual(self._named("norm_2", "mlp"))])
+        first, second = (Residual.around(self._named(*names)) for names in (("norm_1", "attention"), ("norm_2", "mlp")))
+        return Network.around({"0": first, "1": second})
 
 
 class PostNormBlock(Block):
@@ -167,6 +168,6 @@ class PostNormBlock(Block):
 
     def stages(self) -> Network:
         """X + A(X), N_1, H + M(H), N_2."""
-        attention, norm_1 = Residual(self._named("attention")), Network(self._named("norm_1"))
-        mlp, norm_2 = Residual(self._named("mlp")), Network(self._named("norm_2"))
-        return Network([attention, norm_1, mlp, norm_2])
+        attention, mlp = (Residual.around(self._named(name)) for name in ("attention", "mlp"))
+        norm_1, norm_2 = (Network.around(self._named(name)) for name in ("norm_1", "norm_2"))
+        return Network.around({"0": attention, "1": norm_1, "2": mlp, "3": norm_2})
