@@ -86,10 +86,18 @@ def of_a_shape_alone(x: Tensor) -> Any:
     return torch.full_like(torch.sin(x), 2) * x
 
 
+def in_the_layout_of_one_operand(x: Tensor) -> Any:
+    """A view is read of a sum, whose operands have different layouts."""
+    heads = x.reshape(3, 2, 2).movedim(0, 1) * 1
+    other = torch.zeros(2, 3, 2, dtype=x.dtype).cos() * x.sum()
+    return (heads + other).movedim(1, 0).reshape(3, 4) * 2
+
+
 CASES: dict[Callable[[Tensor], Any], int | None] = {
     computed_twice: 4, constant: 1, unread: 1, written_twice: None, returned_twice: 2, of_its_own_transpose: None,
     several_results: None, heads: None, of_numbers_of_two_kinds: None,
     viewed_again: None, the_same_tensor_twice: 2, a_constant_that_is_written_to: None, of_a_shape_alone: 1,
+    in_the_layout_of_one_operand: None,
 }  # fmt: skip
 """Function → how many operations are repeated besides views; None where the number does not matter."""
 

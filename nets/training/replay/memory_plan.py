@@ -111,10 +111,11 @@ class MemoryPlan:
         return apart.view(rows, -1)[:, :columns]
 
     def _fits(self, result: Tensor, operand: Tensor, place: Tensor) -> bool:
-        """Whether a result may take the place of an operand, which must not be a part of larger memory."""
-        in_one_piece = place.is_contiguous() or memory(result) not in self._viewed
+        """Whether a result may take the place of an operand, which must not be a part of larger memory. A result of
+        which a view is read needs its own layout."""
+        laid_out = memory(result) not in self._viewed or place.stride() == result.stride()
         alike = (place.shape, place.dtype) == (result.shape, result.dtype)
-        return alike and in_one_piece and _whole(operand) == operand.numel()
+        return laid_out and alike and _whole(operand) == operand.numel()
 
     def _shown(self, result: Tensor) -> Tensor:
         """A result in its layout, in memory that it may share with others."""
