@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from nets.calculus.layer import Layer
-from nets.calculus.layers.softmax import distribution_statistics
+from nets.calculus.layers.softmax import along_softmax, distribution_statistics
 from nets.errors import InputError
 from nets.validation import number, whole, yes_or_no
 
@@ -84,16 +84,14 @@ class Attention(Layer):
         one, v = self._split(x), self._by_head(v, self.heads // self.groups)
         p = self._weights(one)
         dp = v @ one.values.mT
-        ds = p * (dp - (p * dp).sum(-1, keepdim=True))
+        ds = along_softmax(dp, p)
         return self._cotangent(ds @ self._scaled(one.keys), ds.mT @ one.queries, p.mT @ v)
 
     def pushforward(self, t: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """tS_ts = (tQ_t · K_s + Q_t · tK_s) / √D, tP_ts = P_ts (tS_ts − Σ_r P_tr tS_tr), Σ_s tP_ts V_s + P_ts tV_s."""
         one, along = self._split(x), self._split(t)
         p = self._weights(one)
-        ts = along.queries @ one.keys.mT + one.queries @ along.keys.mT
-        tp = p * (ts - (p * ts).sum(-1, keepdim=True))
-        return self._joined(tp @ one.values + p @ along.values)
+        return self._joined(self._pushed_weights(p, one, along) @ one.values + p @ along.values)
 
     def weights(self, x: Tensor) -> Tensor:
         """P^h_nts, of shape (N, H, T, T)."""
@@ -127,6 +125,11 @@ class Attention(Layer):
 
     def _weights(self, one: Heads) -> Tensor:
         return torch.softmax(self._scores(one), -1)
+
+    @staticmethod
+    def _pushed_weights(p: Tensor, one: Heads, along: Heads) -> Tensor:
+        """tP of the tangents of Q and K."""
+        return along_softmax(along.queries @ one.keys.mT + one.queries @ along.keys.mT, p)
 
     def _scores(self, one: Heads, first: int = 0) -> Tensor:
         """S_ts, of the queries from position `first` on."""
@@ -215,15 +218,13 @@ class AttentionWeights(Attention):
     def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """dS_ts = P_ts (v_ts − Σ_r P_tr v_tr), and from there to Q and K as in `Attention`."""
         one, v, p = self._split(x), self._in_groups(v), self._in_groups(y)
-        ds = p * (v - (p * v).sum(-1, keepdim=True))
+        ds = along_softmax(v, p)
         dk = ds.mT @ one.queries
         return self._cotangent(ds @ self._scaled(one.keys), dk, torch.zeros_like(dk))
 
     def pushforward(self, t: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """tS_ts = (tQ_t · K_s + Q_t · tK_s) / √D, tP_ts = P_ts (tS_ts − Σ_r P_tr tS_tr)."""
-        one, along, p = self._split(x), self._split(t), self._in_groups(y)
-        ts = along.queries @ one.keys.mT + one.queries @ along.keys.mT
-        return (p * (ts - (p * ts).sum(-1, keepdim=True))).flatten(-4, -3)
+        return self._pushed_weights(self._in_groups(y), self._split(x), self._split(t)).flatten(-4, -3)
 
 
 class BlockedAttention(Attention):

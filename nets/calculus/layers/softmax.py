@@ -30,6 +30,12 @@ def distribution_statistics(p: Tensor) -> dict[str, float]:
     }
 
 
+def along_softmax(t: Tensor, p: Tensor, axis: int = -1) -> Tensor:
+    """t_i → P_j (t_j − Σ_i t_i P_i) along an axis, with P = softmax of the scores: both the pullback and the
+    pushforward, since the Jacobian diag(P) − P Pᵀ is symmetric."""
+    return p * (t - (t * p).sum(axis, keepdim=True))
+
+
 class Softmax(Layer):
     """Y_ni = exp X_ni / Σ_j exp X_nj, so ∂Y_ni/∂X_nj = Y_ni (δ_ij − Y_nj), the matrix diag(Y_n) − Y_n Y_nᵀ.
 
@@ -59,7 +65,7 @@ class Softmax(Layer):
 
     def pullback(self, v: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """v_ni → Y_nj (v_nj − Σ_i v_ni Y_ni)."""
-        return y * (v - (v * y).sum(self.axis(x), keepdim=True))
+        return along_softmax(v, y, self.axis(x))
 
     def pushforward(self, t: Tensor, x: Tensor, y: Tensor) -> Tensor:
         """t_nj → Y_ni (t_ni − Σ_j Y_nj t_nj): the Jacobian is symmetric."""
