@@ -1,5 +1,7 @@
 """The same number by derivations that use no formula of the package: reverse mode, forward mode, central difference."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.func import functional_call, jvp
@@ -11,9 +13,9 @@ DIFFERENCE_STEP = 2.0**-17
 """Relative to θ or to one: here the truncation error, about h², equals the rounding error, about 1e-16/h."""
 
 
-def step_size(partial: PartialDerivative) -> float:
+def step_size(point: Tensor, index: tuple[int, ...]) -> float:
     """h of the central difference."""
-    return DIFFERENCE_STEP * max(1.0, abs(float(partial.point[partial.index])))
+    return DIFFERENCE_STEP * max(1.0, abs(float(point[index])))
 
 
 def reverse_mode(partial: PartialDerivative) -> float:
@@ -44,14 +46,19 @@ def forward_mode(partial: PartialDerivative) -> float | None:
     return float(tangent.detach())
 
 
-@torch.no_grad()
 def central_difference(partial: PartialDerivative) -> float:
-    """(Y_k(θ + h) − Y_k(θ − h)) / 2h from two forward passes, with an error of about h² and 1e-16/h."""
-    step, index = step_size(partial), partial.index
-    up, down = partial.point.clone(), partial.point.clone()
+    """(Y_k(θ + h) − Y_k(θ − h)) / 2h from two forward passes."""
+    return difference_quotient(lambda point: _output(partial, point), partial.point, partial.index)
+
+
+@torch.no_grad()
+def difference_quotient(function: Callable[[Tensor], Tensor], point: Tensor, index: tuple[int, ...]) -> float:
+    """(f(θ + h) − f(θ − h)) / 2h for one number θ of a point, with an error of about h² and 1e-16/h."""
+    step = step_size(point, index)
+    up, down = point.clone(), point.clone()
     up[index] += step
     down[index] -= step
-    return float((_output(partial, up) - _output(partial, down)) / (up[index] - down[index]))
+    return float((function(up) - function(down)) / (up[index] - down[index]))
 
 
 def _output(partial: PartialDerivative, point: Tensor) -> Tensor:

@@ -102,7 +102,7 @@ def _explanation(partial: PartialDerivative, sample: int, chain: list[LocalJacob
         shared_factor=partial.effect.shared,
         fed_units=tuple(partial.effect.units),
         derivations=derivations,
-        step=step_size(partial),
+        step=step_size(partial.point, partial.index),
         setting=setting,
         notations=written,
         picture=picture_of(network_graph(partial.network, partial.x, partial.output)),

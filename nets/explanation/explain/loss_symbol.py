@@ -43,10 +43,6 @@ class LossSymbol:
         """'(P_nk − Q_nk) / C'."""
         return self._written(self.indices)
 
-    def at(self, index: tuple[int, ...]) -> str:
-        """'(P_0,2 − Q_0,2) / C'."""
-        return self._written(tuple(map(str, index)))
-
     def _written(self, indices: tuple[str, ...]) -> str:
         if self.loss.symbol is None:
             return f"∂ℓ/∂Y_{subscript(*indices)}"

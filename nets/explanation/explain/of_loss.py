@@ -14,7 +14,7 @@ from nets.calculus.network import Network
 from nets.calculus.notation.factors import subscript
 from nets.calculus.parameters import uses_of
 from nets.errors import InputError, quoted
-from nets.explanation.explain.derivations import DIFFERENCE_STEP
+from nets.explanation.explain.derivations import difference_quotient
 from nets.explanation.explain.layer_code import python_name
 from nets.explanation.explain.loss_report import LossExplanation
 from nets.explanation.explain.loss_symbol import LossSymbol
@@ -128,14 +128,10 @@ def _notations(
     return tuple(Notation(title, statement, code, run(code, names)) for title, statement, code in found)
 
 
-@torch.no_grad()
 def _difference(network: Network, x: Tensor, name: str, place: tuple[int, ...], loss: Loss, targets: Tensor) -> float:
     """(ℓ(θ + h) − ℓ(θ − h)) / 2h."""
-    point = network.get_parameter(name).detach()
-    step = DIFFERENCE_STEP * max(1.0, abs(float(point[place])))
-    values = []
-    for sign in (1, -1):
-        moved = point.clone()
-        moved[place] += sign * step
-        values.append(float(loss(functional_call(network, {name: moved}, (x,)), targets)))
-    return (values[0] - values[1]) / (2 * step)
+
+    def value(point: Tensor) -> Tensor:
+        return loss(functional_call(network, {name: point}, (x,)), targets)
+
+    return difference_quotient(value, network.get_parameter(name).detach(), place)
