@@ -2,8 +2,7 @@
 
 PyTorch may change a private name in any release. Each function looks its name up when it is called, and takes a public
 fallback where the installed release lacks it: the fallback is slower, or leaves out a check, and never gives a wrong
-result. `pytree` and `TorchDispatchMode` have no public equivalent; they have been in place since PyTorch 2.0, and
-PyTorch's own documentation of dispatch modes refers to the module that is used here.
+result. `pytree` and `TorchDispatchMode` have no public equivalent; both exist since PyTorch 2.0.
 """
 
 import contextlib
@@ -22,10 +21,8 @@ __all__ = ["pytree"]
 
 
 class TorchDispatchMode(python_dispatch.TorchDispatchMode):
-    """PyTorch's own, which loads its compiler to keep it away from `__torch_dispatch__`: a second and 70 MB.
-
-    Here the compiler is kept away once something else has loaded it.
-    """
+    """PyTorch's own mode loads the compiler, in a second and 70 MB, to keep it away from `__torch_dispatch__`. This one
+    keeps it away once something else has loaded it."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()  # type: ignore[no-untyped-call]
@@ -303,8 +300,10 @@ def copy(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> None:
 
 def _each(name: str, method: Callable[..., Tensor], *tensors: Sequence[Tensor], **settings: float) -> None:
     found = _private("torch", name)
-    for one in [tensors] if found else zip(*tensors, strict=True):
-        (found or method)(*one, **settings)
+    if found is not None:
+        return found(*tensors, **settings)
+    for one in zip(*tensors, strict=True):
+        method(*one, **settings)
 
 
 def scaled(tensors: Sequence[Tensor], factor: float | Tensor) -> list[Tensor]:

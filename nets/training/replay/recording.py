@@ -70,7 +70,7 @@ class Watch(TorchDispatchMode):
         self._keep(Operation(aten.matmul.default, (one, other), {}, result))
         return result
 
-    def values(self, tree: Any) -> Any:
+    def without_numbers(self, tree: Any) -> Any:
         """Arguments or a result, with a `Value` for each tensor that the function has made."""
         return pytree.tree_map_only(Tensor, lambda tensor: self._values.get(tensor, tensor), tree)
 
@@ -84,12 +84,12 @@ class Watch(TorchDispatchMode):
         self.obstacle = self.obstacle or self._obstacle(operation)
         if self.obstacle:
             return
-        args, kwargs = self.values((operation.args, operation.kwargs))
+        args, kwargs = self.without_numbers((operation.args, operation.kwargs))
         if not operation.written:
             shown = values(args)[:1] if operation.views else []
             for tensor in tensors(operation.result):
                 self._values[tensor] = Value(tensor, operation.views, *shown)
-        self.operations.append(Operation(operation.function, args, kwargs, self.values(operation.result)))
+        self.operations.append(Operation(operation.function, args, kwargs, self.without_numbers(operation.result)))
 
     def _made(self, tensor: Tensor) -> bool:
         """Whether the function has made the memory of a tensor."""
@@ -117,7 +117,7 @@ def watched(function: Callable[[], Any]) -> tuple[Watch, Any]:
     """A watch that has seen the function run, and the result of the function."""
     with torch.no_grad(), Watch() as watch:
         result = function()
-    watch.result = watch.values(result)
+    watch.result = watch.without_numbers(result)
     return watch, result
 
 

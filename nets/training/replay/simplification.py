@@ -94,7 +94,7 @@ class _Merged:
             returned: whether it makes a result of the function.
         """
         placed = operation._replace(args=self.known(operation.args), kwargs=self.known(operation.kwargs))
-        key = key_of(placed)
+        key = _key_of(placed)
         first = None if changes or returned else self._first.get(key)
         if first is None:
             first = placed._replace(result=self._result(placed, operation.result))
@@ -142,7 +142,7 @@ def _separated(result: Any, operations: list[Operation]) -> Any:
     return pytree.tree_map_only(Tensor, own, result)
 
 
-def key_of(operation: Operation) -> Any:
+def _key_of(operation: Operation) -> Any:
     """Equal for two operations that compute the same from the same tensors."""
     leaves, structure = pytree.tree_flatten((operation.args, operation.kwargs))
     named = [("tensor", id(leaf)) if isinstance(leaf, Tensor) else (type(leaf), repr(leaf)) for leaf in leaves]
