@@ -74,3 +74,19 @@ def type_in_words(kind: Any) -> str:
     if get_origin(kind) is Sequence:
         return f"a list in which each entry is {type_in_words(get_args(kind)[0])}"
     return words.get(kind, "a section of settings" if kind is dict else "null")
+
+
+def enter(table: dict[str, Any], name: str | None, made: Callable[..., Any]) -> None:
+    """Put a class or a function into a table under the name that settings give it; without a name, such as a subclass
+    in a test, it is left out.
+
+    Raises:
+        InputError: for a name that another one has.
+    """
+    if name is None:
+        return
+    if name in table:
+        raise InputError(
+            f"the name of {made.__name__} is '{name}', which {table[name].__name__} has; expected another name."
+        )
+    table[name] = made

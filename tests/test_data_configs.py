@@ -9,6 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 
 import nets.data
 from nets.data import DataSet
+from nets.data.data_sets import DATA_SETS, known_as
+from nets.errors import InputError
 
 FOLDER = Path(__file__).parents[1] / "configs" / "data"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
@@ -20,6 +22,13 @@ def load(name: str, **overrides: object) -> DictConfig:
 
 def test_each_data_set_has_a_file() -> None:
     assert NAMES == ["characters", "diabetes", "digits", "fashion_mnist", "mnist", "sine", "table", "teacher"]
+
+
+def test_a_name_that_another_data_set_has_is_refused() -> None:
+    before = dict(DATA_SETS)
+    with pytest.raises(InputError, match=r"'digits'"):
+        known_as("digits")(lambda: None)
+    assert before == DATA_SETS
 
 
 @pytest.mark.parametrize("name", NAMES)

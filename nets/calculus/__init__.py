@@ -12,5 +12,5 @@ checks, checked, repeated_call: whether layers keep to the protocol.
 parameters: parameters by name, and those that several layers share.
 function: the closed form as a function of `torch.autograd`.
 mathematics: the functions that a forward is written with, for PyTorch and every other engine.
-names: tables of classes by name. norms: Euclidean norms of many tensors. rules: the rules of matrix calculus.
+norms: Euclidean norms of many tensors. rules: the rules of matrix calculus.
 """

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from nets.data.batch import DataSet
+from nets.settings import enter
 
 Loader = TypeVar("Loader", bound=Callable[..., DataSet])
 
@@ -16,10 +17,13 @@ def known_as(name: str) -> Callable[[Loader], Loader]:
 
     @known_as("two_moons")
     def two_moons(*, samples: int = 200, seed: int = 0) -> DataSet: ...
+
+    Raises:
+        InputError: for a name that another data set has.
     """
 
-    def enter(loader: Loader) -> Loader:
-        DATA_SETS[name] = loader
+    def entered(loader: Loader) -> Loader:
+        enter(DATA_SETS, name, loader)
         return loader
 
-    return enter
+    return entered

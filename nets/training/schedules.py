@@ -14,8 +14,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
-from nets.calculus.names import enter
 from nets.errors import InputError
+from nets.settings import enter
 from nets.validation import number, whole
 
 SCHEDULES: dict[str, type["Schedule"]] = {}

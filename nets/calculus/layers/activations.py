@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from nets.calculus.layer import Layer
 from nets.calculus.layers.conversion import register
 from nets.calculus.mathematics import Mathematics
-from nets.calculus.names import enter
+from nets.settings import enter
 
 ACTIVATIONS: dict[str, type["Activation"]] = {}
 """Each activation under its name, as `mlp(activation=...)` takes it."""

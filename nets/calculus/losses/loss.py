@@ -5,7 +5,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
-from nets.calculus.names import enter
+from nets.settings import enter
 from nets.validation import one_of
 
 LOSSES: dict[str, type["Loss"]] = {}

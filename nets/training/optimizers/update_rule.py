@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nets import torch_internals
-from nets.calculus.names import enter
+from nets.settings import enter
 from nets.training.parameters import check_like
 from nets.validation import number, refusal
 
